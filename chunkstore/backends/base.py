@@ -1,0 +1,143 @@
+"""What a backend does: a few short verbs over bytes in folders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+
+
+class UnreadableFileError(Exception):
+    """A file is there, but no bytes of it are to be had: a pipe, a link, a file without permission.
+
+    Args:
+        file: its name.
+        reason: why.
+    """
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = file
+        self.reason = reason
+
+
+class FolderReader(ABC):
+    """A view of one folder for the length of one read.
+
+    Attributes:
+        location: where the folder is, for people.
+    """
+
+    location: str
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of all files: every one that was acknowledged before the call, and perhaps later ones."""
+
+    @abstractmethod
+    def load(self, file: str) -> bytes:
+        """Return the bytes of a file, never a mixture of two writes.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            UnreadableFileError: it cannot be read.
+        """
+
+
+class Backend(ABC):
+    """Files of bytes in folders one level deep; the folder "" is the top.
+
+    Every verb is all or nothing. `FileNotFoundError` and `FileExistsError` are part of the contract; whatever else the
+    operating system says becomes a `StoreIOError`, `StoreAccessError` or `StoreFullError`.
+
+    Attributes:
+        location: where the top is, for people.
+        shared_between_processes: whether other processes see the same files.
+        admitted: folders whose format was found to be one that this version may write.
+    """
+
+    location: str
+    shared_between_processes: bool
+    admitted: set[str]
+
+    @abstractmethod
+    def folders(self) -> list[str]:
+        """Return the names of all folders, in no certain order; none if the top does not exist yet."""
+
+    @abstractmethod
+    def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
+        """Make a folder that holds `files` from its first moment on; the last of them decides whether it existed.
+
+        Raises:
+            FileExistsError: the folder exists, with that file in it.
+        """
+
+    @abstractmethod
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder with all its files; it is gone at once for everybody.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+
+    @abstractmethod
+    def reader(self, folder: str) -> AbstractContextManager[FolderReader]:
+        """Open a folder for one read.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+
+    @abstractmethod
+    def publish(self, folder: str, file: str, data: bytes) -> None:
+        """Make a new file, whole from its first moment on.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            FileExistsError: there is such a file; it is not touched.
+        """
+
+    @abstractmethod
+    def replace(self, folder: str, file: str, data: bytes) -> None:
+        """Replace a file, or make it: readers see the old bytes or the new ones.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+
+    @abstractmethod
+    def append(self, folder: str, file: str, data: bytes) -> None:
+        """Add bytes to the end of a file, or make it.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+
+    @abstractmethod
+    def remove(self, folder: str, file: str) -> None:
+        """Remove a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    @abstractmethod
+    def lock(self, folder: str, file: str) -> AbstractContextManager[None]:
+        """Keep everybody else out who asks for the same lock.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            LockTimeoutError: it was not free in time.
+        """
+
+    @abstractmethod
+    def sync(self, folder: str) -> None:
+        """Return when everything in `folder`, and the folder itself, would survive a loss of power."""
+
+    def load(self, folder: str, file: str) -> bytes:
+        """Return the bytes of one file; see `FolderReader.load`."""
+        with self.reader(folder) as reader:
+            return reader.load(file)
+
+    def close(self) -> None:  # noqa: B027 - not every backend holds something open
+        """Give back what is held open; the backend can be used again."""

@@ -1,0 +1,371 @@
+"""Bytes in files of a folder, shared by any number of threads, processes and hosts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, NoReturn, TypeVar
+
+from chunkstore.backends.base import Backend, FolderReader
+from chunkstore.backends.folder import Folder, temporary_names
+from chunkstore.backends.syscalls import SYSTEM, Syscalls
+from chunkstore.errors import ChunkstoreError, StoreAccessError, StoreFullError, StoreIOError
+from chunkstore.names import DELETED_PREFIX, TEMPORARY_PREFIX
+
+PROCESS, RUN, STEP = "process", "run", "step"
+#: What a returned call survives: the death of any process; also, once the run has finished, a loss of power; also a
+#: loss of power at once.
+DURABILITY_LEVELS = (PROCESS, RUN, STEP)
+
+_T = TypeVar("_T")
+_MAX_OPEN_FOLDERS = 64
+#: Up to so many files are synced one by one; beyond that one call for the whole file system is faster.
+_SYNC_ONE_BY_ONE = 256
+_GONE = (FileNotFoundError, NotADirectoryError)
+
+_backends: weakref.WeakSet[DirectoryBackend] = weakref.WeakSet()
+
+
+class DirectoryBackend(Backend):
+    """Files below a folder of the file system.
+
+    Args:
+        root: the top folder; it is made when something is written.
+        durability: one of `DURABILITY_LEVELS`.
+        lock_timeout: seconds to wait for a lock.
+        syscalls: how files are touched; tests pass one that fails.
+    """
+
+    shared_between_processes = True
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        durability: str = RUN,
+        lock_timeout: float = 60.0,
+        syscalls: Syscalls = SYSTEM,
+    ) -> None:
+        self.location = os.path.abspath(root)
+        self.admitted = set()
+        self._durability = durability
+        self._sync_writes = durability == STEP
+        self._lock_timeout = lock_timeout
+        self._syscalls = syscalls
+        self._open_folders: OrderedDict[str, Folder] = OrderedDict()
+        self._mutex = threading.Lock()
+        _backends.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _shared, (self.location, self._durability, self._lock_timeout)
+
+    # --- open folders ------------------------------------------------------------------------------------------------
+
+    def _path(self, folder: str) -> str:
+        return os.path.join(self.location, folder) if folder else self.location
+
+    def _fresh(self, folder: str) -> Folder:
+        # The top may be a symbolic link, as its owner chose it; a run's folder may not.
+        return Folder(self._syscalls, self._path(folder), sync_writes=self._sync_writes, follow=not folder)
+
+    def _cached(self, folder: str) -> Folder:
+        with self._mutex:
+            found = self._open_folders.get(folder)
+            if found is not None:
+                self._open_folders.move_to_end(folder)
+                return found
+        opened = self._fresh(folder)
+        with self._mutex:
+            found = self._open_folders.setdefault(folder, opened)
+            while len(self._open_folders) > _MAX_OPEN_FOLDERS:
+                name, _ = self._open_folders.popitem(last=False)
+                self.admitted.discard(name)
+        return found
+
+    def _forget(self, folder: str) -> None:
+        with self._mutex:
+            self._open_folders.pop(folder, None)
+            self.admitted.discard(folder)
+
+    def close(self) -> None:
+        with self._mutex:
+            self._open_folders.clear()
+            self.admitted.clear()
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: let go of the parent's descriptors (never unlocking them) and of its mutexes."""
+        self._mutex = threading.Lock()
+        self._open_folders = OrderedDict()
+        self.admitted = set()
+
+    def _in_folder(self, folder: str, verb: Callable[[Folder], _T]) -> _T:
+        """Do something in a folder whose handle is cached, and open it anew once if that handle is stale."""
+        try:
+            handle = self._cached(folder)
+            try:
+                return verb(handle)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ESTALE):
+                    raise
+            self._forget(folder)
+            return verb(self._cached(folder))
+        except OSError as error:
+            self._fail(error, folder)
+
+    def _fail(self, error: OSError, folder: str, file: str = "") -> NoReturn:
+        """Raise what the contract of `Backend` says for an error of the operating system."""
+        if isinstance(error, (ChunkstoreError, FileNotFoundError, FileExistsError)):
+            raise error
+        where = os.path.join(self._path(folder), file) if file else self._path(folder)
+        raise os_error(error, where) from error
+
+    # --- folders -----------------------------------------------------------------------------------------------------
+
+    def folders(self) -> list[str]:
+        try:
+            top = self._fresh("")
+            return [
+                name
+                for name, is_file in self._syscalls.list(top.fd)
+                if not is_file and not name.startswith((TEMPORARY_PREFIX, DELETED_PREFIX, "."))
+            ]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._fail(error, "")
+
+    def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
+        try:
+            self._make_root()
+            self._create_folder(folder, files)
+        except FileNotFoundError as error:
+            raise os_error(error, self._path(folder)) from error  # somebody removes the top folder right now
+        except OSError as error:
+            self._fail(error, folder)
+
+    def _create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
+        # The folder is filled under another name and renamed when it is whole: nobody sees half a run, and rename
+        # refuses to replace a folder that has something in it.
+        temporary = self._path(temporary_names.next())
+        target = self._path(folder)
+        try:
+            self._syscalls.mkdir(temporary)
+            handle = Folder(self._syscalls, temporary, sync_writes=self._sync_writes)
+            for file, data in files.items():
+                handle.write_plain(file, data)
+            if self._sync_writes:
+                handle.sync_self()
+            try:
+                self._syscalls.rename(temporary, target)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                self._remove_tree(temporary)
+                self._complete_folder(folder, files)
+                return
+        except BaseException:
+            self._discard_tree(temporary)
+            raise
+        try:
+            if self._sync_writes:
+                self._fresh("").sync_self()
+        except BaseException:
+            self._discard_tree(target)
+            raise
+
+    def _complete_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
+        """Put the files into a folder that is there already; the last one decides whether it was a run."""
+        *others, last = files
+        handle = self._fresh(folder)
+        if last in handle.names():
+            raise FileExistsError(self._path(folder))
+        for file in others:
+            handle.replace(file, files[file])
+        handle.publish(last, files[last])
+
+    def _make_root(self) -> None:
+        """Make the top folder and those above it, each of them durable if that is asked for."""
+        missing = []
+        path = self.location
+        while not self._exists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for made in reversed(missing):
+            try:
+                self._syscalls.mkdir(made)
+            except FileExistsError:
+                pass  # another process was faster
+            if self._sync_writes:
+                Folder(self._syscalls, os.path.dirname(made), sync_writes=True, follow=True).sync_self()
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self._syscalls.lstat(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove_folder(self, folder: str) -> None:
+        self._forget(folder)
+        aside = self._path(f"{DELETED_PREFIX}{temporary_names.next().removeprefix(TEMPORARY_PREFIX)}")
+        try:
+            self._syscalls.rename(self._path(folder), aside)
+            self._remove_tree(aside)
+            if self._sync_writes:
+                self._fresh("").sync_self()
+        except OSError as error:
+            self._fail(error, folder)
+
+    def _remove_tree(self, path: str) -> None:
+        while True:
+            handle = Folder(self._syscalls, path, sync_writes=False)
+            for name in handle.names():
+                try:
+                    self._syscalls.unlink(name, handle.fd)
+                except (IsADirectoryError, PermissionError):
+                    self._remove_tree(os.path.join(path, name))
+                except FileNotFoundError:
+                    pass
+            try:
+                self._syscalls.rmdir(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                continue  # a writer that still had the folder open added a file
+            return
+
+    def _discard_tree(self, path: str) -> None:
+        """Remove a folder of our own on the way out of an error, as far as that goes."""
+        try:
+            self._remove_tree(path)
+        except OSError:
+            pass
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reader(self, folder: str) -> Iterator[FolderReader]:
+        try:
+            handle = self._fresh(folder)
+        except OSError as error:
+            if isinstance(error, _GONE) or error.errno == errno.ELOOP:
+                raise FileNotFoundError(self._path(folder)) from None
+            self._fail(error, folder)
+        try:
+            yield handle
+        except OSError as error:
+            self._fail(error, folder)
+
+    def publish(self, folder: str, file: str, data: bytes) -> None:
+        if not folder:
+            self._make_root_for_files()
+        self._in_folder(folder, lambda handle: handle.publish(file, data))
+
+    def _make_root_for_files(self) -> None:
+        try:
+            self._make_root()
+        except OSError as error:
+            self._fail(error, "")
+
+    def replace(self, folder: str, file: str, data: bytes) -> None:
+        self._in_folder(folder, lambda handle: handle.replace(file, data))
+
+    def append(self, folder: str, file: str, data: bytes) -> None:
+        self._in_folder(folder, lambda handle: handle.append(file, data))
+
+    def remove(self, folder: str, file: str) -> None:
+        self._in_folder(folder, lambda handle: handle.remove(file))
+
+    @contextmanager
+    def lock(self, folder: str, file: str) -> Iterator[None]:
+        def acquire(handle: Folder) -> tuple[Folder, Any]:
+            lock = handle.lock(file)
+            lock.acquire(self._lock_timeout)
+            return handle, lock
+
+        # The handle is held on to as well: the lock works on its descriptor.
+        _handle, lock = self._in_folder(folder, acquire)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def sync(self, folder: str) -> None:
+        try:
+            handle = self._fresh(folder)
+            names = handle.names()
+            if len(names) > _SYNC_ONE_BY_ONE:
+                try:
+                    handle.sync_all()
+                except OSError as error:
+                    if error.errno != errno.ENOSYS:
+                        raise
+                else:
+                    return
+            for name in names:
+                try:
+                    handle.sync_file(name)
+                except FileNotFoundError:
+                    pass  # a temporary file that has its true name by now
+            handle.sync_self()
+            self._sync_parents(folder)
+        except OSError as error:
+            self._fail(error, folder)
+
+    def _sync_parents(self, folder: str) -> None:
+        """Make the way to a folder durable: any of the folders above may have been made for this run."""
+        path = self._path(folder)
+        while (parent := os.path.dirname(path)) != path:
+            try:
+                Folder(self._syscalls, parent, sync_writes=False, follow=True).sync_self()
+            except PermissionError:
+                return  # whoever made the folder we are in could open this one: it was there before
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EROFS):
+                    raise
+                return  # a file system that keeps nothing, or that nobody writes to
+            path = parent
+
+
+def os_error(error: OSError, where: str) -> ChunkstoreError:
+    """Return the error that tells users what an `OSError` at `where` means for them."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(
+            f"Cannot write {where}: {os.strerror(error.errno)}. The store is as it was before; free some space or "
+            "inodes and try again.",
+            file=where,
+            errno=error.errno,
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP):
+        return StoreAccessError(
+            f"Cannot work in {where}: {os.strerror(error.errno)}. Check that log_folder is a folder that you may use, "
+            "or choose another one.",
+            file=where,
+            key="log_folder",
+            expected="a folder that can be written to",
+            errno=error.errno,
+        )
+    hint = "Raise the limit with `ulimit -n`." if error.errno in (errno.EMFILE, errno.ENFILE) else "Check the disk."
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StoreIOError(f"Cannot use {where}: {reason}. {hint}", file=where, errno=error.errno)
+
+
+@lru_cache(maxsize=8)
+def _shared(root: str, durability: str, lock_timeout: float) -> DirectoryBackend:
+    """Return the backend that all receivers in this process share: a worker opens a folder once, not once per task."""
+    return DirectoryBackend(root, durability=durability, lock_timeout=lock_timeout)
+
+
+def _reset_after_fork() -> None:
+    for backend in list(_backends):
+        backend.reset_after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)

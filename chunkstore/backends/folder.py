@@ -1,0 +1,320 @@
+"""One open folder: the file operations that are atomic in it."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from chunkstore.backends.base import FolderReader, UnreadableFileError
+from chunkstore.backends.locks import SidecarLock
+from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
+from chunkstore.codec import MAX_BYTES
+from chunkstore.names import TEMPORARY_PREFIX
+
+_BLOCK = 1 << 20
+_MAX_IDLE_LOCKS = 64
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+#: Says that a file system has no files without a name. (EISDIR and EINVAL: a kernel or FUSE that ignores the flag.)
+_NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+#: Says that a file system has no hard links.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+
+#: A folder that changed less long ago may be changing still; its listing is repeated.
+_QUIET_NS = 1_000_000_000
+_MOST_LISTINGS = 32
+_LISTINGS_WITHOUT_NEWS = 3
+
+
+class _TemporaryNames:
+    """Names for files that nobody shall read: unique among threads, processes and hosts."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        # Containers all run as process 1, and a fork copies the counter: random bytes tell them apart.
+        self._prefix = f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}-"
+        self._counter = itertools.count()
+
+    def next(self) -> str:
+        return f"{self._prefix}{next(self._counter)}"
+
+
+temporary_names = _TemporaryNames()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=temporary_names.reset)
+
+
+class Folder(FolderReader):
+    """A descriptor of a folder, and what can be done in it.
+
+    The descriptor is closed when the last user of the object is done, so no thread ever works on a number that has
+    come to mean another folder.
+
+    Args:
+        syscalls: how files are touched.
+        path: where the folder is.
+        sync_writes: whether every write survives a loss of power before it returns.
+        follow: whether the folder may be a symbolic link to one.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        NotADirectoryError: there is something else, or a symbolic link that is not to be followed.
+    """
+
+    def __init__(self, syscalls: Syscalls, path: str, *, sync_writes: bool, follow: bool = False) -> None:
+        self.location = path
+        self.fd = -1
+        self._syscalls = syscalls
+        self._sync_writes = sync_writes
+        self._unnamed = has_unnamed_files()
+        self._links = True
+        self._locks: OrderedDict[str, SidecarLock] = OrderedDict()
+        self.fd = syscalls.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW))
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
+            pass
+
+    def close(self) -> None:
+        """Close the descriptor; only for a folder that nobody else uses."""
+        self._locks.clear()
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            self._syscalls.close(fd)
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Return the names of all entries.
+
+        Some file systems hide a name while it is being replaced (btrfs does). So while the folder keeps changing it is
+        listed again, and the union counts. The folder's times only decide how much work is worth doing.
+        """
+        found: dict[str, None] = {}
+        without_news = 0
+        for _ in range(_MOST_LISTINGS):
+            before = self._syscalls.fstat(self.fd).st_mtime_ns
+            known = len(found)
+            found.update(dict.fromkeys(self._listing()))
+            after = self._syscalls.fstat(self.fd).st_mtime_ns
+            if before == after and not 0 <= time.time_ns() - after < _QUIET_NS:
+                break
+            without_news = without_news + 1 if len(found) == known else 0
+            if without_news >= _LISTINGS_WITHOUT_NEWS or (before == after and without_news):
+                break
+        return list(found)
+
+    def _listing(self) -> list[str]:
+        # A fresh descriptor: one that was read before starts at its end, and NFS would answer from its cache.
+        fd = self._syscalls.open(".", os.O_RDONLY | os.O_DIRECTORY, self.fd)
+        try:
+            return [name for name, _ in self._syscalls.list(fd)]
+        finally:
+            self._syscalls.close(fd)
+
+    def load(self, file: str) -> bytes:
+        """Return the bytes of a regular file; nothing else is opened, no link is followed."""
+        try:
+            if not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
+                raise UnreadableFileError(file, "it is no regular file, but a folder, link, pipe or device")
+            fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
+        except PermissionError:
+            raise UnreadableFileError(file, "permission denied") from None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
+                raise UnreadableFileError(file, "it is no regular file") from None
+            raise
+        try:
+            return self._read_all(file, fd)
+        finally:
+            self._syscalls.close(fd)
+
+    def _read_all(self, file: str, fd: int) -> bytes:
+        status = self._syscalls.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableFileError(file, "it is no regular file")
+        if status.st_size > MAX_BYTES:
+            raise UnreadableFileError(file, f"it is larger than {MAX_BYTES:,} bytes")
+        # One byte more than expected, so that a single read also finds the end.
+        data = self._syscalls.read(fd, status.st_size + 1)
+        if len(data) == status.st_size:
+            return data
+        blocks = [data]
+        while data and sum(map(len, blocks)) <= MAX_BYTES:
+            data = self._syscalls.read(fd, _BLOCK)
+            blocks.append(data)
+        return b"".join(blocks)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def publish(self, file: str, data: bytes) -> None:
+        """Make a new file, whole from its first moment on; an existing one is never touched."""
+        if self._unnamed:
+            try:
+                fd = self._syscalls.open(".", os.O_TMPFILE | os.O_WRONLY, self.fd)
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED:
+                    raise
+                self._unnamed = False
+            else:
+                try:
+                    self._fill(fd, data)
+                    self._link(fd, lambda: self._syscalls.link_unnamed(fd, file, self.fd), links_before=0)
+                finally:
+                    self._syscalls.close(fd)
+                self._sync_name(file)
+                return
+        self._publish_temporary(file, data)
+
+    def _publish_temporary(self, file: str, data: bytes) -> None:
+        temporary = temporary_names.next()
+        try:
+            fd = self._write_new(temporary, data, close=False)
+            try:
+                if self._links:
+                    try:
+                        self._link(fd, lambda: self._syscalls.link(temporary, file, self.fd), links_before=1)
+                    except OSError as error:
+                        if error.errno not in _NO_LINKS:
+                            raise
+                        self._links = False
+                if not self._links:
+                    self._reserve_and_rename(temporary, file)
+            finally:
+                self._syscalls.close(fd)
+        finally:
+            self.discard(temporary)
+        self._sync_name(file)
+
+    def _link(self, fd: int, link: Callable[[], None], *, links_before: int) -> None:
+        try:
+            link()
+        except FileExistsError:
+            # NFS repeats a call whose answer was lost, and then finds the name that it has made itself.
+            if self._syscalls.fstat(fd).st_nlink <= links_before:
+                raise
+
+    def _reserve_and_rename(self, temporary: str, file: str) -> None:
+        """Publish where there are no hard links: whoever makes the empty file first may replace it.
+
+        Readers report an empty chunk as a leftover of a write that was not acknowledged, which is what it is.
+        """
+        self._syscalls.close(self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self.fd))
+        try:
+            self._syscalls.rename(temporary, file, self.fd)
+        except BaseException:
+            self.discard(file)
+            raise
+
+    def replace(self, file: str, data: bytes) -> None:
+        """Replace a file, or make it: readers see the old bytes or the new ones, whole."""
+        temporary = temporary_names.next()
+        try:
+            self._write_new(temporary, data)
+            self._syscalls.rename(temporary, file, self.fd)
+        except BaseException:
+            self.discard(temporary)
+            raise
+        if self._sync_writes:
+            self._syscalls.fsync(self.fd)
+
+    def write_plain(self, file: str, data: bytes) -> None:
+        """Make a new file, not atomically: for folders that nobody sees yet."""
+        self._write_new(file, data)
+
+    def append(self, file: str, data: bytes) -> None:
+        """Add bytes to the end of a file, or make it."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = self._syscalls.open(file, flags, self.fd)
+        try:
+            self._fill(fd, data)
+        finally:
+            self._syscalls.close(fd)
+        if self._sync_writes:
+            self._syscalls.fsync(self.fd)
+
+    def _write_new(self, file: str, data: bytes, *, close: bool = True) -> int:
+        fd = self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, self.fd)
+        try:
+            self._fill(fd, data)
+        except BaseException:
+            self._syscalls.close(fd)
+            raise
+        if close:
+            self._syscalls.close(fd)
+        return fd
+
+    def _fill(self, fd: int, data: bytes) -> None:
+        written = self._syscalls.write(fd, data)
+        if written < len(data):
+            view = memoryview(data)
+            while written < len(data):
+                written += self._syscalls.write(fd, view[written:])
+        if self._sync_writes:
+            self._syscalls.fsync(fd)
+
+    def _sync_name(self, file: str) -> None:
+        """Make a new name durable, or take it back: what was not acknowledged shall not be there."""
+        if not self._sync_writes:
+            return
+        try:
+            self._syscalls.fsync(self.fd)
+        except BaseException:
+            self.discard(file)
+            raise
+
+    def discard(self, file: str) -> None:
+        """Remove a file of our own on the way out of an error, if it is there."""
+        try:
+            self._syscalls.unlink(file, self.fd)
+        except OSError:
+            pass  # never made, already gone, or the very failure that brought us here
+
+    def remove(self, file: str) -> None:
+        """Remove a file for good."""
+        self._syscalls.unlink(file, self.fd)
+        if self._sync_writes:
+            self._syscalls.fsync(self.fd)
+
+    # --- locks and durability ----------------------------------------------------------------------------------------
+
+    def lock(self, file: str) -> SidecarLock:
+        """Return the lock on a sidecar file of this folder; the caller holds on to it while using it."""
+        lock = self._locks.get(file)
+        if lock is None:
+            location = os.path.join(self.location, file)
+            lock = self._locks.setdefault(file, SidecarLock(self._syscalls, self.fd, file, location))
+            while len(self._locks) > _MAX_IDLE_LOCKS:
+                self._locks.popitem(last=False)
+        return lock
+
+    def sync_file(self, file: str) -> None:
+        """Bring one file to stable storage, if it is a regular file."""
+        if not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
+            return
+        fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
+        try:
+            self._syscalls.fsync(fd)
+        finally:
+            self._syscalls.close(fd)
+
+    def sync_all(self) -> None:
+        """Bring everything on this file system to stable storage.
+
+        Raises:
+            OSError: with ENOSYS where the platform cannot do that.
+        """
+        self._syscalls.syncfs(self.fd)
+
+    def sync_self(self) -> None:
+        """Bring the names in this folder to stable storage."""
+        self._syscalls.fsync(self.fd)

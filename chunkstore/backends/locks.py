@@ -1,0 +1,152 @@
+"""Locks between processes and threads, on a file that is nothing but a lock.
+
+The kernel frees a dead holder's lock, so a lock is never broken by age, and the file is never unlinked: whoever came
+next would make a new file and hold a second lock beside the first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import threading
+import time
+
+from filelock import lock_descriptor, unlock_descriptor
+
+from chunkstore.backends.syscalls import Syscalls
+from chunkstore.errors import LockTimeoutError, StoreIOError, StoreUsageError
+
+_FIRST_PAUSE = 50e-6
+_LONGEST_PAUSE = 5e-3
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+class SidecarLock:
+    """An exclusive lock on a cached descriptor of a lock file.
+
+    A descriptor's lock excludes other processes, but not the threads that share the descriptor; so a mutex stands
+    before it.
+
+    Args:
+        syscalls: how files are opened.
+        dir_fd: the folder, which stays open as long as this object is used.
+        file: the lock file's name in that folder.
+        location: its path, for messages.
+    """
+
+    def __init__(self, syscalls: Syscalls, dir_fd: int, file: str, location: str) -> None:
+        self._syscalls = syscalls
+        self._dir_fd = dir_fd
+        self._file = file
+        self._location = location
+        self._fd: int | None = None
+        self._mutex = threading.Lock()
+        self._thread: int | None = None
+        self._pid = 0
+
+    def acquire(self, timeout: float) -> None:
+        """Take the lock.
+
+        Args:
+            timeout: seconds to wait.
+
+        Raises:
+            FileNotFoundError: the folder is gone.
+            LockTimeoutError: somebody else held it all the time.
+            StoreUsageError: this very thread holds it.
+            StoreIOError: the file system has no working locks.
+        """
+        if self._thread == threading.get_ident():
+            raise StoreUsageError(
+                f"Cannot lock {self._location} twice: a change function must not call the store. Collect what it "
+                "needs before, or record the rest after."
+            )
+        deadline = time.monotonic() + timeout
+        if not self._mutex.acquire(timeout=timeout):
+            raise self._timed_out(timeout, os.getpid())
+        try:
+            self._lock_file(deadline, timeout)
+            self._pid = os.getpid()
+            self._thread = threading.get_ident()
+        except BaseException:
+            self._mutex.release()
+            raise
+
+    def _lock_file(self, deadline: float, timeout: float) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            if self._fd is None:
+                self._fd = self._syscalls.open(
+                    self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, self._dir_fd
+                )
+            try:
+                locked = lock_descriptor(self._fd, blocking=False)
+            except OSError as error:
+                raise self._no_locks(error) from error
+            if locked:
+                if self._syscalls.fstat(self._fd).st_nlink:
+                    return
+                self._close()  # somebody removed the file: the lock on it keeps nobody out
+                continue
+            if time.monotonic() >= deadline:
+                raise self._timed_out(timeout, self._holder())
+            # A little randomness keeps waiting processes from asking in step.
+            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - no secret
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def release(self) -> None:
+        """Give the lock back; in a forked child of the holder, only forget it."""
+        self._thread = None
+        if self._pid != os.getpid():
+            return  # unlocking would free the parent's lock: both share one open file description
+        try:
+            if self._fd is not None:
+                unlock_descriptor(self._fd)
+        except OSError:
+            self._close()  # closing the last descriptor unlocks too
+        finally:
+            self._mutex.release()
+
+    def _holder(self) -> int | None:
+        """Return the pid of the process of this host that holds the lock, if the kernel tells."""
+        try:
+            status = self._syscalls.fstat(self._fd) if self._fd is not None else None
+            with open("/proc/locks", encoding="ascii") as lines:
+                for line in lines:
+                    fields = line.split()
+                    if status and "->" not in fields and fields[5].endswith(f":{status.st_ino}"):
+                        return int(fields[4])
+        except (OSError, ValueError, IndexError):
+            pass
+        return None
+
+    def _timed_out(self, timeout: float, holder: int | None) -> LockTimeoutError:
+        who = f"process {holder} of this host" if holder and holder > 0 else "another process"
+        return LockTimeoutError(
+            f"Cannot lock {self._location}: {who} held it for {timeout:g} seconds. See what that process does; "
+            "the lock is freed when it ends. A longer lock_timeout in the configuration waits longer.",
+            file=self._location,
+            timeout=timeout,
+            holder=holder,
+        )
+
+    def _no_locks(self, error: OSError) -> StoreIOError:
+        reason = "this file system has no working locks" if error.errno in _NO_LOCKS else os.strerror(error.errno or 0)
+        return StoreIOError(
+            f"Cannot lock {self._location}: {reason}. Changes that need a lock are refused, as they could be lost; "
+            "move log_folder to a file system with locks.",
+            file=self._location,
+            errno=error.errno,
+        )
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._syscalls.close(fd)
+
+    def __del__(self) -> None:
+        try:
+            self._close()
+        except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
+            pass

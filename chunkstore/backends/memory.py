@@ -1,0 +1,125 @@
+"""Bytes in the memory of one process, shared by its threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NoReturn
+
+from chunkstore.backends.base import Backend, FolderReader
+from chunkstore.errors import LockTimeoutError, StoreUsageError
+
+
+class MemoryBackend(Backend):
+    """Files in a dict.
+
+    It belongs to the process that made it: other processes cannot see its records, so it refuses to work in a forked
+    child and to be pickled, instead of losing what is written there.
+
+    Args:
+        lock_timeout: seconds to wait for a lock.
+    """
+
+    shared_between_processes = False
+
+    def __init__(self, *, lock_timeout: float = 60.0) -> None:
+        self.location = "memory"
+        self.admitted = set()
+        self._lock_timeout = lock_timeout
+        self._folders: dict[str, dict[str, bytes]] = {"": {}}
+        self._mutex = threading.Lock()
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._pid = os.getpid()
+
+    def __reduce__(self) -> NoReturn:
+        raise StoreUsageError(
+            "Cannot send a buffered store to another process: its runs live in the memory of this one. Use threads, "
+            "or the store type 'chunked-fs' or 'file-system'."
+        )
+
+    def _files(self, folder: str) -> dict[str, bytes]:
+        if os.getpid() != self._pid:
+            raise StoreUsageError(
+                f"This buffered store belongs to process {self._pid} and was copied to process {os.getpid()} by a "
+                "fork: what is recorded here would be lost. Use the store type 'chunked-fs' or 'file-system'."
+            )
+        return self._folders[folder] if folder in self._folders else _missing(folder)
+
+    def folders(self) -> list[str]:
+        return [folder for folder in list(self._folders) if folder]
+
+    def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
+        self._files("")
+        with self._mutex:
+            if folder in self._folders:
+                raise FileExistsError(folder)
+            self._folders[folder] = dict(files)
+
+    def remove_folder(self, folder: str) -> None:
+        self._files(folder)
+        with self._mutex:
+            self._folders.pop(folder, None)
+        self.admitted.discard(folder)
+
+    @contextmanager
+    def reader(self, folder: str) -> Iterator[FolderReader]:
+        yield _MemoryReader(folder, self._files(folder))
+
+    def publish(self, folder: str, file: str, data: bytes) -> None:
+        files = self._files(folder)
+        with self._mutex:
+            if file in files:
+                raise FileExistsError(file)
+            files[file] = data
+
+    def replace(self, folder: str, file: str, data: bytes) -> None:
+        self._files(folder)[file] = data
+
+    def append(self, folder: str, file: str, data: bytes) -> None:
+        files = self._files(folder)
+        with self._mutex:
+            files[file] = files.get(file, b"") + data
+
+    def remove(self, folder: str, file: str) -> None:
+        if self._files(folder).pop(file, None) is None:
+            _missing(file)
+
+    @contextmanager
+    def lock(self, folder: str, file: str) -> Iterator[None]:
+        self._files(folder)
+        with self._mutex:
+            lock = self._locks.setdefault((folder, file), threading.Lock())
+        if not lock.acquire(timeout=self._lock_timeout):
+            raise LockTimeoutError(
+                f"Cannot lock {folder or file} in memory: another thread held it for {self._lock_timeout} seconds. "
+                "Try again, or raise lock_timeout.",
+                file=file,
+                timeout=self._lock_timeout,
+                holder=self._pid,
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def sync(self, folder: str) -> None:
+        self._files(folder)
+
+
+class _MemoryReader(FolderReader):
+    def __init__(self, folder: str, files: dict[str, bytes]) -> None:
+        self.location = f"memory/{folder}"
+        self._files = files
+
+    def names(self) -> list[str]:
+        return list(self._files)
+
+    def load(self, file: str) -> bytes:
+        data = self._files.get(file)
+        return _missing(file) if data is None else data
+
+
+def _missing(name: str) -> NoReturn:
+    raise FileNotFoundError(name)

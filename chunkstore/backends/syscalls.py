@@ -1,0 +1,106 @@
+"""The system calls through which all file I/O of chunkstore goes.
+
+One thin method each, so that tests can count them, make the Nth one fail, cut a write short or kill the process there,
+and so that another platform has one place to look at.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+
+_PROC_SELF_FD = "/proc/self/fd"
+
+
+class Syscalls:
+    """The system calls of POSIX that chunkstore uses; paths are relative to `dir_fd` where one is given."""
+
+    def open(self, path: str, flags: int, dir_fd: int | None = None) -> int:
+        """Open a file with mode 0666 less the umask, never inherited by other programs."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o666, dir_fd=dir_fd)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        """Write at least a byte of `data`; return how many were written."""
+        return os.write(fd, data)
+
+    def read(self, fd: int, size: int) -> bytes:
+        """Read up to `size` bytes; nothing at the end of the file."""
+        return os.read(fd, size)
+
+    def fstat(self, fd: int) -> os.stat_result:
+        """Return what is known of an open file."""
+        return os.fstat(fd)
+
+    def lstat(self, path: str, dir_fd: int | None = None) -> os.stat_result:
+        """Return what is known of a file, or of the symbolic link itself."""
+        return os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+
+    def fsync(self, fd: int) -> None:
+        """Bring a file, or the names in a folder, to stable storage."""
+        if sys.platform == "darwin":
+            import fcntl  # noqa: PLC0415 - not on every platform
+
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync(2) of macOS leaves data in the drive's cache
+        else:
+            os.fsync(fd)
+
+    def syncfs(self, fd: int) -> None:
+        """Bring everything of the file system that `fd` is on to stable storage (syncfs(2), Linux).
+
+        Raises:
+            OSError: with ENOSYS where there is no such call.
+        """
+        function = getattr(_libc(), "syncfs", None)
+        if function is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        if function(fd) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        os.close(fd)
+
+    def link(self, source: str, target: str, dir_fd: int) -> None:
+        """Give a file another name; fails if the name exists."""
+        os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+
+    def link_unnamed(self, fd: int, target: str, dir_fd: int) -> None:
+        """Give an open file without a name (O_TMPFILE) its first; fails if the name exists."""
+        os.link(f"{_PROC_SELF_FD}/{fd}", target, dst_dir_fd=dir_fd, follow_symlinks=True)
+
+    def rename(self, source: str, target: str, dir_fd: int | None = None) -> None:
+        """Rename a file or folder, replacing an existing file."""
+        os.rename(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    def unlink(self, path: str, dir_fd: int | None = None) -> None:
+        """Remove a name of a file."""
+        os.unlink(path, dir_fd=dir_fd)
+
+    def mkdir(self, path: str, dir_fd: int | None = None) -> None:
+        """Make a folder with mode 0777 less the umask."""
+        os.mkdir(path, 0o777, dir_fd=dir_fd)
+
+    def rmdir(self, path: str, dir_fd: int | None = None) -> None:
+        """Remove an empty folder."""
+        os.rmdir(path, dir_fd=dir_fd)
+
+    def list(self, fd: int) -> list[tuple[str, bool]]:
+        """Return the names in an open folder, each with whether it is a regular file."""
+        with os.scandir(fd) as entries:
+            return [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def has_unnamed_files() -> bool:
+    """Tell whether this platform can make files without a name and name them later."""
+    return hasattr(os, "O_TMPFILE") and os.path.isdir(_PROC_SELF_FD)
+
+
+#: What everything uses unless a test passes something else.
+SYSTEM = Syscalls()

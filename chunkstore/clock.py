@@ -1,0 +1,84 @@
+"""Timestamps that order chunks: nanoseconds, strictly increasing, never behind what this process has seen.
+
+This is a hybrid logical clock (Kulkarni, Demirbas et al., "Logical Physical Clocks", 2014) folded into one integer:
+it follows the wall clock while that is ahead, and counts on by single nanoseconds while it is not.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+
+#: A timestamp beyond this (the year 2255) is not followed: the clock must keep room to count.
+LATEST_FOLLOWED = 9_000_000_000_000_000_000
+
+
+class HybridClock:
+    """A source of strictly increasing timestamps.
+
+    Args:
+        wall_clock: returns nanoseconds since the epoch; may jump in either direction.
+    """
+
+    def __init__(self, wall_clock: Callable[[], int] = time.time_ns) -> None:
+        self._wall_clock = wall_clock
+        self._latest = 0
+        self._mutex = threading.Lock()
+
+    def tick(self) -> int:
+        """Return a timestamp later than every one returned or observed before, in nanoseconds."""
+        with self._mutex:
+            self._latest = max(self._latest + 1, self._wall_clock())
+            return self._latest
+
+    def observe(self, timestamp: int) -> None:
+        """Make every later `tick` come after `timestamp` (nanoseconds), which another process has issued."""
+        if self._latest < timestamp < LATEST_FOLLOWED:
+            with self._mutex:
+                self._latest = max(self._latest, timestamp)
+
+    @property
+    def latest(self) -> int:
+        """The newest timestamp issued or observed, in nanoseconds; 0 at the start."""
+        return self._latest
+
+    def reset_after_fork(self) -> None:
+        """Replace the mutex: another thread of the parent may have held it at the moment of the fork."""
+        self._mutex = threading.Lock()
+
+
+#: One clock per process: whatever any store of this process has seen orders whatever any of them writes next.
+clock = HybridClock()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=clock.reset_after_fork)
+
+
+def utc_now() -> str:
+    """Return the current time in the form of the run log, `2024-02-02 05:49:41.697142+00:00`."""
+    return format_time(datetime.now(timezone.utc))
+
+
+def format_time(moment: datetime) -> str:
+    """Return an aware `moment` in UTC in the form of the run log."""
+    return moment.astimezone(timezone.utc).isoformat(sep=" ", timespec="microseconds")
+
+
+def parse_time(text: str) -> datetime | None:
+    """Return the moment that a time of the run log stands for, or None if it is empty or no time.
+
+    Times without an offset, as older writers left them, are taken as UTC.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration of `seconds` in the form of the run log, `0:00:00.005841`."""
+    return str(timedelta(seconds=seconds))

@@ -1,0 +1,650 @@
+"""The records of a run log: what they hold, and their JSON.
+
+Field names and their order are those of the documents that `runnable` wrote in 2024; dumped with `indent=4`, such a
+document gives the same bytes again. Fields that chunkstore added are left out where they are not set, and fields that
+this version does not know are kept in `extra` and written again after the known ones.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, ClassVar, Generic, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType, field
+from typing_extensions import Self
+
+from chunkstore import codec
+from chunkstore.errors import CorruptChunkError, InvalidNameError, InvalidValueError
+from chunkstore.names import check_name
+from chunkstore.overlay import Change
+
+SUCCESS = "SUCCESS"
+FAIL = "FAIL"
+PROCESSING = "PROCESSING"
+
+#: The format of the files, in `run_config["chunkstore"]["format"]`. Runs of a newer format are read, never written.
+FORMAT = 1
+
+_Self = TypeVar("_Self", bound="Record")
+
+
+class ExtraFields(dict[str, Any]):
+    """The fields of a document that this version does not know."""
+
+
+class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What all records share: exact JSON, and care for unknown fields."""
+
+    #: Fields that hold values of users.
+    FREE: ClassVar[tuple[str, ...]] = ()
+    #: Fields that hold further records, in a list or in a dict.
+    NESTED: ClassVar[dict[str, type[Record]]] = {}
+    #: Fields that hold one scalar, and its type.
+    SCALARS: ClassVar[tuple[tuple[str, type], ...]] = ()
+    #: Scalars that may be null.
+    NULLABLE: ClassVar[frozenset[str]] = frozenset()
+
+    # No JSON decodes to this type, so a decoder that meets the name treats it as any unknown field.
+    extra: ExtraFields | UnsetType = field(default=UNSET, name="$extra")
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return the record as JSON text.
+
+        Args:
+            indent: spaces per level, as the documents of `runnable` have 4; None for the compact form.
+
+        Raises:
+            InvalidValueError: a value cannot be recorded without loss.
+        """
+        return encode_record(self, indent=indent).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the record that JSON text holds.
+
+        Raises:
+            CorruptChunkError: the text is no JSON, or no record of this type.
+        """
+        try:
+            data = text if isinstance(text, bytes) else text.encode()
+        except UnicodeEncodeError as error:
+            raise codec.corrupt("", error.start, "half of a surrogate pair") from None
+        return RecordCodec.of(cls).decode(data)
+
+
+class CodeIdentity(Record, kw_only=True):
+    """Which code ran: a git commit, a function.
+
+    Attributes:
+        code_identifier: a commit's SHA, or a hash.
+        code_identifier_type: `git`, `function`, `docker`…
+        code_identifier_dependable: whether the identifier tells everything; for git, whether the work tree was clean.
+        code_identifier_url: the remote repository, without credentials.
+        code_identifier_message: what else is to say; for git, a hash of the changes that were not committed.
+    """
+
+    SCALARS = (
+        ("code_identifier", str),
+        ("code_identifier_type", str),
+        ("code_identifier_dependable", bool),
+        ("code_identifier_url", str),
+        ("code_identifier_message", str),
+    )
+    NULLABLE = frozenset(name for name, _ in SCALARS)
+
+    code_identifier: str | None = ""
+    code_identifier_type: str | None = ""
+    code_identifier_dependable: bool | None = False
+    code_identifier_url: str | None = ""
+    code_identifier_message: str | None = ""
+
+
+class DataCatalog(Record, kw_only=True):
+    """One data set that a step read or wrote.
+
+    Attributes:
+        name: what the step calls it.
+        data_hash: SHA-256 of the content, in hexadecimal.
+        catalog_relative_path: where the copy lies in the catalog.
+        catalog_handler_location: the folder of the catalog.
+        stage: `put` or `get`.
+    """
+
+    SCALARS = (
+        ("name", str),
+        ("data_hash", str),
+        ("catalog_relative_path", str),
+        ("catalog_handler_location", str),
+        ("stage", str),
+    )
+
+    name: str
+    data_hash: str = ""
+    catalog_relative_path: str = ""
+    catalog_handler_location: str = ""
+    stage: str = ""
+
+
+class StepAttempt(Record, kw_only=True):
+    """One try of a step.
+
+    Attributes:
+        attempt_number: counts from 1.
+        start_time: UTC, `2024-02-02 05:49:41.697142+00:00`; older documents leave the offset out.
+        end_time: likewise; empty while the attempt goes on.
+        duration: `0:00:00.005841`.
+        status: `SUCCESS`, `FAIL` or `PROCESSING`.
+        message: for a failure, the traceback.
+        parameters: what the step was called with.
+    """
+
+    FREE = ("parameters",)
+    SCALARS = (
+        ("attempt_number", int),
+        ("start_time", str),
+        ("end_time", str),
+        ("duration", str),
+        ("status", str),
+        ("message", str),
+    )
+
+    attempt_number: int = 1
+    start_time: str = ""
+    end_time: str = ""
+    duration: str = ""
+    status: str = FAIL
+    message: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+class MetricPoint(msgspec.Struct, array_like=True, frozen=True):
+    """One value of a metric that was logged with a step number; in JSON a list of three.
+
+    Attributes:
+        step: the step number.
+        value: any value, mostly a number.
+        time: UTC, as in `StepAttempt`.
+    """
+
+    step: int | float
+    value: Any
+    time: str = ""
+
+
+class StepLog(Record, kw_only=True):
+    """The record of one step.
+
+    Attributes:
+        name: what the author called the step.
+        internal_name: the dot path that says where in the run it belongs.
+        status: `SUCCESS`, `FAIL` or `PROCESSING`.
+        step_type: `task`, `map`, `parallel`, `success`, `fail`…
+        message: for a failure, its reason in a line.
+        mock: whether the step was not really run (skipped, or taken from an earlier run).
+        code_identities: which code ran.
+        attempts: one entry per try.
+        user_defined_metrics: single values by name.
+        branches: by internal name, in order of execution; only composite steps have some.
+        data_catalog: data read and written.
+        metric_series: values with step numbers, by name; unset where there are none.
+        result: what the step's function returned, if that is JSON; unset where it is not kept.
+        cached_from: the run whose result was taken over; unset where the step ran itself.
+    """
+
+    FREE = ("user_defined_metrics", "metric_series", "result")
+    SCALARS = (
+        ("name", str),
+        ("internal_name", str),
+        ("status", str),
+        ("step_type", str),
+        ("message", str),
+        ("mock", bool),
+    )
+    NESTED: ClassVar[dict[str, type[Record]]] = {
+        "code_identities": CodeIdentity,
+        "attempts": StepAttempt,
+        "data_catalog": DataCatalog,
+    }
+
+    name: str
+    internal_name: str
+    status: str = FAIL
+    step_type: str = "task"
+    message: str = ""
+    mock: bool = False
+    code_identities: list[CodeIdentity] = field(default_factory=list)
+    attempts: list[StepAttempt] = field(default_factory=list)
+    user_defined_metrics: dict[str, Any] = field(default_factory=dict)
+    branches: dict[str, BranchLog] = field(default_factory=dict)
+    data_catalog: list[DataCatalog] = field(default_factory=list)
+    metric_series: dict[str, list[MetricPoint]] | UnsetType = UNSET
+    result: Any = UNSET
+    cached_from: str | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _check_record_name(self.internal_name)
+
+
+class BranchLog(Record, kw_only=True):
+    """The record of one arm of a composite step.
+
+    Attributes:
+        internal_name: the dot path `step.branch`.
+        status: as for a step.
+        steps: by internal name, in order of execution.
+        parameters: those of this branch alone.
+        item: of a map, what the branch was run over, if that is JSON; unset elsewhere.
+        item_hash: SHA-256 of the item; unset where it has none.
+        cached_from: the run whose result was taken over; unset where the branch ran itself.
+        message: for a failure outside its steps, the reason; unset elsewhere.
+    """
+
+    FREE = ("parameters", "item")
+    SCALARS = (("internal_name", str), ("status", str))
+    NESTED: ClassVar[dict[str, type[Record]]] = {"steps": StepLog}
+
+    internal_name: str
+    status: str = FAIL
+    steps: dict[str, StepLog] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    item: Any = UNSET
+    item_hash: str | UnsetType = UNSET
+    cached_from: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _check_record_name(self.internal_name)
+
+
+StepLog.NESTED["branches"] = BranchLog
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something in a run that could not be read, or has no place in it.
+
+    Attributes:
+        kind: `corrupt`, `unreadable`, `orphan` or `missing`.
+        file: the file's name, or the internal name of an orphan.
+        message: what is wrong.
+    """
+
+    kind: str
+    file: str
+    message: str
+
+
+class Orphans(Record, kw_only=True):
+    """Records whose step, branch or run record is missing: kept and shown, but without a place in the tree.
+
+    Attributes:
+        steps: by internal name.
+        branches: by internal name.
+        parameters: by the internal name of the branch that has no record.
+    """
+
+    FREE = ("parameters",)
+    NESTED: ClassVar[dict[str, type[Record]]] = {"steps": StepLog, "branches": BranchLog}
+
+    steps: dict[str, StepLog] = field(default_factory=dict)
+    branches: dict[str, BranchLog] = field(default_factory=dict)
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps or self.branches or self.parameters)
+
+
+class RunLog(Record, kw_only=True):
+    """The record of one run.
+
+    Attributes:
+        run_id: the run's unique name.
+        dag_hash: a hash of the pipeline's definition, if its engine gives one.
+        use_cached: whether results of `original_run_id` may be taken over.
+        tag: any text that groups runs.
+        original_run_id: the run that this one resumes.
+        status: `SUCCESS`, `FAIL` or `PROCESSING`.
+        steps: by internal name, in order of execution.
+        parameters: those of the run; branches have their own.
+        run_config: how the run was configured; chunkstore's own notes are under `chunkstore`.
+    """
+
+    FREE = ("parameters", "run_config")
+    SCALARS = (
+        ("run_id", str),
+        ("dag_hash", str),
+        ("use_cached", bool),
+        ("tag", str),
+        ("original_run_id", str),
+        ("status", str),
+    )
+    NULLABLE = frozenset({"dag_hash", "tag", "original_run_id"})
+    NESTED: ClassVar[dict[str, type[Record]]] = {"steps": StepLog}
+
+    run_id: str
+    dag_hash: str | None = ""
+    use_cached: bool = False
+    tag: str | None = ""
+    original_run_id: str | None = ""
+    status: str = FAIL
+    steps: dict[str, StepLog] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    run_config: dict[str, Any] = field(default_factory=dict)
+    # Left out of the JSON where there are none; the properties below give something to iterate over either way.
+    found_orphans: Orphans | UnsetType = field(default=UNSET, name="orphans")
+    found_problems: list[Problem] | UnsetType = field(default=UNSET, name="problems")
+    # Only in documents that hold a whole run: changes by others than the owners, by record. See `overlay`.
+    foreign_changes: dict[str, Change] | UnsetType = UNSET
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What could not be read, or has no place in the run."""
+        return [] if self.found_problems is UNSET else self.found_problems
+
+    @property
+    def orphans(self) -> Orphans:
+        """Records whose place in the tree is missing."""
+        return Orphans() if self.found_orphans is UNSET else self.found_orphans
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list of runs shows of each.
+
+    Attributes:
+        run_id: the run's unique name.
+        status: `SUCCESS`, `FAIL` or `PROCESSING`; empty where it could not be read.
+        tag: any text that groups runs.
+        original_run_id: the run that this one resumes.
+        start_time: when the run was created, as in `StepAttempt`; empty where nobody recorded it.
+        end_time: when the run finished; empty while it goes on.
+        problem: why the run could not be read; empty where it could.
+    """
+
+    run_id: str
+    status: str = ""
+    tag: str = ""
+    original_run_id: str = ""
+    start_time: str = ""
+    end_time: str = ""
+    problem: str = ""
+
+
+def _check_record_name(name: Any) -> None:
+    # msgspec turns a ValueError here into an error of the document, so decoding stays safe too.
+    check_name(name)
+
+
+#: Fields that may hold any JSON; the other fields of users are objects.
+_ANY_JSON = frozenset({"result", "item"})
+
+
+# --- records -> bytes ------------------------------------------------------------------------------------------------
+
+
+def encode_record(record: Record, *, indent: int | None = None) -> bytes:
+    """Return `record` as JSON; the record itself is not changed.
+
+    Args:
+        record: its values may be anything that `codec.plain` converts.
+        indent: spaces per level, or None for the compact form.
+
+    Raises:
+        InvalidValueError: a value cannot be recorded without loss; `key` says which.
+    """
+    prepared = _prepare(record, "")
+    return codec.encode(_as_dict(prepared) if _has_extra(prepared) else prepared, indent=indent)
+
+
+def _prepare(record: _Self, key: str) -> _Self:
+    """Return `record`, or a copy of it, in which every value is plain and of the declared type."""
+    changes: dict[str, Any] = {}
+    for name, kind in record.SCALARS:
+        value = getattr(record, name)
+        if type(value) is not kind and not (value is None and name in record.NULLABLE):
+            changes[name] = _scalar(value, kind, _join(key, name))
+    for name in record.FREE:
+        value = getattr(record, name)
+        if value is UNSET or (type(value) is dict and not value):
+            continue
+        changes[name] = _plain_field(name, value, _join(key, name))
+    for name, kind in record.NESTED.items():
+        value = getattr(record, name)
+        if value:
+            changes[name] = _prepare_nested(value, kind, _join(key, name))
+        elif not isinstance(value, (list, dict)):
+            raise _wrong_type(_join(key, name), "a collection of records", value)
+    if isinstance(record, RunLog) and record.found_orphans is not UNSET:
+        changes["found_orphans"] = _prepare(record.found_orphans, "orphans")
+    if record.extra is not UNSET:
+        changes["extra"] = ExtraFields(_plain_dict(record.extra, key or "extra"))
+    return msgspec.structs.replace(record, **changes) if changes else record
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _scalar(value: Any, kind: type, key: str) -> Any:
+    converted = codec.plain(value, key)
+    if type(converted) is not kind:
+        raise _wrong_type(key, kind.__name__, value)
+    return converted
+
+
+def _wrong_type(key: str, expected: str, value: Any) -> InvalidValueError:
+    reason = f"it must be {expected}, not {type(value).__name__}"
+    return InvalidValueError(f"Cannot record {key}: {reason}.", key=key, reason=reason)
+
+
+def _plain_field(name: str, value: Any, key: str) -> Any:
+    if name in _ANY_JSON:
+        return codec.plain(value, key)
+    if name == "metric_series":
+        return {
+            str(metric): [
+                MetricPoint(point.step, codec.plain(point.value, f"{key}.{metric}"), point.time) for point in points
+            ]
+            for metric, points in value.items()
+        }
+    return _plain_dict(value, key)
+
+
+def _plain_dict(value: Any, key: str) -> dict[str, Any]:
+    """Convert a field that is an object in every document: its own keys are never taken for a marked float."""
+    if not isinstance(value, dict):
+        raise _wrong_type(key, "a dict", value)
+    result: dict[str, Any] = {}
+    for name, item in value.items():
+        text = name if type(name) is str else next(iter(codec.plain({name: None}, key)))
+        if text in result:
+            reason = "two keys become the same text"
+            raise InvalidValueError(f"Cannot record {key}.{text}: {reason}. Rename one.", key=key, reason=reason)
+        result[text] = codec.plain(item, f"{key}.{text}", 1)
+    return result
+
+
+def _prepare_nested(value: Any, kind: type[Record], key: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _prepare(_as_record(item, kind, key), f"{key}.{name}") for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_prepare(_as_record(item, kind, key), f"{key}[{index}]") for index, item in enumerate(value)]
+    raise _wrong_type(key, "a collection of records", value)
+
+
+def _as_record(item: Any, kind: type[Record], key: str) -> Record:
+    if isinstance(item, kind):
+        return item
+    raise _wrong_type(key, kind.__name__, item)
+
+
+def _has_extra(record: Record) -> bool:
+    if record.extra is not UNSET:
+        return True
+    if isinstance(record, RunLog) and record.found_orphans is not UNSET and _has_extra(record.found_orphans):
+        return True
+    return any(_has_extra(item) for name in record.NESTED for item in _items(getattr(record, name)))
+
+
+def _items(collection: Any) -> Any:
+    return collection.values() if isinstance(collection, dict) else collection
+
+
+def _as_dict(record: Record) -> dict[str, Any]:
+    """Return `record` as the dict that its JSON is, unknown fields after the known ones."""
+    result: dict[str, Any] = {}
+    for info in _fields(type(record)):
+        value = getattr(record, info.name)
+        if value is UNSET or info.name == "extra":
+            continue
+        if info.name in record.NESTED:
+            value = (
+                {name: _as_dict(item) for name, item in value.items()}
+                if isinstance(value, dict)
+                else [_as_dict(item) for item in value]
+            )
+        elif isinstance(value, Record):
+            value = _as_dict(value)
+        result[info.encode_name] = value
+    if record.extra is not UNSET:
+        result.update(record.extra)
+    return result
+
+
+@cache
+def _fields(cls: type[Record]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(cls)
+
+
+# --- bytes -> records ------------------------------------------------------------------------------------------------
+
+_R = TypeVar("_R", bound=Record)
+_AnyR = TypeVar("_AnyR", bound=Record)
+
+#: By type of record.
+_codecs: dict[type[Record], RecordCodec[Any]] = {}
+
+
+class RecordCodec(Generic[_R]):
+    """Decodes one type of record: fast where all fields are known, with care where some are not."""
+
+    def __init__(self, cls: type[_R]) -> None:
+        self._cls = cls
+        self._decoder = msgspec.json.Decoder(cls)
+
+    @staticmethod
+    def of(record_type: type[_AnyR]) -> RecordCodec[_AnyR]:
+        """Return the codec of a type of record; there is one for each."""
+        found = _codecs.get(record_type)
+        if found is None:
+            found = _codecs[record_type] = RecordCodec(record_type)
+        return found
+
+    def decode(self, data: bytes, file: str = "") -> _R:
+        """Return the record that JSON bytes hold.
+
+        Args:
+            data: UTF-8.
+            file: where the bytes come from, for messages.
+
+        Raises:
+            CorruptChunkError: the bytes are no JSON, or no record of this type.
+        """
+        try:
+            record: _R = codec.decode(data, file, self._decoder)
+        except (msgspec.ValidationError, InvalidNameError):
+            record = self._decode_with_unknown_fields(data, file)
+        if codec.may_hold_marks(data):
+            _revive(record)
+        return record
+
+    def _decode_with_unknown_fields(self, data: bytes, file: str) -> _R:
+        raw = codec.decode(data, file)
+        unknown: list[tuple[tuple[str | int, ...], ExtraFields]] = []
+        try:
+            record = msgspec.convert(_known_part(self._cls, raw, (), unknown), self._cls)
+        except (msgspec.ValidationError, InvalidNameError) as error:
+            raise _no_record(self._cls, file, str(error)) from None
+        for path, extra in unknown:
+            target: Any = record
+            for part in path:
+                target = getattr(target, str(part)) if isinstance(target, Record) else target[part]
+            target.extra = extra
+        return record
+
+
+def _no_record(cls: type[Record], file: str, reason: str) -> CorruptChunkError:
+    return codec.corrupt(file, 0, f"it is JSON, but no {cls.__name__}: {reason}")
+
+
+def _known_part(
+    cls: type[Record],
+    raw: Any,
+    path: tuple[str | int, ...],
+    unknown: list[tuple[tuple[str | int, ...], ExtraFields]],
+) -> Any:
+    """Return `raw` without the fields that `cls` does not know; those go to `unknown` with their paths."""
+    if not isinstance(raw, dict):
+        return raw
+    infos = {info.encode_name: info for info in _fields(cls) if info.name != "extra"}
+    known: dict[str, Any] = {}
+    extra = ExtraFields()
+    for key, value in raw.items():
+        info = infos.get(key)
+        if info is None:
+            extra[key] = value
+        elif info.name == "found_orphans":
+            known[key] = _known_part(Orphans, value, (*path, info.name), unknown)
+        elif nested := cls.NESTED.get(info.name):
+            known[key] = _known_parts(nested, value, (*path, info.name), unknown)
+        else:
+            known[key] = value
+    if extra:
+        unknown.append((path, extra))
+    return known
+
+
+def _known_parts(
+    cls: type[Record],
+    raw: Any,
+    path: tuple[str | int, ...],
+    unknown: list[tuple[tuple[str | int, ...], ExtraFields]],
+) -> Any:
+    """Do `_known_part` for every record in a list or dict."""
+    if isinstance(raw, dict):
+        return {name: _known_part(cls, item, (*path, name), unknown) for name, item in raw.items()}
+    if isinstance(raw, list):
+        return [_known_part(cls, item, (*path, index), unknown) for index, item in enumerate(raw)]
+    return raw
+
+
+def _revive(record: Record) -> None:
+    for name in record.FREE:
+        value = getattr(record, name)
+        if value is not UNSET:
+            setattr(record, name, _revived_field(name, value))
+    if record.extra is not UNSET:
+        _revive_items(record.extra)
+    for name in record.NESTED:
+        for item in _items(getattr(record, name)):
+            _revive(item)
+    if isinstance(record, RunLog) and record.found_orphans is not UNSET:
+        _revive(record.found_orphans)
+
+
+def _revived_field(name: str, value: Any) -> Any:
+    if name in _ANY_JSON:
+        return codec.revive(value)
+    if name == "metric_series":
+        return {key: [revived_point(point) for point in points] for key, points in value.items()}
+    return _revive_items(value)
+
+
+def _revive_items(fields: dict[str, Any]) -> dict[str, Any]:
+    for key, item in fields.items():
+        fields[key] = codec.revive(item)
+    return fields
+
+
+def revived_point(point: MetricPoint) -> MetricPoint:
+    """Return a decoded point with a marked float as a float."""
+    return MetricPoint(point.step, codec.revive(point.value), point.time)

@@ -1,0 +1,215 @@
+"""Names of steps, branches, runs and files, and the ways between them. Nothing here touches a file.
+
+A *segment* is what a user calls one step or branch: any text. An *internal name* joins segments with dots. A *file
+name* carries an internal name percent-encoded (RFC 3986) between the kind of chunk and its timestamp:
+`StepLog-train.rf.fit-1706852981689005000.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from chunkstore.errors import InvalidNameError
+
+STEP = "StepLog"
+BRANCH = "BranchLog"
+STEP_UPDATE = "StepUpdate"
+BRANCH_UPDATE = "BranchUpdate"
+METRIC = "Metric"
+PARAMETER = "Parameter"
+RUN_FILE = "RunLog.json"
+LOCK_FILE = ".lock"
+TEMPORARY_PREFIX = ".tmp-"
+DELETED_PREFIX = ".deleted-"
+
+#: The scope of the run's own parameters in `Parameter-root.json`.
+ROOT_SCOPE = "root"
+
+_KINDS = {STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC}
+_SUFFIXES = {kind: ".jsonl" if kind == METRIC else ".json" for kind in _KINDS}
+
+#: Longest internal name, in characters. Nothing needs more; a limit keeps hostile input from filling memory.
+MAX_NAME_LENGTH = 65_536
+#: Longest encoded name inside a file name. With kind, timestamp and suffix it stays below 255 bytes (NAME_MAX).
+MAX_ENCODED_LENGTH = 200
+MAX_RUN_ID_LENGTH = 200
+
+_UNSAFE = re.compile(r"""[\x00-\x1f\x7f/\\:*?"<>|]|[^\x00-\x7f]""")
+_EDGES = re.compile(r"^[. ]|[. ]\Z")
+#: Encodings that several names could share: a per cent sign that is no escape of `escape_segment`, a dot or space at
+#: an edge, or something that looks like a shortened name. Such names get the hash of the true name appended.
+_AMBIGUOUS = re.compile(r"%(?!2E|25)|^[. ]|[. ]\Z|~[0-9a-f]{16}\Z")
+_TIMESTAMP = re.compile(r"[0-9]{1,19}\Z")
+_HASH_DIGITS = 16
+_SHORTENED = re.compile(r"~[0-9a-f]{16}\Z")
+_RUN_ID_REJECTED = re.compile(r"""[\x00-\x1f\x7f/\\:*?"<>|]""")
+
+
+class ChunkName(NamedTuple):
+    """What the name of a chunk file says.
+
+    Attributes:
+        kind: `StepLog`, `BranchLog`, `StepUpdate`, `BranchUpdate` or `Metric`.
+        encoded: the internal name as it stands in the file name.
+        timestamp: nanoseconds since the epoch.
+        file: the whole file name.
+    """
+
+    kind: str
+    encoded: str
+    timestamp: int
+    file: str
+
+
+def escape_segment(segment: Any) -> str:
+    """Return `segment` as one segment of an internal name: without dots.
+
+    Raises:
+        InvalidNameError: it is empty, no text, or holds half of a surrogate pair.
+    """
+    check_name(segment)
+    return str(segment).replace("%", "%25").replace(".", "%2E")
+
+
+def unescape_segment(segment: str) -> str:
+    """Return what `escape_segment` was given."""
+    return segment.replace("%2E", ".").replace("%25", "%")
+
+
+def join_name(parent: str, segment: str) -> str:
+    """Return the internal name of `segment`, any text, inside `parent` (empty for the run itself)."""
+    escaped = escape_segment(segment)
+    return f"{parent}.{escaped}" if parent else escaped
+
+
+def check_name(name: Any) -> None:
+    """Raise `InvalidNameError` unless `name` can name a step or branch."""
+    if not isinstance(name, str):
+        reason = f"names are text, and this is a {type(name).__name__}"
+    elif not name:
+        reason = "it is empty"
+    elif len(name) > MAX_NAME_LENGTH:
+        reason = f"it is longer than {MAX_NAME_LENGTH} characters"
+    else:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            reason = f"half of a surrogate pair at position {error.start} is no text"
+        else:
+            return
+    shown = _shorten(name)
+    raise InvalidNameError(f"Cannot use {shown} as a name: {reason}. Choose another name.", name=shown, reason=reason)
+
+
+def _shorten(name: Any) -> str:
+    text = repr(name)
+    return text if len(text) <= 100 else f"{text[:97]}..."  # noqa: PLR2004 - only a message
+
+
+def encode_for_file(name: str) -> str:
+    """Return `name` as it stands in file names: at most 200 bytes of ASCII, different for different names."""
+    encoded = _UNSAFE.sub(_percent, name)
+    encoded = _EDGES.sub(_percent, encoded)
+    if len(encoded) <= MAX_ENCODED_LENGTH and not _AMBIGUOUS.search(name):
+        return encoded
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
+    return f"{encoded[: MAX_ENCODED_LENGTH - _HASH_DIGITS - 1]}~{digest}"
+
+
+def is_shortened(encoded: str) -> bool:
+    """Tell whether a name in a file name ends in a hash, so that only the file itself knows the true name."""
+    return _SHORTENED.search(encoded) is not None
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match.group().encode())
+
+
+def chunk_file(kind: str, name: str, timestamp: int) -> str:
+    """Return the file name of a chunk.
+
+    Args:
+        kind: one of the kinds of this module.
+        name: the internal name.
+        timestamp: nanoseconds since the epoch.
+    """
+    return f"{kind}-{encode_for_file(name)}-{timestamp}{_SUFFIXES[kind]}"
+
+
+def parse_chunk_file(file: str) -> ChunkName | None:
+    """Return what the name of a chunk says, or None if `file` is no name of a chunk."""
+    kind, dash, rest = file.partition("-")
+    if not dash or kind not in _KINDS:
+        return None
+    suffix = _SUFFIXES[kind]
+    if not rest.endswith(suffix):
+        return None
+    encoded, dash, digits = rest[: -len(suffix)].rpartition("-")
+    if not dash or not encoded or not _TIMESTAMP.match(digits):
+        return None
+    return ChunkName(kind, encoded, int(digits), file)
+
+
+def parameter_file(scope: str) -> str:
+    """Return the file name of the parameters of a `scope`: the internal name of a branch, or "" for the run."""
+    if not scope:
+        return f"{PARAMETER}-{ROOT_SCOPE}.json"
+    encoded = encode_for_file(scope)
+    if encoded == ROOT_SCOPE:  # a branch of that name must not share the run's parameters
+        encoded = f"%{ord(ROOT_SCOPE[0]):02X}{ROOT_SCOPE[1:]}"
+    return f"{PARAMETER}-{encoded}.json"
+
+
+def is_parameter_file(file: str) -> bool:
+    """Tell whether `file` is the name of a file of parameters."""
+    return file.startswith(f"{PARAMETER}-") and file.endswith(".json")
+
+
+def check_run_id(run_id: Any) -> None:
+    """Raise `InvalidNameError` unless `run_id` can name a folder on every common file system."""
+    if not isinstance(run_id, str):
+        reason = f"run ids are text, and this is a {type(run_id).__name__}"
+    elif not run_id:
+        reason = "it is empty"
+    elif run_id[0] in ". " or run_id[-1] in ". ":
+        reason = "it begins or ends with a dot or a space"
+    elif match := _RUN_ID_REJECTED.search(run_id):
+        reason = f"the character {match.group()!r} cannot stand in the name of a folder everywhere"
+    elif not run_id.isascii():
+        reason = "it holds characters beyond ASCII, which file systems may change"
+    elif len(run_id) > MAX_RUN_ID_LENGTH:
+        reason = f"it is longer than {MAX_RUN_ID_LENGTH} characters"
+    else:
+        return
+    shown = _shorten(run_id)
+    raise InvalidNameError(
+        f"Cannot use {shown} as a run id: {reason}. Use letters, digits, '-', '_' and '.'.", name=shown, reason=reason
+    )
+
+
+def generate_run_id() -> str:
+    """Return a new run id: two words, the time of day (UTC) and 60 random bits, `pleasant-lamarr-0549-8kq2m4t7xw3b`."""
+    time_of_day = datetime.now(timezone.utc).strftime("%H%M")
+    digits = "".join(secrets.choice(_RANDOM_DIGITS) for _ in range(12))
+    return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_SURNAMES)}-{time_of_day}-{digits}"
+
+
+#: Base 32 without the letters that are easily misread (i, l, o, u).
+_RANDOM_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_ADJECTIVES = (
+    "agile amber ancient bold brave bright brisk calm candid clever cosmic crisp daring eager early earnest "
+    "fair fond frank gentle glad golden grand happy hardy honest humble keen kind lively lucid lunar merry "
+    "mild modest neat noble patient placid pleasant polite proud quick quiet rapid sharp silent silver "
+    "sincere smooth solar solid steady still sunny swift tidy vivid warm wise witty young zesty"
+).split()
+_SURNAMES = (
+    "abel babbage backus banach bell bohr boole borg cantor carson cerf codd curie darwin dijkstra dirac "
+    "easley euler faraday fermat fermi franklin galileo gauss goldberg hamilton hawking heisenberg hertz "
+    "hilbert hodgkin hopper huygens jackson johnson kepler knuth kowalevski lamarr lamport leavitt liskov "
+    "lovelace maxwell mcclintock meitner mendel mirzakhani moser newton noether pascal perlman planck "
+    "ramanujan ride ritchie shannon swartz tesla thompson turing vaughan volta wiles wing wu yalow"
+).split()

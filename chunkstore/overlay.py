@@ -1,0 +1,110 @@
+"""Changes that somebody other than the owner made to a record, laid over what the owner writes.
+
+A change is a tree that follows the record's own JSON, so that two writers who touch different places never meet.
+Because a list grows only at its end, elements that the owner appends later stay beside those that others appended. The
+idea is that of a JSON merge patch (RFC 7396), made exact for null and for lists. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, field
+
+
+class Change(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What changes at one place of a record.
+
+    Attributes:
+        set: what replaces everything here; unset where the other fields say what changes inside.
+        keys: changes inside an object, by key.
+        removed: keys that are taken out of an object.
+        items: changes inside a list, by index (as text, since JSON has no other keys).
+        append: values that are added at the end of a list.
+    """
+
+    set: Any = UNSET
+    keys: dict[str, Change] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    items: dict[str, Change] = field(default_factory=dict)
+    append: list[Any] = field(default_factory=list)
+
+
+def apply(change: Change | None, base: Any) -> Any:
+    """Return `base`, plain JSON values, with `change` laid over it; `base` itself is not altered."""
+    if change is None:
+        return base
+    if change.set is not UNSET:
+        return copy.deepcopy(change.set)
+    if isinstance(base, list):
+        kept = [apply(change.items.get(str(index)), item) for index, item in enumerate(base)]
+        return kept + copy.deepcopy(change.append)
+    if isinstance(base, dict):
+        removed = set(change.removed)
+        merged = {key: apply(change.keys.get(key), item) for key, item in base.items() if key not in removed}
+        for key, inner in change.keys.items():
+            if key not in base and inner.set is not UNSET:
+                merged[key] = copy.deepcopy(inner.set)
+        return merged
+    return base  # the owner has put something else here, in which there is nothing to change
+
+
+def merge(current: Any, change: Change | None, new: Any) -> Change | None:
+    """Return the change that, laid over what the owner wrote, gives `new`.
+
+    Args:
+        current: the record as it is seen now: what the owner wrote, with `change` laid over it.
+        change: what others have changed before, or None.
+        new: what the record shall be.
+
+    Returns:
+        `change` with the new differences added, so that earlier changes stay even where the owner has come to the same
+        value by itself; None if there is nothing to lay over.
+    """
+    if _same(current, new):
+        return change
+    if change is None or change.set is UNSET:
+        if isinstance(current, dict) and isinstance(new, dict):
+            return _merge_objects(current, change or Change(), new)
+        if isinstance(current, list) and isinstance(new, list):
+            return _merge_lists(current, change or Change(), new)
+    return Change(set=copy.deepcopy(new))
+
+
+def _merge_objects(current: dict[str, Any], change: Change, new: dict[str, Any]) -> Change:
+    keys = dict(change.keys)
+    removed = [key for key in change.removed if key not in new]
+    for key, item in new.items():
+        inner = merge(current[key], keys.get(key), item) if key in current else Change(set=copy.deepcopy(item))
+        if inner is not None:
+            keys[key] = inner
+    for key in current:
+        if key not in new:
+            keys.pop(key, None)
+            removed.append(key)
+    return Change(keys=keys, removed=removed)
+
+
+def _merge_lists(current: list[Any], change: Change, new: list[Any]) -> Change:
+    owned = len(current) - len(change.append)
+    if len(new) < owned:  # elements of the owner's were taken away: no tree can follow that
+        return Change(set=copy.deepcopy(new))
+    items = dict(change.items)
+    for index in range(owned):
+        inner = merge(current[index], items.get(str(index)), new[index])
+        if inner is not None:
+            items[str(index)] = inner
+    return Change(items=items, append=copy.deepcopy(new[owned:]))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Compare as JSON does: 1, 1.0 and true are three values."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(item, other[key]) for key, item in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)

@@ -1,0 +1,1 @@
+"""Run log stores: a layout over a backend."""

@@ -1,0 +1,617 @@
+"""What every store does: the public methods, concrete, over the few primitives that a layout fills."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import msgspec
+
+from chunkstore.assemble import bare_branch, bare_step, flatten_branches, flatten_steps
+from chunkstore.backends.base import Backend
+from chunkstore.backends.directory import RUN
+from chunkstore.clock import clock, utc_now
+from chunkstore.codec import decode
+from chunkstore.errors import (
+    BranchLogNotFoundError,
+    ChunkstoreError,
+    CorruptChunkError,
+    InvalidValueError,
+    RunLogExistsError,
+    RunLogNotFoundError,
+    StepLogNotFoundError,
+    StoreUsageError,
+    UnsupportedFormatError,
+)
+from chunkstore.models import (
+    FORMAT,
+    PROCESSING,
+    BranchLog,
+    MetricPoint,
+    Record,
+    RecordCodec,
+    RunLog,
+    RunSummary,
+    StepLog,
+    encode_record,
+)
+from chunkstore.names import check_name, check_run_id, generate_run_id
+from chunkstore.version import __version__
+
+if TYPE_CHECKING:  # for annotations alone: recording stands on the stores
+    from chunkstore.recording.run import Run
+
+_R = TypeVar("_R", bound=StepLog | BranchLog)
+_AnyRecord = TypeVar("_AnyRecord", bound=Record)
+
+#: Under this key of `run_config` stand the notes of chunkstore itself.
+NOTES = "chunkstore"
+
+
+class StoreOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a store can be configured with.
+
+    Attributes:
+        log_folder: the folder that holds the runs.
+        durability: what a returned call survives: `process`, `run` or `step`.
+        pretty: whether JSON is written with line breaks and indents, for people who read it with `cat`.
+        catalog_folder: the folder for data; empty for `.catalog` beside the log folder.
+        lock_timeout: seconds to wait for a lock.
+    """
+
+    log_folder: str = ".run_log_store"
+    durability: str = RUN
+    pretty: bool = False
+    catalog_folder: str = ""
+    lock_timeout: float = 60.0
+
+
+class Recorder(Protocol):
+    """Starts recordings; `chunkstore.recording` provides it, as it stands on the stores and not below them."""
+
+    def start_run(self, store: Store, run_id: str | None, **options: Any) -> Run:
+        """See `Store.start_run`."""
+
+    def join_run(self, store: Store, run_id: str, **options: Any) -> Run:
+        """See `Store.join_run`."""
+
+
+class Store(ABC):
+    """A place for run logs, safe for any number of writers at once.
+
+    Args:
+        backend: where the bytes live.
+        options: see `StoreOptions`.
+    """
+
+    recorder: ClassVar[Recorder]
+
+    def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
+        self.backend = backend
+        self.options = options or StoreOptions()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} in {self.backend.location}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The receiver owns no record, and what it writes shall be ordered after what the sender has seen.
+        return _unpickle, (type(self), self.backend, self.options, clock.latest)
+
+    def close(self) -> None:
+        """Give back what is held open; the store can be used again."""
+        self.backend.close()
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    def create_run_log(
+        self,
+        run_id: str | None = None,
+        *,
+        tag: str = "",
+        dag_hash: str = "",
+        use_cached: bool = False,
+        original_run_id: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        run_config: Mapping[str, Any] | None = None,
+        status: str = PROCESSING,
+    ) -> RunLog:
+        """Create a run; of any number of processes that try at once, one succeeds.
+
+        Args:
+            run_id: the run's name; None for a generated one.
+            tag: any text that groups runs.
+            dag_hash: a hash of the pipeline's definition.
+            use_cached: whether results of `original_run_id` may be taken over.
+            original_run_id: the run that this one resumes.
+            parameters: those of the run.
+            run_config: how the run is configured.
+            status: the first status.
+
+        Returns:
+            The record as it was written.
+
+        Raises:
+            RunLogExistsError: there is a run of this id.
+            InvalidNameError: the id cannot be one.
+            InvalidValueError: a parameter or a part of the configuration cannot be recorded.
+        """
+        generated = run_id is None
+        while True:
+            log = RunLog(
+                run_id=generate_run_id() if run_id is None else run_id,
+                dag_hash=dag_hash,
+                use_cached=use_cached,
+                tag=tag,
+                original_run_id=original_run_id,
+                status=status,
+                parameters=dict(parameters or {}),
+                run_config={
+                    **(run_config or {}),
+                    NOTES: {"format": FORMAT, "version": __version__, "created": utc_now()},
+                },
+            )
+            check_run_id(log.run_id)
+            log = as_stored(log)
+            try:
+                self._create(log)
+            except FileExistsError:
+                if generated:
+                    continue
+                raise RunLogExistsError(
+                    f"Cannot create run {log.run_id!r} in {self.backend.location}: it exists. Choose another run id, "
+                    "or join the run with join_run.",
+                    run_id=log.run_id,
+                ) from None
+            return log
+
+    def get_run_log(self, run_id: str, *, full: bool = True, strict: bool = False) -> RunLog:
+        """Return a run as it is now, without waiting for anybody.
+
+        Everything that was acknowledged before the call is in the result.
+
+        Args:
+            run_id: the run.
+            full: whether steps, branches and parameters are read too.
+            strict: whether an unreadable file raises; else it is listed in the log's `problems`.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            CorruptChunkError: a file cannot be read, and `strict` is set.
+        """
+        with self._existing(run_id):
+            log = self._read(run_id) if full else self._read_metadata(run_id)
+        if strict:
+            for problem in log.problems:
+                if problem.kind != "orphan":
+                    raise CorruptChunkError(
+                        f"Cannot read all of run {run_id!r}: {problem.file}: {problem.message}. Read it without "
+                        "strict=True to get the rest.",
+                        file=problem.file,
+                        offset=0,
+                        reason=problem.message,
+                    )
+        return log
+
+    def update_run_log(self, run_id: str, change: Callable[[RunLog], RunLog | None]) -> RunLog:
+        """Change a run's own record: status, tag, configuration. No other change is lost or undone.
+
+        Args:
+            run_id: the run.
+            change: gets the record without steps and parameters; alters it or returns another. It runs under the run's
+                lock: it must be quick and must not call the store.
+
+        Returns:
+            The record as it is now.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            InvalidValueError: the change cannot be recorded, or would bypass steps and parameters.
+        """
+
+        def checked(log: RunLog) -> RunLog:
+            new = _changed(log, change)
+            if new.run_id != run_id:
+                raise _refused("run_id", "the id of a run cannot change", "Create another run.")
+            if new.steps or new.parameters:
+                raise _refused(
+                    "steps" if new.steps else "parameters",
+                    "they are records of their own",
+                    "Use add_step_log or set_parameters.",
+                )
+            return new
+
+        with self._existing(run_id):
+            return self._change_metadata(run_id, checked)
+
+    def list_runs(self) -> Iterator[RunSummary]:
+        """Yield a summary of every run, the newest first; runs without a recorded time come last."""
+        summaries = [self._summary(run_id) for run_id in self._run_ids()]
+        found = [summary for summary in summaries if summary is not None]
+        found.sort(key=lambda summary: summary.run_id)
+        found.sort(key=lambda summary: summary.start_time, reverse=True)
+        yield from found
+
+    def _summary(self, run_id: str) -> RunSummary | None:
+        try:
+            log = self._read_metadata(run_id)
+        except FileNotFoundError:
+            return None  # deleted since it was listed, or no run at all
+        except ChunkstoreError as error:
+            return RunSummary(run_id=run_id, problem=str(error))
+        notes = notes_of(log)
+        return RunSummary(
+            run_id=run_id,
+            status=log.status,
+            tag=log.tag or "",
+            original_run_id=log.original_run_id or "",
+            start_time=str(notes.get("created", "")),
+            end_time=str(notes.get("finished", "")),
+            problem=log.problems[0].message if log.problems else "",
+        )
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run's log; it is gone at once for everybody. Data in the catalog stays.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with self._existing(run_id):
+            self._delete(run_id)
+
+    def sync(self, run_id: str) -> None:
+        """Return when all of a run that was written so far would survive a loss of power.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with self._existing(run_id):
+            self._sync(run_id)
+
+    # --- steps and branches ------------------------------------------------------------------------------------------
+
+    def add_step_log(self, run_id: str, step_log: StepLog) -> None:
+        """Record a step, or replace what this store object recorded of it before; readers see all of it or nothing.
+
+        Lock-free: the cost does not depend on how many steps the run has. If another process has recorded a step of
+        this name, both records are kept and the newer one counts. Branches inside the step are recorded too.
+
+        Args:
+            run_id: the run, as returned by `create_run_log`.
+            step_log: the record; its `internal_name` says where in the run it belongs.
+
+        Raises:
+            RunLogNotFoundError: the run was never created.
+            InvalidValueError: a value in the record cannot be stored.
+            StoreFullError: the disk is full; the store is as it was before.
+        """
+        self._add(run_id, step_log, StepLog)
+
+    def add_branch_log(self, run_id: str, branch_log: BranchLog) -> None:
+        """Record a branch, or replace what this store object recorded of it before.
+
+        As `add_step_log`; steps inside the branch are recorded too, and its parameters are set.
+        """
+        self._add(run_id, branch_log, BranchLog)
+
+    def _add(self, run_id: str, record: StepLog | BranchLog, kind: type[StepLog | BranchLog]) -> None:
+        if not isinstance(record, kind):
+            raise _refused("record", f"it is a {type(record).__name__}", f"Give a {kind.__name__}.")
+        check_name(record.internal_name)
+        parameters: dict[str, dict[str, Any]] = {}
+        bare: StepLog | BranchLog
+        inner: Iterable[StepLog | BranchLog]
+        if isinstance(record, StepLog):
+            bare, inner = bare_step(record), flatten_branches(record.branches, parameters)
+        else:
+            bare, inner = bare_branch(record), flatten_steps(record.steps, parameters)
+            if record.parameters:
+                parameters[record.internal_name] = record.parameters
+        with self._existing(run_id):
+            self._put(run_id, bare)
+            for nested in inner:
+                self._put(run_id, nested)
+            for scope, values in parameters.items():
+                self._set_parameters(run_id, scope, values)
+
+    def get_step_log(self, run_id: str, internal_name: str) -> StepLog:
+        """Return a step, with the branches inside it.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            StepLogNotFoundError: the run has no such step.
+        """
+        return self._get(run_id, internal_name, StepLog)
+
+    def get_branch_log(self, run_id: str, internal_name: str) -> BranchLog:
+        """Return a branch, with the steps inside it and its parameters.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            BranchLogNotFoundError: the run has no such branch.
+        """
+        return self._get(run_id, internal_name, BranchLog)
+
+    def _get(self, run_id: str, internal_name: str, kind: type[_R]) -> _R:
+        with self._existing(run_id):
+            record = self._find(run_id, internal_name, kind)
+        if record is None:
+            raise self._no_record(run_id, internal_name, kind)
+        return record
+
+    def update_step_log(self, run_id: str, internal_name: str, change: Callable[[StepLog], StepLog | None]) -> StepLog:
+        """Change a step that anybody has recorded. No other change is lost: neither the owner's nor anybody else's.
+
+        What is changed here stays changed, also when the owner records the step again.
+
+        Args:
+            run_id: the run.
+            internal_name: the step.
+            change: gets the step without its branches; alters it or returns another. It runs under the run's lock: it
+                must be quick and must not call the store.
+
+        Returns:
+            The step as it is now, without its branches.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            StepLogNotFoundError: the run has no such step.
+            InvalidValueError: the change cannot be recorded.
+        """
+        return self._update(run_id, internal_name, StepLog, change)
+
+    def update_branch_log(
+        self, run_id: str, internal_name: str, change: Callable[[BranchLog], BranchLog | None]
+    ) -> BranchLog:
+        """Change a branch that anybody has recorded; as `update_step_log`, without its steps and parameters."""
+        return self._update(run_id, internal_name, BranchLog, change)
+
+    def _update(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R | None]) -> _R:
+        def checked(record: _R) -> _R:
+            new = _changed(record, change)
+            if new.internal_name != internal_name:
+                raise _refused("internal_name", "the name of a record cannot change", "Add another record.")
+            if isinstance(new, StepLog) and new.branches:
+                raise _refused("branches", "they are records of their own", "Use add_branch_log.")
+            if isinstance(new, BranchLog) and (new.steps or new.parameters):
+                raise _refused("steps", "they are records of their own", "Use add_step_log or set_parameters.")
+            return new
+
+        with self._existing(run_id):
+            record = self._change(run_id, internal_name, kind, checked)
+        if record is None:
+            raise self._no_record(run_id, internal_name, kind)
+        return record
+
+    def append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
+        """Add points to the metric series of a step; what was added before is not written again.
+
+        Args:
+            run_id: the run.
+            internal_name: the step.
+            series: points by the metric's name, in order.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            InvalidValueError: a value cannot be recorded.
+        """
+        check_name(internal_name)
+        with self._existing(run_id):
+            self._append_metrics(run_id, internal_name, series)
+
+    # --- parameters --------------------------------------------------------------------------------------------------
+
+    def set_parameters(self, run_id: str, parameters: Mapping[str, Any], branch: str = "") -> None:
+        """Set some parameters of a run or branch; others, set by anybody at the same time, are kept.
+
+        Args:
+            run_id: the run.
+            parameters: values by name; for each name, the last writer wins.
+            branch: the internal name of a branch, or "" for the run.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            InvalidValueError: a value cannot be recorded.
+        """
+        if branch:
+            check_name(branch)
+        with self._existing(run_id):
+            self._set_parameters(run_id, branch, dict(parameters))
+
+    def get_parameters(self, run_id: str, branch: str = "") -> dict[str, Any]:
+        """Return the parameters of a run or, alone, those of one branch; empty if none were set.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        if branch:
+            check_name(branch)
+        with self._existing(run_id):
+            return self._get_parameters(run_id, branch)
+
+    # --- recording ---------------------------------------------------------------------------------------------------
+
+    def start_run(
+        self,
+        run_id: str | None = None,
+        *,
+        tag: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        resume: str | None = None,
+        run_config: Mapping[str, Any] | None = None,
+        capture_output: bool = True,
+    ) -> Run:
+        """Create a run and return the object that records it; use it in a `with` block, or call its `finish`.
+
+        Args:
+            run_id: the run's name; None for a generated one.
+            tag: any text that groups runs.
+            parameters: those of the run.
+            resume: the id of an earlier run: what succeeded there is taken over instead of being run again.
+            run_config: how the run is configured.
+            capture_output: whether what steps print is kept in the catalog as `<step>.execution.log`.
+
+        Raises:
+            RunLogExistsError: there is a run of this id.
+            RunLogNotFoundError: there is no run to resume.
+        """
+        return self.recorder.start_run(
+            self,
+            run_id,
+            tag=tag,
+            parameters=parameters,
+            resume=resume,
+            run_config=run_config,
+            capture_output=capture_output,
+        )
+
+    def join_run(self, run_id: str, *, create: bool = False, tag: str = "", capture_output: bool = True) -> Run:
+        """Return an object that records into a run which other processes record too.
+
+        Leaving it does not finish the run; somebody calls its `finish`.
+
+        Args:
+            run_id: the run.
+            create: whether the run is created if it does not exist; of many processes that try, one creates it.
+            tag: the tag of a run that is created here.
+            capture_output: as for `start_run`.
+
+        Raises:
+            RunLogNotFoundError: there is no such run, and `create` is not set.
+        """
+        return self.recorder.join_run(self, run_id, create=create, tag=tag, capture_output=capture_output)
+
+    # --- what a layout fills -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _create(self, log: RunLog) -> None:
+        """Write a new run without steps; FileExistsError if there is one of this id."""
+
+    @abstractmethod
+    def _read(self, run_id: str) -> RunLog:
+        """Return the whole run."""
+
+    @abstractmethod
+    def _read_metadata(self, run_id: str) -> RunLog:
+        """Return the run without steps and parameters."""
+
+    @abstractmethod
+    def _change_metadata(self, run_id: str, change: Callable[[RunLog], RunLog]) -> RunLog:
+        """Change the run's own record under the lock; return it."""
+
+    @abstractmethod
+    def _put(self, run_id: str, record: StepLog | BranchLog) -> None:
+        """Write a record without inner records."""
+
+    @abstractmethod
+    def _find(self, run_id: str, internal_name: str, kind: type[_R]) -> _R | None:
+        """Return a record with all inside it, or None."""
+
+    @abstractmethod
+    def _change(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R]) -> _R | None:
+        """Change a record without inner records, under the lock; return it, or None if there is none."""
+
+    @abstractmethod
+    def _append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
+        """Add points to metric series of a step."""
+
+    @abstractmethod
+    def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any]) -> None:
+        """Set some parameters of a scope under the lock."""
+
+    @abstractmethod
+    def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
+        """Return the parameters of a scope."""
+
+    @abstractmethod
+    def _run_ids(self) -> Iterable[str]:
+        """Return what may be runs, in any order."""
+
+    @abstractmethod
+    def _delete(self, run_id: str) -> None:
+        """Delete a run."""
+
+    @abstractmethod
+    def _sync(self, run_id: str) -> None:
+        """Make a run durable."""
+
+    # --- helpers -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _existing(self, run_id: str) -> Iterator[None]:
+        """Check a run id, and say what a missing file means."""
+        check_run_id(run_id)
+        try:
+            yield
+        except FileNotFoundError as error:
+            if isinstance(error, ChunkstoreError):
+                raise
+            raise RunLogNotFoundError(
+                f"Cannot find run {run_id!r} in {self.backend.location}. Check the run id and the log folder; "
+                "list_runs() shows the runs there are.",
+                run_id=run_id,
+                location=self.backend.location,
+            ) from None
+
+    def _no_record(self, run_id: str, internal_name: str, kind: type[Record]) -> ChunkstoreError:
+        what = "step" if kind is StepLog else "branch"
+        error = StepLogNotFoundError if kind is StepLog else BranchLogNotFoundError
+        return error(
+            f"Cannot find {what} {internal_name!r} in run {run_id!r}. Internal names are dot paths in which the dots "
+            "of a name are written %2E; get_run_log shows those of the run.",
+            run_id=run_id,
+            internal_name=internal_name,
+        )
+
+    def _encode(self, record: Record) -> bytes:
+        return encode_record(record, indent=4 if self.options.pretty else None)
+
+
+def _unpickle(cls: type[Store], backend: Backend, options: StoreOptions, latest: int) -> Store:
+    clock.observe(latest)
+    return cls(backend, options)
+
+
+def check_format(log: RunLog) -> None:
+    """Raise `UnsupportedFormatError` if a newer version wrote this run in a way that this version may not add to."""
+    number = notes_of(log).get("format", FORMAT)
+    if not isinstance(number, int) or number > FORMAT:
+        raise UnsupportedFormatError(
+            f"Cannot write to run {log.run_id!r}: its format is {number}, and chunkstore {__version__} knows formats "
+            f"up to {FORMAT}. Install a newer chunkstore; reading works with this one.",
+            run_id=log.run_id,
+            format=number,
+        )
+
+
+def notes_of(log: RunLog) -> dict[str, Any]:
+    """Return chunkstore's own notes on a run: format, version, times; empty if it was not made by chunkstore."""
+    notes = log.run_config.get(NOTES)
+    return notes if isinstance(notes, dict) else {}
+
+
+def as_stored(record: _AnyRecord) -> _AnyRecord:
+    """Return what a reader of the written record will get: values converted, nothing shared with the caller."""
+    return RecordCodec.of(type(record)).decode(encode_record(record))
+
+
+def as_json(record: Record) -> Any:
+    """Return a record as plain JSON values, with floats that JSON lacks still marked; see `overlay`."""
+    return decode(encode_record(record))
+
+
+def _changed(record: _AnyRecord, change: Callable[[_AnyRecord], _AnyRecord | None]) -> _AnyRecord:
+    result = change(record)
+    if result is None:
+        return record
+    if type(result) is not type(record):
+        raise StoreUsageError(
+            f"A change function must alter the {type(record).__name__} it gets, or return another; it returned "
+            f"{type(result).__name__}. Nothing was changed."
+        )
+    return result
+
+
+def _refused(key: str, reason: str, hint: str) -> InvalidValueError:
+    return InvalidValueError(f"Cannot change {key}: {reason}. {hint}", key=key, reason=reason)

@@ -1,0 +1,122 @@
+"""The stores that users name in a configuration: a layout over a backend."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import Any, NamedTuple
+
+from chunkstore.backends.base import Backend
+from chunkstore.backends.directory import DURABILITY_LEVELS, DirectoryBackend
+from chunkstore.backends.memory import MemoryBackend
+from chunkstore.errors import ConfigurationError
+from chunkstore.stores.base import Store, StoreOptions
+from chunkstore.stores.chunked import ChunkedStore
+from chunkstore.stores.document import DocumentStore
+
+
+class _NamedStore(NamedTuple):
+    layout: type[Store]
+    persistent: bool
+
+
+_STORES = {
+    # In memory a document would be encoded whole for every step; chunks cost the same however long the run is.
+    "buffered": _NamedStore(ChunkedStore, persistent=False),
+    "file-system": _NamedStore(DocumentStore, persistent=True),
+    "chunked-fs": _NamedStore(ChunkedStore, persistent=True),
+}
+
+STORE_TYPES = tuple(_STORES)
+DEFAULT_STORE_TYPE = "chunked-fs"
+
+#: Options that mean nothing to a store in memory.
+_ONLY_PERSISTENT = {"log_folder", "durability"}
+_ALL_OPTIONS = StoreOptions.__struct_fields__
+
+
+def make_store(store_type: str, settings: dict[str, Any], *, source: str = "") -> Store:
+    """Return a store of a named type.
+
+    Args:
+        store_type: one of `STORE_TYPES`.
+        settings: values for `StoreOptions`; None stands for the default.
+        source: the configuration file, for messages.
+
+    Raises:
+        ConfigurationError: the type, a key or a value is not known; the message names the closest right one.
+    """
+    named = _STORES.get(str(store_type))
+    if named is None:
+        raise _unknown("store type", store_type, STORE_TYPES, "type", source)
+    options = _checked_options(store_type, named, settings, source)
+    backend: Backend
+    if named.persistent:
+        _check_log_folder(options.log_folder, source)
+        backend = DirectoryBackend(options.log_folder, durability=options.durability, lock_timeout=options.lock_timeout)
+    else:
+        backend = MemoryBackend(lock_timeout=options.lock_timeout)
+    return named.layout(backend, options)
+
+
+def _checked_options(store_type: str, named: _NamedStore, settings: dict[str, Any], source: str) -> StoreOptions:
+    allowed = [name for name in _ALL_OPTIONS if named.persistent or name not in _ONLY_PERSISTENT]
+    options = StoreOptions()
+    for key, value in settings.items():
+        if key not in allowed:
+            raise _unknown(f"key for a {store_type!r} store", key, allowed, str(key), source)
+        if value is None:
+            continue  # as in `log_folder:` with nothing behind it
+        setattr(options, key, _checked_value(key, value, source))
+    return options
+
+
+def _checked_value(key: str, value: Any, source: str) -> Any:
+    if key == "durability":
+        if value not in DURABILITY_LEVELS:
+            raise _unknown("durability", value, DURABILITY_LEVELS, key, source)
+        return value
+    if key == "pretty":
+        if isinstance(value, bool):
+            return value
+        raise _wrong(key, value, "true or false", source)
+    if key == "lock_timeout":
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+            return float(value)
+        raise _wrong(key, value, "a number of seconds, 0 or more", source)
+    if isinstance(value, (str, os.PathLike)) and os.fspath(value) and "\0" not in str(value):
+        return str(os.fspath(value))
+    raise _wrong(key, value, "the path of a folder", source)
+
+
+def _check_log_folder(folder: str, source: str) -> None:
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise ConfigurationError(
+            f"Cannot use log_folder {folder!r}{_in(source)}: it is no folder. Choose a folder, or a path where none "
+            "exists yet.",
+            file=source,
+            key="log_folder",
+            expected="the path of a folder",
+        )
+
+
+def _unknown(what: str, value: Any, right: Any, key: str, source: str) -> ConfigurationError:
+    close = difflib.get_close_matches(str(value), right, n=1, cutoff=0.4)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    known = ", ".join(map(repr, right))
+    return ConfigurationError(
+        f"Unknown {what} {value!r}{_in(source)}. {hint}Known: {known}.", file=source, key=key, expected=list(right)
+    )
+
+
+def _wrong(key: str, value: Any, expected: str, source: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Cannot use {value!r} for {key}{_in(source)}: it must be {expected}.",
+        file=source,
+        key=key,
+        expected=expected,
+    )
+
+
+def _in(source: str) -> str:
+    return f" in {source}" if source else ""
