@@ -41,6 +41,9 @@ from chunkstore.models import (
     StepAttempt,
     StepLog,
 )
+from chunkstore.recording.context import current_run, current_step
+from chunkstore.recording.run import Run
+from chunkstore.recording.step import Step
 from chunkstore.stores.base import Store, StoreOptions
 from chunkstore.version import __version__
 
@@ -60,10 +63,12 @@ __all__ = [
     "MetricPoint",
     "Orphans",
     "Problem",
+    "Run",
     "RunLog",
     "RunLogExistsError",
     "RunLogNotFoundError",
     "RunSummary",
+    "Step",
     "StepAttempt",
     "StepLog",
     "StepLogNotFoundError",
@@ -76,5 +81,7 @@ __all__ = [
     "UnsupportedFormatError",
     "WorkerDiedError",
     "__version__",
+    "current_run",
+    "current_step",
     "open_store",
 ]

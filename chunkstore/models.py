@@ -189,6 +189,7 @@ class StepLog(Record, kw_only=True):
         data_catalog: data read and written.
         metric_series: values with step numbers, by name; unset where there are none.
         result: what the step's function returned, if that is JSON; unset where it is not kept.
+        input_hash: SHA-256 of what the step's function was called with; unset where it is not known.
         cached_from: the run whose result was taken over; unset where the step ran itself.
     """
 
@@ -220,6 +221,7 @@ class StepLog(Record, kw_only=True):
     data_catalog: list[DataCatalog] = field(default_factory=list)
     metric_series: dict[str, list[MetricPoint]] | UnsetType = UNSET
     result: Any = UNSET
+    input_hash: str | UnsetType = UNSET
     cached_from: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
@@ -235,7 +237,6 @@ class BranchLog(Record, kw_only=True):
         steps: by internal name, in order of execution.
         parameters: those of this branch alone.
         item: of a map, what the branch was run over, if that is JSON; unset elsewhere.
-        item_hash: SHA-256 of the item; unset where it has none.
         cached_from: the run whose result was taken over; unset where the branch ran itself.
         message: for a failure outside its steps, the reason; unset elsewhere.
     """
@@ -249,7 +250,6 @@ class BranchLog(Record, kw_only=True):
     steps: dict[str, StepLog] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     item: Any = UNSET
-    item_hash: str | UnsetType = UNSET
     cached_from: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,10 +72,20 @@ class StoreOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Recorder(Protocol):
     """Starts recordings; `chunkstore.recording` provides it, as it stands on the stores and not below them."""
 
-    def start_run(self, store: Store, run_id: str | None, **options: Any) -> Run:
+    def start_run(
+        self,
+        store: Store,
+        run_id: str | None,
+        *,
+        tag: str,
+        parameters: Mapping[str, Any] | None,
+        resume: str | None,
+        run_config: Mapping[str, Any] | None,
+        capture_output: bool,
+    ) -> Run:
         """See `Store.start_run`."""
 
-    def join_run(self, store: Store, run_id: str, **options: Any) -> Run:
+    def join_run(self, store: Store, run_id: str, *, create: bool, tag: str, capture_output: bool) -> Run:
         """See `Store.join_run`."""
 
 
@@ -91,13 +102,20 @@ class Store(ABC):
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         self.backend = backend
         self.options = options or StoreOptions()
+        # Absolute from the start, so that a later change of the working folder does not move the data.
+        self.catalog_path = os.path.abspath(self.catalog_folder)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} in {self.backend.location}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The receiver owns no record, and what it writes shall be ordered after what the sender has seen.
-        return _unpickle, (type(self), self.backend, self.options, clock.latest)
+        return _unpickle, (type(self), self.backend, self.options, self.catalog_path, clock.latest)
+
+    @property
+    def catalog_folder(self) -> str:
+        """The folder for data, as the configuration names it; `.catalog` beside the log folder if it does not."""
+        return self.options.catalog_folder or os.path.join(os.path.dirname(self.options.log_folder), ".catalog")
 
     def close(self) -> None:
         """Give back what is held open; the store can be used again."""
@@ -308,6 +326,8 @@ class Store(ABC):
             bare, inner = bare_branch(record), flatten_steps(record.steps, parameters)
             if record.parameters:
                 parameters[record.internal_name] = record.parameters
+        if bare is not record:
+            encode_record(record)  # refuse bad values inside before anything is written
         with self._existing(run_id):
             self._put(run_id, bare)
             for nested in inner:
@@ -334,6 +354,7 @@ class Store(ABC):
         return self._get(run_id, internal_name, BranchLog)
 
     def _get(self, run_id: str, internal_name: str, kind: type[_R]) -> _R:
+        check_name(internal_name)
         with self._existing(run_id):
             record = self._find(run_id, internal_name, kind)
         if record is None:
@@ -378,6 +399,7 @@ class Store(ABC):
                 raise _refused("steps", "they are records of their own", "Use add_step_log or set_parameters.")
             return new
 
+        check_name(internal_name)
         with self._existing(run_id):
             record = self._change(run_id, internal_name, kind, checked)
         if record is None:
@@ -568,9 +590,11 @@ class Store(ABC):
         return encode_record(record, indent=4 if self.options.pretty else None)
 
 
-def _unpickle(cls: type[Store], backend: Backend, options: StoreOptions, latest: int) -> Store:
+def _unpickle(cls: type[Store], backend: Backend, options: StoreOptions, catalog_path: str, latest: int) -> Store:
     clock.observe(latest)
-    return cls(backend, options)
+    store = cls(backend, options)
+    store.catalog_path = catalog_path
+    return store
 
 
 def check_format(log: RunLog) -> None:

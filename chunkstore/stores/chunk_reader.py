@@ -32,6 +32,8 @@ from chunkstore.names import (
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
+_Series = dict[str, list[MetricPoint]] | msgspec.UnsetType
+
 #: The status of a run whose own record cannot be read.
 UNKNOWN = "UNKNOWN"
 
@@ -163,6 +165,8 @@ class ChunkReader:
         newest: dict[tuple[str, str], tuple[ChunkName, StepLog | BranchLog]] = {}
         for chunk in chunks:
             if chunk.kind in _TYPE_OF and (record := self._record(chunk, updates)) is not None:
+                if inside is not None and not f"{record.internal_name}.".startswith(f"{inside}."):
+                    continue  # a shortened name in the file name did not tell
                 # Later ones replace earlier ones, and take their place in the order of execution.
                 key = (chunk.kind, record.internal_name)
                 newest.pop(key, None)
@@ -257,7 +261,7 @@ class ChunkReader:
                 step_chunk, step = found
                 if line.over in ("", step_chunk.file):
                     own = self._own_series.setdefault(id(step), copy.deepcopy(step.metric_series))
-                    step.metric_series = _joined(step.metric_series, line.points, own)
+                    step.metric_series = joined_series(step.metric_series, line.points, own)
 
     def without_series(self, step: StepLog) -> None:
         """Take out of a step what metric files added to it."""
@@ -336,17 +340,27 @@ def checked_run_log(data: bytes, run_id: str, file: str) -> RunLog:
     return log
 
 
-def _joined(
-    series: dict[str, list[MetricPoint]] | msgspec.UnsetType,
-    more: dict[str, list[MetricPoint]],
-    own: dict[str, list[MetricPoint]] | msgspec.UnsetType,
-) -> dict[str, list[MetricPoint]]:
-    """Return `series` with more points at their ends, save those that a copied record brought along as its `own`."""
+def joined_series(series: _Series, more: _Series, own: _Series | None = None) -> _Series:
+    """Return metric series with more points at their ends.
+
+    Args:
+        series: what there is; its lists are extended.
+        more: what is added.
+        own: points that a copied record brought along, and that are not added a second time; None for all of `series`.
+    """
+    if more is UNSET:
+        return series
     joined = {} if series is UNSET else series
+    own = joined if own is None else own
     for name, points in more.items():
-        known = [] if own is UNSET else own.get(name, [])
-        joined.setdefault(name, []).extend(point for point in points if point not in known)
+        known = set() if own is UNSET else set(map(_point_key, own.get(name, ())))
+        joined.setdefault(name, []).extend(point for point in points if _point_key(point) not in known)
     return joined
+
+
+def _point_key(point: MetricPoint) -> tuple[str, str, str]:
+    # The repr tells 1 from true, takes a NaN for itself, and can be looked up however long a series is.
+    return repr(point.step), repr(point.value), point.time
 
 
 def _may_be_inside(chunk: ChunkName, encoded: str) -> bool:

@@ -176,7 +176,7 @@ class ChunkedStore(Store):
             new = change(record)
             after = as_json(new)
             difference = overlay.merge(before, earlier, after)
-            if difference is not None and difference != earlier:
+            if difference is not None and difference is not earlier:  # == would take 1 and true for the same
                 # Named after the chunk it lies over, so that each chunk has one at most.
                 file = chunk_file(_UPDATE_OF[kind], internal_name, chunk.timestamp)
                 update = Update(internal_name=internal_name, over=chunk.file, change=difference)

@@ -17,7 +17,7 @@ from chunkstore.codec import corrupt, encode
 from chunkstore.models import BranchLog, MetricPoint, RecordCodec, RunLog, StepLog
 from chunkstore.names import BRANCH, STEP
 from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
-from chunkstore.stores.chunk_reader import Parameters, checked_run_log
+from chunkstore.stores.chunk_reader import Parameters, checked_run_log, joined_series
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 _SUFFIX = ".json"
@@ -145,7 +145,7 @@ class DocumentStore(Store):
             change = document.changes.get(change_key(kind, name))
             merged = _with_change(stored, change)
             if isinstance(merged, StepLog) and isinstance(before, StepLog):
-                merged.metric_series = before.metric_series
+                merged.metric_series = joined_series(merged.metric_series, before.metric_series)
             document.records[kind, name] = merged
 
         self._edit(run_id, edit)

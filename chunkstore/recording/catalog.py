@@ -1,0 +1,225 @@
+"""The catalog: copies of the data that steps read and write, with their hashes.
+
+A copy lies at `<catalog>/<run id>/<name>`; inside a branch at `<catalog>/<run id>/<branch>/<name>`, so that branches
+that put data of the same name do not meet.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import msgspec
+
+from chunkstore.backends.directory import os_error
+from chunkstore.backends.folder import temporary_names
+from chunkstore.backends.syscalls import SYSTEM
+from chunkstore.errors import DataNotFoundError, InvalidNameError
+from chunkstore.models import DataCatalog
+from chunkstore.names import TEMPORARY_PREFIX, encode_for_file
+
+PUT, GET = "put", "get"
+_BLOCK = 1 << 20
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """The catalog of one run.
+
+    Attributes:
+        path: the absolute path of the catalog's folder.
+        location: the same as the configuration names it, for the records.
+        run_id: the run.
+        sync_writes: whether data survives a loss of power as soon as it is put.
+    """
+
+    path: str
+    location: str
+    run_id: str
+    sync_writes: bool
+
+    def put(self, source: str | os.PathLike[str], name: str | None, branch: str) -> list[DataCatalog]:
+        """Copy a file, or every file below a folder, into the catalog.
+
+        Args:
+            source: the file or folder.
+            name: what to call it; None for its path if that is relative, else its last part.
+            branch: the branch that puts it; "" for the run.
+
+        Returns:
+            What was put, one entry per file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            InvalidNameError: the name would lead out of the catalog.
+            StoreFullError: the disk is full; a copy that was there before is untouched.
+        """
+        chosen = default_name(source) if name is None else name
+        check_data_name(chosen)
+        path = Path(source)
+        if not path.is_dir():
+            return [self._put_file(path, chosen, branch)]
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return [
+            self._put_file(file, str(PurePosixPath(chosen, *file.relative_to(path).parts)), branch) for file in files
+        ]
+
+    def _put_file(self, source: Path, name: str, branch: str) -> DataCatalog:
+        relative = self.relative_path(name, branch)
+        with source.open("rb") as content:
+            digest = self._copy(content, os.path.join(self.path, relative), sync=self.sync_writes)
+        return self.entry(name, digest, relative, PUT)
+
+    def get(self, name: str, target: str | os.PathLike[str] | None, branch: str) -> tuple[Path, DataCatalog]:
+        """Copy data out of the catalog; the innermost branch that has put the name counts.
+
+        Args:
+            name: as it was put.
+            target: where to copy it; None for its name in the working folder.
+            branch: the branch that gets it; "" for the run.
+
+        Returns:
+            The path of the copy, and what was got.
+
+        Raises:
+            DataNotFoundError: nobody has put data of this name.
+        """
+        check_data_name(name)
+        for scope in _scopes(branch):
+            relative = self.relative_path(name, scope)
+            source = Path(self.path, relative)
+            if source.is_file() and not source.is_symlink():
+                destination = Path(name if target is None else target)
+                if destination.is_dir():
+                    destination /= PurePosixPath(name).name
+                with source.open("rb") as content:
+                    digest = self._copy(content, os.path.abspath(destination), sync=False)
+                return destination, self.entry(name, digest, relative, GET)
+        raise DataNotFoundError(
+            f"Cannot get {name!r}: run {self.run_id!r} has no such data in {self.location}. Put it first with "
+            "put_data; names are compared whole, folders included.",
+            run_id=self.run_id,
+            name=name,
+        )
+
+    def relative_path(self, name: str, branch: str) -> str:
+        """Return where data lies in the catalog."""
+        parts = (self.run_id, encode_for_file(branch), name) if branch else (self.run_id, name)
+        return str(PurePosixPath(*parts))
+
+    def entry(self, name: str, digest: str, relative: str, stage: str) -> DataCatalog:
+        """Return the record of data."""
+        return DataCatalog(
+            name=name,
+            data_hash=digest,
+            catalog_relative_path=relative,
+            catalog_handler_location=self.location,
+            stage=stage,
+        )
+
+    def _copy(self, content: BinaryIO, target: str, *, sync: bool) -> str:
+        """Copy to `target` under a temporary name, hash on the way, and rename; return the SHA-256."""
+        folder = os.path.dirname(target)
+        temporary = os.path.join(folder, temporary_names.next())
+        digest = hashlib.sha256()
+        try:
+            made = make_folders(folder)
+            fd = SYSTEM.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW)
+            try:
+                while block := content.read(_BLOCK):
+                    digest.update(block)
+                    view = memoryview(block)
+                    while view:
+                        view = view[SYSTEM.write(fd, view) :]
+                if sync:
+                    SYSTEM.fsync(fd)
+            finally:
+                SYSTEM.close(fd)
+            SYSTEM.rename(temporary, target)
+            if sync:
+                for changed in (folder, *map(os.path.dirname, made)):
+                    sync_path(changed)
+        except BaseException as error:
+            _discard(temporary)
+            if isinstance(error, OSError):
+                raise os_error(error, target) from error
+            raise
+        return digest.hexdigest()
+
+    def sync(self) -> None:
+        """Return when all data of the run would survive a loss of power."""
+        top = os.path.join(self.path, self.run_id)
+        if not os.path.isdir(top):
+            return
+        try:
+            for folder, _, files in os.walk(top):
+                for file in files:
+                    if not file.startswith(TEMPORARY_PREFIX):
+                        sync_path(os.path.join(folder, file))
+                sync_path(folder)
+            while (folder := os.path.dirname(top)) != top:
+                sync_path(folder)
+                top = folder
+        except PermissionError:
+            pass  # a folder above that we cannot even open was there before
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EROFS):
+                raise os_error(error, top) from error
+
+
+def default_name(source: str | os.PathLike[str]) -> str:
+    """Return the path of `source` if that is a relative one that leads down, else its last part."""
+    path = PurePosixPath(os.path.normpath(os.fspath(source)))
+    return path.name if path.is_absolute() or ".." in path.parts else str(path)
+
+
+def check_data_name(name: str) -> None:
+    """Raise `InvalidNameError` unless data may be called so: a relative path that leads down."""
+    parts = name.split("/")
+    if not name or "\0" in name or name.startswith("/") or any(part in ("", ".", "..") for part in parts):
+        raise InvalidNameError(
+            f"Cannot call data {name!r}: the name must be a relative path without '..'. Pass another name.",
+            name=name,
+            reason="it is no relative path that leads down",
+        )
+
+
+def _scopes(branch: str) -> Iterator[str]:
+    """Yield a branch and the branches around it, the innermost first, then the run."""
+    while branch:
+        yield branch
+        branch = branch.rpartition(".")[0].rpartition(".")[0]
+    yield ""
+
+
+def make_folders(path: str) -> list[str]:
+    """Make a folder and those above it; return the ones made here, the innermost first."""
+    made: list[str] = []
+    while not os.path.isdir(path):
+        made.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(made):
+        try:
+            SYSTEM.mkdir(folder)
+        except FileExistsError:
+            pass  # another process was faster
+    return made
+
+
+def sync_path(path: str) -> None:
+    """Bring a file, or the names in a folder, to stable storage."""
+    fd = SYSTEM.open(path, os.O_RDONLY)
+    try:
+        SYSTEM.fsync(fd)
+    finally:
+        SYSTEM.close(fd)
+
+
+def _discard(path: str) -> None:
+    try:
+        SYSTEM.unlink(path)
+    except OSError:
+        pass  # never made, or the very failure that brought us here

@@ -1,0 +1,164 @@
+"""What steps print, kept in the catalog while it still goes where it went before.
+
+`sys.stdout` and `sys.stderr` are replaced by a tee while at least one step is recorded in this process. The tee asks
+a context variable where a step's copy goes, so threads and async tasks keep apart. What other programs print that a
+step starts goes around it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from chunkstore.backends.folder import temporary_names
+from chunkstore.backends.syscalls import SYSTEM
+from chunkstore.models import DataCatalog
+from chunkstore.names import encode_for_file
+from chunkstore.recording.catalog import PUT, Catalog, make_folders
+
+logger = logging.getLogger("chunkstore")
+
+LOG_SUFFIX = ".execution.log"
+
+_sink: contextvars.ContextVar[OutputFile | None] = contextvars.ContextVar("chunkstore_output", default=None)
+
+
+class OutputFile:
+    """The copy of what one step prints; the file is made at the first character.
+
+    Args:
+        catalog: where it goes.
+        internal_name: the step.
+    """
+
+    def __init__(self, catalog: Catalog, internal_name: str) -> None:
+        self._catalog = catalog
+        self._name = f"{encode_for_file(internal_name)}{LOG_SUFFIX}"
+        self._relative = catalog.relative_path(self._name, "")
+        self._fd = -1
+        self._broken = False
+        self._digest = hashlib.sha256()
+        self._mutex = threading.Lock()
+        self._pid = os.getpid()
+
+    def write(self, text: str) -> None:
+        """Add text; a failure is logged once, and does not fail the step."""
+        if self._broken or not text or os.getpid() != self._pid:
+            return
+        data = text.encode(errors="backslashreplace")
+        with self._mutex:
+            try:
+                if self._fd < 0:
+                    self._fd = self._open()
+                self._digest.update(data)
+                view = memoryview(data)
+                while view:
+                    view = view[SYSTEM.write(self._fd, view) :]
+            except OSError as error:
+                self._broken = True
+                logger.warning("What step prints is no longer kept in %s: %s", self._relative, error)
+
+    def _open(self) -> int:
+        target = os.path.join(self._catalog.path, self._relative)
+        folder = os.path.dirname(target)
+        make_folders(folder)
+        # Renamed before anything is written: another process that runs the same step keeps a file of its own.
+        temporary = os.path.join(folder, temporary_names.next())
+        fd = SYSTEM.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        SYSTEM.rename(temporary, target)
+        return fd
+
+    def finish(self) -> DataCatalog | None:
+        """Close the file; return its record, or None if nothing was printed."""
+        with self._mutex:
+            fd, self._fd = self._fd, -1
+            if fd < 0:
+                return None
+            try:
+                if self._catalog.sync_writes and not self._broken:
+                    SYSTEM.fsync(fd)
+            except OSError as error:
+                logger.warning("What a step printed may not survive a loss of power, %s: %s", self._relative, error)
+            finally:
+                SYSTEM.close(fd)
+            return self._catalog.entry(self._name, self._digest.hexdigest(), self._relative, PUT)
+
+
+class _Tee:
+    """A text stream that also writes to the current step's file; all else is the original's."""
+
+    def __init__(self, original: TextIO) -> None:
+        self._original = original
+
+    def write(self, text: str) -> int:
+        sink = _sink.get()
+        if sink is not None:
+            sink.write(text)
+        return self._original.write(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._original)
+
+
+class _Installation:
+    """Keeps the tees in place while anybody needs them."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._mutex = threading.Lock()
+        self._users = 0
+        self._tees: dict[str, _Tee] = {}
+
+    def __enter__(self) -> None:
+        with self._mutex:
+            self._users += 1
+            for name in ("stdout", "stderr"):
+                stream = getattr(sys, name)
+                if stream is not None and not isinstance(stream, _Tee):
+                    self._tees[name] = _Tee(stream)
+                    setattr(sys, name, cast("TextIO", self._tees[name]))
+
+    def __exit__(self, *_: object) -> None:
+        with self._mutex:
+            self._users -= 1
+            if self._users:
+                return
+            for name, tee in self._tees.items():
+                if getattr(sys, name) is tee:
+                    setattr(sys, name, tee._original)  # noqa: SLF001 - its own class
+            self._tees.clear()
+
+
+_installation = _Installation()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_installation.reset)
+
+
+@contextmanager
+def kept_output(output: OutputFile | None) -> Iterator[None]:
+    """Keep what is printed inside the block; with None, keep nothing."""
+    if output is None:
+        yield
+        return
+    token = _sink.set(output)
+    try:
+        with _installation:
+            yield
+    finally:
+        _sink.reset(token)

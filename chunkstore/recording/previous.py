@@ -1,0 +1,176 @@
+"""What an earlier run left that a resumed one need not do again."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from chunkstore import codec
+from chunkstore.errors import InvalidValueError
+from chunkstore.models import SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
+from chunkstore.recording.identity import same_code
+from chunkstore.stores.base import Store
+
+#: Larger results are not kept in the log: a step that gives one runs again.
+MAX_RESULT_BYTES = 1 << 20
+#: Larger items are not shown in the log; their hash is.
+MAX_ITEM_BYTES = 4096
+
+
+class PreviousRun:
+    """The run that is being resumed; read when it is first asked for, once per process.
+
+    Args:
+        store: where it is.
+        run_id: the run.
+    """
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self.store = store
+        self.run_id = run_id
+
+    def step(self, internal_name: str) -> StepLog | None:
+        """Return what was recorded of a step, or None."""
+        return self._index()[0].get(internal_name)
+
+    def branch(self, internal_name: str) -> BranchLog | None:
+        """Return what was recorded of a branch, or None."""
+        return self._index()[1].get(internal_name)
+
+    def _index(self) -> tuple[dict[str, StepLog], dict[str, BranchLog]]:
+        return _read(self.store.backend.location, self.run_id, _Uncompared(self.store))
+
+
+class _Uncompared:
+    """Carries a store past the cache's comparison of arguments."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Uncompared)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=2)
+def _read(_location: str, run_id: str, uncompared: _Uncompared) -> tuple[dict[str, StepLog], dict[str, BranchLog]]:
+    steps: dict[str, StepLog] = {}
+    branches: dict[str, BranchLog] = {}
+    log = uncompared.store.get_run_log(run_id)
+    for record in _all_records(log):
+        if isinstance(record, StepLog):
+            steps[record.internal_name] = record
+        else:
+            branches[record.internal_name] = record
+    return steps, branches
+
+
+def forget() -> None:
+    """Read earlier runs anew when they are next asked for; they may have gone on since."""
+    _read.cache_clear()
+
+
+def _all_records(log: RunLog) -> Iterator[StepLog | BranchLog]:
+    waiting: list[StepLog | BranchLog] = [*log.steps.values()]
+    while waiting:
+        record = waiting.pop()
+        yield record
+        waiting.extend(record.branches.values() if isinstance(record, StepLog) else record.steps.values())
+
+
+def reusable_step(step: StepLog | None, code: list[CodeIdentity], input_hash: str | None) -> bool:
+    """Tell whether a recorded step did the same as one that is about to run, and left its result."""
+    return (
+        step is not None
+        and step.status == SUCCESS
+        and step.result is not UNSET
+        and input_hash is not None
+        and step.input_hash == input_hash
+        and same_code(step.code_identities, code)
+    )
+
+
+def taken_over(step: StepLog, run_id: str) -> StepLog:
+    """Return the record of a step whose result is taken over from a run, with all inside it."""
+    return msgspec.structs.replace(
+        step,
+        mock=True,
+        cached_from=run_id,
+        branches={name: taken_over_branch(branch, run_id) for name, branch in step.branches.items()},
+    )
+
+
+def taken_over_branch(branch: BranchLog, run_id: str) -> BranchLog:
+    """Return the record of a branch whose result is taken over from a run, with all inside it."""
+    return msgspec.structs.replace(
+        branch,
+        cached_from=run_id,
+        steps={name: taken_over(step, run_id) for name, step in branch.steps.items()},
+    )
+
+
+def hash_of(value: Any) -> str | None:
+    """Return the SHA-256 of a value; None for one that cannot be pickled, of which nothing is known then."""
+    if is_json(value):
+        # With sorted keys, as equal dicts may have been filled in another order.
+        data = msgspec.json.encode(codec.plain(value), order="sorted")
+    else:
+        try:
+            data = pickle.dumps(value, protocol=4)
+        except Exception:  # noqa: BLE001 - whatever a value's pickling raises
+            return None
+    return hashlib.sha256(data).hexdigest()
+
+
+def is_json(value: Any, depth: int = 0) -> bool:
+    """Tell whether a value comes back from JSON as it was, tuples as lists."""
+    if value is None or isinstance(value, (bool, str)) or type(value) is int:
+        return True
+    if type(value) is float:
+        return True
+    if depth > codec.MAX_DEPTH:
+        return False
+    if type(value) in (list, tuple):
+        return all(is_json(item, depth + 1) for item in value)
+    if type(value) is dict:
+        return all(isinstance(key, str) and is_json(item, depth + 1) for key, item in value.items())
+    # A scalar of numpy is the number that it prints as.
+    return type(value).__module__ == "numpy" and hasattr(value, "item") and _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return getattr(value, "ndim", 0) == 0 and (bool(value == value.item()) or math.isnan(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def kept_result(value: Any) -> Any:
+    """Return what the log keeps of a function's result: the result if it is JSON of some size, else UNSET."""
+    if not is_json(value):
+        return UNSET
+    try:
+        plain = codec.plain(value, "result")
+        return value if len(codec.encode(plain)) <= MAX_RESULT_BYTES else UNSET
+    except InvalidValueError:
+        return UNSET
+
+
+def shown_item(value: Any) -> Any:
+    """Return what the log shows of an item: the item if it has a short JSON form, else UNSET."""
+    if getattr(value, "nbytes", 0) > MAX_ITEM_BYTES:
+        return UNSET
+    try:
+        plain = codec.plain(value, "item")
+        return value if len(codec.encode(plain)) <= MAX_ITEM_BYTES else UNSET
+    except InvalidValueError:
+        return UNSET

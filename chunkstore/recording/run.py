@@ -1,0 +1,416 @@
+"""One run while it is recorded, or one branch of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from chunkstore.backends.directory import RUN, STEP
+from chunkstore.clock import clock, utc_now
+from chunkstore.errors import RunLogExistsError, RunLogNotFoundError, StoreUsageError
+from chunkstore.models import FAIL, SUCCESS, CodeIdentity, RunLog
+from chunkstore.names import join_name
+from chunkstore.recording.catalog import Catalog
+from chunkstore.recording.context import recording_run
+from chunkstore.recording.fanout import FanOut
+from chunkstore.recording.identity import git_identity
+from chunkstore.recording.previous import PreviousRun, forget
+from chunkstore.recording.step import DEFAULT_BACKOFF, RAISE, Step, describe_error
+from chunkstore.stores.base import NOTES, Store, notes_of
+
+logger = logging.getLogger("chunkstore")
+
+_T = TypeVar("_T")
+_I = TypeVar("_I")
+
+
+class Run:
+    """Records a run: a context manager that finishes it, or an object whose `finish` is called.
+
+    Made by `Store.start_run` and `Store.join_run`. It pickles; what another process records through its copy belongs
+    to the same run.
+
+    Attributes:
+        store: where the run is recorded.
+        run_id: the run.
+        branch: the internal name of the branch that this object is bound to; "" for the run itself.
+        catalog: the run's data.
+        capture_output: whether what steps print is kept.
+        code_identity: the git commit that is checked out; None without git.
+        previous: the run that this one resumes, or None.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        *,
+        branch: str = "",
+        catalog: Catalog | None = None,
+        capture_output: bool = True,
+        code_identity: CodeIdentity | None = None,
+        previous: PreviousRun | None = None,
+        finishes: bool = False,
+    ) -> None:
+        self.store = store
+        self.run_id = run_id
+        self.branch = branch
+        self.catalog = catalog or _catalog_of(store, run_id)
+        self.capture_output = capture_output
+        self.code_identity = code_identity
+        self.previous = previous
+        self._finishes = finishes
+        self._scope: ExitStack | None = None
+        self._taken: set[str] = set()
+        self._failed: list[str] = []
+        self._mutex = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.run_id!r}{f' branch {self.branch!r}' if self.branch else ''} in {self.store!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {
+            "branch": self.branch,
+            "catalog": self.catalog,
+            "capture_output": self.capture_output,
+            "code_identity": self.code_identity,
+            "previous": self.previous,
+        }
+        return _receive, (self.store, self.run_id, options, clock.latest)
+
+    def bound_to(self, branch: str) -> Run:
+        """Return an object that records inside a branch of this run."""
+        return Run(
+            self.store,
+            self.run_id,
+            branch=branch,
+            catalog=self.catalog,
+            capture_output=self.capture_output,
+            code_identity=self.code_identity,
+            previous=self.previous,
+        )
+
+    # --- beginning and end -------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Run:
+        if self._scope is not None:
+            raise StoreUsageError(f"Cannot enter run {self.run_id!r} twice. Start another run with store.start_run.")
+        self._scope = ExitStack()
+        self._scope.enter_context(recording_run(self))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            scope.close()
+        if not self._finishes:
+            return
+        if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+            self.finish()
+            return
+        try:
+            self._finish(FAIL, describe_error(error))
+        except Exception:
+            # The author's own error is the one to raise; that the end could not be recorded must not hide it.
+            logger.exception("Cannot record the end of run %s", self.run_id)
+
+    def finish(self, status: str | None = None) -> RunLog:
+        """Record how the run ended, and make it durable as the store's configuration says.
+
+        Args:
+            status: `SUCCESS`, `FAIL` or another word; None for FAIL if a step of the run failed, else SUCCESS.
+
+        Returns:
+            The run's own record.
+
+        Raises:
+            StoreUsageError: this object is bound to a branch.
+        """
+        if self.branch:
+            raise StoreUsageError(
+                f"Cannot finish run {self.run_id!r} from inside its branch {self.branch!r}: the run goes on. Finish "
+                "it where it was started."
+            )
+        if status is None:
+            failed = self._failed if self._finishes else self._failed_steps()
+            return self._finish(FAIL if failed else SUCCESS, _failure_message(failed))
+        return self._finish(status, "")
+
+    def _failed_steps(self) -> list[str]:
+        """Return the steps that failed, in whichever process: a run that was joined is known from its log alone."""
+        log = self.store.get_run_log(self.run_id)
+        return [name for name, step in log.steps.items() if step.status == FAIL]
+
+    def _finish(self, status: str, message: str) -> RunLog:
+        def change(log: RunLog) -> None:
+            log.status = status
+            notes = {**notes_of(log), "finished": utc_now()}
+            notes.pop("message", None)
+            log.run_config[NOTES] = {**notes, "message": message} if message else notes
+
+        log = self.store.update_run_log(self.run_id, change)
+        if self.store.options.durability == RUN:
+            self.catalog.sync()
+            self.store.sync(self.run_id)
+        return log
+
+    def note_outcome(self, internal_name: str, *, failed: bool) -> None:
+        """Remember whether a step made through this object failed."""
+        if failed:
+            with self._mutex:
+                self._failed.append(internal_name)
+
+    @property
+    def failed_steps(self) -> list[str]:
+        """The internal names of the steps made through this object that failed."""
+        return list(self._failed)
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    @overload
+    def step(
+        self, name: str, *, step_type: str = ..., max_attempts: int = ..., on_error: str = ..., backoff: float = ...
+    ) -> Step: ...
+
+    @overload
+    def step(
+        self,
+        name: str,
+        function: Callable[..., _T],
+        *arguments: Any,
+        step_type: str = ...,
+        max_attempts: int = ...,
+        on_error: str = ...,
+        backoff: float = ...,
+        **keywords: Any,
+    ) -> _T: ...
+
+    def step(
+        self,
+        name: str,
+        function: Callable[..., Any] | None = None,
+        *arguments: Any,
+        step_type: str = "task",
+        max_attempts: int = 1,
+        on_error: str = RAISE,
+        backoff: float = DEFAULT_BACKOFF,
+        **keywords: Any,
+    ) -> Any:
+        """Record a step: `with run.step("load") as step: …`, or `result = run.step("load", load, "in.csv")`.
+
+        A function can be tried several times, and is not run again if the run that is resumed has run it with the same
+        arguments and code. As a decorator, `@run.step("load")` makes every call of a function a step. A second step
+        of one name is recorded as `name#2`.
+
+        Args:
+            name: any text.
+            function: what the step does; None for a `with` block or a decorator.
+            arguments: for the function.
+            step_type: `task`, or what an engine calls it.
+            max_attempts: how often the function is tried.
+            on_error: "raise" raises what the step raised; "continue" records it and goes on.
+            backoff: seconds before the second attempt; doubled before each further one, up to a minute.
+            keywords: for the function.
+
+        Returns:
+            Without a function the `Step`; else what the function returned, or None if it failed and `on_error` is
+            "continue".
+        """
+        step = Step(
+            self,
+            name,
+            self.new_name(name),
+            step_type=step_type,
+            max_attempts=max_attempts,
+            on_error=on_error,
+            backoff=backoff,
+        )
+        return step if function is None else step.execute(function, arguments, keywords)
+
+    def new_name(self, name: str) -> str:
+        """Return the internal name of a step; a name that was used before gets a number."""
+        internal_name = join_name(self.branch, name)
+        with self._mutex:
+            count = 1
+            while internal_name in self._taken:
+                count += 1
+                internal_name = join_name(self.branch, f"{name}#{count}")
+            self._taken.add(internal_name)
+        return internal_name
+
+    def map(
+        self,
+        name: str,
+        items: Iterable[_I],
+        function: Callable[[_I], _T],
+        *,
+        executor: Executor | None = None,
+        max_attempts: int = 1,
+        on_error: str = RAISE,
+        backoff: float = DEFAULT_BACKOFF,
+        name_of: Callable[[_I], str] | None = None,
+    ) -> list[_T | None]:
+        """Run a function over items, each in a branch of its own, in parallel.
+
+        A branch that fails does not stop the others. Items may come from a generator; it is asked for the next one only
+        when a worker is about to be free.
+
+        Args:
+            name: what the step is called.
+            items: the items; they and the function are sent to the workers, so they must pickle for processes.
+            function: takes an item.
+            executor: any `concurrent.futures.Executor`; None for a pool of processes.
+            max_attempts: how often the function is tried for an item.
+            on_error: "raise" raises one error when all branches have ended; "continue" records failures and goes on.
+            backoff: seconds before the second attempt; doubled before each further one, up to a minute.
+            name_of: what to call an item's branch; None for the item as text. Of equal names, later ones get numbers.
+
+        Returns:
+            What the function returned, in the order of the items; None where a branch failed.
+
+        Raises:
+            BranchFailedError: some branches failed; it lists them and holds the results of the others.
+        """
+        fan_out = FanOut(
+            self,
+            self._composite(name, "map", on_error),
+            function,
+            executor=executor,
+            max_attempts=max_attempts,
+            on_error=on_error,
+            backoff=backoff,
+        )
+        return fan_out.map(items, name_of)
+
+    def parallel(
+        self,
+        name: str,
+        functions: Mapping[str, Callable[[], _T]],
+        *,
+        executor: Executor | None = None,
+        max_attempts: int = 1,
+        on_error: str = RAISE,
+        backoff: float = DEFAULT_BACKOFF,
+    ) -> dict[str, _T | None]:
+        """Run functions in parallel, each in a branch of its own.
+
+        Args:
+            name: what the step is called.
+            functions: functions without arguments, by the names of their branches.
+            executor: as for `map`.
+            max_attempts: as for `map`.
+            on_error: as for `map`.
+            backoff: as for `map`.
+
+        Returns:
+            What the functions returned, by the names of their branches; None where a branch failed.
+
+        Raises:
+            BranchFailedError: some branches failed; it lists them and holds the results of the others.
+        """
+        fan_out = FanOut(
+            self,
+            self._composite(name, "parallel", on_error),
+            None,
+            executor=executor,
+            max_attempts=max_attempts,
+            on_error=on_error,
+            backoff=backoff,
+        )
+        return fan_out.parallel(functions)
+
+    def _composite(self, name: str, step_type: str, on_error: str) -> Step:
+        return Step(self, name, self.new_name(name), step_type=step_type, on_error=on_error)
+
+    # --- parameters --------------------------------------------------------------------------------------------------
+
+    def set_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Set parameters of the run, or of the branch that this object is bound to; others are kept."""
+        self.store.set_parameters(self.run_id, parameters, self.branch)
+
+    def get_parameters(self) -> dict[str, Any]:
+        """Return the parameters that hold here: the run's, and over them those of the branches on the way."""
+        scopes = [""]
+        branch = self.branch
+        while branch:
+            scopes.insert(1, branch)
+            branch = branch.rpartition(".")[0].rpartition(".")[0]
+        merged: dict[str, Any] = {}
+        for scope in scopes:
+            merged.update(self.store.get_parameters(self.run_id, scope))
+        return merged
+
+
+class Recorder:
+    """Starts recordings for `Store`, which cannot know of them: they stand on it."""
+
+    def start_run(
+        self,
+        store: Store,
+        run_id: str | None,
+        *,
+        tag: str,
+        parameters: Mapping[str, Any] | None,
+        resume: str | None,
+        run_config: Mapping[str, Any] | None,
+        capture_output: bool,
+    ) -> Run:
+        """See `Store.start_run`."""
+        previous = None
+        inherited: dict[str, Any] = {}
+        if resume is not None:
+            forget()
+            inherited = store.get_run_log(resume).parameters
+            previous = PreviousRun(store, resume)
+        log = store.create_run_log(
+            run_id,
+            tag=tag,
+            use_cached=resume is not None,
+            original_run_id=resume or "",
+            parameters={**inherited, **(parameters or {})},
+            run_config=run_config,
+        )
+        return Run(
+            store,
+            log.run_id,
+            capture_output=capture_output,
+            code_identity=git_identity(),
+            previous=previous,
+            finishes=True,
+        )
+
+    def join_run(self, store: Store, run_id: str, *, create: bool, tag: str, capture_output: bool) -> Run:
+        """See `Store.join_run`."""
+        try:
+            log = store.get_run_log(run_id, full=False)
+        except RunLogNotFoundError:
+            if not create:
+                raise
+            try:
+                log = store.create_run_log(run_id, tag=tag)
+            except RunLogExistsError:
+                log = store.get_run_log(run_id, full=False)  # another process was faster
+        previous = PreviousRun(store, log.original_run_id) if log.use_cached and log.original_run_id else None
+        return Run(store, run_id, capture_output=capture_output, code_identity=git_identity(), previous=previous)
+
+
+def _receive(store: Store, run_id: str, options: dict[str, Any], latest: int) -> Run:
+    clock.observe(latest)
+    return Run(store, run_id, **options)
+
+
+def _failure_message(failed: list[str]) -> str:
+    if not failed:
+        return ""
+    shown = ", ".join(failed[:5])
+    more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""  # noqa: PLR2004 - only a message
+    return f"{len(failed)} {'step' if len(failed) == 1 else 'steps'} failed: {shown}{more}"
+
+
+def _catalog_of(store: Store, run_id: str) -> Catalog:
+    return Catalog(store.catalog_path, store.catalog_folder, run_id, store.options.durability == STEP)

@@ -1,0 +1,139 @@
+"""The executor that branches run on: how many workers it has, how they died, and how to go on after that."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from typing import Any
+
+from chunkstore.errors import ChunkstoreError, StoreUsageError
+
+#: How long the processes of a broken pool are waited for, in seconds.
+_LONGEST_DEATH = 10.0
+
+
+class Workers:
+    """An executor given by the user, or a pool of processes of our own, made when it is first needed.
+
+    A pool of processes is broken for good when one of its workers dies, and takes the others with it. Where the kind of
+    pool is known, a new one like it takes its place.
+
+    Args:
+        executor: the user's; None for our own.
+    """
+
+    def __init__(self, executor: Executor | None) -> None:
+        self._given = executor
+        self._executor = executor
+        self._own = executor is None
+        self._processes: list[Any] = []
+
+    @property
+    def count(self) -> int:
+        """How many branches can run at once."""
+        return int(getattr(self._executor, "_max_workers", None) or os.cpu_count() or 1)
+
+    def check_sendable(self, value: Any) -> None:
+        """Raise `StoreUsageError` if a value cannot be sent to processes, before anything is recorded."""
+        if self._executor is not None and type(self._executor) is not ProcessPoolExecutor:
+            return  # threads need no pickling, other pools have picklers of their own
+        try:
+            pickle.dumps(value)
+        except ChunkstoreError:
+            raise
+        except Exception as error:
+            raise StoreUsageError(
+                f"Cannot send the function to a pool of processes: {error}. Define it at the top of a module, or pass "
+                "executor=concurrent.futures.ThreadPoolExecutor(), or a loky executor, which sends any function."
+            ) from error
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Start a function on a worker.
+
+        Raises:
+            BrokenExecutor: the pool is broken.
+        """
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor()
+        future = self._executor.submit(function, *arguments)
+        processes = getattr(self._executor, "_processes", None) or {}
+        if len(processes) > len(self._processes):
+            self._processes = list(processes.values())
+        return future
+
+    def renew(self) -> bool:
+        """Put a new pool in the place of a broken one; return whether that was possible."""
+        new = self._alike()
+        if self._own and self._executor is not None:
+            self._executor.shutdown(wait=False)
+        if new is None:
+            return False
+        self._executor, self._own, self._processes = new, True, []
+        return True
+
+    def alone(self) -> Workers | None:
+        """Return a pool like this one with a single worker, or None if its kind is not known."""
+        single = self._alike(max_workers=1)
+        if single is None:
+            return None
+        workers = Workers(single)
+        workers._own = True
+        return workers
+
+    def _alike(self, max_workers: int | None = None) -> Executor | None:
+        pool = self._executor
+        workers = max_workers or self.count
+        if pool is None or type(pool) is ProcessPoolExecutor:
+            return ProcessPoolExecutor(
+                workers,
+                mp_context=getattr(pool, "_mp_context", None),
+                initializer=getattr(pool, "_initializer", None),
+                initargs=getattr(pool, "_initargs", ()),
+            )
+        loky = sys.modules.get("loky")
+        if loky is not None and isinstance(pool, loky.ProcessPoolExecutor):
+            new: Executor = loky.ProcessPoolExecutor(
+                workers,
+                context=getattr(pool, "_context", None),
+                initializer=getattr(pool, "_initializer", None),
+                initargs=getattr(pool, "_initargs", ()),
+            )
+            return new
+        return None
+
+    def how_they_died(self) -> str:
+        """Wait until the workers of a broken pool are gone; say how the first one ended, as far as that can be known."""
+        deadline = time.monotonic() + _LONGEST_DEATH
+        codes = [_exit_code(process, deadline) for process in self._processes]
+        for code in codes:
+            if code is None or code in {0, -signal.SIGTERM}:
+                continue  # unknown, or ended by the pool itself
+            if code > 0:
+                return f"exit code {code}"
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
+            hint = "; the system does so when it runs out of memory" if -code == signal.SIGKILL else ""
+            return f"killed by signal {-code} ({name}){hint}"
+        return "killed by the system, or ended by itself"
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Give back a pool of our own; the user's stays open."""
+        if self._own and self._executor is not None:
+            self._executor.shutdown(wait=not cancel, cancel_futures=cancel)
+
+
+def _exit_code(process: Any, deadline: float) -> int | None:
+    """Return how a process ended; the pool may be about to ask for the same, so the answer can take a moment."""
+    while True:
+        try:
+            process.join(0.01)
+            code: int | None = process.exitcode
+        except (AssertionError, ValueError, AttributeError):
+            return None
+        if code is not None or time.monotonic() > deadline:
+            return code
+        time.sleep(0.01)
