@@ -23,8 +23,10 @@ SUCCESS = "SUCCESS"
 FAIL = "FAIL"
 PROCESSING = "PROCESSING"
 
-#: The format of the files, in `run_config["chunkstore"]["format"]`. Runs of a newer format are read, never written.
+#: The format of the files, in the notes. Runs of a newer format are read, never written.
 FORMAT = 1
+#: Under this key of `run_config` stand the notes of chunkstore itself.
+NOTES = "chunkstore"
 
 _Self = TypeVar("_Self", bound="Record")
 
@@ -335,6 +337,12 @@ class RunLog(Record, kw_only=True):
     found_problems: list[Problem] | UnsetType = field(default=UNSET, name="problems")
     # Only in documents that hold a whole run: changes by others than the owners, by record. See `overlay`.
     foreign_changes: dict[str, Change] | UnsetType = UNSET
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The notes of chunkstore itself on the run: format, version, times; empty if another tool wrote it."""
+        notes = self.run_config.get(NOTES)
+        return notes if isinstance(notes, dict) else {}
 
     @property
     def problems(self) -> list[Problem]:

@@ -22,7 +22,7 @@ from chunkstore.errors import (
     WorkerDiedError,
 )
 from chunkstore.models import FAIL, SUCCESS, BranchLog, StepAttempt, StepLog
-from chunkstore.names import check_name, join_name
+from chunkstore.names import check_name, join_name, unescape_segment
 from chunkstore.recording.branch import BranchTask, Outcome, run_branch
 from chunkstore.recording.identity import function_identity, name_of
 from chunkstore.recording.previous import hash_of, reusable_step, taken_over_branch
@@ -152,9 +152,9 @@ class FanOut:
     def _summary(self) -> str:
         failed = [*self._failures, *self._failed_inside]
         prefix = len(self._step.internal_name) + 1
-        names = ", ".join(name[prefix:] for name in failed[:_SHOWN_FAILURES])
-        more = f" and {len(failed) - _SHOWN_FAILURES} more" if len(failed) > _SHOWN_FAILURES else ""
-        return f"{len(failed)} of {self._count} branches of {self._step.name} failed: {names}{more}"
+        names = ", ".join(unescape_segment(name[prefix:]) for name in failed[:_SHOWN_FAILURES])
+        more = f" and {len(failed) - _SHOWN_FAILURES:,} more" if len(failed) > _SHOWN_FAILURES else ""
+        return f"{len(failed):,} of {self._count:,} branches of {self._step.name} failed: {names}{more}"
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class FanOut:
             raise
         finally:
             self._progress.close()
-            self._workers.close(cancel=not finished)
+            self._workers.close(wait=finished)
         failed = self._failures or self._failed_inside
         self._step.conclude(FAIL if failed else SUCCESS, self._summary() if failed else "")
 

@@ -163,7 +163,7 @@ def _code_parts(code: types.CodeType) -> Iterator[bytes]:
         elif isinstance(constant, frozenset):
             yield repr(sorted(map(repr, constant))).encode()  # the order of a set differs from process to process
         else:
-            yield _pickled(constant)
+            yield repr(constant).encode(errors="backslashreplace")
 
 
 def _inner_code(code: types.CodeType) -> Iterator[types.CodeType]:

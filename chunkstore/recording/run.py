@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
@@ -13,7 +14,7 @@ from typing import Any, TypeVar, overload
 from chunkstore.backends.directory import RUN, STEP
 from chunkstore.clock import clock, utc_now
 from chunkstore.errors import RunLogExistsError, RunLogNotFoundError, StoreUsageError
-from chunkstore.models import FAIL, SUCCESS, CodeIdentity, RunLog
+from chunkstore.models import FAIL, NOTES, SUCCESS, CodeIdentity, RunLog
 from chunkstore.names import join_name
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.context import recording_run
@@ -21,7 +22,7 @@ from chunkstore.recording.fanout import FanOut
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import PreviousRun, forget
 from chunkstore.recording.step import DEFAULT_BACKOFF, RAISE, Step, describe_error
-from chunkstore.stores.base import NOTES, Store, notes_of
+from chunkstore.stores.base import Store
 
 logger = logging.getLogger("chunkstore")
 
@@ -65,6 +66,7 @@ class Run:
         self.code_identity = code_identity
         self.previous = previous
         self._finishes = finishes
+        self._pid = os.getpid()
         self._scope: ExitStack | None = None
         self._taken: set[str] = set()
         self._failed: list[str] = []
@@ -108,8 +110,8 @@ class Run:
         scope, self._scope = self._scope, None
         if scope is not None:
             scope.close()
-        if not self._finishes:
-            return
+        if not self._finishes or self._pid != os.getpid():
+            return  # a forked child that leaves the block ends itself, not the run
         if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish()
             return
@@ -149,7 +151,7 @@ class Run:
     def _finish(self, status: str, message: str) -> RunLog:
         def change(log: RunLog) -> None:
             log.status = status
-            notes = {**notes_of(log), "finished": utc_now()}
+            notes = {**log.notes, "finished": utc_now()}
             notes.pop("message", None)
             log.run_config[NOTES] = {**notes, "message": message} if message else notes
 
@@ -409,7 +411,7 @@ def _failure_message(failed: list[str]) -> str:
         return ""
     shown = ", ".join(failed[:5])
     more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""  # noqa: PLR2004 - only a message
-    return f"{len(failed)} {'step' if len(failed) == 1 else 'steps'} failed: {shown}{more}"
+    return f"{len(failed):,} {'step' if len(failed) == 1 else 'steps'} failed: {shown}{more}"
 
 
 def _catalog_of(store: Store, run_id: str) -> Catalog:

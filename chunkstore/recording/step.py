@@ -118,8 +118,8 @@ class Step:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        if self._reused and error is None:
-            self._leave()
+        if not self._owned or (self._reused and error is None):
+            self._leave()  # a forked child that leaves the block ends itself, not the step
             return False
         self._end(error)
         return error is not None and self._on_error == CONTINUE and isinstance(error, Exception)

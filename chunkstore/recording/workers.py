@@ -107,7 +107,7 @@ class Workers:
         return None
 
     def how_they_died(self) -> str:
-        """Wait until the workers of a broken pool are gone; say how the first one ended, as far as that can be known."""
+        """Wait until the workers of a broken pool are gone; say how one of them ended, as far as that is known."""
         deadline = time.monotonic() + _LONGEST_DEATH
         codes = [_exit_code(process, deadline) for process in self._processes]
         for code in codes:
@@ -120,10 +120,13 @@ class Workers:
             return f"killed by signal {-code} ({name}){hint}"
         return "killed by the system, or ended by itself"
 
-    def close(self, *, cancel: bool = False) -> None:
-        """Give back a pool of our own; the user's stays open."""
+    def close(self, *, wait: bool = True) -> None:
+        """Give back a pool of our own; the user's stays open.
+
+        What waits in the pool is to be cancelled through its futures: not every pool's `shutdown` can do that.
+        """
         if self._own and self._executor is not None:
-            self._executor.shutdown(wait=not cancel, cancel_futures=cancel)
+            self._executor.shutdown(wait=wait)
 
 
 def _exit_code(process: Any, deadline: float) -> int | None:

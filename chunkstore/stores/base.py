@@ -28,6 +28,7 @@ from chunkstore.errors import (
 )
 from chunkstore.models import (
     FORMAT,
+    NOTES,
     PROCESSING,
     BranchLog,
     MetricPoint,
@@ -46,9 +47,6 @@ if TYPE_CHECKING:  # for annotations alone: recording stands on the stores
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
-
-#: Under this key of `run_config` stand the notes of chunkstore itself.
-NOTES = "chunkstore"
 
 
 class StoreOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -258,7 +256,7 @@ class Store(ABC):
             return None  # deleted since it was listed, or no run at all
         except ChunkstoreError as error:
             return RunSummary(run_id=run_id, problem=str(error))
-        notes = notes_of(log)
+        notes = log.notes
         return RunSummary(
             run_id=run_id,
             status=log.status,
@@ -599,7 +597,7 @@ def _unpickle(cls: type[Store], backend: Backend, options: StoreOptions, catalog
 
 def check_format(log: RunLog) -> None:
     """Raise `UnsupportedFormatError` if a newer version wrote this run in a way that this version may not add to."""
-    number = notes_of(log).get("format", FORMAT)
+    number = log.notes.get("format", FORMAT)
     if not isinstance(number, int) or number > FORMAT:
         raise UnsupportedFormatError(
             f"Cannot write to run {log.run_id!r}: its format is {number}, and chunkstore {__version__} knows formats "
@@ -607,12 +605,6 @@ def check_format(log: RunLog) -> None:
             run_id=log.run_id,
             format=number,
         )
-
-
-def notes_of(log: RunLog) -> dict[str, Any]:
-    """Return chunkstore's own notes on a run: format, version, times; empty if it was not made by chunkstore."""
-    notes = log.run_config.get(NOTES)
-    return notes if isinstance(notes, dict) else {}
 
 
 def as_stored(record: _AnyRecord) -> _AnyRecord:

@@ -145,7 +145,7 @@ class ChunkReader:
             if not self._chunks:
                 raise
             self.problems.append(Problem("missing", RUN_FILE, "the run's own record is missing"))
-        except (CorruptChunkError, UnreadableFileError) as error:
+        except CorruptChunkError as error:
             self._report(RUN_FILE, error)
         return RunLog(run_id=self._run_id, status=UNKNOWN)
 
@@ -222,7 +222,7 @@ class ChunkReader:
             record = record_codec.decode(data, chunk.file)
         except FileNotFoundError:
             return None  # removed since it was listed
-        except (CorruptChunkError, UnreadableFileError, RecursionError) as error:
+        except (CorruptChunkError, RecursionError) as error:
             self._report(chunk.file, error)
             return None
         self._origins[id(record)] = _Origin(chunk, update[1].change if update else None)
@@ -238,7 +238,7 @@ class ChunkReader:
                 update = codec.decode(self._reader.load(chunk.file), chunk.file, _update_decoder)
             except FileNotFoundError:
                 continue
-            except (CorruptChunkError, UnreadableFileError, msgspec.ValidationError) as error:
+            except (CorruptChunkError, msgspec.ValidationError) as error:
                 if strict:
                     raise self._as_corrupt(chunk.file, error) from None
                 self._report(chunk.file, error)
@@ -310,7 +310,7 @@ class ChunkReader:
             return Parameters.read(self._reader.load(file), scope, file)
         except FileNotFoundError:
             return None
-        except (CorruptChunkError, UnreadableFileError) as error:
+        except CorruptChunkError as error:
             self._report(file, error)
             return None
 

@@ -12,8 +12,8 @@ from msgspec import UNSET
 
 from chunkstore import overlay
 from chunkstore.assemble import assemble, flatten
-from chunkstore.backends.base import Backend, UnreadableFileError
-from chunkstore.codec import corrupt, encode
+from chunkstore.backends.base import Backend
+from chunkstore.codec import encode
 from chunkstore.models import BranchLog, MetricPoint, RecordCodec, RunLog, StepLog
 from chunkstore.names import BRANCH, STEP
 from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
@@ -63,10 +63,7 @@ class DocumentStore(Store):
 
     def _load(self, run_id: str) -> RunLog:
         file = _file_of(run_id)
-        try:
-            return checked_run_log(self.backend.load(_TOP, file), run_id, file)
-        except UnreadableFileError as error:
-            raise corrupt(file, 0, error.reason) from None
+        return checked_run_log(self.backend.load(_TOP, file), run_id, file)
 
     def _edit(self, run_id: str, edit: Callable[[_Document], Any]) -> Any:
         """Change a document under its lock; return what `edit` returns."""

@@ -1,0 +1,97 @@
+"""Every code block of the README runs, and prints what the README says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chunkstore
+
+PROJECT = Path(__file__).parent.parent
+README = (PROJECT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+RUN_ID = re.compile(r"[a-z]+-[a-z]+-\d{4}-[0-9a-z]{12}")
+DURATION = re.compile(r"\b[\d.]+ (ms|s|min)\b")
+TREE = re.compile(r"^[│├└─ ]+")
+
+
+def python_blocks() -> list[tuple[str, str | None]]:
+    """Return the Python blocks, each with the output that the README shows right after it."""
+    found = []
+    for (language, code), (next_language, text) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):
+        if language == "python":
+            follows = f"```python\n{code}```\n\n```text\n" in README
+            found.append((code, text if next_language == "text" and follows else None))
+    return found
+
+
+def normal(output: str) -> list[str]:
+    """Return the lines of an output without what differs from run to run: ids, durations, the order of branches."""
+    return sorted(TREE.sub("", DURATION.sub("TIME", RUN_ID.sub("RUN", line))) for line in output.splitlines())
+
+
+@pytest.mark.parametrize(("code", "output"), python_blocks())
+def test_python_blocks_run_and_print_what_the_readme_shows(code, output, tmp_path):
+    script = tmp_path / "block.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "error"}
+    result = subprocess.run(
+        [sys.executable, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    if output is not None:
+        assert normal(result.stdout) == normal(output)
+
+
+def test_most_python_blocks_show_their_output():
+    assert len(python_blocks()) >= 5
+    assert sum(output is not None for _, output in python_blocks()) >= 4
+
+
+def test_the_configuration_block_opens_the_default_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = [text for language, text in BLOCKS if language == "yaml"]
+    Path("chunkstore.yaml").write_text(block)
+    configured, default = chunkstore.open_store(), chunkstore.open_store("chunked-fs")
+    assert configured.options == chunkstore.StoreOptions(catalog_folder=".catalog")
+    assert configured.catalog_folder == default.catalog_folder
+    assert configured.backend.location == default.backend.location
+
+
+def test_the_folder_block_is_what_a_run_leaves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = chunkstore.open_store()
+    with store.start_run() as run:
+        for name in ("simple", "success"):
+            with run.step(name):
+                pass
+    left = sorted(path.name for path in Path(".run_log_store", run.run_id).iterdir() if not path.name.startswith("."))
+    (block,) = [text for language, text in BLOCKS if language == "text" and ".run_log_store" in text]
+    shown = [TREE.sub("", line) for line in block.splitlines()]
+
+    def without_digits(lines):
+        return [re.sub(r"\d{19}", "NS", RUN_ID.sub("RUN", line)) for line in lines]
+
+    assert without_digits([".run_log_store", run.run_id, *left]) == without_digits(shown)
+
+
+def test_ci_runs_the_two_commands_of_the_readme():
+    commands = [text.strip() for language, text in BLOCKS if language == "sh"]
+    assert len(commands) == 2
+    assert all(re.match(r"python3 -m venv \.venv && ", command) for command in commands)
+    assert r"grep -E '^python3 -m venv \.venv && ' README.md" in (PROJECT / ".ci" / "run").read_text()
+
+
+def test_every_block_is_of_a_language_that_is_tested_here():
+    assert {language for language, _ in BLOCKS} == {"python", "text", "yaml", "sh"}
+
+
+def test_links_to_files_of_the_project_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
+        assert (PROJECT / target).exists(), target
