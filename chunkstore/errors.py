@@ -41,6 +41,8 @@ class ChunkstoreError(Exception):
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
         self.message = message
+        for name, value in details.items():
+            setattr(self, name, value)  # `errno` of an OSError lives in a slot, which hides what is in __dict__
         self.__dict__.update(details)
 
     def __str__(self) -> str:

@@ -100,9 +100,11 @@ def _merge_lists(current: list[Any], change: Change, new: list[Any]) -> Change:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Compare as JSON does: 1, 1.0 and true are three values."""
+    """Compare as JSON does: 1, 1.0 and true are three values, and so are 0.0 and -0.0."""
     if type(one) is not type(other):
         return False
+    if isinstance(one, float):
+        return repr(one) == repr(other)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_same(item, other[key]) for key, item in one.items())
     if isinstance(one, list):

@@ -6,19 +6,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
+from chunkstore.errors import CorruptChunkError
 
-class UnreadableFileError(Exception):
-    """A file is there, but no bytes of it are to be had: a pipe, a link, a file without permission.
 
-    Args:
-        file: its name.
-        reason: why.
-    """
+class UnreadableFileError(CorruptChunkError):
+    """A file is there, but no bytes of it are to be had: a pipe, a link, a file without permission."""
 
-    def __init__(self, file: str, reason: str) -> None:
-        super().__init__(f"{file}: {reason}")
-        self.file = file
-        self.reason = reason
+    @classmethod
+    def because(cls, file: str, reason: str) -> UnreadableFileError:
+        """Return the error for a file that cannot be read.
+
+        Args:
+            file: its name.
+            reason: why.
+        """
+        return cls(
+            f"Cannot read {file}: {reason}. The rest of the run is not affected; see what the file is, and move it out "
+            "of the folder if it does not belong there.",
+            file=file,
+            offset=0,
+            reason=reason,
+        )
 
 
 class FolderReader(ABC):

@@ -28,6 +28,8 @@ _MAX_OPEN_FOLDERS = 64
 #: Up to so many files are synced one by one; beyond that one call for the whole file system is faster.
 _SYNC_ONE_BY_ONE = 256
 _GONE = (FileNotFoundError, NotADirectoryError)
+#: What a folder that was removed may answer; EPERM is what ext4 says when asked for a file without a name in it.
+_STALE = {errno.ENOENT, errno.ESTALE, errno.EPERM}
 
 _backends: weakref.WeakSet[DirectoryBackend] = weakref.WeakSet()
 
@@ -111,8 +113,8 @@ class DirectoryBackend(Backend):
             try:
                 return verb(handle)
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ESTALE):
-                    raise
+                if error.errno not in _STALE or not handle.is_gone():
+                    raise  # what was begun in a folder that is there must not be done twice
             self._forget(folder)
             return verb(self._cached(folder))
         except OSError as error:
@@ -183,11 +185,9 @@ class DirectoryBackend(Backend):
         """Put the files into a folder that is there already; the last one decides whether it was a run."""
         *others, last = files
         handle = self._fresh(folder)
-        if last in handle.names():
-            raise FileExistsError(self._path(folder))
+        handle.publish(last, files[last])  # of several who try, one gets beyond this line
         for file in others:
             handle.replace(file, files[file])
-        handle.publish(last, files[last])
 
     def _make_root(self) -> None:
         """Make the top folder and those above it, each of them durable if that is asked for."""

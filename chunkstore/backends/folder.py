@@ -91,6 +91,13 @@ class Folder(FolderReader):
         if fd >= 0:
             self._syscalls.close(fd)
 
+    def is_gone(self) -> bool:
+        """Tell whether the folder behind the descriptor was removed."""
+        try:
+            return self._syscalls.fstat(self.fd).st_nlink == 0
+        except OSError:
+            return True  # what a file server says of a folder that it knows no more
+
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
@@ -125,13 +132,13 @@ class Folder(FolderReader):
         """Return the bytes of a regular file; nothing else is opened, no link is followed."""
         try:
             if not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
-                raise UnreadableFileError(file, "it is no regular file, but a folder, link, pipe or device")
+                raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
             fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
         except PermissionError:
-            raise UnreadableFileError(file, "permission denied") from None
+            raise UnreadableFileError.because(file, "permission denied") from None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
-                raise UnreadableFileError(file, "it is no regular file") from None
+                raise UnreadableFileError.because(file, "it is no regular file") from None
             raise
         try:
             return self._read_all(file, fd)
@@ -141,9 +148,9 @@ class Folder(FolderReader):
     def _read_all(self, file: str, fd: int) -> bytes:
         status = self._syscalls.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise UnreadableFileError(file, "it is no regular file")
+            raise UnreadableFileError.because(file, "it is no regular file")
         if status.st_size > MAX_BYTES:
-            raise UnreadableFileError(file, f"it is larger than {MAX_BYTES:,} bytes")
+            raise UnreadableFileError.because(file, f"it is larger than {MAX_BYTES:,} bytes")
         # One byte more than expected, so that a single read also finds the end.
         data = self._syscalls.read(fd, status.st_size + 1)
         if len(data) == status.st_size:

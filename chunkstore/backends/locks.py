@@ -58,10 +58,7 @@ class SidecarLock:
             StoreIOError: the file system has no working locks.
         """
         if self._thread == threading.get_ident():
-            raise StoreUsageError(
-                f"Cannot lock {self._location} twice: a change function must not call the store. Collect what it "
-                "needs before, or record the rest after."
-            )
+            raise locked_twice(self._location)
         deadline = time.monotonic() + timeout
         if not self._mutex.acquire(timeout=timeout):
             raise self._timed_out(timeout, os.getpid())
@@ -70,6 +67,7 @@ class SidecarLock:
             self._pid = os.getpid()
             self._thread = threading.get_ident()
         except BaseException:
+            self._close()  # the file may be locked by now
             self._mutex.release()
             raise
 
@@ -150,3 +148,11 @@ class SidecarLock:
             self._close()
         except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
             pass
+
+
+def locked_twice(location: str) -> StoreUsageError:
+    """Return the error for a thread that asks for a lock that it holds."""
+    return StoreUsageError(
+        f"Cannot lock {location} twice: a change function must not call the store. Collect what it needs before, or "
+        "record the rest after."
+    )

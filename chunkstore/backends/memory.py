@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from chunkstore.backends.base import Backend, FolderReader
+from chunkstore.backends.locks import locked_twice
 from chunkstore.errors import LockTimeoutError, StoreUsageError
 
 
@@ -30,7 +31,7 @@ class MemoryBackend(Backend):
         self._lock_timeout = lock_timeout
         self._folders: dict[str, dict[str, bytes]] = {"": {}}
         self._mutex = threading.Lock()
-        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._locks: dict[tuple[str, str], _MemoryLock] = {}
         self._pid = os.getpid()
 
     def __reduce__(self) -> NoReturn:
@@ -48,6 +49,7 @@ class MemoryBackend(Backend):
         return self._folders[folder] if folder in self._folders else _missing(folder)
 
     def folders(self) -> list[str]:
+        self._files("")
         return [folder for folder in list(self._folders) if folder]
 
     def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
@@ -90,8 +92,10 @@ class MemoryBackend(Backend):
     def lock(self, folder: str, file: str) -> Iterator[None]:
         self._files(folder)
         with self._mutex:
-            lock = self._locks.setdefault((folder, file), threading.Lock())
-        if not lock.acquire(timeout=self._lock_timeout):
+            lock = self._locks.setdefault((folder, file), _MemoryLock())
+        if lock.thread == threading.get_ident():
+            raise locked_twice(f"{folder or file} in memory")
+        if not lock.mutex.acquire(timeout=self._lock_timeout):
             raise LockTimeoutError(
                 f"Cannot lock {folder or file} in memory: another thread held it for {self._lock_timeout} seconds. "
                 "Try again, or raise lock_timeout.",
@@ -99,13 +103,24 @@ class MemoryBackend(Backend):
                 timeout=self._lock_timeout,
                 holder=self._pid,
             )
+        lock.thread = threading.get_ident()
         try:
             yield
         finally:
-            lock.release()
+            lock.thread = None
+            lock.mutex.release()
 
     def sync(self, folder: str) -> None:
         self._files(folder)
+
+    def close(self) -> None:
+        self.admitted.clear()
+
+
+class _MemoryLock:
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self.thread: int | None = None
 
 
 class _MemoryReader(FolderReader):

@@ -1,0 +1,119 @@
+"""What the parts of the conformance suite share: fixtures, capabilities, small records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from chunkstore.models import BranchLog, RunLog, StepLog
+from chunkstore.stores.base import Store
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: Gives a store object over the same runs.
+OpenAnother = Callable[[], Store]
+
+#: For property tests inside the suite: each example makes its own run, and several classes share one test.
+property_settings = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors], deadline=None
+)
+
+
+def needs(*capabilities: str) -> Callable[[_F], _F]:
+    """Mark a test that holds only for stores that declare all of these capabilities.
+
+    Args:
+        capabilities: names of class attributes of `StoreConformance`.
+    """
+
+    def mark(function: _F) -> _F:
+        function.__dict__["needed_capabilities"] = capabilities
+        return function
+
+    return mark
+
+
+def exact(value: Any) -> str:
+    """Return a text that is equal for equal values alone: 1, 1.0 and true are three, and NaN is NaN.
+
+    Args:
+        value: JSON values or records.
+    """
+    return repr(value)
+
+
+def simple_step(internal_name: str = "simple", **fields: Any) -> StepLog:
+    """Return a step that succeeded.
+
+    Args:
+        internal_name: its last segment becomes the `name`.
+        fields: further fields.
+    """
+    return StepLog(
+        **{"name": internal_name.rpartition(".")[2], "internal_name": internal_name, "status": "SUCCESS", **fields}
+    )
+
+
+def branch_of_steps(internal_name: str, *steps: StepLog, **fields: Any) -> BranchLog:
+    """Return a branch that succeeded, with steps inside.
+
+    Args:
+        internal_name: of the branch.
+        steps: in order of execution.
+        fields: further fields.
+    """
+    inner = {step.internal_name: step for step in steps}
+    return BranchLog(**{"internal_name": internal_name, "status": "SUCCESS", "steps": inner, **fields})
+
+
+def count_one(step: StepLog) -> None:
+    """Change a step: count one more in its metric `count`."""
+    step.user_defined_metrics["count"] = step.user_defined_metrics.get("count", 0) + 1
+
+
+def set_status(status: str) -> Callable[[Any], None]:
+    """Return a change of any record that sets its status.
+
+    Args:
+        status: the new one.
+    """
+
+    def change(record: RunLog | StepLog | BranchLog) -> None:
+        record.status = status
+
+    return change
+
+
+class SuiteBase:
+    """Fixtures and capabilities; see `chunkstore.testing.StoreConformance`."""
+
+    #: Whether a pickled store works in another process, on the same runs.
+    shared_between_processes: ClassVar[bool] = True
+    #: Whether `open_another` gives store objects that own nothing of each other's.
+    independent_objects: ClassVar[bool] = True
+    #: Whether a record stays as it is when the owner of an older record of that name goes on writing.
+    fences_former_owners: ClassVar[bool] = True
+
+    @pytest.fixture(autouse=True)
+    def _select_by_capability(self, request: pytest.FixtureRequest) -> None:
+        for capability in getattr(request.function, "needed_capabilities", ()):
+            if not getattr(self, capability):
+                pytest.skip(f"{capability} is not declared for this store")
+
+    @pytest.fixture
+    def open_another(self) -> OpenAnother:
+        """Return a callable that gives a store object over the same runs; to be given by the subclass."""
+        raise NotImplementedError("A subclass of StoreConformance gives the fixture open_another.")
+
+    @pytest.fixture
+    def store(self, open_another: OpenAnother) -> Store:
+        """Return a store without runs."""
+        return open_another()
+
+    @pytest.fixture
+    def run_id(self, store: Store) -> str:
+        """Return the id of a run without steps."""
+        return store.create_run_log().run_id
