@@ -12,9 +12,6 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-#: A timestamp beyond this (the year 2255) is not followed: the clock must keep room to count.
-LATEST_FOLLOWED = 9_000_000_000_000_000_000
-
 
 class HybridClock:
     """A source of strictly increasing timestamps.
@@ -36,7 +33,7 @@ class HybridClock:
 
     def observe(self, timestamp: int) -> None:
         """Make every later `tick` come after `timestamp` (nanoseconds), which another process has issued."""
-        if self._latest < timestamp < LATEST_FOLLOWED:
+        if self._latest < timestamp:
             with self._mutex:
                 self._latest = max(self._latest, timestamp)
 

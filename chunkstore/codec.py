@@ -33,8 +33,8 @@ from chunkstore.errors import CorruptChunkError, InvalidValueError
 MAX_DEPTH = 128
 #: Largest file that is read or written, in bytes.
 MAX_BYTES = 512 * 1024 * 1024
-#: Python refuses to print or parse longer integers (CVE-2020-10735).
-MAX_DIGITS = 4300
+#: Python and msgspec refuse to print or parse longer integers (CVE-2020-10735); the sign counts as a digit.
+MAX_DIGITS = 4299
 
 FLOAT_KEY = "$float"
 _FLOAT_MARK = b'$float"'
@@ -93,7 +93,7 @@ def _float_text(value: float) -> str:
 def _plain_dict(value: dict[Any, Any], key: str, depth: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, item in value.items():
-        text = name if type(name) is str else _key_text(name, key)
+        text = name if type(name) is str else key_text(name, key)
         if text in result:
             raise _invalid(f"{key}.{text}", "two keys become the same text", "Rename one.")
         result[text] = plain(item, f"{key}.{text}", depth + 1)
@@ -102,8 +102,12 @@ def _plain_dict(value: dict[Any, Any], key: str, depth: int) -> dict[str, Any]:
     return result
 
 
-def _key_text(name: Any, key: str) -> str:
-    """Return a key of a dict as text: JSON has no other keys."""
+def key_text(name: Any, key: str) -> str:
+    """Return a key of a dict as text, as JSON has no other keys.
+
+    Raises:
+        InvalidValueError: the key has no text that tells it from others.
+    """
     if isinstance(name, enum.Enum):
         name = name.value
     elif _is_numpy(name):
@@ -184,10 +188,9 @@ def revive(value: Any) -> Any:
     """Return a decoded JSON value with its marked floats as floats; lists and dicts are changed in place."""
     kind = type(value)
     if kind is dict:
-        if len(value) == 1:
+        if is_marked(value):
             (name,) = value
-            if _ESCAPED_KEY.match(name):
-                return _revive_marked(name, value[name])
+            return _revive_marked(name, value[name])
         for name, item in value.items():
             value[name] = revive(item)
     elif kind is list:
@@ -201,6 +204,11 @@ def _revive_marked(name: str, item: Any) -> Any:
         marked = _BY_TEXT.get(item) if isinstance(item, str) else None
         return {name: revive(item)} if marked is None else marked
     return {name[1:]: revive(item)}
+
+
+def is_marked(value: dict[str, Any]) -> bool:
+    """Tell whether an encoded object stands for a float, or for an object that could be taken for one."""
+    return len(value) == 1 and _ESCAPED_KEY.match(next(iter(value))) is not None
 
 
 def may_hold_marks(data: bytes) -> bool:
@@ -285,7 +293,7 @@ def decode(data: bytes, file: str = "", decoder: msgspec.json.Decoder[Any] = _de
             raise corrupt(file, 0, str(error)) from None
         raise
     except msgspec.DecodeError as error:
-        raise corrupt(file, _offset(str(error), data), str(error)) from None
+        raise corrupt(file, *_place(str(error), data)) from None
     except RecursionError:
         raise corrupt(file, 0, "it is nested too deep") from None
     except (ValueError, OverflowError) as error:
@@ -304,9 +312,10 @@ def _guard_stack(data: bytes, file: str) -> None:
             raise corrupt(file, error.pos, "it is nested too deep") from None
 
 
-def _offset(reason: str, data: bytes) -> int:
-    match = re.search(r"\(byte (\d+)\)", reason)
-    return int(match.group(1)) if match else len(data)
+def _place(message: str, data: bytes) -> tuple[int, str]:
+    """Return the offset and the reason that a message of the decoder tells."""
+    match = re.search(r" \(byte (\d+)\)", message)
+    return (int(match.group(1)), message.replace(match.group(), "")) if match else (len(data), message)
 
 
 def corrupt(file: str, offset: int, reason: str) -> CorruptChunkError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _SECTION = "run_log_store"
 _KEYS = ("type", "config")
 _MAX_BYTES = 1_000_000
 #: PyYAML expands aliases: a few lines can stand for billions of values.
-_MAX_ALIASES = 100
+_MAX_ALIASES = 20
 
 
 def open_store(type: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Any) -> Store:  # noqa: A002 - the key of the configuration
@@ -154,7 +155,7 @@ def _wrong(file: str, key: str, expected: str, value: Any) -> ConfigurationError
 def _unknown_key(file: str, key: Any, right: tuple[str, ...], path: str) -> ConfigurationError:
     close = difflib.get_close_matches(str(key), right, n=1, cutoff=0.3)
     return ConfigurationError(
-        f"Unknown key {key!r} in {file}. Did you mean {close[0] if close else right[0]!r}?",
+        f"Unknown key {reprlib.repr(key)} in {file}. Did you mean {close[0] if close else right[0]!r}?",
         file=file,
         key=path,
         expected=list(right),

@@ -27,6 +27,8 @@ and what to do next; the same facts are attributes. All of them pickle, because 
 
 from __future__ import annotations
 
+import pickle
+import traceback
 from typing import Any
 
 
@@ -50,7 +52,16 @@ class ChunkstoreError(Exception):
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.__dict__.copy(), self.__cause__)
+        return _rebuild, (type(self), self.__dict__.copy(), _sendable(self.__cause__))
+
+
+def _sendable(cause: BaseException | None) -> BaseException | None:
+    """Return a cause that can be pickled: one that cannot must not take the error itself down."""
+    try:
+        pickle.loads(pickle.dumps(cause))  # noqa: S301 - what this very process has pickled
+    except Exception:  # noqa: BLE001 - whatever an exception's pickling raises
+        return RuntimeError("".join(traceback.format_exception(cause)))
+    return cause
 
 
 def _rebuild(cls: type[ChunkstoreError], attributes: dict[str, Any], cause: BaseException | None) -> ChunkstoreError:

@@ -8,16 +8,17 @@ this version does not know are kept in `extra` and written again after the known
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType, field
-from typing_extensions import Self
 
 from chunkstore import codec
 from chunkstore.errors import CorruptChunkError, InvalidNameError, InvalidValueError
 from chunkstore.names import check_name
-from chunkstore.overlay import Change
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # for annotations alone: no dependency
 
 SUCCESS = "SUCCESS"
 FAIL = "FAIL"
@@ -44,6 +45,8 @@ class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     NESTED: ClassVar[dict[str, type[Record]]] = {}
     #: Fields that hold one scalar, and its type.
     SCALARS: ClassVar[tuple[tuple[str, type], ...]] = ()
+    #: Scalars that are left out where they are not set, and their type.
+    OPTIONAL: ClassVar[tuple[tuple[str, type], ...]] = ()
     #: Scalars that may be null.
     NULLABLE: ClassVar[frozenset[str]] = frozenset()
 
@@ -209,6 +212,7 @@ class StepLog(Record, kw_only=True):
         "attempts": StepAttempt,
         "data_catalog": DataCatalog,
     }
+    OPTIONAL = (("input_hash", str), ("cached_from", str))
 
     name: str
     internal_name: str
@@ -245,6 +249,7 @@ class BranchLog(Record, kw_only=True):
 
     FREE = ("parameters", "item")
     SCALARS = (("internal_name", str), ("status", str))
+    OPTIONAL = (("cached_from", str), ("message", str))
     NESTED: ClassVar[dict[str, type[Record]]] = {"steps": StepLog}
 
     internal_name: str
@@ -335,8 +340,6 @@ class RunLog(Record, kw_only=True):
     # Left out of the JSON where there are none; the properties below give something to iterate over either way.
     found_orphans: Orphans | UnsetType = field(default=UNSET, name="orphans")
     found_problems: list[Problem] | UnsetType = field(default=UNSET, name="problems")
-    # Only in documents that hold a whole run: changes by others than the owners, by record. See `overlay`.
-    foreign_changes: dict[str, Change] | UnsetType = UNSET
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -384,6 +387,8 @@ def _check_record_name(name: Any) -> None:
 
 #: Fields that may hold any JSON; the other fields of users are objects.
 _ANY_JSON = frozenset({"result", "item"})
+#: Fields that hold records by name; other fields of records are lists.
+_IN_DICTS = frozenset({"steps", "branches"})
 
 
 # --- records -> bytes ------------------------------------------------------------------------------------------------
@@ -399,8 +404,14 @@ def encode_record(record: Record, *, indent: int | None = None) -> bytes:
     Raises:
         InvalidValueError: a value cannot be recorded without loss; `key` says which.
     """
-    prepared = _prepare(record, "")
-    return codec.encode(_as_dict(prepared) if _has_extra(prepared) else prepared, indent=indent)
+    try:
+        prepared = _prepare(record, "")
+        return codec.encode(_as_dict(prepared) if _has_extra(prepared) else prepared, indent=indent)
+    except RecursionError:
+        reason = "it is nested too deep, or the program is"
+        raise InvalidValueError(
+            f"Cannot record the {type(record).__name__}: {reason}.", key="", reason=reason
+        ) from None
 
 
 def _prepare(record: _Self, key: str) -> _Self:
@@ -410,6 +421,10 @@ def _prepare(record: _Self, key: str) -> _Self:
         value = getattr(record, name)
         if type(value) is not kind and not (value is None and name in record.NULLABLE):
             changes[name] = _scalar(value, kind, _join(key, name))
+    for name, kind in record.OPTIONAL:
+        value = getattr(record, name)
+        if value is not UNSET and type(value) is not kind:
+            changes[name] = _scalar(value, kind, _join(key, name))
     for name in record.FREE:
         value = getattr(record, name)
         if value is UNSET or (type(value) is dict and not value):
@@ -417,15 +432,24 @@ def _prepare(record: _Self, key: str) -> _Self:
         changes[name] = _plain_field(name, value, _join(key, name))
     for name, kind in record.NESTED.items():
         value = getattr(record, name)
+        if not isinstance(value, dict if name in _IN_DICTS else (list, tuple)):
+            raise _wrong_type(_join(key, name), "a dict" if name in _IN_DICTS else "a list", value)
         if value:
             changes[name] = _prepare_nested(value, kind, _join(key, name))
-        elif not isinstance(value, (list, dict)):
-            raise _wrong_type(_join(key, name), "a collection of records", value)
     if isinstance(record, RunLog) and record.found_orphans is not UNSET:
         changes["found_orphans"] = _prepare(record.found_orphans, "orphans")
     if record.extra is not UNSET:
-        changes["extra"] = ExtraFields(_plain_dict(record.extra, key or "extra"))
+        changes["extra"] = _checked_extra(record, key)
     return msgspec.structs.replace(record, **changes) if changes else record
+
+
+def _checked_extra(record: Record, key: str) -> ExtraFields:
+    extra = ExtraFields(_plain_dict(record.extra, _join(key, "extra")))
+    for info in _fields(type(record)):
+        if info.name != "extra" and info.encode_name in extra:
+            where, reason = _join(key, f"extra.{info.encode_name}"), "it is the name of a known field"
+            raise InvalidValueError(f"Cannot record {where}: {reason}. Set the field itself.", key=where, reason=reason)
+    return extra
 
 
 def _join(key: str, name: str) -> str:
@@ -448,13 +472,26 @@ def _plain_field(name: str, value: Any, key: str) -> Any:
     if name in _ANY_JSON:
         return codec.plain(value, key)
     if name == "metric_series":
+        if not isinstance(value, dict):
+            raise _wrong_type(key, "a dict of lists of MetricPoint", value)
         return {
-            str(metric): [
-                MetricPoint(point.step, codec.plain(point.value, f"{key}.{metric}"), point.time) for point in points
+            codec.key_text(metric, key): [
+                _plain_point(point, f"{key}.{metric}[{index}]") for index, point in enumerate(points)
             ]
             for metric, points in value.items()
         }
     return _plain_dict(value, key)
+
+
+def _plain_point(point: Any, key: str) -> MetricPoint:
+    if not isinstance(point, MetricPoint):
+        raise _wrong_type(key, "a MetricPoint", point)
+    step = codec.plain(point.step, f"{key}.step")
+    if isinstance(step, bool) or not isinstance(step, (int, float)):
+        raise _wrong_type(f"{key}.step", "a finite number", point.step)
+    if not isinstance(point.time, str):
+        raise _wrong_type(f"{key}.time", "text", point.time)
+    return MetricPoint(step, codec.plain(point.value, f"{key}.value"), point.time)
 
 
 def _plain_dict(value: Any, key: str) -> dict[str, Any]:
@@ -463,7 +500,7 @@ def _plain_dict(value: Any, key: str) -> dict[str, Any]:
         raise _wrong_type(key, "a dict", value)
     result: dict[str, Any] = {}
     for name, item in value.items():
-        text = name if type(name) is str else next(iter(codec.plain({name: None}, key)))
+        text = name if type(name) is str else codec.key_text(name, key)
         if text in result:
             reason = "two keys become the same text"
             raise InvalidValueError(f"Cannot record {key}.{text}: {reason}. Rename one.", key=key, reason=reason)
@@ -474,9 +511,7 @@ def _plain_dict(value: Any, key: str) -> dict[str, Any]:
 def _prepare_nested(value: Any, kind: type[Record], key: str) -> Any:
     if isinstance(value, dict):
         return {name: _prepare(_as_record(item, kind, key), f"{key}.{name}") for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_prepare(_as_record(item, kind, key), f"{key}[{index}]") for index, item in enumerate(value)]
-    raise _wrong_type(key, "a collection of records", value)
+    return [_prepare(_as_record(item, kind, key), f"{key}[{index}]") for index, item in enumerate(value)]
 
 
 def _as_record(item: Any, kind: type[Record], key: str) -> Record:
@@ -558,11 +593,19 @@ class RecordCodec(Generic[_R]):
             CorruptChunkError: the bytes are no JSON, or no record of this type.
         """
         try:
+            record = self.decode_marked(data, file)
+            if codec.may_hold_marks(data):
+                _revive(record)
+        except RecursionError:
+            raise codec.corrupt(file, 0, "it is nested too deep") from None
+        return record
+
+    def decode_marked(self, data: bytes, file: str = "") -> _R:
+        """Return the record that JSON bytes hold, with floats that JSON lacks still marked; see `decode`."""
+        try:
             record: _R = codec.decode(data, file, self._decoder)
         except (msgspec.ValidationError, InvalidNameError):
-            record = self._decode_with_unknown_fields(data, file)
-        if codec.may_hold_marks(data):
-            _revive(record)
+            return self._decode_with_unknown_fields(data, file)
         return record
 
     def _decode_with_unknown_fields(self, data: bytes, file: str) -> _R:

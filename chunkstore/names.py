@@ -29,6 +29,9 @@ DELETED_PREFIX = ".deleted-"
 #: The scope of the run's own parameters in `Parameter-root.json`.
 ROOT_SCOPE = "root"
 
+#: Timestamps (nanoseconds) end in the year 2255; a later one is no chunk's, as the clock could not go beyond it.
+END_OF_TIME = 9_000_000_000_000_000_000
+
 _KINDS = {STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC}
 _SUFFIXES = {kind: ".jsonl" if kind == METRIC else ".json" for kind in _KINDS}
 
@@ -151,7 +154,8 @@ def parse_chunk_file(file: str) -> ChunkName | None:
     encoded, dash, digits = rest[: -len(suffix)].rpartition("-")
     if not dash or not encoded or not _TIMESTAMP.match(digits):
         return None
-    return ChunkName(kind, encoded, int(digits), file)
+    timestamp = int(digits)
+    return ChunkName(kind, encoded, timestamp, file) if timestamp < END_OF_TIME else None
 
 
 def parameter_file(scope: str) -> str:

@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, field
 
+from chunkstore.codec import is_marked
 
-class Change(msgspec.Struct, kw_only=True, omit_defaults=True):
+
+class Change(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What changes at one place of a record.
 
     Attributes:
@@ -41,7 +43,7 @@ def apply(change: Change | None, base: Any) -> Any:
     if isinstance(base, list):
         kept = [apply(change.items.get(str(index)), item) for index, item in enumerate(base)]
         return kept + copy.deepcopy(change.append)
-    if isinstance(base, dict):
+    if _is_object(base):
         removed = set(change.removed)
         merged = {key: apply(change.keys.get(key), item) for key, item in base.items() if key not in removed}
         for key, inner in change.keys.items():
@@ -61,12 +63,12 @@ def merge(current: Any, change: Change | None, new: Any) -> Change | None:
 
     Returns:
         `change` with the new differences added, so that earlier changes stay even where the owner has come to the same
-        value by itself; None if there is nothing to lay over.
+        value by itself; `change` itself if nothing differs, which may be None.
     """
     if _same(current, new):
         return change
     if change is None or change.set is UNSET:
-        if isinstance(current, dict) and isinstance(new, dict):
+        if _is_object(current) and _is_object(new):
             return _merge_objects(current, change or Change(), new)
         if isinstance(current, list) and isinstance(new, list):
             return _merge_lists(current, change or Change(), new)
@@ -97,6 +99,11 @@ def _merge_lists(current: list[Any], change: Change, new: list[Any]) -> Change:
         if inner is not None:
             items[str(index)] = inner
     return Change(items=items, append=copy.deepcopy(new[owned:]))
+
+
+def _is_object(value: Any) -> bool:
+    """Tell whether a value has keys of its own; a marked float is an object in JSON alone."""
+    return isinstance(value, dict) and not is_marked(value)
 
 
 def _same(one: Any, other: Any) -> bool:

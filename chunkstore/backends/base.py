@@ -9,6 +9,10 @@ from contextlib import AbstractContextManager
 from chunkstore.errors import CorruptChunkError
 
 
+class MissingError(FileNotFoundError):
+    """There is no such folder or file. Apart from its parent, so that it is told from errors of callers' functions."""
+
+
 class UnreadableFileError(CorruptChunkError):
     """A file is there, but no bytes of it are to be had: a pipe, a link, a file without permission."""
 
@@ -47,7 +51,7 @@ class FolderReader(ABC):
         """Return the bytes of a file, never a mixture of two writes.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            MissingError: there is no such file.
             UnreadableFileError: it cannot be read.
         """
 
@@ -55,7 +59,7 @@ class FolderReader(ABC):
 class Backend(ABC):
     """Files of bytes in folders one level deep; the folder "" is the top.
 
-    Every verb is all or nothing. `FileNotFoundError` and `FileExistsError` are part of the contract; whatever else the
+    Every verb is all or nothing. `MissingError` and `FileExistsError` are part of the contract; whatever else the
     operating system says becomes a `StoreIOError`, `StoreAccessError` or `StoreFullError`.
 
     Attributes:
@@ -85,7 +89,7 @@ class Backend(ABC):
         """Remove a folder with all its files; it is gone at once for everybody.
 
         Raises:
-            FileNotFoundError: there is no such folder.
+            MissingError: there is no such folder.
         """
 
     @abstractmethod
@@ -93,7 +97,7 @@ class Backend(ABC):
         """Open a folder for one read.
 
         Raises:
-            FileNotFoundError: there is no such folder.
+            MissingError: there is no such folder.
         """
 
     @abstractmethod
@@ -101,7 +105,7 @@ class Backend(ABC):
         """Make a new file, whole from its first moment on.
 
         Raises:
-            FileNotFoundError: there is no such folder.
+            MissingError: there is no such folder.
             FileExistsError: there is such a file; it is not touched.
         """
 
@@ -110,7 +114,7 @@ class Backend(ABC):
         """Replace a file, or make it: readers see the old bytes or the new ones.
 
         Raises:
-            FileNotFoundError: there is no such folder.
+            MissingError: there is no such folder.
         """
 
     @abstractmethod
@@ -118,7 +122,7 @@ class Backend(ABC):
         """Add bytes to the end of a file, or make it.
 
         Raises:
-            FileNotFoundError: there is no such folder.
+            MissingError: there is no such folder.
         """
 
     @abstractmethod
@@ -126,7 +130,7 @@ class Backend(ABC):
         """Remove a file.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            MissingError: there is no such file.
         """
 
     @abstractmethod
@@ -134,13 +138,13 @@ class Backend(ABC):
         """Keep everybody else out who asks for the same lock.
 
         Raises:
-            FileNotFoundError: there is no such folder.
+            MissingError: there is no such folder.
             LockTimeoutError: it was not free in time.
         """
 
     @abstractmethod
-    def sync(self, folder: str) -> None:
-        """Return when everything in `folder`, and the folder itself, would survive a loss of power."""
+    def sync(self, folder: str, file: str | None = None) -> None:
+        """Return when a file, or with None everything in `folder`, would survive a loss of power."""
 
     def load(self, folder: str, file: str) -> bytes:
         """Return the bytes of one file; see `FolderReader.load`."""

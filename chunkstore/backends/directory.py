@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
-from chunkstore.backends.base import Backend, FolderReader
+from chunkstore.backends.base import Backend, FolderReader, MissingError
 from chunkstore.backends.folder import Folder, temporary_names
+from chunkstore.backends.locks import SidecarLock
+from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM, Syscalls
-from chunkstore.errors import ChunkstoreError, StoreAccessError, StoreFullError, StoreIOError
-from chunkstore.names import DELETED_PREFIX, TEMPORARY_PREFIX
+from chunkstore.errors import ChunkstoreError
+from chunkstore.names import DELETED_PREFIX, LOCK_FILE, TEMPORARY_PREFIX
 
 PROCESS, RUN, STEP = "process", "run", "step"
 #: What a returned call survives: the death of any process; also, once the run has finished, a loss of power; also a
@@ -25,11 +27,15 @@ DURABILITY_LEVELS = (PROCESS, RUN, STEP)
 
 _T = TypeVar("_T")
 _MAX_OPEN_FOLDERS = 64
+_NFS_PREFIX = ".nfs"
 #: Up to so many files are synced one by one; beyond that one call for the whole file system is faster.
 _SYNC_ONE_BY_ONE = 256
 _GONE = (FileNotFoundError, NotADirectoryError)
 #: What a folder that was removed may answer; EPERM is what ext4 says when asked for a file without a name in it.
 _STALE = {errno.ENOENT, errno.ESTALE, errno.EPERM}
+_ATTEMPTS = 2
+#: Folders that are known to be of a format that may be written; beyond so many, they are looked at again.
+_MAX_ADMITTED = 10_000
 
 _backends: weakref.WeakSet[DirectoryBackend] = weakref.WeakSet()
 
@@ -88,6 +94,8 @@ class DirectoryBackend(Backend):
             while len(self._open_folders) > _MAX_OPEN_FOLDERS:
                 name, _ = self._open_folders.popitem(last=False)
                 self.admitted.discard(name)
+            if len(self.admitted) > _MAX_ADMITTED:
+                self.admitted.clear()
         return found
 
     def _forget(self, folder: str) -> None:
@@ -106,26 +114,44 @@ class DirectoryBackend(Backend):
         self._open_folders = OrderedDict()
         self.admitted = set()
 
-    def _in_folder(self, folder: str, verb: Callable[[Folder], _T]) -> _T:
-        """Do something in a folder whose handle is cached, and open it anew once if that handle is stale."""
+    def _in_folder(
+        self, folder: str, verb: Callable[[Folder], _T], undo: Callable[[Folder, _T], None] | None = None
+    ) -> _T:
+        """Do something in a folder whose handle is cached, and do it anew once if that handle was stale.
+
+        A folder that was moved aside, as deleting it begins, takes whatever is written to its old handle along. So the
+        path is looked at after the deed: if it leads elsewhere by then, the deed has not been done.
+
+        Args:
+            folder: the folder.
+            verb: what to do.
+            undo: what to do with the verb's result if it was done in the wrong place.
+        """
         try:
-            handle = self._cached(folder)
-            try:
-                return verb(handle)
-            except OSError as error:
-                if error.errno not in _STALE or not handle.is_gone():
-                    raise  # what was begun in a folder that is there must not be done twice
-            self._forget(folder)
-            return verb(self._cached(folder))
+            for attempt in range(1, _ATTEMPTS + 1):
+                handle = self._cached(folder)
+                try:
+                    result = verb(handle)
+                except OSError as error:
+                    if attempt == _ATTEMPTS or error.errno not in _STALE or handle.is_current():
+                        raise
+                else:
+                    if handle.is_current():
+                        return result
+                    if undo is not None:
+                        undo(handle, result)
+                self._forget(folder)
+            raise MissingError(self._path(folder))
         except OSError as error:
             self._fail(error, folder)
 
-    def _fail(self, error: OSError, folder: str, file: str = "") -> NoReturn:
+    def _fail(self, error: OSError, folder: str) -> NoReturn:
         """Raise what the contract of `Backend` says for an error of the operating system."""
-        if isinstance(error, (ChunkstoreError, FileNotFoundError, FileExistsError)):
+        if isinstance(error, (ChunkstoreError, MissingError, FileExistsError)):
             raise error
-        where = os.path.join(self._path(folder), file) if file else self._path(folder)
-        raise os_error(error, where) from error
+        if isinstance(error, FileNotFoundError):
+            raise MissingError(self._path(folder)) from None
+        raise os_error(error, self._path(folder)) from error
 
     # --- folders -----------------------------------------------------------------------------------------------------
 
@@ -174,20 +200,21 @@ class DirectoryBackend(Backend):
         except BaseException:
             self._discard_tree(temporary)
             raise
-        try:
-            if self._sync_writes:
-                self._fresh("").sync_self()
-        except BaseException:
-            self._discard_tree(target)
-            raise
+        self._forget(folder)
+        if self._sync_writes:
+            # If this fails the run stays, though nobody was told of it: others may have joined it by now.
+            self._fresh("").sync_self()
 
     def _complete_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Put the files into a folder that is there already; the last one decides whether it was a run."""
         *others, last = files
-        handle = self._fresh(folder)
-        handle.publish(last, files[last])  # of several who try, one gets beyond this line
-        for file in others:
-            handle.replace(file, files[file])
+        with self.lock(folder, LOCK_FILE):
+            handle = self._fresh(folder)
+            if last in handle.names():
+                raise FileExistsError(self._path(folder))
+            for file in others:
+                handle.replace(file, files[file])
+            handle.publish(last, files[last], take_back=False)
 
     def _make_root(self) -> None:
         """Make the top folder and those above it, each of them durable if that is asked for."""
@@ -230,13 +257,16 @@ class DirectoryBackend(Backend):
                     self._syscalls.unlink(name, handle.fd)
                 except (IsADirectoryError, PermissionError):
                     self._remove_tree(os.path.join(path, name))
-                except FileNotFoundError:
-                    pass
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.EBUSY):
+                        raise
             try:
                 self._syscalls.rmdir(path)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                if all(name.startswith(_NFS_PREFIX) for name in handle.names()):
+                    return  # NFS keeps files that somebody has open under such names, and removes them later
                 continue  # a writer that still had the folder open added a file
             return
 
@@ -255,7 +285,7 @@ class DirectoryBackend(Backend):
             handle = self._fresh(folder)
         except OSError as error:
             if isinstance(error, _GONE) or error.errno == errno.ELOOP:
-                raise FileNotFoundError(self._path(folder)) from None
+                raise MissingError(self._path(folder)) from None
             self._fail(error, folder)
         try:
             yield handle
@@ -265,7 +295,8 @@ class DirectoryBackend(Backend):
     def publish(self, folder: str, file: str, data: bytes) -> None:
         if not folder:
             self._make_root_for_files()
-        self._in_folder(folder, lambda handle: handle.publish(file, data))
+        # A file at the top is a whole run, which others may have joined by the time that something fails.
+        self._in_folder(folder, lambda handle: handle.publish(file, data, take_back=bool(folder)))
 
     def _make_root_for_files(self) -> None:
         try:
@@ -277,29 +308,40 @@ class DirectoryBackend(Backend):
         self._in_folder(folder, lambda handle: handle.replace(file, data))
 
     def append(self, folder: str, file: str, data: bytes) -> None:
-        self._in_folder(folder, lambda handle: handle.append(file, data))
+        def open_file(handle: Folder) -> tuple[Folder, int]:
+            return handle, handle.open_for_append(file)
+
+        # Only the opening may be done twice: what was begun to be written must not be written again.
+        handle, fd = self._in_folder(folder, open_file, lambda stale, opened: stale.close_file(opened[1]))
+        try:
+            handle.append(fd, data)
+        except OSError as error:
+            raise os_error(error, os.path.join(self._path(folder), file)) from error
+        if not handle.is_current():
+            self._forget(folder)
+            raise MissingError(self._path(folder))
 
     def remove(self, folder: str, file: str) -> None:
         self._in_folder(folder, lambda handle: handle.remove(file))
 
     @contextmanager
     def lock(self, folder: str, file: str) -> Iterator[None]:
-        def acquire(handle: Folder) -> tuple[Folder, Any]:
+        def acquire(handle: Folder) -> tuple[Folder, SidecarLock]:
             lock = handle.lock(file)
             lock.acquire(self._lock_timeout)
             return handle, lock
 
         # The handle is held on to as well: the lock works on its descriptor.
-        _handle, lock = self._in_folder(folder, acquire)
+        _handle, lock = self._in_folder(folder, acquire, lambda _, acquired: acquired[1].release())
         try:
             yield
         finally:
             lock.release()
 
-    def sync(self, folder: str) -> None:
+    def sync(self, folder: str, file: str | None = None) -> None:
         try:
             handle = self._fresh(folder)
-            names = handle.names()
+            names = handle.names() if file is None else [file]
             if len(names) > _SYNC_ONE_BY_ONE:
                 try:
                     handle.sync_all()
@@ -312,7 +354,9 @@ class DirectoryBackend(Backend):
                 try:
                     handle.sync_file(name)
                 except FileNotFoundError:
-                    pass  # a temporary file that has its true name by now
+                    if file is not None:
+                        raise
+                    # else a temporary file that has its true name by now
             handle.sync_self()
             self._sync_parents(folder)
         except OSError as error:
@@ -331,29 +375,6 @@ class DirectoryBackend(Backend):
                     raise
                 return  # a file system that keeps nothing, or that nobody writes to
             path = parent
-
-
-def os_error(error: OSError, where: str) -> ChunkstoreError:
-    """Return the error that tells users what an `OSError` at `where` means for them."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFullError(
-            f"Cannot write {where}: {os.strerror(error.errno)}. The store is as it was before; free some space or "
-            "inodes and try again.",
-            file=where,
-            errno=error.errno,
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP):
-        return StoreAccessError(
-            f"Cannot work in {where}: {os.strerror(error.errno)}. Check that log_folder is a folder that you may use, "
-            "or choose another one.",
-            file=where,
-            key="log_folder",
-            expected="a folder that can be written to",
-            errno=error.errno,
-        )
-    hint = "Raise the limit with `ulimit -n`." if error.errno in (errno.EMFILE, errno.ENFILE) else "Check the disk."
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return StoreIOError(f"Cannot use {where}: {reason}. {hint}", file=where, errno=error.errno)
 
 
 @lru_cache(maxsize=8)

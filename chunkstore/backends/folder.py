@@ -8,16 +8,19 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 
 from chunkstore.backends.base import FolderReader, UnreadableFileError
 from chunkstore.backends.locks import SidecarLock
+from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
 from chunkstore.codec import MAX_BYTES
 from chunkstore.names import TEMPORARY_PREFIX
 
 _BLOCK = 1 << 20
 _MAX_IDLE_LOCKS = 64
+_READ_ATTEMPTS = 5
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+_NOT_REGULAR = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 #: Says that a file system has no files without a name. (EISDIR and EINVAL: a kernel or FUSE that ignores the flag.)
@@ -75,6 +78,8 @@ class Folder(FolderReader):
         self._sync_writes = sync_writes
         self._unnamed = has_unnamed_files()
         self._links = True
+        self._follow = follow
+        self._identity: tuple[int, int] | None = None
         self._locks: OrderedDict[str, SidecarLock] = OrderedDict()
         self.fd = syscalls.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW))
 
@@ -91,12 +96,18 @@ class Folder(FolderReader):
         if fd >= 0:
             self._syscalls.close(fd)
 
-    def is_gone(self) -> bool:
-        """Tell whether the folder behind the descriptor was removed."""
+    def is_current(self) -> bool:
+        """Tell whether the folder's path still leads here: it may have been removed, moved, or made anew."""
         try:
-            return self._syscalls.fstat(self.fd).st_nlink == 0
-        except OSError:
-            return True  # what a file server says of a folder that it knows no more
+            if self._identity is None:
+                status = self._syscalls.fstat(self.fd)
+                self._identity = status.st_dev, status.st_ino
+            status = (self._syscalls.stat if self._follow else self._syscalls.lstat)(self.location)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return False
+            raise  # that the path cannot be looked at does not mean that it leads elsewhere
+        return (status.st_dev, status.st_ino) == self._identity
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -124,22 +135,32 @@ class Folder(FolderReader):
         # A fresh descriptor: one that was read before starts at its end, and NFS would answer from its cache.
         fd = self._syscalls.open(".", os.O_RDONLY | os.O_DIRECTORY, self.fd)
         try:
-            return [name for name, _ in self._syscalls.list(fd)]
+            # Temporary files come and go all the time; they are nobody's news.
+            return [name for name, _ in self._syscalls.list(fd) if not name.startswith(TEMPORARY_PREFIX)]
         finally:
             self._syscalls.close(fd)
 
     def load(self, file: str) -> bytes:
         """Return the bytes of a regular file; nothing else is opened, no link is followed."""
-        try:
-            if not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
-                raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
-            fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
-        except PermissionError:
-            raise UnreadableFileError.because(file, "permission denied") from None
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
-                raise UnreadableFileError.because(file, "it is no regular file") from None
-            raise
+        for attempt in range(1, _READ_ATTEMPTS + 1):
+            try:
+                return self._load(file)
+            except PermissionError:
+                raise UnreadableFileError.because(file, "permission denied") from None
+            except OSError as error:
+                if error.errno in _NOT_REGULAR:
+                    raise UnreadableFileError.because(file, "it is no regular file") from None
+                if error.errno == errno.EIO:
+                    raise os_error(error, os.path.join(self.location, file)) from error
+                if error.errno != errno.ESTALE or attempt == _READ_ATTEMPTS:
+                    raise
+                # A file server forgets a file that is replaced while it is read: there is a new one.
+        raise AssertionError  # the last attempt has returned or raised
+
+    def _load(self, file: str) -> bytes:
+        if not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
+            raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
+        fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
         try:
             return self._read_all(file, fd)
         finally:
@@ -163,51 +184,68 @@ class Folder(FolderReader):
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def publish(self, file: str, data: bytes) -> None:
-        """Make a new file, whole from its first moment on; an existing one is never touched."""
-        if self._unnamed:
+    def publish(self, file: str, data: bytes, *, take_back: bool) -> None:
+        """Make a new file, whole from its first moment on; an existing one is never touched.
+
+        Args:
+            file: its name.
+            data: what it holds.
+            take_back: whether the file is removed if it cannot be made durable: right where nobody else writes to it.
+        """
+        if not (self._unnamed and self._publish_unnamed(file, data)):
+            self._publish_temporary(file, data)
+        if self._sync_writes:
             try:
-                fd = self._syscalls.open(".", os.O_TMPFILE | os.O_WRONLY, self.fd)
-            except OSError as error:
-                if error.errno not in _NO_UNNAMED:
-                    raise
-                self._unnamed = False
-            else:
-                try:
-                    self._fill(fd, data)
-                    self._link(fd, lambda: self._syscalls.link_unnamed(fd, file, self.fd), links_before=0)
-                finally:
-                    self._syscalls.close(fd)
-                self._sync_name(file)
-                return
-        self._publish_temporary(file, data)
+                self._syscalls.fsync(self.fd)
+            except BaseException:
+                if take_back:
+                    self.discard(file)
+                raise
+
+    def _publish_unnamed(self, file: str, data: bytes) -> bool:
+        """Publish through a file that has no name before it is whole; False where there is no such thing."""
+        try:
+            fd = self._syscalls.open(".", os.O_TMPFILE | os.O_WRONLY, self.fd)
+        except OSError as error:
+            if error.errno not in _NO_UNNAMED:
+                raise
+            self._unnamed = False
+            return False
+        try:
+            self._fill(fd, data)
+            self._syscalls.link_unnamed(fd, file, self.fd)
+        except BaseException:
+            self._syscalls.close(fd)
+            raise
+        try:
+            self._syscalls.close(fd)
+        except BaseException:
+            self.discard(file)  # some file systems find out only here that the disk is full
+            raise
+        return True
 
     def _publish_temporary(self, file: str, data: bytes) -> None:
         temporary = temporary_names.next()
         try:
-            fd = self._write_new(temporary, data, close=False)
-            try:
-                if self._links:
-                    try:
-                        self._link(fd, lambda: self._syscalls.link(temporary, file, self.fd), links_before=1)
-                    except OSError as error:
-                        if error.errno not in _NO_LINKS:
-                            raise
-                        self._links = False
-                if not self._links:
-                    self._reserve_and_rename(temporary, file)
-            finally:
-                self._syscalls.close(fd)
+            self._write_new(temporary, data)
+            if self._links:
+                try:
+                    self._link(temporary, file)
+                except OSError as error:
+                    if error.errno not in _NO_LINKS:
+                        raise
+                    self._links = False
+            if not self._links:
+                self._reserve_and_rename(temporary, file)
         finally:
             self.discard(temporary)
-        self._sync_name(file)
 
-    def _link(self, fd: int, link: Callable[[], None], *, links_before: int) -> None:
+    def _link(self, temporary: str, file: str) -> None:
         try:
-            link()
+            self._syscalls.link(temporary, file, self.fd)
         except FileExistsError:
             # NFS repeats a call whose answer was lost, and then finds the name that it has made itself.
-            if self._syscalls.fstat(fd).st_nlink <= links_before:
+            if self._syscalls.lstat(temporary, self.fd).st_nlink == 1:
                 raise
 
     def _reserve_and_rename(self, temporary: str, file: str) -> None:
@@ -238,10 +276,14 @@ class Folder(FolderReader):
         """Make a new file, not atomically: for folders that nobody sees yet."""
         self._write_new(file, data)
 
-    def append(self, file: str, data: bytes) -> None:
-        """Add bytes to the end of a file, or make it."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        fd = self._syscalls.open(file, flags, self.fd)
+    def open_for_append(self, file: str) -> int:
+        """Return a descriptor of a file, new or not, to whose end `append` adds; `append` closes it."""
+        return self._syscalls.open(
+            file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, self.fd
+        )
+
+    def append(self, fd: int, data: bytes) -> None:
+        """Add bytes to the end of an open file, and close it. Not to be repeated: some may have been written."""
         try:
             self._fill(fd, data)
         finally:
@@ -249,16 +291,18 @@ class Folder(FolderReader):
         if self._sync_writes:
             self._syscalls.fsync(self.fd)
 
-    def _write_new(self, file: str, data: bytes, *, close: bool = True) -> int:
+    def close_file(self, fd: int) -> None:
+        """Close a file that was opened for nothing."""
+        self._syscalls.close(fd)
+
+    def _write_new(self, file: str, data: bytes) -> None:
         fd = self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, self.fd)
         try:
             self._fill(fd, data)
         except BaseException:
             self._syscalls.close(fd)
             raise
-        if close:
-            self._syscalls.close(fd)
-        return fd
+        self._syscalls.close(fd)
 
     def _fill(self, fd: int, data: bytes) -> None:
         written = self._syscalls.write(fd, data)
@@ -268,16 +312,6 @@ class Folder(FolderReader):
                 written += self._syscalls.write(fd, view[written:])
         if self._sync_writes:
             self._syscalls.fsync(fd)
-
-    def _sync_name(self, file: str) -> None:
-        """Make a new name durable, or take it back: what was not acknowledged shall not be there."""
-        if not self._sync_writes:
-            return
-        try:
-            self._syscalls.fsync(self.fd)
-        except BaseException:
-            self.discard(file)
-            raise
 
     def discard(self, file: str) -> None:
         """Remove a file of our own on the way out of an error, if it is there."""

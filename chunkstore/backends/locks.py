@@ -11,6 +11,7 @@ import os
 import random
 import threading
 import time
+import weakref
 
 from filelock import lock_descriptor, unlock_descriptor
 
@@ -20,6 +21,9 @@ from chunkstore.errors import LockTimeoutError, StoreIOError, StoreUsageError
 _FIRST_PAUSE = 50e-6
 _LONGEST_PAUSE = 5e-3
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+_locks: weakref.WeakSet[SidecarLock] = weakref.WeakSet()
 
 
 class SidecarLock:
@@ -44,6 +48,7 @@ class SidecarLock:
         self._mutex = threading.Lock()
         self._thread: int | None = None
         self._pid = 0
+        _locks.add(self)
 
     def acquire(self, timeout: float) -> None:
         """Take the lock.
@@ -67,8 +72,10 @@ class SidecarLock:
             self._pid = os.getpid()
             self._thread = threading.get_ident()
         except BaseException:
-            self._close()  # the file may be locked by now
-            self._mutex.release()
+            try:
+                self._close()  # the file may be locked by now
+            finally:
+                self._mutex.release()
             raise
 
     def _lock_file(self, deadline: float, timeout: float) -> None:
@@ -105,6 +112,16 @@ class SidecarLock:
             self._close()  # closing the last descriptor unlocks too
         finally:
             self._mutex.release()
+
+    def abandon(self) -> None:
+        """In a forked child: close the descriptor, and never unlock it.
+
+        Left open here it would go on holding a dead parent's lock; unlocked, it would free a living parent's.
+        """
+        try:
+            self._close()
+        except OSError:
+            pass  # closed by somebody else
 
     def _holder(self) -> int | None:
         """Return the pid of the process of this host that holds the lock, if the kernel tells."""
@@ -156,3 +173,12 @@ def locked_twice(location: str) -> StoreUsageError:
         f"Cannot lock {location} twice: a change function must not call the store. Collect what it needs before, or "
         "record the rest after."
     )
+
+
+def _abandon_all() -> None:
+    for lock in list(_locks):
+        lock.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

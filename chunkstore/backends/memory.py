@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
 
-from chunkstore.backends.base import Backend, FolderReader
+from chunkstore.backends.base import Backend, FolderReader, MissingError
 from chunkstore.backends.locks import locked_twice
 from chunkstore.errors import LockTimeoutError, StoreUsageError
 
@@ -63,6 +63,8 @@ class MemoryBackend(Backend):
         self._files(folder)
         with self._mutex:
             self._folders.pop(folder, None)
+            for key in [key for key in self._locks if key[0] == folder]:
+                del self._locks[key]
         self.admitted.discard(folder)
 
     @contextmanager
@@ -110,7 +112,7 @@ class MemoryBackend(Backend):
             lock.thread = None
             lock.mutex.release()
 
-    def sync(self, folder: str) -> None:
+    def sync(self, folder: str, file: str | None = None) -> None:
         self._files(folder)
 
     def close(self) -> None:
@@ -137,4 +139,4 @@ class _MemoryReader(FolderReader):
 
 
 def _missing(name: str) -> NoReturn:
-    raise FileNotFoundError(name)
+    raise MissingError(name)

@@ -33,6 +33,10 @@ class Syscalls:
         """Return what is known of an open file."""
         return os.fstat(fd)
 
+    def stat(self, path: str) -> os.stat_result:
+        """Return what is known of a file, or of what a symbolic link leads to."""
+        return os.stat(path)
+
     def lstat(self, path: str, dir_fd: int | None = None) -> os.stat_result:
         """Return what is known of a file, or of the symbolic link itself."""
         return os.stat(path, dir_fd=dir_fd, follow_symlinks=False)

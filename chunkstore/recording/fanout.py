@@ -103,7 +103,7 @@ class FanOut:
         """Run the function over items; return results in their order."""
         function = self._function
         assert function is not None
-        self._workers.check_sendable((self._run, function))
+        self._workers.check_sendable(self._run, function)
         taken: set[str] = set()
 
         def branches() -> Iterator[_Branch]:
@@ -118,7 +118,7 @@ class FanOut:
 
     def parallel(self, functions: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
         """Run functions; return results by their names."""
-        self._workers.check_sendable((self._run, dict(functions)))
+        self._workers.check_sendable(self._run, dict(functions))
         branches = [
             _Branch(index, join_name(self._step.internal_name, str(name)), function, ())
             for index, (name, function) in enumerate(functions.items())

@@ -19,6 +19,7 @@ from chunkstore.names import join_name
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.context import recording_run
 from chunkstore.recording.fanout import FanOut
+from chunkstore.recording.forks import renew_after_fork
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import PreviousRun, forget
 from chunkstore.recording.step import DEFAULT_BACKOFF, RAISE, Step, describe_error
@@ -70,6 +71,11 @@ class Run:
         self._scope: ExitStack | None = None
         self._taken: set[str] = set()
         self._failed: list[str] = []
+        self._mutex = threading.Lock()
+        renew_after_fork(self)
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: let go of the mutex, which a thread of the parent may hold."""
         self._mutex = threading.Lock()
 
     def __repr__(self) -> str:
@@ -244,6 +250,11 @@ class Run:
                 internal_name = join_name(self.branch, f"{name}#{count}")
             self._taken.add(internal_name)
         return internal_name
+
+    def release_name(self, internal_name: str) -> None:
+        """Take back the name of a step that is not going to be recorded."""
+        with self._mutex:
+            self._taken.discard(internal_name)
 
     def map(
         self,

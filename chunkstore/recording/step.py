@@ -12,15 +12,16 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec import UNSET
 
+from chunkstore import codec
 from chunkstore.clock import format_duration, utc_now
-from chunkstore.codec import plain, revive
 from chunkstore.errors import InvalidValueError, StoreUsageError
 from chunkstore.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, MetricPoint, StepAttempt, StepLog
 from chunkstore.recording.context import recording_step
+from chunkstore.recording.forks import renew_after_fork
 from chunkstore.recording.identity import function_identity, same_code
 from chunkstore.recording.output import OutputFile, kept_output
 from chunkstore.recording.previous import hash_of, kept_result, reusable_step, taken_over
@@ -89,6 +90,13 @@ class Step:
         self._owner_pid = os.getpid()
         self._reused = False
         self._mutex = threading.RLock()
+        renew_after_fork(self)
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: leave what waits to be written to the parent, and let go of its mutex and timer."""
+        self._mutex = threading.RLock()
+        self._timer = None
+        self._points = {}
 
     def __repr__(self) -> str:
         return f"<Step {self.internal_name!r} of run {self.run.run_id!r}: {self._log.status}>"
@@ -102,6 +110,7 @@ class Step:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._mutex = threading.RLock()
+        renew_after_fork(self)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -118,8 +127,8 @@ class Step:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        if not self._owned or (self._reused and error is None):
-            self._leave()  # a forked child that leaves the block ends itself, not the step
+        if self._reused and error is None:
+            self._leave()
             return False
         self._end(error)
         return error is not None and self._on_error == CONTINUE and isinstance(error, Exception)
@@ -127,15 +136,20 @@ class Step:
     def __call__(self, function: Callable[..., _T]) -> Callable[..., _T]:
         """Return `function` so that each call of it is a step; for use as a decorator."""
 
+        self.run.release_name(self.internal_name)
+
         @functools.wraps(function)
         def recorded(*arguments: Any, **keywords: Any) -> Any:
-            return self.run.step(
+            step = Step(
+                self.run,
                 self.name,
-                functools.partial(function, *arguments, **keywords) if arguments or keywords else function,
+                self.run.new_name(self.name),
+                step_type=self._log.step_type,
                 max_attempts=self._max_attempts,
                 on_error=self._on_error,
                 backoff=self._backoff,
             )
+            return step.execute(function, arguments, keywords)
 
         return recorded
 
@@ -157,7 +171,7 @@ class Step:
                 result = function(*arguments, **keywords)
             except BaseException as error:
                 attempts = len(self._log.attempts)
-                if attempts < self._max_attempts and isinstance(error, Exception):
+                if attempts < self._max_attempts and isinstance(error, Exception) and self._owned:
                     self._end(error, PROCESSING)
                     time.sleep(min(self._backoff * 2 ** (attempts - 1), _LONGEST_BACKOFF))
                     continue
@@ -174,6 +188,7 @@ class Step:
         return [identity for identity in known if identity is not None]
 
     def _begin(self) -> None:
+        self._owner_pid = os.getpid()
         with self._mutex:
             attempt = StepAttempt(attempt_number=len(self._log.attempts) + 1, start_time=utc_now(), status=PROCESSING)
             self._log.attempts.append(attempt)
@@ -195,13 +210,15 @@ class Step:
         """Record how an attempt ended; `status` is that of the step, if it is not the attempt's."""
         duration = time.perf_counter() - self._started
         self._leave()
+        if not self._owned:
+            return  # a forked child that leaves the work ends itself, not the step
         failed = error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
         with self._mutex:
             attempt = self._log.attempts[-1]
             attempt.end_time = utc_now()
             attempt.duration = format_duration(duration)
             attempt.status = FAIL if failed else SUCCESS
-            attempt.message = "".join(traceback.format_exception(error)) if failed and error else ""
+            attempt.message = storable("".join(traceback.format_exception(error))) if failed and error else ""
             self._log.status = status or attempt.status
             self._log.message = describe_error(error) if failed and error else ""
         try:
@@ -270,14 +287,18 @@ class Step:
         Raises:
             InvalidValueError: the value cannot be recorded.
         """
+        self.log_metrics({name: value}, step)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: float | None = None) -> None:
+        """Record several metrics; see `log_metric`. If one cannot be recorded, none is."""
+        values = checked_values(metrics, "metric")
         if step is None:
-            self._change(lambda log: log.user_defined_metrics.__setitem__(name, checked(value, name)))
+            self._change(lambda log: log.user_defined_metrics.update(values))
             return
-        if isinstance(step, bool) or not isinstance(step, (int, float)):
-            step = checked(step, f"{name}.step")
-        point = MetricPoint(step, checked(value, name), utc_now())
+        number, now = checked_number(step, ", ".join(values)), utc_now()
         with self._mutex:
-            self._points.setdefault(name, []).append(point)
+            for name, value in values.items():
+                self._points.setdefault(name, []).append(MetricPoint(number, value, now))
             if time.monotonic() - self._flushed >= _FLUSH_INTERVAL:
                 self.flush()
             elif self._timer is None:
@@ -285,22 +306,13 @@ class Step:
                 self._timer.daemon = True
                 self._timer.start()
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: float | None = None) -> None:
-        """Record several metrics; see `log_metric`."""
-        if step is None:
-            values = {name: checked(value, name) for name, value in metrics.items()}
-            self._change(lambda log: log.user_defined_metrics.update(values))
-            return
-        for name, value in metrics.items():
-            self.log_metric(name, value, step)
-
     def log_params(self, parameters: Mapping[str, Any]) -> None:
         """Record what this attempt of the step was called with.
 
         Raises:
             InvalidValueError: a value cannot be recorded.
         """
-        values = {name: checked(value, name) for name, value in parameters.items()}
+        values = checked_values(parameters, "parameter")
 
         def change(log: StepLog) -> None:
             if not log.attempts:
@@ -424,9 +436,17 @@ class Step:
 
 def describe_error(error: BaseException) -> str:
     """Return an exception in one line, `ValueError: what it says`."""
-    text = str(error).strip()
+    try:
+        text = storable(str(error)).strip()
+    except Exception:  # noqa: BLE001 - an exception of a user may fail even here; that it was raised is still known
+        text = "<its text could not be had>"
     first = text.splitlines()[0] if text else ""
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def storable(text: str) -> str:
+    """Return a text that UTF-8 can hold: half of a surrogate pair becomes its escape sequence."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def check_on_error(on_error: str) -> None:
@@ -435,10 +455,45 @@ def check_on_error(on_error: str) -> None:
         raise StoreUsageError(f"Cannot use on_error={on_error!r}: it is 'raise' or 'continue'.")
 
 
-def checked(value: Any, name: str) -> Any:
-    """Return `value` converted for the log, before anything is changed for it; see `codec.plain`.
+def checked_values(values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return `values` converted for the log, before anything is changed for them; see `codec.plain`.
+
+    What came into a record and could not be written would keep the whole record from ever being written again.
 
     Raises:
-        InvalidValueError: it cannot be recorded.
+        InvalidValueError: one of them cannot be recorded.
     """
-    return revive(plain(value, name))
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        text = _checked_text(codec.key_text(name, f"the name of a {what}"), f"the name of a {what}")
+        if text in result:
+            raise _refused(text, "two names become the same text", "Rename one.")
+        result[text] = codec.revive(_checked_text(codec.plain(value, text), text))
+    return result
+
+
+def checked_number(step: Any, key: str) -> int | float:
+    """Return a step number as a plain, finite number.
+
+    Raises:
+        InvalidValueError: it is none.
+    """
+    number = codec.plain(step, f"{key}.step")
+    if type(number) not in (int, float):
+        raise _refused(f"{key}.step", f"{step!r} is no finite number", "Give the number of the step or epoch.")
+    return cast("int | float", number)
+
+
+def _checked_text(value: Any, key: str) -> Any:
+    """Return a plain value if UTF-8 can hold all text in it."""
+    try:
+        codec.encode(value)
+    except InvalidValueError as error:
+        where = str(getattr(error, "key", "")).removeprefix("value")
+        raise _refused(f"{key}{where}", str(getattr(error, "reason", error)), "Record something else.") from None
+    return value
+
+
+def _refused(key: str, reason: str, hint: str) -> InvalidValueError:
+    shown = storable(key)
+    return InvalidValueError(f"Cannot record {shown}: {reason}. {hint}", key=shown, reason=reason)

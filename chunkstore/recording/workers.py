@@ -38,12 +38,14 @@ class Workers:
         """How many branches can run at once."""
         return int(getattr(self._executor, "_max_workers", None) or os.cpu_count() or 1)
 
-    def check_sendable(self, value: Any) -> None:
-        """Raise `StoreUsageError` if a value cannot be sent to processes, before anything is recorded."""
-        if self._executor is not None and type(self._executor) is not ProcessPoolExecutor:
-            return  # threads need no pickling, other pools have picklers of their own
+    def check_sendable(self, run: Any, function: Any) -> None:
+        """Raise `StoreUsageError` if a run or function cannot be sent to processes, before anything is recorded."""
+        if _is_loky(self._executor):
+            function = None  # loky has a pickler of its own, for functions; the run's store must pickle all the same
+        elif self._executor is not None and type(self._executor) is not ProcessPoolExecutor:
+            return  # threads need no pickling, and of other pools nothing is known
         try:
-            pickle.dumps(value)
+            pickle.dumps((run, function))
         except ChunkstoreError:
             raise
         except Exception as error:
@@ -95,9 +97,8 @@ class Workers:
                 initializer=getattr(pool, "_initializer", None),
                 initargs=getattr(pool, "_initargs", ()),
             )
-        loky = sys.modules.get("loky")
-        if loky is not None and isinstance(pool, loky.ProcessPoolExecutor):
-            new: Executor = loky.ProcessPoolExecutor(
+        if _is_loky(pool):
+            new: Executor = sys.modules["loky"].ProcessPoolExecutor(
                 workers,
                 context=getattr(pool, "_context", None),
                 initializer=getattr(pool, "_initializer", None),
@@ -127,6 +128,11 @@ class Workers:
         """
         if self._own and self._executor is not None:
             self._executor.shutdown(wait=wait)
+
+
+def _is_loky(executor: Executor | None) -> bool:
+    loky = sys.modules.get("loky")
+    return loky is not None and isinstance(executor, loky.ProcessPoolExecutor)
 
 
 def _exit_code(process: Any, deadline: float) -> int | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from chunkstore.assemble import bare_branch, bare_step, flatten_branches, flatten_steps
-from chunkstore.backends.base import Backend
+from chunkstore.backends.base import Backend, MissingError
 from chunkstore.backends.directory import RUN
 from chunkstore.clock import clock, utc_now
 from chunkstore.codec import decode
@@ -327,11 +327,7 @@ class Store(ABC):
         if bare is not record:
             encode_record(record)  # refuse bad values inside before anything is written
         with self._existing(run_id):
-            self._put(run_id, bare)
-            for nested in inner:
-                self._put(run_id, nested)
-            for scope, values in parameters.items():
-                self._set_parameters(run_id, scope, values)
+            self._put(run_id, [bare, *inner], parameters)
 
     def get_step_log(self, run_id: str, internal_name: str) -> StepLog:
         """Return a step, with the branches inside it.
@@ -521,8 +517,8 @@ class Store(ABC):
         """Change the run's own record under the lock; return it."""
 
     @abstractmethod
-    def _put(self, run_id: str, record: StepLog | BranchLog) -> None:
-        """Write a record without inner records."""
+    def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:
+        """Write records without inner records, and set parameters by scope."""
 
     @abstractmethod
     def _find(self, run_id: str, internal_name: str, kind: type[_R]) -> _R | None:
@@ -564,9 +560,7 @@ class Store(ABC):
         check_run_id(run_id)
         try:
             yield
-        except FileNotFoundError as error:
-            if isinstance(error, ChunkstoreError):
-                raise
+        except MissingError:
             raise RunLogNotFoundError(
                 f"Cannot find run {run_id!r} in {self.backend.location}. Check the run id and the log folder; "
                 "list_runs() shows the runs there are.",

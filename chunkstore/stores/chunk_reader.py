@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import UNSET, field
+from msgspec import field
 
 from chunkstore import codec, overlay
+from chunkstore.assemble import flatten_branches, flatten_steps
 from chunkstore.backends.base import FolderReader, UnreadableFileError
 from chunkstore.clock import clock
-from chunkstore.errors import CorruptChunkError
-from chunkstore.models import BranchLog, MetricPoint, Problem, Record, RecordCodec, RunLog, StepLog, revived_point
+from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
+from chunkstore.models import BranchLog, Problem, Record, RecordCodec, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -28,14 +28,17 @@ from chunkstore.names import (
     is_shortened,
     parameter_file,
     parse_chunk_file,
+    unescape_segment,
 )
+from chunkstore.stores.metric_lines import MetricLine, joined
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
-_Series = dict[str, list[MetricPoint]] | msgspec.UnsetType
-
 #: The status of a run whose own record cannot be read.
 UNKNOWN = "UNKNOWN"
+
+#: What is wrong with one file, and does not keep the others from being read.
+_UNREADABLE = (CorruptChunkError, StoreIOError)
 
 _TYPE_OF: dict[str, type[StepLog | BranchLog]] = {STEP: StepLog, BRANCH: BranchLog}
 _KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
@@ -52,15 +55,19 @@ class Parameters(Record, kw_only=True):
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, data: bytes, scope: str | None, file: str) -> Parameters:
-        """Return what a file holds; `scope` is whose it should be, None for anybody's."""
+    def read(cls, data: bytes, file: str) -> Parameters:
+        """Return what a file holds.
+
+        Raises:
+            CorruptChunkError: it holds no parameters, or those of a scope whose file has another name.
+        """
         found = RecordCodec.of(cls).decode(data, file)
-        if scope is not None and found.branch != scope:
-            raise codec.corrupt(file, 0, f"it holds the parameters of {found.branch!r}, not of {scope!r}")
+        if parameter_file(found.branch) != file:
+            raise codec.corrupt(file, 0, f"it holds the parameters of {found.branch!r}, and is not the file for those")
         return found
 
 
-class Update(msgspec.Struct, kw_only=True):
+class Update(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What others than its owner changed of a record, as `StepUpdate-…` and `BranchUpdate-…` hold it.
 
     Attributes:
@@ -72,20 +79,6 @@ class Update(msgspec.Struct, kw_only=True):
     internal_name: str
     over: str
     change: overlay.Change
-
-
-class MetricLine(msgspec.Struct, kw_only=True):
-    """One line of `Metric-….jsonl`.
-
-    Attributes:
-        internal_name: the step.
-        over: the chunk of the step whose owner logged this; empty where somebody else did.
-        points: lists of step number, value and time, by the metric's name.
-    """
-
-    internal_name: str
-    over: str = ""
-    points: dict[str, list[MetricPoint]]
 
 
 _update_decoder = msgspec.json.Decoder(Update)
@@ -112,8 +105,8 @@ class ChunkReader:
         self._run_id = run_id
         self._reader = reader
         self._origins: dict[int, _Origin] = {}
-        # The series that a step's own chunk holds, before those of metric files were added.
-        self._own_series: dict[int, Any] = {}
+        # Parameters that stand in records, where other tools put them; files of parameters come before them.
+        self._inner_parameters: dict[str, dict[str, Any]] = {}
         self.problems: list[Problem] = []
 
     @cached_property
@@ -144,8 +137,8 @@ class ChunkReader:
         except FileNotFoundError:
             if not self._chunks:
                 raise
-            self.problems.append(Problem("missing", RUN_FILE, "the run's own record is missing"))
-        except CorruptChunkError as error:
+            self._add_problem("missing", RUN_FILE, "the run's own record is missing")
+        except _UNREADABLE as error:
             self._report(RUN_FILE, error)
         return RunLog(run_id=self._run_id, status=UNKNOWN)
 
@@ -162,35 +155,68 @@ class ChunkReader:
             encoded = encode_for_file(inside)
             chunks = [chunk for chunk in chunks if chunk.encoded == encoded or _may_be_inside(chunk, encoded)]
         updates = self._updates(chunks)
-        newest: dict[tuple[str, str], tuple[ChunkName, StepLog | BranchLog]] = {}
+        newest: dict[tuple[str, str], StepLog | BranchLog] = {}
         for chunk in chunks:
-            if chunk.kind in _TYPE_OF and (record := self._record(chunk, updates)) is not None:
-                if inside is not None and not f"{record.internal_name}.".startswith(f"{inside}."):
-                    continue  # a shortened name in the file name did not tell
-                # Later ones replace earlier ones, and take their place in the order of execution.
-                key = (chunk.kind, record.internal_name)
-                newest.pop(key, None)
-                newest[key] = (chunk, record)
-        self._add_series(chunks, {name: found for (kind, name), found in newest.items() if kind == STEP})
-        return [record for _, record in newest.values()]
+            if chunk.kind in _TYPE_OF and (found := self._record(chunk, updates)) is not None:
+                for record in self._flat(found):
+                    if inside is not None and not f"{record.internal_name}.".startswith(f"{inside}."):
+                        continue  # a shortened name in the file name did not tell
+                    # Later ones replace earlier ones, and take their place in the order of execution.
+                    key = (STEP if isinstance(record, StepLog) else BRANCH, record.internal_name)
+                    newest.pop(key, None)
+                    newest[key] = record
+        self._add_series(chunks, {name: record for (kind, name), record in newest.items() if kind == STEP})
+        return list(newest.values())
 
-    def newest(self, kind: type[_R], internal_name: str, *, strict: bool = False) -> _R | None:
+    def _flat(self, record: StepLog | BranchLog) -> list[StepLog | BranchLog]:
+        """Return a record and those inside it: other tools write whole branches into one file."""
+        inner: Iterable[StepLog | BranchLog]
+        if isinstance(record, StepLog):
+            inner = flatten_branches(record.branches, self._inner_parameters)
+        else:
+            inner = flatten_steps(record.steps, self._inner_parameters)
+            if record.parameters:
+                self._inner_parameters[record.internal_name] = record.parameters
+        found = [record, *inner]
+        for nested in found[1:]:
+            self._origins[id(nested)] = self._origins[id(record)]
+        return found
+
+    def records_of(self, log: RunLog) -> list[StepLog | BranchLog]:
+        """Return the records that count, those in the run's own record first: other tools keep steps there."""
+        parameters: dict[str, dict[str, Any]] = {}
+        inner = {(type(record), record.internal_name): record for record in flatten_steps(log.steps, parameters)}
+        for record in self.records():
+            inner.pop((type(record), record.internal_name), None)
+            inner[type(record), record.internal_name] = record
+        self._inner_parameters = {"": log.parameters, **parameters, **self._inner_parameters}
+        return list(inner.values())
+
+    def newest(
+        self, kind: type[_R], internal_name: str, *, strict: bool = False, with_series: bool = True
+    ) -> _R | None:
         """Return the record of one name that counts, or None.
 
         Args:
             kind: `StepLog` or `BranchLog`.
             internal_name: compared whole.
             strict: whether an unreadable change of it raises; else it is a problem.
+            with_series: whether the points of metric files are put into a step.
+
+        Raises:
+            CorruptChunkError: the newest file of that name cannot be read; an older one must not pass for it.
         """
-        encoded = encode_for_file(internal_name)
-        named_so = [chunk for chunk in self._chunks if chunk.encoded == encoded]
-        found = self._newest_of(named_so, kind, internal_name, strict)
-        if found is None:
-            # Another tool may have named the file in its own way; the name inside decides.
-            found = self._newest_of(self._chunks, kind, internal_name, strict)
-        if isinstance(found, StepLog):
-            self._add_series(named_so, {internal_name: (self._origins[id(found)].chunk, found)})
-        return found
+        # Other tools name the file after the last segment alone; the name inside decides.
+        last = internal_name.rpartition(".")[2]
+        for name in dict.fromkeys((internal_name, last, unescape_segment(last))):
+            encoded = encode_for_file(name)
+            named_so = [chunk for chunk in self._chunks if chunk.encoded == encoded]
+            found = self._newest_of(named_so, kind, internal_name, strict)
+            if found is not None:
+                if isinstance(found, StepLog) and with_series:
+                    self._add_series(named_so, {internal_name: found})
+                return found
+        return None
 
     def _newest_of(self, chunks: list[ChunkName], kind: type[_R], internal_name: str, strict: bool) -> _R | None:
         candidates = [chunk for chunk in chunks if chunk.kind == _KIND_OF[kind]]
@@ -198,7 +224,7 @@ class ChunkReader:
             return None
         updates = self._updates([chunk for chunk in chunks if chunk.kind == _UPDATE_KIND_OF[kind]], strict=strict)
         for chunk in reversed(candidates):
-            record = self._record(chunk, updates)
+            record = self._record(chunk, updates, strict=not is_shortened(chunk.encoded))
             if isinstance(record, kind) and record.internal_name == internal_name:
                 return record
         return None
@@ -212,7 +238,9 @@ class ChunkReader:
         encoded = encode_for_file(internal_name)
         return any(chunk.kind in _TYPE_OF and _may_be_inside(chunk, encoded) for chunk in self._chunks)
 
-    def _record(self, chunk: ChunkName, updates: dict[str, tuple[ChunkName, Update]]) -> StepLog | BranchLog | None:
+    def _record(
+        self, chunk: ChunkName, updates: dict[str, tuple[ChunkName, Update]], *, strict: bool = False
+    ) -> StepLog | BranchLog | None:
         update = updates.get(chunk.file)
         record_codec = RecordCodec.of(_TYPE_OF[chunk.kind])
         try:
@@ -222,7 +250,9 @@ class ChunkReader:
             record = record_codec.decode(data, chunk.file)
         except FileNotFoundError:
             return None  # removed since it was listed
-        except (CorruptChunkError, RecursionError) as error:
+        except (*_UNREADABLE, RecursionError) as error:
+            if strict:
+                raise self._as_error(chunk.file, error) from None
             self._report(chunk.file, error)
             return None
         self._origins[id(record)] = _Origin(chunk, update[1].change if update else None)
@@ -238,9 +268,9 @@ class ChunkReader:
                 update = codec.decode(self._reader.load(chunk.file), chunk.file, _update_decoder)
             except FileNotFoundError:
                 continue
-            except (CorruptChunkError, msgspec.ValidationError) as error:
+            except (*_UNREADABLE, msgspec.ValidationError) as error:
                 if strict:
-                    raise self._as_corrupt(chunk.file, error) from None
+                    raise self._as_error(chunk.file, error) from None
                 self._report(chunk.file, error)
                 continue
             found[update.over] = (chunk, update)
@@ -248,32 +278,28 @@ class ChunkReader:
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
-    def _add_series(self, chunks: Iterable[ChunkName], steps: dict[str, tuple[ChunkName, Any]]) -> None:
+    def _add_series(self, chunks: Iterable[ChunkName], steps: Mapping[str, StepLog | BranchLog]) -> None:
         """Put the points of metric files into their steps."""
+        lines: dict[str, list[MetricLine]] = {}
         for chunk in chunks:
-            if chunk.kind != METRIC:
-                continue
-            for line in self._metric_lines(chunk):
-                found = steps.get(line.internal_name)
-                if found is None:
-                    self.problems.append(Problem("orphan", chunk.file, f"there is no step {line.internal_name}"))
-                    break
-                step_chunk, step = found
-                if line.over in ("", step_chunk.file):
-                    own = self._own_series.setdefault(id(step), copy.deepcopy(step.metric_series))
-                    step.metric_series = joined_series(step.metric_series, line.points, own)
-
-    def without_series(self, step: StepLog) -> None:
-        """Take out of a step what metric files added to it."""
-        if id(step) in self._own_series:
-            step.metric_series = self._own_series[id(step)]
+            if chunk.kind == METRIC:
+                for line in self._metric_lines(chunk):
+                    if line.internal_name not in steps:
+                        self._add_problem("orphan", chunk.file, f"there is no step {line.internal_name}")
+                        break
+                    lines.setdefault(line.internal_name, []).append(line)
+        for name, of_step in lines.items():
+            step = steps[name]
+            assert isinstance(step, StepLog)
+            file = self._origins[id(step)].chunk.file
+            step.metric_series = joined(step, (line for line in of_step if line.over in ("", file)))
 
     def _metric_lines(self, chunk: ChunkName) -> Iterator[MetricLine]:
         try:
             data = self._reader.load(chunk.file)
         except FileNotFoundError:
             return
-        except UnreadableFileError as error:
+        except _UNREADABLE as error:
             self._report(chunk.file, error)
             return
         # What stands after the last line break is a write that was cut off, and so was not acknowledged.
@@ -283,49 +309,53 @@ class ChunkReader:
             except (CorruptChunkError, msgspec.ValidationError) as error:
                 self._report(chunk.file, error)
                 continue
-            if codec.may_hold_marks(line):
-                metric_line.points = {
-                    name: [revived_point(point) for point in points] for name, points in metric_line.points.items()
-                }
             yield metric_line
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """Return the parameters of all scopes."""
-        result: dict[str, dict[str, Any]] = {}
+        """Return the parameters of all scopes; to be called after `records`, as those may hold some."""
+        result = dict(self._inner_parameters)
         for file in self._files:
-            if is_parameter_file(file) and (found := self._parameters(file, None)) is not None:
+            if is_parameter_file(file) and (found := self._parameters(file)) is not None:
                 result[found.branch] = found.parameters
         return result
 
     def parameters_of(self, scope: str) -> dict[str, Any]:
         """Return the parameters of one scope; empty if it has none."""
         file = parameter_file(scope)
-        found = self._parameters(file, scope) if file in self._files else None
-        return found.parameters if found else {}
+        found = self._parameters(file) if file in self._files else None
+        return found.parameters if found else self._inner_parameters.get(scope, {})
 
-    def _parameters(self, file: str, scope: str | None) -> Parameters | None:
+    def _parameters(self, file: str) -> Parameters | None:
         try:
-            return Parameters.read(self._reader.load(file), scope, file)
+            return Parameters.read(self._reader.load(file), file)
         except FileNotFoundError:
             return None
-        except CorruptChunkError as error:
+        except _UNREADABLE as error:
             self._report(file, error)
             return None
 
     # --- problems ----------------------------------------------------------------------------------------------------
 
     def _report(self, file: str, error: Exception) -> None:
-        if isinstance(error, UnreadableFileError):
-            self.problems.append(Problem("unreadable", file, error.reason))
+        known = self._as_error(file, error)
+        if isinstance(known, UnreadableFileError):
+            self._add_problem("unreadable", file, known.reason)
+        elif isinstance(known, CorruptChunkError):
+            self._add_problem("corrupt", file, f"{known.reason} (byte {known.offset})")
         else:
-            corrupt = self._as_corrupt(file, error)
-            self.problems.append(Problem("corrupt", file, f"{corrupt.reason} (byte {corrupt.offset})"))
+            self._add_problem("unreadable", file, str(known))
+
+    def _add_problem(self, kind: str, file: str, message: str) -> None:
+        """Note a problem, once: some files are looked at more than once in a read."""
+        problem = Problem(kind, file, message)
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     @staticmethod
-    def _as_corrupt(file: str, error: Exception) -> CorruptChunkError:
-        return error if isinstance(error, CorruptChunkError) else codec.corrupt(file, 0, str(error))
+    def _as_error(file: str, error: Exception) -> ChunkstoreError:
+        return error if isinstance(error, ChunkstoreError) else codec.corrupt(file, 0, str(error))
 
 
 def checked_run_log(data: bytes, run_id: str, file: str) -> RunLog:
@@ -338,29 +368,6 @@ def checked_run_log(data: bytes, run_id: str, file: str) -> RunLog:
     if log.run_id != run_id:
         raise codec.corrupt(file, 0, f"it holds the run {log.run_id!r}, not {run_id!r}")
     return log
-
-
-def joined_series(series: _Series, more: _Series, own: _Series | None = None) -> _Series:
-    """Return metric series with more points at their ends.
-
-    Args:
-        series: what there is; its lists are extended.
-        more: what is added.
-        own: points that a copied record brought along, and that are not added a second time; None for all of `series`.
-    """
-    if more is UNSET:
-        return series
-    joined = {} if series is UNSET else series
-    own = joined if own is None else own
-    for name, points in more.items():
-        known = set() if own is UNSET else set(map(_point_key, own.get(name, ())))
-        joined.setdefault(name, []).extend(point for point in points if _point_key(point) not in known)
-    return joined
-
-
-def _point_key(point: MetricPoint) -> tuple[str, str, str]:
-    # The repr tells 1 from true, takes a NaN for itself, and can be looked up however long a series is.
-    return repr(point.step), repr(point.value), point.time
 
 
 def _may_be_inside(chunk: ChunkName, encoded: str) -> bool:

@@ -8,12 +8,14 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from chunkstore import overlay
 from chunkstore.assemble import assemble
 from chunkstore.backends.base import Backend
 from chunkstore.clock import clock
 from chunkstore.codec import encode
-from chunkstore.models import BranchLog, MetricPoint, Record, RecordCodec, RunLog, StepLog, encode_record
+from chunkstore.models import BranchLog, MetricPoint, Record, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -25,11 +27,11 @@ from chunkstore.names import (
     chunk_file,
     parameter_file,
 )
-from chunkstore.stores.base import Store, StoreOptions, as_json, check_format
-from chunkstore.stores.chunk_reader import ChunkReader, MetricLine, Parameters, Update, checked_run_log
+from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
+from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log
+from chunkstore.stores.metric_lines import MetricLine, as_series
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
-_Key = tuple[str, str, str]
 
 _KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
 _UPDATE_OF: dict[type[Record], str] = {StepLog: STEP_UPDATE, BranchLog: BRANCH_UPDATE}
@@ -48,8 +50,8 @@ class ChunkedStore(Store):
 
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         super().__init__(backend, options)
-        # The files that this object wrote, by run, kind and internal name. Never inherited: see reset_after_fork.
-        self._owned: dict[_Key, str] = {}
+        # The files that this object wrote: by run, by kind and internal name. Never inherited: see reset_after_fork.
+        self._owned: dict[str, dict[tuple[str, str], str]] = {}
         # Threads that record the same thing at once must not make two files of it.
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         _stores.add(self)
@@ -81,60 +83,69 @@ class ChunkedStore(Store):
             self.backend.admitted.add(run_id)
 
     def _disown(self, run_id: str) -> None:
-        for key in [key for key in self._owned if key[0] == run_id]:
-            del self._owned[key]
+        self._owned.pop(run_id, None)
 
     def _read(self, run_id: str) -> RunLog:
         with self.backend.reader(run_id) as reader:
             chunks = ChunkReader(run_id, reader)
             metadata = chunks.metadata()
-            records = chunks.records()
+            records = chunks.records_of(metadata)
             return assemble(metadata, records, chunks.parameters(), chunks.problems)
 
     def _read_metadata(self, run_id: str) -> RunLog:
-        data = self.backend.load(run_id, RUN_FILE)
-        return checked_run_log(data, run_id, RUN_FILE)
+        return msgspec.structs.replace(self._read_run_file(run_id), steps={}, parameters={})
+
+    def _read_run_file(self, run_id: str) -> RunLog:
+        return checked_run_log(self.backend.load(run_id, RUN_FILE), run_id, RUN_FILE)
 
     def _change_metadata(self, run_id: str, change: Callable[[RunLog], RunLog]) -> RunLog:
+        self._admit(run_id)
         with self.backend.lock(run_id, LOCK_FILE):
-            log = self._read_metadata(run_id)
+            log = self._read_run_file(run_id)
             check_format(log)
-            new = change(log)
-            data = self._encode(new)
-            self.backend.replace(run_id, RUN_FILE, data)
-        return RecordCodec.of(RunLog).decode(data)
+            new = as_stored(change(msgspec.structs.replace(log, steps={}, parameters={})))
+            # Other tools keep steps there; they stay.
+            whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
+            self.backend.replace(run_id, RUN_FILE, self._encode(whole))
+        return new
 
     def _run_ids(self) -> Iterable[str]:
         return self.backend.folders()
 
     def _delete(self, run_id: str) -> None:
-        self._read_metadata_or_folder(run_id)
+        with self.backend.reader(run_id) as reader:
+            ChunkReader(run_id, reader).metadata()  # nothing is made or removed in a folder that is no run
         with self.backend.lock(run_id, LOCK_FILE):
             self.backend.remove_folder(run_id)
         self._disown(run_id)
-
-    def _read_metadata_or_folder(self, run_id: str) -> None:
-        """Raise FileNotFoundError before anything is made in a folder that is no run."""
-        with self.backend.reader(run_id) as reader:
-            ChunkReader(run_id, reader).metadata()
 
     def _sync(self, run_id: str) -> None:
         self.backend.sync(run_id)
 
     # --- records -----------------------------------------------------------------------------------------------------
 
-    def _put(self, run_id: str, record: StepLog | BranchLog) -> None:
-        data = self._encode(record)
+    def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:
+        encoded = [(record, self._encode(record)) for record in records]
         self._admit(run_id)
-        kind = _KIND_OF[type(record)]
-        key = (run_id, kind, record.internal_name)
-        with self._stripes[hash(key) % _STRIPES]:
-            owned = self._owned.get(key)
-            if owned is not None:
-                self.backend.replace(run_id, owned, data)
-                return
-            file = self._publish(run_id, kind, record.internal_name, data)
-            self._owned[key] = file
+        for record, data in encoded:
+            self._put_one(run_id, _KIND_OF[type(record)], record.internal_name, data)
+        for scope, values in parameters.items():
+            self._set_parameters(run_id, scope, values)
+
+    def _put_one(self, run_id: str, kind: str, name: str, data: bytes) -> None:
+        with self._stripe(run_id, kind, name):
+            owned = self._owned_in(run_id)
+            file = owned.get((kind, name))
+            if file is not None:
+                self.backend.replace(run_id, file, data)
+            else:
+                owned[kind, name] = self._publish(run_id, kind, name, data)
+
+    def _owned_in(self, run_id: str) -> dict[tuple[str, str], str]:
+        return self._owned.setdefault(run_id, {})
+
+    def _stripe(self, *key: str) -> threading.Lock:
+        return self._stripes[hash(key) % _STRIPES]
 
     def _publish(self, run_id: str, kind: str, name: str, data: bytes) -> str:
         while True:
@@ -166,50 +177,48 @@ class ChunkedStore(Store):
         with self.backend.lock(run_id, LOCK_FILE):
             with self.backend.reader(run_id) as reader:
                 chunks = ChunkReader(run_id, reader)
-                record = chunks.newest(kind, internal_name, strict=True)
+                record = chunks.newest(kind, internal_name, strict=True, with_series=False)
                 if record is None:
                     return None
                 chunk, earlier = chunks.origin(record)
-            if isinstance(record, StepLog):
-                chunks.without_series(record)
             before = as_json(record)
-            new = change(record)
-            after = as_json(new)
-            difference = overlay.merge(before, earlier, after)
-            if difference is not None and difference is not earlier:  # == would take 1 and true for the same
+            new = as_stored(change(record))
+            difference = overlay.merge(before, earlier, as_json(new))
+            if difference is not None and difference is not earlier:
                 # Named after the chunk it lies over, so that each chunk has one at most.
                 file = chunk_file(_UPDATE_OF[kind], internal_name, chunk.timestamp)
                 update = Update(internal_name=internal_name, over=chunk.file, change=difference)
                 self.backend.replace(run_id, file, encode(update, indent=4 if self.options.pretty else None))
-        return RecordCodec.of(kind).decode(encode(after))
+        return new
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
     def _append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
-        lists = {name: list(points) for name, points in series.items()}
-        points = as_json(StepLog(name="", internal_name=internal_name, metric_series=lists))["metric_series"]
-        over = self._owned.get((run_id, STEP, internal_name), "")
-        line = encode(MetricLine(internal_name=internal_name, over=over, points=points)) + b"\n"
+        step = StepLog(name="", internal_name=internal_name, metric_series=as_series(series))
+        points = as_json(step)["metric_series"]
         self._admit(run_id)
-        key = (run_id, METRIC, internal_name)
-        with self._stripes[hash(key) % _STRIPES]:
+        owned = self._owned_in(run_id)
+        over = owned.get((STEP, internal_name), "")
+        line = encode(MetricLine(internal_name=internal_name, over=over, points=points)) + b"\n"
+        with self._stripe(run_id, METRIC, internal_name):
             # A line that was cut off must stay the last of its file: after a failure the next line starts a new one.
-            file = self._owned.pop(key, None)
+            file = owned.pop((METRIC, internal_name), None)
             if file is None:
                 file = self._publish(run_id, METRIC, internal_name, line)
             else:
                 self.backend.append(run_id, file, line)
-            self._owned[key] = file
+            owned[METRIC, internal_name] = file
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
     def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any]) -> None:
-        encode_record(Parameters(branch=scope, parameters=parameters))  # refuse bad values before waiting for the lock
+        # Before waiting for the lock, as bad values are refused here.
+        stored = as_stored(Parameters(branch=scope, parameters=parameters)).parameters
         self._admit(run_id)
         file = parameter_file(scope)
         with self.backend.lock(run_id, LOCK_FILE):
             current = self._load_parameters(run_id, scope, file)
-            current.parameters.update(parameters)
+            current.parameters.update(stored)
             self.backend.replace(run_id, file, self._encode(current))
 
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
@@ -218,10 +227,11 @@ class ChunkedStore(Store):
     def _load_parameters(self, run_id: str, scope: str, file: str) -> Parameters:
         with self.backend.reader(run_id) as reader:
             try:
-                return Parameters.read(reader.load(file), scope, file)
+                return Parameters.read(reader.load(file), file)
             except FileNotFoundError:
-                reader.load(RUN_FILE)  # no run, or a run without such parameters?
-                return Parameters(branch=scope)
+                # No run, a run without such parameters, or one whose parameters another tool has left with it?
+                log = checked_run_log(reader.load(RUN_FILE), run_id, RUN_FILE)
+                return Parameters(branch=scope, parameters=log.parameters if not scope else {})
 
 
 def _reset_after_fork() -> None:

@@ -8,39 +8,85 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType, field
 
 from chunkstore import overlay
 from chunkstore.assemble import assemble, flatten
-from chunkstore.backends.base import Backend
-from chunkstore.codec import encode
-from chunkstore.models import BranchLog, MetricPoint, RecordCodec, RunLog, StepLog
+from chunkstore.backends.base import Backend, MissingError
+from chunkstore.clock import clock
+from chunkstore.codec import corrupt, encode
+from chunkstore.models import BranchLog, MetricPoint, Problem, Record, RecordCodec, RunLog, StepLog, encode_record
 from chunkstore.names import BRANCH, STEP
 from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
-from chunkstore.stores.chunk_reader import Parameters, checked_run_log, joined_series
+from chunkstore.stores.chunk_reader import Parameters
+from chunkstore.stores.metric_lines import MetricLine, as_series, joined
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
+_T = TypeVar("_T")
+_Key = tuple[str, str]
+
+_KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
 _SUFFIX = ".json"
 _TOP = ""
+#: The stamp of whoever recorded something first; it stands in no document.
+_FIRST_OWNER = "first"
 
 _stores: weakref.WeakSet[DocumentStore] = weakref.WeakSet()
 
 
+class Bookkeeping(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a document holds beside the run: what `ChunkedStore` keeps in files beside a record.
+
+    Attributes:
+        changes: what others than the owner have changed, by record; the records are shown with it.
+        owners: the stamp of the owner who took a record over from another, by record.
+        metrics: points of metric series that were appended.
+    """
+
+    changes: dict[str, overlay.Change] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    metrics: list[MetricLine] = field(default_factory=list)
+
+
+class RunDocument(RunLog, kw_only=True):
+    """A run log as it stands in `<run_id>.json`."""
+
+    bookkeeping: Bookkeeping | UnsetType = UNSET
+
+
 class _Document:
-    """A run taken apart, so that one record can be changed and all put together again."""
+    """A run taken apart, so that records can be changed and all put together again."""
 
-    def __init__(self, log: RunLog) -> None:
-        self.log = log
-        records, self.parameters = flatten(log)
-        self.records: dict[tuple[str, str], StepLog | BranchLog] = {key_of(record): record for record in records}
-        self.changes: dict[str, overlay.Change] = {} if log.foreign_changes is UNSET else log.foreign_changes
+    def __init__(self, document: RunDocument) -> None:
+        self.log = document
+        records, self.parameters = flatten(document)
+        self.records: dict[_Key, StepLog | BranchLog] = {_key_of(record): record for record in records}
+        self.notes = Bookkeeping() if document.bookkeeping is UNSET else document.bookkeeping
+        self.altered = False
 
-    def assembled(self) -> RunLog:
-        """Return the run put together; its changes are for the document alone."""
+    def to_write(self) -> RunDocument:
+        """Return the run put together for the file."""
         log = assemble(self.log, self.records.values(), self.parameters)
-        log.foreign_changes = self.changes or UNSET
+        assert isinstance(log, RunDocument)
+        log.bookkeeping = self.notes if self.notes != Bookkeeping() else UNSET
         log.found_problems = UNSET  # found anew by every reader
         return log
+
+    def to_show(self) -> RunLog:
+        """Return the run put together for readers."""
+        problems = []
+        lines: dict[str, list[MetricLine]] = {}
+        for line in self.notes.metrics:
+            lines.setdefault(line.internal_name, []).append(line)
+        for name, of_step in lines.items():
+            step = self.records.get((STEP, name))
+            if isinstance(step, StepLog):
+                stamp = self.notes.owners.get(_text(STEP, name), _FIRST_OWNER)
+                step.metric_series = joined(step, (line for line in of_step if line.over in ("", stamp)))
+            else:
+                problems.append(Problem("orphan", name, f"there is no step {name}"))
+        log = assemble(self.log, self.records.values(), self.parameters, problems)
+        return RunLog(**{name: getattr(log, name) for name in RunLog.__struct_fields__})
 
 
 class DocumentStore(Store):
@@ -51,28 +97,33 @@ class DocumentStore(Store):
 
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         super().__init__(backend, options)
-        # The records that this object wrote. Never inherited: see reset_after_fork.
-        self._owned: set[tuple[str, str, str]] = set()
+        # The records that this object wrote: by run, by kind and internal name, the stamp they were written under.
+        # Never inherited: see reset_after_fork.
+        self._owned: dict[str, dict[_Key, str]] = {}
         _stores.add(self)
 
     def reset_after_fork(self) -> None:
         """In a forked child: own nothing."""
-        self._owned = set()
+        self._owned = {}
 
     # --- documents ---------------------------------------------------------------------------------------------------
 
-    def _load(self, run_id: str) -> RunLog:
+    def _load(self, run_id: str) -> RunDocument:
         file = _file_of(run_id)
-        return checked_run_log(self.backend.load(_TOP, file), run_id, file)
+        document = RecordCodec.of(RunDocument).decode(self.backend.load(_TOP, file), file)
+        if document.run_id != run_id:
+            raise corrupt(file, 0, f"it holds the run {document.run_id!r}, not {run_id!r}")
+        return document
 
-    def _edit(self, run_id: str, edit: Callable[[_Document], Any]) -> Any:
-        """Change a document under its lock; return what `edit` returns."""
+    def _edit(self, run_id: str, edit: Callable[[_Document], _T]) -> _T:
+        """Change a document under its lock, if `edit` alters it; return what `edit` returns."""
         self.backend.load(_TOP, _file_of(run_id))  # no lock file for a run that does not exist
         with self.backend.lock(_TOP, _lock_of(run_id)):
             document = _Document(self._load(run_id))
             check_format(document.log)
             result = edit(document)
-            self.backend.replace(_TOP, _file_of(run_id), self._encode(document.assembled()))
+            if document.altered:
+                self.backend.replace(_TOP, _file_of(run_id), self._encode(document.to_write()))
         return result
 
     # --- runs --------------------------------------------------------------------------------------------------------
@@ -82,24 +133,22 @@ class DocumentStore(Store):
         self._disown(log.run_id)
 
     def _disown(self, run_id: str) -> None:
-        self._owned = {key for key in self._owned if key[0] != run_id}
+        self._owned.pop(run_id, None)
 
     def _read(self, run_id: str) -> RunLog:
-        log = self._load(run_id)
-        records, parameters = flatten(log)
-        log.foreign_changes = UNSET
-        return assemble(log, records, parameters)
+        return _Document(self._load(run_id)).to_show()
 
     def _read_metadata(self, run_id: str) -> RunLog:
         return _metadata(self._load(run_id))
 
     def _change_metadata(self, run_id: str, change: Callable[[RunLog], RunLog]) -> RunLog:
         def edit(document: _Document) -> RunLog:
-            document.log = as_stored(change(_metadata(document.log)))
-            return as_stored(document.log)
+            new = as_stored(change(_metadata(document.log)))
+            document.log = RunDocument(**{name: getattr(new, name) for name in RunLog.__struct_fields__})
+            document.altered = True
+            return new
 
-        new: RunLog = self._edit(run_id, edit)
-        return new
+        return self._edit(run_id, edit)
 
     def _run_ids(self) -> Iterable[str]:
         try:
@@ -110,101 +159,118 @@ class DocumentStore(Store):
         return [name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX) and not name.startswith(".")]
 
     def _delete(self, run_id: str) -> None:
-        if _file_of(run_id) not in self._names():
-            raise FileNotFoundError(run_id)
+        with self.backend.reader(_TOP) as reader:
+            if _file_of(run_id) not in reader.names():
+                raise MissingError(run_id)
         with self.backend.lock(_TOP, _lock_of(run_id)):
             self.backend.remove(_TOP, _file_of(run_id))
         self._disown(run_id)
 
-    def _names(self) -> list[str]:
-        with self.backend.reader(_TOP) as reader:
-            return reader.names()
-
     def _sync(self, run_id: str) -> None:
-        self._load(run_id)
-        self.backend.sync(_TOP)
+        self.backend.sync(_TOP, _file_of(run_id))
 
     # --- records -----------------------------------------------------------------------------------------------------
 
-    def _put(self, run_id: str, record: StepLog | BranchLog) -> None:
-        kind, name = key_of(record)
-        stored = as_stored(record)
-        owned = (run_id, kind, name) in self._owned
+    def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:
+        stored = [as_stored(record) for record in records]
+        scopes = {scope: _stored_parameters(scope, values) for scope, values in parameters.items()}
+        owned = self._owned.setdefault(run_id, {})
 
-        def edit(document: _Document) -> None:
-            before = document.records.get((kind, name))
-            if not owned or before is None:
-                # Another owner's record gives way, and so does what others have changed of it.
-                document.records.pop((kind, name), None)
-                document.changes.pop(change_key(kind, name), None)
-                document.records[kind, name] = stored
-                return
-            change = document.changes.get(change_key(kind, name))
-            merged = _with_change(stored, change)
-            if isinstance(merged, StepLog) and isinstance(before, StepLog):
-                merged.metric_series = joined_series(merged.metric_series, before.metric_series)
-            document.records[kind, name] = merged
+        def edit(document: _Document) -> dict[_Key, str]:
+            stamps = {_key_of(record): _put_one(document, record, owned.get(_key_of(record))) for record in stored}
+            for scope, values in scopes.items():
+                document.parameters.setdefault(scope, {}).update(values)
+            document.altered = True
+            return stamps
 
-        self._edit(run_id, edit)
-        self._owned.add((run_id, kind, name))
+        owned.update(self._edit(run_id, edit))
 
     def _find(self, run_id: str, internal_name: str, kind: type[_R]) -> _R | None:
         log = self._read(run_id)
-        found: dict[tuple[str, str], StepLog | BranchLog] = {}
+        found: dict[_Key, StepLog | BranchLog] = {}
         _index_steps(log.steps, found)
         _index_steps(log.orphans.steps, found)
         _index_branches(log.orphans.branches, found)
-        record = found.get((STEP if kind is StepLog else BRANCH, internal_name))
+        record = found.get((_KIND_OF[kind], internal_name))
         return record if isinstance(record, kind) else None
 
     def _change(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R]) -> _R | None:
-        name_of_kind = STEP if kind is StepLog else BRANCH
+        key = (_KIND_OF[kind], internal_name)
 
         def edit(document: _Document) -> _R | None:
-            current = document.records.get((name_of_kind, internal_name))
+            current = document.records.get(key)
             if not isinstance(current, kind):
                 return None
-            before = as_json(_without_series(current))
-            after = as_json(change(as_stored(_without_series(current))))
-            earlier = document.changes.get(change_key(name_of_kind, internal_name))
-            difference = overlay.merge(before, earlier, after)
-            if difference is not None:
-                document.changes[change_key(name_of_kind, internal_name)] = difference
-            new = RecordCodec.of(kind).decode(encode(after))
-            if isinstance(new, StepLog) and isinstance(current, StepLog) and new.metric_series is UNSET:
-                new.metric_series = current.metric_series
-            document.records[name_of_kind, internal_name] = new
-            return as_stored(_without_series(new))
+            before = as_json(current)
+            new = as_stored(change(as_stored(current)))
+            changes = document.notes.changes
+            earlier = changes.get(_text(*key))
+            difference = overlay.merge(before, earlier, as_json(new))
+            if difference is not None and difference is not earlier:
+                changes[_text(*key)] = difference
+                document.records[key] = new
+                document.altered = True
+            return new
 
-        result: _R | None = self._edit(run_id, edit)
-        return result
+        new = self._edit(run_id, edit)
+        return new if new is None else as_stored(new)
 
     def _append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
-        added = as_stored(StepLog(name="", internal_name=internal_name, metric_series=_as_lists(series))).metric_series
+        step = StepLog(name="", internal_name=internal_name, metric_series=as_series(series))
+        points = RecordCodec.of(StepLog).decode_marked(encode_record(step)).metric_series
+        over = self._owned.get(run_id, {}).get((STEP, internal_name), "")
 
         def edit(document: _Document) -> None:
-            step = document.records.get((STEP, internal_name))
-            if isinstance(step, StepLog) and added is not UNSET:
-                joined = {} if step.metric_series is UNSET else step.metric_series
-                for name, points in added.items():
-                    joined.setdefault(name, []).extend(points)
-                step.metric_series = joined
+            if points is not UNSET:
+                document.notes.metrics.append(MetricLine(internal_name=internal_name, over=over, points=points))
+                document.altered = True
 
         self._edit(run_id, edit)
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
     def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any]) -> None:
-        stored = as_stored(Parameters(branch=scope, parameters=parameters)).parameters
+        stored = _stored_parameters(scope, parameters)
 
         def edit(document: _Document) -> None:
             document.parameters.setdefault(scope, {}).update(stored)
+            document.altered = True
 
         self._edit(run_id, edit)
 
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
         _, parameters = flatten(self._load(run_id))
         return parameters.get(scope, {})
+
+
+def _put_one(document: _Document, record: StepLog | BranchLog, stamp: str | None) -> str:
+    """Put a record into a document; return the stamp it was written under.
+
+    Whoever puts a record that somebody else owns takes it over: what others have changed of the earlier one counts no
+    more, and neither does what its owner still writes.
+
+    Args:
+        document: the run.
+        record: as it shall be stored.
+        stamp: under which the writer has put it before; None for the first time.
+    """
+    key = _key_of(record)
+    holder = document.notes.owners.get(_text(*key), _FIRST_OWNER)
+    if key in document.records and stamp is not None:
+        if stamp == holder:
+            document.records[key] = _with_change(record, document.notes.changes.get(_text(*key)))
+        return stamp
+    if key in document.records:
+        stamp = f"{clock.tick()}-{os.urandom(4).hex()}"
+        document.notes.owners[_text(*key)] = stamp
+        document.notes.changes.pop(_text(*key), None)
+        del document.records[key]  # the newer record takes its own place in the order of execution
+    document.records[key] = record
+    return stamp or _FIRST_OWNER
+
+
+def _stored_parameters(scope: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    return as_stored(Parameters(branch=scope, parameters=parameters)).parameters
 
 
 def _file_of(run_id: str) -> str:
@@ -215,20 +281,18 @@ def _lock_of(run_id: str) -> str:
     return f".{run_id}.lock"
 
 
-def key_of(record: StepLog | BranchLog) -> tuple[str, str]:
-    """Return the kind and the internal name of a record."""
-    return (STEP if isinstance(record, StepLog) else BRANCH), record.internal_name
+def _key_of(record: StepLog | BranchLog) -> _Key:
+    return _KIND_OF[type(record)], record.internal_name
 
 
-def change_key(kind: str, internal_name: str) -> str:
-    """Return under which key a document keeps what others have changed of a record."""
+def _text(kind: str, internal_name: str) -> str:
+    """Return a key of a record as text, as JSON has no other keys."""
     return f"{kind} {internal_name}"
 
 
 def _metadata(log: RunLog) -> RunLog:
-    return msgspec.structs.replace(
-        log, steps={}, parameters={}, found_orphans=UNSET, found_problems=UNSET, foreign_changes=UNSET
-    )
+    own = {name: getattr(log, name) for name in RunLog.__struct_fields__}
+    return RunLog(**{**own, "steps": {}, "parameters": {}, "found_orphans": UNSET, "found_problems": UNSET})
 
 
 def _with_change(record: _R, change: overlay.Change | None) -> _R:
@@ -237,24 +301,15 @@ def _with_change(record: _R, change: overlay.Change | None) -> _R:
     return RecordCodec.of(type(record)).decode(encode(overlay.apply(change, as_json(record))))
 
 
-def _as_lists(series: Mapping[str, Sequence[MetricPoint]]) -> dict[str, list[MetricPoint]]:
-    return {name: list(points) for name, points in series.items()}
-
-
-def _without_series(record: _R) -> _R:
-    """Return a record as a chunk of its own would hold it: metric series are appended beside it."""
-    return msgspec.structs.replace(record, metric_series=UNSET) if isinstance(record, StepLog) else record
-
-
-def _index_steps(steps: dict[str, StepLog], found: dict[tuple[str, str], StepLog | BranchLog]) -> None:
+def _index_steps(steps: dict[str, StepLog], found: dict[_Key, StepLog | BranchLog]) -> None:
     for step in steps.values():
-        found[key_of(step)] = step
+        found[_key_of(step)] = step
         _index_branches(step.branches, found)
 
 
-def _index_branches(branches: dict[str, BranchLog], found: dict[tuple[str, str], StepLog | BranchLog]) -> None:
+def _index_branches(branches: dict[str, BranchLog], found: dict[_Key, StepLog | BranchLog]) -> None:
     for branch in branches.values():
-        found[key_of(branch)] = branch
+        found[_key_of(branch)] = branch
         _index_steps(branch.steps, found)
 
 

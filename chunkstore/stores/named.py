@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
+import threading
 from typing import Any, NamedTuple
 
 from chunkstore.backends.base import Backend
@@ -46,7 +48,7 @@ def make_store(store_type: str, settings: dict[str, Any], *, source: str = "") -
     Raises:
         ConfigurationError: the type, a key or a value is not known; the message names the closest right one.
     """
-    named = _STORES.get(str(store_type))
+    named = _STORES.get(store_type) if isinstance(store_type, str) else None  # type: ignore[redundant-expr]  # YAML
     if named is None:
         raise _unknown("store type", store_type, STORE_TYPES, "type", source)
     options = _checked_options(store_type, named, settings, source)
@@ -81,9 +83,9 @@ def _checked_value(key: str, value: Any, source: str) -> Any:
             return value
         raise _wrong(key, value, "true or false", source)
     if key == "lock_timeout":
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= threading.TIMEOUT_MAX:
             return float(value)
-        raise _wrong(key, value, "a number of seconds, 0 or more", source)
+        raise _wrong(key, value, f"a number of seconds from 0 to {threading.TIMEOUT_MAX:.0f}", source)
     if isinstance(value, (str, os.PathLike)) and os.fspath(value) and "\0" not in str(value):
         return str(os.fspath(value))
     raise _wrong(key, value, "the path of a folder", source)
@@ -101,17 +103,20 @@ def _check_log_folder(folder: str, source: str) -> None:
 
 
 def _unknown(what: str, value: Any, right: Any, key: str, source: str) -> ConfigurationError:
-    close = difflib.get_close_matches(str(value), right, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(value if isinstance(value, str) else "", right, n=1, cutoff=0.4)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     known = ", ".join(map(repr, right))
     return ConfigurationError(
-        f"Unknown {what} {value!r}{_in(source)}. {hint}Known: {known}.", file=source, key=key, expected=list(right)
+        f"Unknown {what} {reprlib.repr(value)}{_in(source)}. {hint}Known: {known}.",
+        file=source,
+        key=key,
+        expected=list(right),
     )
 
 
 def _wrong(key: str, value: Any, expected: str, source: str) -> ConfigurationError:
     return ConfigurationError(
-        f"Cannot use {value!r} for {key}{_in(source)}: it must be {expected}.",
+        f"Cannot use {reprlib.repr(value)} for {key}{_in(source)}: it must be {expected}.",
         file=source,
         key=key,
         expected=expected,

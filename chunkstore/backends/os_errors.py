@@ -1,0 +1,31 @@
+"""What errors of the operating system mean for users of a store."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from chunkstore.errors import ChunkstoreError, StoreAccessError, StoreFullError, StoreIOError
+
+
+def os_error(error: OSError, where: str) -> ChunkstoreError:
+    """Return the error that tells users what an `OSError` at `where` means for them."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(
+            f"Cannot write {where}: {os.strerror(error.errno)}. What was recorded before is untouched; free some "
+            "space or inodes and try again.",
+            file=where,
+            errno=error.errno,
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP):
+        return StoreAccessError(
+            f"Cannot work in {where}: {os.strerror(error.errno)}. Check that log_folder is a folder that you may use, "
+            "or choose another one.",
+            file=where,
+            key="log_folder",
+            expected="a folder that can be written to",
+            errno=error.errno,
+        )
+    hint = "Raise the limit with `ulimit -n`." if error.errno in (errno.EMFILE, errno.ENFILE) else "Check the disk."
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StoreIOError(f"Cannot use {where}: {reason}. {hint}", file=where, errno=error.errno)
