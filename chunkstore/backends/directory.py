@@ -136,10 +136,14 @@ class DirectoryBackend(Backend):
                     if attempt == _ATTEMPTS or error.errno not in _STALE or handle.is_current():
                         raise
                 else:
-                    if handle.is_current():
-                        return result
-                    if undo is not None:
-                        undo(handle, result)
+                    current = False
+                    try:
+                        current = handle.is_current()
+                        if current:
+                            return result
+                    finally:
+                        if undo is not None and not current:
+                            undo(handle, result)
                 self._forget(folder)
             raise MissingError(self._path(folder))
         except OSError as error:
@@ -315,9 +319,10 @@ class DirectoryBackend(Backend):
         handle, fd = self._in_folder(folder, open_file, lambda stale, opened: stale.close_file(opened[1]))
         try:
             handle.append(fd, data)
+            current = handle.is_current()
         except OSError as error:
             raise os_error(error, os.path.join(self._path(folder), file)) from error
-        if not handle.is_current():
+        if not current:
             self._forget(folder)
             raise MissingError(self._path(folder))
 

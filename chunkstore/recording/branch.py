@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, StepAttempt
+from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt
 from chunkstore.recording.context import recording_run, recording_step
 from chunkstore.recording.previous import shown_item
 from chunkstore.recording.step import Step, describe_error
@@ -23,6 +23,7 @@ class BranchTask(NamedTuple):
         function: what to run.
         arguments: for the function: an item, or nothing.
         step_name: what the step inside the branch is called.
+        code: which code the function is.
         max_attempts: how often the function is tried.
         backoff: seconds before the second attempt.
         earlier_attempts: attempts whose worker died.
@@ -32,6 +33,7 @@ class BranchTask(NamedTuple):
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     step_name: str
+    code: list[CodeIdentity]
     max_attempts: int
     backoff: float
     earlier_attempts: tuple[StepAttempt, ...] = ()
@@ -69,7 +71,7 @@ def run_branch(task: BranchTask) -> Outcome:
             earlier_attempts=list(task.earlier_attempts),
         )
         try:
-            value = step.execute(task.function, task.arguments, {})
+            value = step.execute(task.function, task.arguments, {}, task.code)
         except BaseException as raised:  # noqa: BLE001 - a branch ends with whatever its function raises
             error = _sendable(raised)
     failed = error is not None or bool(run.failed_steps)

@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from chunkstore.backends.directory import os_error
 from chunkstore.backends.folder import temporary_names
+from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.errors import DataNotFoundError, InvalidNameError
 from chunkstore.models import DataCatalog

@@ -21,10 +21,10 @@ from chunkstore.errors import (
     StepLogNotFoundError,
     WorkerDiedError,
 )
-from chunkstore.models import FAIL, SUCCESS, BranchLog, StepAttempt, StepLog
+from chunkstore.models import FAIL, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
 from chunkstore.names import check_name, join_name, unescape_segment
 from chunkstore.recording.branch import BranchTask, Outcome, run_branch
-from chunkstore.recording.identity import function_identity, name_of
+from chunkstore.recording.identity import identities, name_of
 from chunkstore.recording.previous import hash_of, reusable_step, taken_over_branch
 from chunkstore.recording.progress import ProgressBar
 from chunkstore.recording.step import RAISE, Step, describe_error
@@ -94,7 +94,7 @@ class FanOut:
         self._waiting: deque[_Branch] = deque()
         self._count = 0
         self._idle_renewals = 0
-        self._identities: dict[int, list[Any]] = {}
+        self._identities: dict[int, list[CodeIdentity]] = {}
         self._progress = ProgressBar(step.name, None, enabled=False)
 
     # --- map and parallel --------------------------------------------------------------------------------------------
@@ -222,6 +222,7 @@ class FanOut:
             branch.function,
             branch.arguments,
             branch.step_name,
+            self._code_of(branch.function),
             self._max_attempts,
             self._backoff,
             earlier_attempts,
@@ -271,11 +272,11 @@ class FanOut:
         self._results[branch.place] = step.result
         return True
 
-    def _code_of(self, function: Callable[..., Any]) -> list[Any]:
+    def _code_of(self, function: Callable[..., Any]) -> list[CodeIdentity]:
+        """Return which code a function is; found out once, here, and not in every worker."""
         code = self._identities.get(id(function))
         if code is None:
-            known = [self._run.code_identity, function_identity(function)]
-            code = self._identities[id(function)] = [identity for identity in known if identity is not None]
+            code = self._identities[id(function)] = identities(self._run.code_identity, function)
         return code
 
     # --- after a worker's death --------------------------------------------------------------------------------------

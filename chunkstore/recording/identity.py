@@ -21,6 +21,7 @@ from typing import Any
 
 from chunkstore.models import CodeIdentity
 
+GIT, FUNCTION = "git", "function"
 _GIT_TIMEOUT = 10.0
 _CONSTANTS = (str, bytes, int, float, complex, bool, type(None))
 _ASSIGNMENTS = {"STORE_DEREF", "STORE_GLOBAL", "DELETE_DEREF", "DELETE_GLOBAL"}
@@ -40,7 +41,7 @@ def git_identity() -> CodeIdentity | None:
         message = f"uncommitted changes, sha256:{hashlib.sha256((difference or changed).encode()).hexdigest()}"
     return CodeIdentity(
         code_identifier=commit.strip(),
-        code_identifier_type="git",
+        code_identifier_type=GIT,
         code_identifier_dependable=changed == "",
         code_identifier_url=without_credentials((_git("config", "--get", "remote.origin.url") or "").strip()),
         code_identifier_message=message,
@@ -84,7 +85,7 @@ def function_identity(function: Callable[..., Any]) -> CodeIdentity | None:
         digest.update(part)
     return CodeIdentity(
         code_identifier=digest.hexdigest(),
-        code_identifier_type="function",
+        code_identifier_type=FUNCTION,
         code_identifier_dependable=False,
         code_identifier_message=describe(function),
     )
@@ -207,13 +208,24 @@ def _pickled(value: Any) -> bytes:
         return type(value).__qualname__.encode()
 
 
+def identities(commit: CodeIdentity | None, function: Callable[..., Any] | None) -> list[CodeIdentity]:
+    """Return what is known of the code that a step runs: the commit, and the function if it runs one."""
+    known = [commit, function_identity(function) if function is not None else None]
+    return [identity for identity in known if identity is not None]
+
+
 def same_code(one: Iterable[CodeIdentity], other: Iterable[CodeIdentity]) -> bool:
     """Tell whether two lists of identities speak of the same code."""
     return _facts(one) == _facts(other)
 
 
-def _facts(identities: Iterable[CodeIdentity]) -> set[tuple[str | None, ...]]:
+def _facts(code: Iterable[CodeIdentity]) -> set[tuple[str | None, ...]]:
     return {
-        (identity.code_identifier_type, identity.code_identifier, identity.code_identifier_message)
-        for identity in identities
+        # The message of a git identity tells of uncommitted changes; that of a function only where it stands.
+        (
+            identity.code_identifier_type,
+            identity.code_identifier,
+            identity.code_identifier_message if identity.code_identifier_type == GIT else "",
+        )
+        for identity in code
     }

@@ -22,7 +22,7 @@ from chunkstore.errors import InvalidValueError, StoreUsageError
 from chunkstore.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, MetricPoint, StepAttempt, StepLog
 from chunkstore.recording.context import recording_step
 from chunkstore.recording.forks import renew_after_fork
-from chunkstore.recording.identity import function_identity, same_code
+from chunkstore.recording.identity import identities, same_code
 from chunkstore.recording.output import OutputFile, kept_output
 from chunkstore.recording.previous import hash_of, kept_result, reusable_step, taken_over
 
@@ -122,7 +122,7 @@ class Step:
             )
         if self._scope is not None or self._log.status != PROCESSING or self._log.attempts:
             raise StoreUsageError(f"Cannot enter step {self.name!r} twice. Make another step with run.step.")
-        self._log.code_identities = self._code(None)
+        self._log.code_identities = identities(self.run.code_identity, None)
         self._begin()
         return self
 
@@ -135,7 +135,6 @@ class Step:
 
     def __call__(self, function: Callable[..., _T]) -> Callable[..., _T]:
         """Return `function` so that each call of it is a step; for use as a decorator."""
-
         self.run.release_name(self.internal_name)
 
         @functools.wraps(function)
@@ -153,14 +152,26 @@ class Step:
 
         return recorded
 
-    def execute(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    def execute(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        code: list[CodeIdentity] | None = None,
+    ) -> Any:
         """Run a function as this step, as often as its attempts allow.
+
+        Args:
+            function: what the step does.
+            arguments: for the function.
+            keywords: for the function.
+            code: which code that is, if the caller has found out.
 
         Returns:
             What the function returned, or what it returned in the run that is resumed; None if it failed and
             `on_error` is "continue".
         """
-        self._log.code_identities = self._code(function)
+        self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
         input_hash = hash_of([list(arguments), dict(keywords)])
         if self._reuse_result(input_hash):
             return self._log.result
@@ -182,10 +193,6 @@ class Step:
             self._log.result = kept_result(result)
             self._end(None)
             return result
-
-    def _code(self, function: Callable[..., Any] | None) -> list[CodeIdentity]:
-        known = [self.run.code_identity, function_identity(function) if function else None]
-        return [identity for identity in known if identity is not None]
 
     def _begin(self) -> None:
         self._owner_pid = os.getpid()
@@ -251,7 +258,7 @@ class Step:
 
     def open_composite(self, function: Callable[..., Any] | None) -> None:
         """Record the start of a composite step."""
-        self._log.code_identities = self._code(function)
+        self._log.code_identities = identities(self.run.code_identity, function)
         with self._mutex:
             self._log.attempts.append(StepAttempt(start_time=utc_now(), status=PROCESSING))
             self._write()
@@ -400,7 +407,11 @@ class Step:
     def cached(self) -> bool:
         """Whether the run that is resumed finished this step with the same code, so that `reuse` makes sense."""
         found = self.previous
-        return found is not None and found.status == SUCCESS and same_code(found.code_identities, self._code(None))
+        return (
+            found is not None
+            and found.status == SUCCESS
+            and same_code(found.code_identities, identities(self.run.code_identity, None))
+        )
 
     def reuse(self) -> Any:
         """Take this step over from the run that is resumed instead of doing its work again.

@@ -96,9 +96,6 @@ class ChunkReader:
     Args:
         run_id: the run.
         reader: its folder, opened for this read.
-
-    Attributes:
-        problems: what could not be read so far.
     """
 
     def __init__(self, run_id: str, reader: FolderReader) -> None:
@@ -107,7 +104,12 @@ class ChunkReader:
         self._origins: dict[int, _Origin] = {}
         # Parameters that stand in records, where other tools put them; files of parameters come before them.
         self._inner_parameters: dict[str, dict[str, Any]] = {}
-        self.problems: list[Problem] = []
+        self._problems: dict[Problem, None] = {}
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What could not be read so far."""
+        return list(self._problems)
 
     @cached_property
     def _files(self) -> list[str]:
@@ -349,9 +351,9 @@ class ChunkReader:
 
     def _add_problem(self, kind: str, file: str, message: str) -> None:
         """Note a problem, once: some files are looked at more than once in a read."""
-        problem = Problem(kind, file, message)
-        if problem not in self.problems:
-            self.problems.append(problem)
+        # The name of a file may be any bytes, and the log of which this becomes a part is UTF-8.
+        shown = file.encode(errors="backslashreplace").decode()
+        self._problems[Problem(kind, shown, message)] = None
 
     @staticmethod
     def _as_error(file: str, error: Exception) -> ChunkstoreError:
