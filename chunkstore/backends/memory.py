@@ -113,6 +113,8 @@ class MemoryBackend(Backend):
             lock.mutex.release()
 
     def sync(self, folder: str, file: str | None = None) -> None:
+        if file is not None and file not in self._files(folder):
+            _missing(file)
         self._files(folder)
 
     def close(self) -> None:

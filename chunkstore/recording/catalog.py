@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -20,7 +20,7 @@ from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.errors import DataNotFoundError, InvalidNameError
 from chunkstore.models import DataCatalog
-from chunkstore.names import TEMPORARY_PREFIX, encode_for_file
+from chunkstore.names import TEMPORARY_PREFIX, check_name, encode_for_file
 
 PUT, GET = "put", "get"
 _BLOCK = 1 << 20
@@ -63,9 +63,10 @@ class Catalog(msgspec.Struct, frozen=True):
         if not path.is_dir():
             return [self._put_file(path, chosen, branch)]
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        return [
-            self._put_file(file, str(PurePosixPath(chosen, *file.relative_to(path).parts)), branch) for file in files
-        ]
+        names = [str(PurePosixPath(chosen, *file.relative_to(path).parts)) for file in files]
+        for inner in names:
+            check_data_name(inner)
+        return [self._put_file(file, inner, branch) for file, inner in zip(files, names, strict=True)]
 
     def _put_file(self, source: Path, name: str, branch: str) -> DataCatalog:
         relative = self.relative_path(name, branch)
@@ -98,10 +99,63 @@ class Catalog(msgspec.Struct, frozen=True):
                 with source.open("rb") as content:
                     digest = self._copy(content, os.path.abspath(destination), sync=False)
                 return destination, self.entry(name, digest, relative, GET)
-        raise DataNotFoundError(
-            f"Cannot get {name!r}: run {self.run_id!r} has no such data in {self.location}. Put it first with "
+        raise self._not_found(name, self.run_id)
+
+    def adopt(self, entries: Sequence[DataCatalog], run_id: str) -> list[DataCatalog]:
+        """Give this run what another run of the same catalog has put, so that `get` finds it here too.
+
+        Args:
+            entries: what is recorded of the data; what was not put by that run is left as it is.
+            run_id: the other run.
+
+        Returns:
+            The entries as they hold for this run.
+
+        Raises:
+            DataNotFoundError: some of the data is gone.
+        """
+        return [self._adopt_file(entry, run_id) for entry in entries]
+
+    def _adopt_file(self, entry: DataCatalog, run_id: str) -> DataCatalog:
+        owner, _, inner = entry.catalog_relative_path.partition("/")
+        if entry.stage != PUT or owner != run_id or run_id == self.run_id:
+            return entry
+        check_data_name(inner)
+        source = Path(self.path, run_id, inner)
+        if not source.is_file() or source.is_symlink():
+            raise self._not_found(entry.name, run_id)
+        relative = str(PurePosixPath(self.run_id, inner))
+        target = os.path.join(self.path, relative)
+        try:
+            self._link(str(source), target)
+        except OSError:  # no links on this file system, or too many
+            with source.open("rb") as content:
+                self._copy(content, target, sync=self.sync_writes)
+        return msgspec.structs.replace(entry, catalog_relative_path=relative, catalog_handler_location=self.location)
+
+    def _link(self, source: str, target: str) -> None:
+        """Give data, which is replaced but never changed, a second name."""
+        folder = os.path.dirname(target)
+        made = make_folders(folder)
+        temporary = temporary_names.next()
+        fd = SYSTEM.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            SYSTEM.link(source, temporary, fd)  # `source` is absolute: the folder is that of the new name
+            try:
+                SYSTEM.rename(os.path.join(folder, temporary), target)
+            finally:
+                _discard(os.path.join(folder, temporary))  # a rename onto the same file leaves it
+        finally:
+            SYSTEM.close(fd)
+        if self.sync_writes:
+            for changed in (folder, *map(os.path.dirname, made)):
+                sync_path(changed)
+
+    def _not_found(self, name: str, run_id: str) -> DataNotFoundError:
+        return DataNotFoundError(
+            f"Cannot get {name!r}: run {run_id!r} has no such data in {self.location}. Put it first with "
             "put_data; names are compared whole, folders included.",
-            run_id=self.run_id,
+            run_id=run_id,
             name=name,
         )
 
@@ -185,6 +239,7 @@ def check_data_name(name: str) -> None:
             name=name,
             reason="it is no relative path that leads down",
         )
+    check_name(name)  # it must be text that a record can hold
 
 
 def _scopes(branch: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -16,12 +16,13 @@ from chunkstore.clock import utc_now
 from chunkstore.errors import (
     BranchFailedError,
     BranchLogNotFoundError,
+    DataNotFoundError,
     InvalidNameError,
     InvalidValueError,
     StepLogNotFoundError,
     WorkerDiedError,
 )
-from chunkstore.models import FAIL, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
+from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
 from chunkstore.names import check_name, join_name, unescape_segment
 from chunkstore.recording.branch import BranchTask, Outcome, run_branch
 from chunkstore.recording.identity import identities, name_of
@@ -161,16 +162,14 @@ class FanOut:
     def _execute(self, source: Iterator[_Branch], total: int | None) -> None:
         self._step.open_composite(self._function)
         self._progress = ProgressBar(self._step.name, total, enabled=not self._run.branch)
-        finished = False
         try:
             self._run_all(source)
-            finished = True
         except BaseException as error:
             self._step.conclude(FAIL, describe_error(error))
             raise
         finally:
             self._progress.close()
-            self._workers.close(wait=finished)
+            self._workers.close()
         failed = self._failures or self._failed_inside
         self._step.conclude(FAIL if failed else SUCCESS, self._summary() if failed else "")
 
@@ -190,10 +189,26 @@ class FanOut:
                         self._waiting.append(branch)
                 if broken:
                     self._recover(pending, ended)
-        except BaseException:
-            for future in pending:
-                future.cancel()
+        except BaseException as error:
+            self._give_up(pending, error)
             raise
+
+    def _give_up(self, pending: dict[Future[Any], _Branch], error: BaseException) -> None:
+        """Cancel what has not started; what runs comes to its end, unless the whole program is to end now."""
+        running = {future: branch for future, branch in pending.items() if not future.cancel()}
+        if isinstance(error, Exception):
+            wait(running)
+        elif self._workers.kill():
+            for branch in running.values():
+                if self._is_recorded_as_running(branch):
+                    self._record_failure(branch, f"interrupted: {describe_error(error)}")
+
+    def _is_recorded_as_running(self, branch: _Branch) -> bool:
+        try:
+            recorded = self._run.store.get_branch_log(self._run.run_id, branch.internal_name)
+        except BranchLogNotFoundError:
+            return False
+        return recorded.status == PROCESSING
 
     def _fill(
         self, source: Iterator[_Branch], pending: dict[Future[Any], _Branch], ended: queue.SimpleQueue[Future[Any]]
@@ -268,7 +283,11 @@ class FanOut:
         if not reusable_step(step, code, hash_of([list(branch.arguments), {}])):
             return False
         assert step is not None
-        self._run.store.add_branch_log(self._run.run_id, taken_over_branch(recorded, previous.run_id))
+        try:
+            record = taken_over_branch(recorded, previous.run_id, self._run.catalog)
+        except DataNotFoundError:
+            return False  # what it put is gone: only the work itself can make it again
+        self._run.store.add_branch_log(self._run.run_id, record)
         self._results[branch.place] = step.result
         return True
 
@@ -336,6 +355,9 @@ class FanOut:
                 if self._settle(branch, future):
                     return
                 how = alone.how_they_died()
+            except BaseException:
+                alone.kill()  # the program is to end: nobody waits for this branch
+                raise
             finally:
                 alone.close()
             attempts.append(_dead_attempt(len(attempts) + 1, _death(how)))

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from chunkstore import codec
 from chunkstore.errors import InvalidValueError
 from chunkstore.models import SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
+from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.identity import same_code
 from chunkstore.stores.base import Store
 
@@ -22,6 +23,9 @@ from chunkstore.stores.base import Store
 MAX_RESULT_BYTES = 1 << 20
 #: Larger items are not shown in the log; their hash is.
 MAX_ITEM_BYTES = 4096
+
+#: The steps and the branches of a run, by internal name.
+_Index = tuple[dict[str, StepLog], dict[str, BranchLog]]
 
 
 class PreviousRun:
@@ -35,6 +39,7 @@ class PreviousRun:
     def __init__(self, store: Store, run_id: str) -> None:
         self.store = store
         self.run_id = run_id
+        self._own_index: _Index | None = None
 
     def step(self, internal_name: str) -> StepLog | None:
         """Return what was recorded of a step, or None."""
@@ -44,8 +49,13 @@ class PreviousRun:
         """Return what was recorded of a branch, or None."""
         return self._index()[1].get(internal_name)
 
-    def _index(self) -> tuple[dict[str, StepLog], dict[str, BranchLog]]:
-        return _read(self.store.backend.location, self.run_id, _Uncompared(self.store))
+    def _index(self) -> _Index:
+        if self.store.backend.shared_between_processes:
+            return _read(self.store.backend.location, self.run_id, _Uncompared(self.store))
+        # It never leaves this process, and its location does not tell it from other stores in memory.
+        if self._own_index is None:
+            self._own_index = _indexed(self.store, self.run_id)
+        return self._own_index
 
 
 class _Uncompared:
@@ -62,10 +72,14 @@ class _Uncompared:
 
 
 @lru_cache(maxsize=2)
-def _read(_location: str, run_id: str, uncompared: _Uncompared) -> tuple[dict[str, StepLog], dict[str, BranchLog]]:
+def _read(_location: str, run_id: str, uncompared: _Uncompared) -> _Index:
+    return _indexed(uncompared.store, run_id)
+
+
+def _indexed(store: Store, run_id: str) -> _Index:
     steps: dict[str, StepLog] = {}
     branches: dict[str, BranchLog] = {}
-    log = uncompared.store.get_run_log(run_id)
+    log = store.get_run_log(run_id)
     for record in _all_records(log):
         if isinstance(record, StepLog):
             steps[record.internal_name] = record
@@ -99,35 +113,43 @@ def reusable_step(step: StepLog | None, code: list[CodeIdentity], input_hash: st
     )
 
 
-def taken_over(step: StepLog, run_id: str) -> StepLog:
-    """Return the record of a step whose result is taken over from a run, with all inside it."""
+def taken_over(step: StepLog, run_id: str, catalog: Catalog) -> StepLog:
+    """Return the record of a step whose result is taken over from a run, with all inside it and its data.
+
+    Raises:
+        DataNotFoundError: data that the step put is gone, so that it cannot be taken over.
+    """
     return msgspec.structs.replace(
         step,
         mock=True,
         cached_from=run_id,
-        branches={name: taken_over_branch(branch, run_id) for name, branch in step.branches.items()},
+        data_catalog=catalog.adopt(step.data_catalog, run_id),
+        branches={name: taken_over_branch(branch, run_id, catalog) for name, branch in step.branches.items()},
     )
 
 
-def taken_over_branch(branch: BranchLog, run_id: str) -> BranchLog:
-    """Return the record of a branch whose result is taken over from a run, with all inside it."""
+def taken_over_branch(branch: BranchLog, run_id: str, catalog: Catalog) -> BranchLog:
+    """Return the record of a branch whose result is taken over from a run, as `taken_over`."""
     return msgspec.structs.replace(
         branch,
         cached_from=run_id,
-        steps={name: taken_over(step, run_id) for name, step in branch.steps.items()},
+        steps={name: taken_over(step, run_id, catalog) for name, step in branch.steps.items()},
     )
 
 
 def hash_of(value: Any) -> str | None:
     """Return the SHA-256 of a value; None for one that cannot be pickled, of which nothing is known then."""
-    if is_json(value):
-        # With sorted keys, as equal dicts may have been filled in another order.
-        data = msgspec.json.encode(codec.plain(value), order="sorted")
-    else:
-        try:
-            data = pickle.dumps(value, protocol=4)
-        except Exception:  # noqa: BLE001 - whatever a value's pickling raises
-            return None
+    try:
+        if is_json(value):
+            # With sorted keys, as equal dicts may have been filled in another order.
+            data = msgspec.json.encode(codec.plain(value), order="sorted")
+            return hashlib.sha256(data).hexdigest()
+    except ValueError:
+        pass  # text that UTF-8 cannot hold, or a number that is too long: pickles can
+    try:
+        data = pickle.dumps(value, protocol=4)
+    except Exception:  # noqa: BLE001 - whatever a value's pickling raises
+        return None
     return hashlib.sha256(data).hexdigest()
 
 

@@ -291,7 +291,7 @@ class Run:
         """
         fan_out = FanOut(
             self,
-            self._composite(name, "map", on_error),
+            self._composite(name, "map", on_error, max_attempts),
             function,
             executor=executor,
             max_attempts=max_attempts,
@@ -328,7 +328,7 @@ class Run:
         """
         fan_out = FanOut(
             self,
-            self._composite(name, "parallel", on_error),
+            self._composite(name, "parallel", on_error, max_attempts),
             None,
             executor=executor,
             max_attempts=max_attempts,
@@ -337,8 +337,9 @@ class Run:
         )
         return fan_out.parallel(functions)
 
-    def _composite(self, name: str, step_type: str, on_error: str) -> Step:
-        return Step(self, name, self.new_name(name), step_type=step_type, on_error=on_error)
+    def _composite(self, name: str, step_type: str, on_error: str, max_attempts: int) -> Step:
+        # The attempts are those of the branches; the step only checks their number before anything runs.
+        return Step(self, name, self.new_name(name), step_type=step_type, on_error=on_error, max_attempts=max_attempts)
 
     # --- parameters --------------------------------------------------------------------------------------------------
 

@@ -12,19 +12,19 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
-from chunkstore import codec
 from chunkstore.clock import format_duration, utc_now
-from chunkstore.errors import InvalidValueError, StoreUsageError
+from chunkstore.errors import DataNotFoundError, InvalidValueError, StoreUsageError
 from chunkstore.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, MetricPoint, StepAttempt, StepLog
 from chunkstore.recording.context import recording_step
 from chunkstore.recording.forks import renew_after_fork
 from chunkstore.recording.identity import identities, same_code
 from chunkstore.recording.output import OutputFile, kept_output
 from chunkstore.recording.previous import hash_of, kept_result, reusable_step, taken_over
+from chunkstore.recording.values import checked_number, checked_values, storable
 
 if TYPE_CHECKING:  # for annotations alone: runs make steps
     from chunkstore.recording.run import Run
@@ -421,6 +421,7 @@ class Step:
 
         Raises:
             StoreUsageError: there is nothing to take over; ask `cached` before.
+            DataNotFoundError: data that the step put there is gone.
         """
         found = self.previous
         if found is None or not self.cached or self.run.previous is None:
@@ -429,7 +430,7 @@ class Step:
                 "step.cached before."
             )
         with self._mutex:
-            self._log = taken_over(found, self.run.previous.run_id)
+            self._log = taken_over(found, self.run.previous.run_id, self.run.catalog)
             self._reused = True
             self._write()
         return None if found.result is UNSET else found.result
@@ -440,7 +441,10 @@ class Step:
             return False
         if not reusable_step(found, self._log.code_identities, input_hash):
             return False
-        self._log = taken_over(found, self.run.previous.run_id)
+        try:
+            self._log = taken_over(found, self.run.previous.run_id, self.run.catalog)
+        except DataNotFoundError:
+            return False  # what it put is gone: only the work itself can make it again
         self._write()
         return True
 
@@ -455,56 +459,7 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def storable(text: str) -> str:
-    """Return a text that UTF-8 can hold: half of a surrogate pair becomes its escape sequence."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def check_on_error(on_error: str) -> None:
     """Raise `StoreUsageError` unless `on_error` is one of its two values."""
     if on_error not in (RAISE, CONTINUE):
         raise StoreUsageError(f"Cannot use on_error={on_error!r}: it is 'raise' or 'continue'.")
-
-
-def checked_values(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return `values` converted for the log, before anything is changed for them; see `codec.plain`.
-
-    What came into a record and could not be written would keep the whole record from ever being written again.
-
-    Raises:
-        InvalidValueError: one of them cannot be recorded.
-    """
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        text = _checked_text(codec.key_text(name, f"the name of a {what}"), f"the name of a {what}")
-        if text in result:
-            raise _refused(text, "two names become the same text", "Rename one.")
-        result[text] = codec.revive(_checked_text(codec.plain(value, text), text))
-    return result
-
-
-def checked_number(step: Any, key: str) -> int | float:
-    """Return a step number as a plain, finite number.
-
-    Raises:
-        InvalidValueError: it is none.
-    """
-    number = codec.plain(step, f"{key}.step")
-    if type(number) not in (int, float):
-        raise _refused(f"{key}.step", f"{step!r} is no finite number", "Give the number of the step or epoch.")
-    return cast("int | float", number)
-
-
-def _checked_text(value: Any, key: str) -> Any:
-    """Return a plain value if UTF-8 can hold all text in it."""
-    try:
-        codec.encode(value)
-    except InvalidValueError as error:
-        where = str(getattr(error, "key", "")).removeprefix("value")
-        raise _refused(f"{key}{where}", str(getattr(error, "reason", error)), "Record something else.") from None
-    return value
-
-
-def _refused(key: str, reason: str, hint: str) -> InvalidValueError:
-    shown = storable(key)
-    return InvalidValueError(f"Cannot record {shown}: {reason}. {hint}", key=shown, reason=reason)

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from chunkstore.errors import ChunkstoreError, StoreUsageError
 
 #: How long the processes of a broken pool are waited for, in seconds.
 _LONGEST_DEATH = 10.0
+#: How long a worker has for its own end after it was told to, in seconds.
+_LONGEST_FAREWELL = 2.0
 
 
 class Workers:
@@ -121,13 +124,28 @@ class Workers:
             return f"killed by signal {-code} ({name}){hint}"
         return "killed by the system, or ended by itself"
 
-    def close(self, *, wait: bool = True) -> None:
-        """Give back a pool of our own; the user's stays open.
-
-        What waits in the pool is to be cancelled through its futures: not every pool's `shutdown` can do that.
-        """
+    def close(self) -> None:
+        """Wait for a pool of our own to end what it runs, and give it back; the user's stays open."""
         if self._own and self._executor is not None:
-            self._executor.shutdown(wait=wait)
+            self._executor.shutdown(wait=True)
+
+    def kill(self) -> bool:
+        """End the workers of a pool of our own at once; return False for the user's, which is not ours to end."""
+        if not self._own or self._executor is None:
+            return False
+        if _is_loky(self._executor):
+            self._executor.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]  # loky's own argument
+            return True
+        self._executor.shutdown(wait=False)
+        for process in self._processes:
+            with suppress(ValueError, OSError):  # it has ended and was given back already
+                process.terminate()
+        deadline = time.monotonic() + _LONGEST_FAREWELL
+        for process in self._processes:
+            if _exit_code(process, deadline) is None:
+                with suppress(ValueError, OSError):
+                    process.kill()
+        return True
 
 
 def _is_loky(executor: Executor | None) -> bool:

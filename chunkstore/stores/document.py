@@ -210,10 +210,9 @@ class DocumentStore(Store):
                 changes[_text(*key)] = difference
                 document.records[key] = new
                 document.altered = True
-            return new
+            return as_stored(new)  # a copy: putting the document together fills in what is inside the record
 
-        new = self._edit(run_id, edit)
-        return new if new is None else as_stored(new)
+        return self._edit(run_id, edit)
 
     def _append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
         step = StepLog(name="", internal_name=internal_name, metric_series=as_series(series))

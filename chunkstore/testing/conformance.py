@@ -30,4 +30,6 @@ class StoreConformance(RunSuite, RecordSuite, UpdateSuite, ValueSuite, SharingSu
             that is one object.
         fences_former_owners: whether a record stays as it is when the owner of an older record of that name goes on
             writing.
+        publishes_whole: whether a new record is whole from the first moment that its name is there; False where a
+            reader may meet an empty file and report it.
     """

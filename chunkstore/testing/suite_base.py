@@ -97,6 +97,9 @@ class SuiteBase:
     #: Whether a record stays as it is when the owner of an older record of that name goes on writing.
     fences_former_owners: ClassVar[bool] = True
 
+    #: Whether a new record is whole from the first moment that its name is there, as it is with hard links.
+    publishes_whole: ClassVar[bool] = True
+
     @pytest.fixture(autouse=True)
     def _select_by_capability(self, request: pytest.FixtureRequest) -> None:
         for capability in getattr(request.function, "needed_capabilities", ()):

@@ -123,6 +123,7 @@ class SharingSuite(SuiteBase):
         assert list(found) == ["simple"]
         assert found["simple"].user_defined_metrics == {"n": int(found["simple"].message)}
 
+    @needs("publishes_whole")
     def test_readers_see_whole_records_while_others_write(self, store: Store, run_id: str) -> None:
         """And never less than they saw before."""
         done = threading.Event()

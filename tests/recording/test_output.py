@@ -1,0 +1,209 @@
+"""What a step prints is kept in the catalog, and still printed."""
+
+import hashlib
+import logging
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import chunkstore
+from chunkstore.backends.syscalls import SYSTEM
+from recording import work
+
+
+def kept(run, step):
+    """Return what was kept of what a step printed; None if there is nothing."""
+    path = Path(run.catalog.path, run.run_id, f"{step}.execution.log")
+    return path.read_text() if path.exists() else None
+
+
+def test_what_a_step_prints_is_kept_recorded_and_still_printed(any_store, capsys):
+    with any_store.start_run("run") as run, run.step("load") as step:
+        print("out")
+        print("err", file=sys.stderr)
+        sys.stdout.writelines(["one\n", "größe\n"])
+        step.log_metric("rows", 1)
+    assert kept(run, "load") == "out\nerr\none\ngröße\n"
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("out\none\ngröße\n", "err\n")
+    (entry,) = any_store.get_step_log("run", "load").data_catalog
+    assert (entry.name, entry.catalog_relative_path) == ("load.execution.log", "run/load.execution.log")
+    assert (entry.stage, entry.data_hash) == ("put", hashlib.sha256(kept(run, "load").encode()).hexdigest())
+
+
+def test_a_step_that_prints_nothing_leaves_no_file(store, tmp_path):
+    with store.start_run("run") as run, run.step("load"):
+        sys.stdout.write("")
+    assert store.get_step_log("run", "load").data_catalog == []
+    assert not Path(run.catalog.path).exists()
+
+
+def test_capture_can_be_switched_off(store, capsys):
+    with store.start_run("run", capture_output=False) as run:
+        before = sys.stdout
+        with run.step("load"):
+            assert sys.stdout is before
+            print("out")
+        run.map("score", [1], print, executor=work.threads())
+    assert capsys.readouterr().out == "out\n1\n"
+    assert not Path(run.catalog.path).exists()
+
+
+def test_the_streams_are_restored_also_after_a_failure(store):
+    before = (sys.stdout, sys.stderr)
+    with store.start_run() as run:
+        with run.step("outer"):
+            with run.step("inner", on_error="continue"):
+                assert sys.stdout is not before[0]
+                raise ValueError("gone")
+            assert sys.stdout is not before[0]
+        assert (sys.stdout, sys.stderr) == before
+        run.step("function", work.fail_always, on_error="continue", max_attempts=2, backoff=0)
+    assert (sys.stdout, sys.stderr) == before
+
+
+def test_a_stream_that_the_step_replaced_is_left_alone(store, monkeypatch, capsys):
+    original = sys.stdout
+    with store.start_run() as run, run.step("load"):
+        mine = open("mine.txt", "w")  # noqa: SIM115 - closed below
+        sys.stdout = mine
+    try:
+        assert sys.stdout is mine
+    finally:
+        sys.stdout = original
+        mine.close()
+
+
+def test_a_program_without_streams_records_all_the_same(store, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with store.start_run("run") as run, run.step("load"):
+        pass
+    assert store.get_step_log("run", "load").status == "SUCCESS"
+
+
+def test_threads_keep_apart(store, capsys):
+    barrier = threading.Barrier(3)
+
+    def chat(name):
+        with run.step(name):
+            for number in range(3):
+                barrier.wait(10)
+                print(f"{name} {number}")
+
+    with store.start_run() as run, ThreadPoolExecutor(3) as threads:
+        list(threads.map(chat, "abc"))
+    for name in "abc":
+        assert kept(run, name) == "".join(f"{name} {number}\n" for number in range(3))
+    assert len(capsys.readouterr().out.splitlines()) == 9
+
+
+def test_inner_steps_keep_apart_from_the_step_around_them(store):
+    with store.start_run() as run, run.step("outer"):
+        print("before")
+        with run.step("inner"):
+            print("inside")
+        print("after")
+    assert (kept(run, "outer"), kept(run, "inner")) == ("before\nafter\n", "inside\n")
+
+
+def test_all_attempts_are_kept_in_one_file(store, calls):
+    def load():
+        work.note(calls, "x")
+        print("try", work.noted(calls)["x"])
+        if work.noted(calls)["x"] < 3:
+            raise ValueError("again")
+
+    with store.start_run("run") as run:
+        run.step("load", load, max_attempts=3, backoff=0)
+    assert kept(run, "load") == "try 1\ntry 2\ntry 3\n"
+    assert len(store.get_step_log("run", "load").data_catalog) == 1
+
+
+def test_what_branches_in_processes_print_is_kept(store):
+    with store.start_run("run") as run:
+        run.map("score", [1, 2], work.log_all)
+    for item in (1, 2):
+        assert kept(run, f"score.{item}.log_all") == f"printed by {item}\n"
+
+
+def test_hostile_step_names_have_files_of_their_own_inside_the_catalog(store, tmp_path):
+    names = ["../x", "data/a.csv", "a" * 300, "a" * 299 + "b", "größe", "..", " "]
+    with store.start_run("run") as run:
+        for name in names:
+            with run.step(name):
+                print(name)
+    files = [path for path in Path(run.catalog.path).rglob("*") if path.is_file()]
+    assert {path.parent for path in files} == {Path(run.catalog.path, "run")}
+    assert sorted(path.read_text() for path in files) == sorted(f"{name}\n" for name in names)
+
+
+def test_text_that_utf8_cannot_hold_is_kept_escaped(store, monkeypatch):
+    class Anything:
+        def write(self, text):
+            return len(text)
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", Anything())
+    with store.start_run() as run, run.step("load"):
+        print("half \ud800")
+    assert kept(run, "load") == "half \\ud800\n"
+
+
+def test_a_full_disk_does_not_fail_the_step(store, monkeypatch, caplog, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    original = SYSTEM.open
+    with store.start_run("run") as run, run.step("load"):
+        monkeypatch.setattr(SYSTEM, "open", full)
+        print("lost")
+        monkeypatch.setattr(SYSTEM, "open", original)
+        print("lost too")
+    assert capsys.readouterr().out == "lost\nlost too\n"
+    assert store.get_step_log("run", "load").status == "SUCCESS"
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+
+
+def test_logging_that_was_set_up_before_still_works_and_after_the_step_too(store, capsys):
+    with store.start_run() as run, run.step("load"):
+        handler = logging.StreamHandler()  # holds the stream of this very moment
+    record = logging.LogRecord("x", logging.INFO, "", 0, "later", None, None)
+    handler.emit(record)
+    handler.flush()
+    assert "later" in capsys.readouterr().err
+
+
+def test_the_library_itself_prints_nothing():
+    program = (
+        "import chunkstore\n"
+        "store = chunkstore.open_store('buffered')\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with store.start_run() as run:\n"
+        "    run.step('load', abs, -1)\n"
+        "    run.map('score', [1, 2], abs, executor=ThreadPoolExecutor(2))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert (result.stdout, result.stderr) == (b"", b"")
+
+
+def test_current_step_is_the_one_whose_output_is_kept(store):
+    def say(text):
+        print(chunkstore.current_step().name, text)
+
+    with store.start_run() as run:
+        run.step("a", say, "hello")
+    assert kept(run, "a") == "a hello\n"
+
+
+@pytest.mark.parametrize("attribute", ["encoding", "fileno", "isatty", "buffer"])
+def test_the_stream_has_all_that_the_original_has(store, attribute):
+    has = hasattr(sys.__stdout__, attribute)
+    with store.start_run() as run, run.step("load"):
+        assert hasattr(sys.stdout, attribute) == has
