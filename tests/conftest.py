@@ -1,0 +1,34 @@
+"""Fixtures and profiles for all tests.
+
+HYPOTHESIS_PROFILE=thorough tries many more examples, at random.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # modules that tests share, also with child processes
+
+_NO_HEALTH_CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors, HealthCheck.too_slow]
+settings.register_profile(
+    "default",
+    max_examples=25,
+    stateful_step_count=30,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=_NO_HEALTH_CHECKS,
+)
+settings.register_profile(
+    "thorough", max_examples=500, stateful_step_count=60, deadline=None, suppress_health_check=_NO_HEALTH_CHECKS
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of documents that `runnable` wrote in 2024."""
+    return Path(__file__).parent / "golden"

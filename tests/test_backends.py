@@ -1,0 +1,188 @@
+"""Every verb of every backend is all or nothing, and a new name never replaces an old file."""
+
+import errno
+import itertools
+
+import pytest
+
+import chunkstore
+from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.backends.folder import Folder
+from chunkstore.backends.memory import MemoryBackend
+from chunkstore.clock import clock
+from chunkstore.models import StepLog
+from chunkstore.testing.faults import FaultySyscalls
+
+FOLDER = "run"
+
+
+@pytest.fixture(params=["memory", "unnamed files", "hard links", "no links"])
+def backend(request, tmp_path, monkeypatch):
+    if request.param == "memory":
+        backend = MemoryBackend()
+    else:
+        if request.param != "unnamed files":
+            monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+        if request.param == "no links":
+            without_links(monkeypatch)
+        backend = DirectoryBackend(tmp_path / "logs")
+    backend.create_folder(FOLDER, {"first": b"1", "last": b"2"})
+    return backend
+
+
+def without_links(monkeypatch):
+    original = Folder.__init__
+
+    def init(folder, *arguments, **options):
+        original(folder, *arguments, **options)
+        folder._links = False
+
+    monkeypatch.setattr(Folder, "__init__", init)
+
+
+def content(backend, folder=FOLDER):
+    with backend.reader(folder) as reader:
+        return {name: reader.load(name) for name in reader.names() if name != ".lock"}
+
+
+def test_publishing_never_replaces_what_is_there(backend):
+    backend.publish(FOLDER, "new", b"old")
+    for data in (b"newer", b""):
+        with pytest.raises(FileExistsError):
+            backend.publish(FOLDER, "new", data)
+    with pytest.raises(FileExistsError):
+        backend.publish(FOLDER, "first", b"newer")
+    assert content(backend) == {"first": b"1", "last": b"2", "new": b"old"}
+
+
+def test_replacing_makes_or_replaces_the_whole_file(backend):
+    backend.replace(FOLDER, "new", b"long content")
+    backend.replace(FOLDER, "new", b"short")
+    assert content(backend)["new"] == b"short"
+
+
+def test_appending_adds_at_the_end(backend):
+    for data in (b"a\n", b"b\n"):
+        backend.append(FOLDER, "lines", data)
+    assert backend.load(FOLDER, "lines") == b"a\nb\n"
+
+
+def test_a_folder_is_created_once_with_all_its_files(backend):
+    with pytest.raises(FileExistsError):
+        backend.create_folder(FOLDER, {"first": b"other", "last": b"other"})
+    assert content(backend) == {"first": b"1", "last": b"2"}
+    assert list(backend.folders()) == [FOLDER]
+
+
+def test_what_is_not_there_is_not_found(backend):
+    with pytest.raises(FileNotFoundError):
+        backend.load(FOLDER, "missing")
+    with pytest.raises(FileNotFoundError):
+        backend.remove(FOLDER, "missing")
+    for verb in (backend.publish, backend.replace, backend.append):
+        with pytest.raises(FileNotFoundError):
+            verb("nowhere", "file", b"")
+    with pytest.raises(FileNotFoundError):
+        backend.remove_folder("nowhere")
+    with pytest.raises(FileNotFoundError):
+        backend.sync("nowhere")
+    assert list(backend.folders()) == [FOLDER]
+
+
+def test_a_removed_folder_is_gone_and_can_be_made_again(backend):
+    backend.publish(FOLDER, "new", b"old")
+    backend.remove_folder(FOLDER)
+    assert list(backend.folders()) == []
+    with pytest.raises(FileNotFoundError):
+        backend.publish(FOLDER, "late", b"")
+    backend.create_folder(FOLDER, {"last": b"again"})
+    assert content(backend) == {"last": b"again"}
+    backend.remove(FOLDER, "last")
+    assert content(backend) == {}
+
+
+def test_a_handle_of_a_removed_folder_is_not_written_to(tmp_path):
+    one, other = DirectoryBackend(tmp_path), DirectoryBackend(tmp_path)
+    one.create_folder(FOLDER, {"last": b"old"})
+    one.publish(FOLDER, "file", b"old")
+    other.remove_folder(FOLDER)
+    other.create_folder(FOLDER, {"last": b"new"})
+    one.publish(FOLDER, "file", b"new")
+    assert content(other) == {"last": b"new", "file": b"new"}
+
+
+@pytest.mark.parametrize("store_type", ["chunked-fs", "file-system"])
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_a_run_that_exists_is_never_replaced_by_a_new_one(tmp_path, monkeypatch, store_type, unnamed):
+    if not unnamed:
+        monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+    store = chunkstore.open_store(store_type, log_folder=tmp_path)
+    store.create_run_log("run", tag="first")
+    with pytest.raises(FileExistsError):
+        chunkstore.open_store(store_type, log_folder=tmp_path).create_run_log("run", tag="second")
+    assert store.get_run_log("run").tag == "first"
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_two_chunks_of_the_same_nanosecond_are_both_kept(tmp_path, monkeypatch, unnamed):
+    if not unnamed:
+        monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+    numbers = itertools.count(10**18)
+    repeated = itertools.chain([next(numbers)], [10**18], numbers)
+    stores = [chunkstore.open_store("chunked-fs", log_folder=tmp_path) for _ in range(2)]
+    stores[0].create_run_log("run")
+    monkeypatch.setattr(clock, "tick", lambda: next(repeated))
+    for store, message in zip(stores, ("first", "second"), strict=True):
+        store.add_step_log("run", StepLog(name="s", internal_name="s", message=message))
+    assert sorted(path.name for path in (tmp_path / "run").glob("StepLog-*")) == [
+        f"StepLog-s-{10**18}.json",
+        f"StepLog-s-{10**18 + 1}.json",
+    ]
+    assert stores[0].get_step_log("run", "s").message == "second"
+
+
+def test_a_link_whose_answer_was_lost_is_no_clash(tmp_path, monkeypatch):
+    """A file server repeats the call, and then finds the name that it has made itself."""
+    monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+    syscalls = FaultySyscalls(errno.EEXIST, at=1, only=("link",), late=True)
+    backend = DirectoryBackend(tmp_path, syscalls=syscalls)
+    backend.create_folder(FOLDER, {"last": b""})
+    backend.publish(FOLDER, "file", b"data")
+    assert syscalls.failed
+    assert content(backend) == {"last": b"", "file": b"data"}
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL], ids=errno.errorcode.get)
+def test_a_file_system_without_unnamed_files_is_noticed_once(tmp_path, code):
+    syscalls = FaultySyscalls(code)
+    backend = DirectoryBackend(tmp_path, syscalls=syscalls)
+    backend.create_folder(FOLDER, {"last": b""})
+    backend.publish(FOLDER, "before", b"1")
+    syscalls._only, syscalls.counted, syscalls._at = {"create"}, 0, 1
+    backend.publish(FOLDER, "noticed", b"2")
+    backend.publish(FOLDER, "after", b"3")
+    assert len(syscalls.failed) == 1
+    assert content(backend) == {"last": b"", "before": b"1", "noticed": b"2", "after": b"3"}
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS], ids=errno.errorcode.get)
+def test_a_file_system_without_hard_links_is_noticed(tmp_path, monkeypatch, code):
+    monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+    syscalls = FaultySyscalls(code, at=1, persistent=True, only=("link",))
+    backend = DirectoryBackend(tmp_path, syscalls=syscalls)
+    backend.create_folder(FOLDER, {"last": b""})
+    backend.publish(FOLDER, "one", b"1")
+    backend.publish(FOLDER, "two", b"2")
+    with pytest.raises(FileExistsError):
+        backend.publish(FOLDER, "two", b"3")
+    assert content(backend) == {"last": b"", "one": b"1", "two": b"2"}
+
+
+def test_temporary_files_are_never_listed(tmp_path):
+    backend = DirectoryBackend(tmp_path)
+    backend.create_folder(FOLDER, {"last": b""})
+    (tmp_path / FOLDER / ".tmp-1-a-0").write_text("half")
+    (tmp_path / ".tmp-1-a-1").mkdir()
+    (tmp_path / ".deleted-1-a-2").mkdir()
+    assert content(backend) == {"last": b""}
+    assert list(backend.folders()) == [FOLDER]

@@ -1,0 +1,204 @@
+"""What is brought to stable storage, and in which order, before a call returns."""
+
+import errno
+import itertools
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.errors import ChunkstoreError, StoreFullError, StoreIOError
+from chunkstore.models import MetricPoint, StepLog
+from chunkstore.stores.chunked import ChunkedStore
+from chunkstore.stores.document import DocumentStore
+from chunkstore.testing.faults import WRITING_CALLS, CountingSyscalls, FaultySyscalls
+
+RUN = "run"
+STEP = StepLog(name="s", internal_name="s")
+LAYOUTS = {"chunked": ChunkedStore, "document": DocumentStore}
+WRITES = {
+    "add": lambda store: store.add_step_log(RUN, StepLog(name="new", internal_name="new")),
+    "add again": lambda store: store.add_step_log(RUN, STEP),
+    "update": lambda store: store.update_step_log(RUN, "s", lambda step: setattr(step, "message", "x")),
+    "update run": lambda store: store.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS")),
+    "set parameters": lambda store: store.set_parameters(RUN, {"a": 1}),
+    "append": lambda store: store.append_metrics(RUN, "s", {"m": [MetricPoint(1, 1)]}),
+    "append again": lambda store: store.append_metrics(RUN, "s", {"m": [MetricPoint(2, 2)]}),
+}
+_layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
+
+
+def prepared(tmp_path, layout, durability, syscalls):
+    store = layout(DirectoryBackend(tmp_path / "logs", durability=durability, syscalls=syscalls))
+    store.create_run_log(RUN)
+    store.add_step_log(RUN, STEP)
+    return store
+
+
+def check_synced_before_named(calls, top):
+    """Every file is synced after its last write and before it gets its name, and its folder after that."""
+    dirty, renamed = set(), False
+    for call in calls:
+        if call.name == "write":
+            dirty.add(call.target)
+        elif call.name == "fsync" and os.path.isdir(call.target):
+            renamed = False
+        elif call.name == "fsync":
+            dirty.discard(call.target)
+        elif call.name in ("link", "link_unnamed", "rename"):
+            assert not dirty, f"{call} before the fsync of {dirty}"
+            renamed = True
+    assert not dirty
+    assert not renamed
+    assert any(call.name == "fsync" and call.target.startswith(top) for call in calls)
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed", "temporary"])
+@_layouts
+def test_level_step_syncs_data_before_the_name_and_the_folder_after(tmp_path, monkeypatch, layout, unnamed, write):
+    if not unnamed:
+        monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+    syscalls = CountingSyscalls()
+    store = prepared(tmp_path, layout, "step", syscalls)
+    if write == "append again":
+        WRITES["append"](store)
+    syscalls.clear()
+    WRITES[write](store)
+    check_synced_before_named(syscalls.calls, str(tmp_path))
+
+
+@pytest.mark.parametrize("durability", ["process", "run"])
+@_layouts
+def test_levels_process_and_run_sync_nothing_while_writing(tmp_path, layout, durability):
+    syscalls = CountingSyscalls()
+    store = prepared(tmp_path, layout, durability, syscalls)
+    for write in WRITES.values():
+        write(store)
+    assert not {"fsync", "syncfs"} & set(syscalls.counts)
+
+
+@_layouts
+def test_level_step_syncs_every_folder_that_creating_a_run_made(tmp_path, layout):
+    syscalls = CountingSyscalls()
+    logs = tmp_path / "a" / "b" / "logs"
+    layout(DirectoryBackend(logs, durability="step", syscalls=syscalls)).create_run_log(RUN, parameters={"a": 1})
+    check_synced_before_named(syscalls.calls, str(tmp_path))
+    synced = [call.target for call in syscalls.calls if call.name == "fsync"]
+    assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b"), str(logs)} <= set(synced)
+    made = [call.target for call in syscalls.calls if call.name in ("mkdir", "rename", "link_unnamed", "link")]
+    assert made[:3] == [str(tmp_path / "a"), str(tmp_path / "a" / "b"), str(logs)]
+
+
+@_layouts
+def test_syncing_a_run_syncs_every_file_and_the_way_to_it(tmp_path, layout):
+    syscalls = CountingSyscalls()
+    store = prepared(tmp_path, layout, "run", syscalls)
+    for write in WRITES.values():
+        write(store)
+    syscalls.clear()
+    store.sync(RUN)
+    synced = {call.target for call in syscalls.calls if call.name == "fsync"}
+    folder = tmp_path / "logs" / RUN if layout is ChunkedStore else tmp_path / "logs"
+    files = {str(folder / name) for name in os.listdir(folder) if name.endswith((".json", ".jsonl"))}
+    assert files | {str(folder), str(tmp_path / "logs"), str(tmp_path)} <= synced
+
+
+def test_syncing_a_large_run_takes_one_call(tmp_path):
+    syscalls = CountingSyscalls()
+    store = prepared(tmp_path, ChunkedStore, "run", syscalls)
+    for number in range(300):
+        store.add_step_log(RUN, StepLog(name=f"s{number}", internal_name=f"s{number}"))
+    syscalls.clear()
+    store.sync(RUN)
+    assert syscalls.counts["syncfs"] == 1
+    assert syscalls.counts["fsync"] < 10
+
+
+def error_of(call):
+    try:
+        call()
+    except StoreIOError as error:
+        return error
+
+
+@pytest.mark.parametrize("write", WRITES)
+@_layouts
+def test_a_failed_fsync_is_never_acknowledged_and_never_tried_again_on_that_file(tmp_path, layout, write):
+    number = 0
+    while True:
+        number += 1
+        folder = tmp_path / str(number)
+        syscalls = FaultySyscalls(errno.EIO, only=("fsync",))
+        store = prepared(folder, layout, "step", syscalls)
+        if write == "append again":
+            WRITES["append"](store)
+        syscalls.clear()
+        syscalls._at = syscalls.counted + number
+        error = error_of(lambda store=store: WRITES[write](store))
+        if error is None:
+            assert not syscalls.failed
+            break
+        assert error.errno == errno.EIO
+        (failed,) = syscalls.failed
+        assert failed not in syscalls.calls[syscalls.calls.index(failed) + 1 :]
+    assert number > 1
+
+
+@pytest.mark.parametrize("durability", ["run", "step"])
+def test_a_failed_sync_of_a_run_is_an_error(tmp_path, durability):
+    syscalls = FaultySyscalls(errno.EIO, only=("fsync", "syncfs"))
+    store = prepared(tmp_path, ChunkedStore, durability, syscalls)
+    for number in range(1, 6):
+        syscalls.counted, syscalls._at = 0, number
+        with pytest.raises(StoreIOError):
+            store.sync(RUN)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a megabyte, if one may be mounted here; None elsewhere."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=200", "tmpfs", str(folder)]
+    mounted = shutil.which("mount") and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    yield str(folder) if mounted else None
+    if mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("size", [10, 20_000], ids=["inodes", "bytes"])
+@_layouts
+def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path, small_disk, layout, size):
+    logs = os.path.join(small_disk or tmp_path, "logs")
+    faulty = FaultySyscalls(errno.ENOSPC, at=0 if small_disk else 150, persistent=True, only=WRITING_CALLS)
+    store = layout(DirectoryBackend(logs, syscalls=faulty))
+    store.create_run_log(RUN)
+    acknowledged = []
+
+    def write_until_it_fails():
+        for number in itertools.count():
+            name = f"s{number}"
+            text = "x" * (size if layout is ChunkedStore or size > 10 else 2_000)
+            store.add_step_log(RUN, StepLog(name=name, internal_name=name, message=text))
+            acknowledged.append(name)
+
+    with pytest.raises(StoreFullError) as caught:
+        write_until_it_fails()
+    assert caught.value.errno == errno.ENOSPC
+    assert "free some space" in str(caught.value)
+    assert len(acknowledged) > 3
+    for call in (
+        lambda: store.set_parameters(RUN, {"a": "x" * 100_000}),
+        lambda: store.create_run_log("other", parameters={"a": "x" * 1_000_000}),
+    ):
+        with pytest.raises(ChunkstoreError):
+            call()
+    log = store.get_run_log(RUN, strict=True)
+    assert list(log.steps) == acknowledged
+    assert log.parameters == {}
+    left = [name for _, folders, files in os.walk(logs) for name in (*folders, *files) if name.startswith(".tmp-")]
+    assert left == []
+    assert [summary.run_id for summary in store.list_runs()] == [RUN]

@@ -1,0 +1,85 @@
+"""A run's folder that is moved aside, deleted or made anew while others have it open: nothing acknowledged is lost."""
+
+import os
+
+import pytest
+
+import chunkstore
+from chunkstore import MetricPoint, RunLogNotFoundError, StepLog
+
+RUN = "run"
+WRITES = {
+    "add": lambda store: store.add_step_log(RUN, StepLog(name="new", internal_name="new")),
+    "add again": lambda store: store.add_step_log(RUN, StepLog(name="old", internal_name="old")),
+    "append": lambda store: store.append_metrics(RUN, "old", {"m": [MetricPoint(2, 2)]}),
+    "set parameters": lambda store: store.set_parameters(RUN, {"b": 2}),
+    "update run": lambda store: store.update_run_log(RUN, lambda log: setattr(log, "tag", "changed")),
+}
+
+
+@pytest.fixture
+def logs(tmp_path):
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def store(logs):
+    """Return a store that has the run's folder, its lock and a metric file open."""
+    store = chunkstore.open_store("chunked-fs", log_folder=logs)
+    store.create_run_log(RUN, parameters={"a": 1})
+    store.add_step_log(RUN, StepLog(name="old", internal_name="old"))
+    store.append_metrics(RUN, "old", {"m": [MetricPoint(1, 1)]})
+    store.set_parameters(RUN, {"a": 1})
+    return store
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder)) if not name.startswith(".")}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_what_is_acknowledged_is_in_the_folder_that_the_path_leads_to(write, store, logs):
+    os.rename(logs / RUN, logs / ".deleted-by-another")  # as deleting begins
+    chunkstore.open_store("chunked-fs", log_folder=logs).create_run_log(RUN)
+    before = contents(logs / RUN)
+    WRITES[write](store)
+    assert contents(logs / RUN) != before
+    WRITES["add"](store)
+    assert "new" in store.get_run_log(RUN).steps
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_folder_that_is_gone_is_no_run(write, store, logs):
+    os.rename(logs / RUN, logs / ".deleted-by-another")
+    with pytest.raises(RunLogNotFoundError):
+        WRITES[write](store)
+
+
+def test_who_creates_a_run_anew_owns_nothing_of_the_earlier_one(store):
+    store.delete_run(RUN)
+    store.create_run_log(RUN)
+    WRITES["add again"](store)
+    log = store.get_run_log(RUN)
+    assert list(log.steps) == ["old"]
+    assert log.problems == []
+
+
+def test_a_folder_without_a_run_becomes_one_with_its_parameters(logs):
+    (logs / RUN).mkdir(parents=True)
+    (logs / RUN / "notes.txt").write_text("kept")
+    store = chunkstore.open_store("chunked-fs", log_folder=logs)
+    store.create_run_log(RUN, parameters={"a": 1})
+    assert store.get_run_log(RUN).parameters == {"a": 1}
+    assert (logs / RUN / "notes.txt").read_text() == "kept"
+    with pytest.raises(chunkstore.RunLogExistsError):
+        store.create_run_log(RUN, parameters={"a": 2})
+    assert store.get_parameters(RUN) == {"a": 1}
+
+
+def test_changes_of_a_folder_that_is_no_run_leave_nothing_in_it(logs):
+    (logs / RUN).mkdir(parents=True)
+    store = chunkstore.open_store("chunked-fs", log_folder=logs)
+    for write in WRITES.values():
+        with pytest.raises(RunLogNotFoundError):
+            write(store)
+    assert os.listdir(logs / RUN) == []
