@@ -23,7 +23,7 @@ import filelock
 import msgspec
 
 import chunkstore
-from chunkstore.models import RecordCodec, encode_record
+from chunkstore.records import RecordCodec, encode_record
 
 _EXAMPLE = chunkstore.StepLog(
     name="simple",

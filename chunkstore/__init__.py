@@ -33,7 +33,6 @@ from chunkstore.models import (
     BranchLog,
     CodeIdentity,
     DataCatalog,
-    MetricPoint,
     Orphans,
     Problem,
     RunLog,
@@ -44,6 +43,7 @@ from chunkstore.models import (
 from chunkstore.recording.context import current_run, current_step
 from chunkstore.recording.run import Run
 from chunkstore.recording.step import Step
+from chunkstore.records import MetricPoint
 from chunkstore.stores.base import Store, StoreOptions
 from chunkstore.version import __version__
 

@@ -1,6 +1,6 @@
 """What a store holds, as plain dicts: the model of the state machine."""
 
-from chunkstore.models import MetricPoint
+from chunkstore.records import MetricPoint
 
 BRANCH, STEP = "branch", "step"
 

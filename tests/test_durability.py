@@ -10,7 +10,8 @@ import pytest
 
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError, StoreFullError, StoreIOError
-from chunkstore.models import MetricPoint, StepLog
+from chunkstore.models import StepLog
+from chunkstore.records import MetricPoint
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 from chunkstore.testing.faults import WRITING_CALLS, CountingSyscalls, FaultySyscalls

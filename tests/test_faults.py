@@ -12,7 +12,8 @@ import pytest
 from chunkstore.backends.base import UnreadableFileError
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError, RunLogExistsError, StoreAccessError, StoreFullError, StoreIOError
-from chunkstore.models import MetricPoint, StepLog
+from chunkstore.models import StepLog
+from chunkstore.records import MetricPoint
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 from chunkstore.testing.faults import ALL_CALLS, WRITING_CALLS, FaultySyscalls

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 import chunkstore
-from chunkstore.models import FORMAT, ExtraFields, RunLog, StepLog
+from chunkstore.models import FORMAT, RunLog, StepLog
+from chunkstore.records import ExtraFields
 from chunkstore.stores.base import NOTES
 
 CHUNKED = "pleasant-lamarr-0549"

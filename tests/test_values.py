@@ -22,7 +22,8 @@ from hypothesis import given
 
 from chunkstore import codec
 from chunkstore.errors import InvalidValueError
-from chunkstore.models import BranchLog, MetricPoint, RunLog, StepLog
+from chunkstore.models import BranchLog, RunLog, StepLog
+from chunkstore.records import MetricPoint
 from chunkstore.testing import strategies
 from chunkstore.testing.suite_base import exact
 

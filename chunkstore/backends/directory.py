@@ -212,8 +212,10 @@ class DirectoryBackend(Backend):
     def _complete_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Put the files into a folder that is there already; the last one decides whether it was a run."""
         *others, last = files
+        handle = self._fresh(folder)
+        if last in handle.names():
+            raise FileExistsError(self._path(folder))  # the usual case: nobody waits for a lock to hear that
         with self.lock(folder, LOCK_FILE):
-            handle = self._fresh(folder)
             if last in handle.names():
                 raise FileExistsError(self._path(folder))
             for file in others:

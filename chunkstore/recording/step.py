@@ -18,13 +18,14 @@ from msgspec import UNSET
 
 from chunkstore.clock import format_duration, utc_now
 from chunkstore.errors import DataNotFoundError, InvalidValueError, StoreUsageError
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, MetricPoint, StepAttempt, StepLog
+from chunkstore.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, StepAttempt, StepLog
 from chunkstore.recording.context import recording_step
 from chunkstore.recording.forks import renew_after_fork
 from chunkstore.recording.identity import identities, same_code
 from chunkstore.recording.output import OutputFile, kept_output
 from chunkstore.recording.previous import hash_of, kept_result, reusable_step, taken_over
 from chunkstore.recording.values import checked_number, checked_values, storable
+from chunkstore.records import MetricPoint
 
 if TYPE_CHECKING:  # for annotations alone: runs make steps
     from chunkstore.recording.run import Run

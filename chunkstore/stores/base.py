@@ -26,20 +26,9 @@ from chunkstore.errors import (
     StoreUsageError,
     UnsupportedFormatError,
 )
-from chunkstore.models import (
-    FORMAT,
-    NOTES,
-    PROCESSING,
-    BranchLog,
-    MetricPoint,
-    Record,
-    RecordCodec,
-    RunLog,
-    RunSummary,
-    StepLog,
-    encode_record,
-)
+from chunkstore.models import FORMAT, NOTES, PROCESSING, BranchLog, RunLog, RunSummary, StepLog
 from chunkstore.names import check_name, check_run_id, generate_run_id
+from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
 from chunkstore.version import __version__
 
 if TYPE_CHECKING:  # for annotations alone: recording stands on the stores

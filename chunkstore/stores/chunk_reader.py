@@ -14,7 +14,7 @@ from chunkstore.assemble import flatten_branches, flatten_steps
 from chunkstore.backends.base import FolderReader, UnreadableFileError
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
-from chunkstore.models import BranchLog, Problem, Record, RecordCodec, RunLog, StepLog
+from chunkstore.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -30,6 +30,7 @@ from chunkstore.names import (
     parse_chunk_file,
     unescape_segment,
 )
+from chunkstore.records import Record, RecordCodec
 from chunkstore.stores.metric_lines import MetricLine, joined
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)

@@ -15,7 +15,7 @@ from chunkstore.assemble import assemble
 from chunkstore.backends.base import Backend
 from chunkstore.clock import clock
 from chunkstore.codec import encode
-from chunkstore.models import BranchLog, MetricPoint, Record, RunLog, StepLog
+from chunkstore.models import BranchLog, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -27,6 +27,7 @@ from chunkstore.names import (
     chunk_file,
     parameter_file,
 )
+from chunkstore.records import MetricPoint, Record
 from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
 from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log
 from chunkstore.stores.metric_lines import MetricLine, as_series

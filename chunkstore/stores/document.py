@@ -15,8 +15,9 @@ from chunkstore.assemble import assemble, flatten
 from chunkstore.backends.base import Backend, MissingError
 from chunkstore.clock import clock
 from chunkstore.codec import corrupt, encode
-from chunkstore.models import BranchLog, MetricPoint, Problem, Record, RecordCodec, RunLog, StepLog, encode_record
+from chunkstore.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import BRANCH, STEP
+from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
 from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
 from chunkstore.stores.chunk_reader import Parameters
 from chunkstore.stores.metric_lines import MetricLine, as_series, joined

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from chunkstore.errors import InvalidValueError
-from chunkstore.models import MetricPoint, StepLog, revived_point
+from chunkstore.models import StepLog
+from chunkstore.records import MetricPoint, revived_point
 
 Series = dict[str, list[MetricPoint]]
 

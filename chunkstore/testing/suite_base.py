@@ -96,15 +96,16 @@ class SuiteBase:
     independent_objects: ClassVar[bool] = True
     #: Whether a record stays as it is when the owner of an older record of that name goes on writing.
     fences_former_owners: ClassVar[bool] = True
-
     #: Whether a new record is whole from the first moment that its name is there, as it is with hard links.
     publishes_whole: ClassVar[bool] = True
 
-    @pytest.fixture(autouse=True)
-    def _select_by_capability(self, request: pytest.FixtureRequest) -> None:
-        for capability in getattr(request.function, "needed_capabilities", ()):
-            if not getattr(self, capability):
-                pytest.skip(f"{capability} is not declared for this store")
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Leave out the tests that need a capability which the store does not declare."""
+        super().__init_subclass__(**options)
+        for name in dir(cls):
+            needed = getattr(getattr(cls, name), "needed_capabilities", ())
+            if not all(getattr(cls, capability) for capability in needed):
+                setattr(cls, name, None)
 
     @pytest.fixture
     def open_another(self) -> OpenAnother:

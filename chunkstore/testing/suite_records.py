@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from chunkstore.errors import BranchLogNotFoundError, InvalidNameError, InvalidValueError, StepLogNotFoundError
-from chunkstore.models import BranchLog, ExtraFields, MetricPoint, StepLog
+from chunkstore.models import BranchLog, StepLog
+from chunkstore.records import ExtraFields, MetricPoint
 from chunkstore.stores.base import Store
 from chunkstore.testing.strategies import HOSTILE_NAMES
 from chunkstore.testing.suite_base import (

@@ -17,7 +17,8 @@ from chunkstore.errors import (
     StoreUsageError,
     UnsupportedFormatError,
 )
-from chunkstore.models import NOTES, MetricPoint, RunLog
+from chunkstore.models import NOTES, RunLog
+from chunkstore.records import MetricPoint
 from chunkstore.stores.base import Store
 from chunkstore.testing.suite_base import OpenAnother, SuiteBase, branch_of_steps, exact, set_status, simple_step
 
