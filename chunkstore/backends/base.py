@@ -74,7 +74,7 @@ class Backend(ABC):
 
     @abstractmethod
     def folders(self) -> list[str]:
-        """Return the names of all folders, in no certain order; none if the top does not exist yet."""
+        """Return the names of all folders, perhaps with others; in no certain order, none if there is no top yet."""
 
     @abstractmethod
     def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:

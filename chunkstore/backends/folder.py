@@ -136,7 +136,7 @@ class Folder(FolderReader):
         fd = self._syscalls.open(".", os.O_RDONLY | os.O_DIRECTORY, self.fd)
         try:
             # Temporary files come and go all the time; they are nobody's news.
-            return [name for name, _ in self._syscalls.list(fd) if not name.startswith(TEMPORARY_PREFIX)]
+            return [name for name in self._syscalls.list(fd) if not name.startswith(TEMPORARY_PREFIX)]
         finally:
             self._syscalls.close(fd)
 

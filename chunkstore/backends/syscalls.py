@@ -91,10 +91,9 @@ class Syscalls:
         """Remove an empty folder."""
         os.rmdir(path, dir_fd=dir_fd)
 
-    def list(self, fd: int) -> list[tuple[str, bool]]:
-        """Return the names in an open folder, each with whether it is a regular file."""
-        with os.scandir(fd) as entries:
-            return [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
+    def list(self, fd: int) -> list[str]:
+        """Return the names in an open folder."""
+        return os.listdir(fd)
 
 
 def _libc() -> ctypes.CDLL:

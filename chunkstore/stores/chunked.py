@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from chunkstore import overlay
 from chunkstore.assemble import assemble
@@ -94,7 +95,11 @@ class ChunkedStore(Store):
             return assemble(metadata, records, chunks.parameters(), chunks.problems)
 
     def _read_metadata(self, run_id: str) -> RunLog:
-        return msgspec.structs.replace(self._read_run_file(run_id), steps={}, parameters={})
+        with self.backend.reader(run_id) as reader:
+            chunks = ChunkReader(run_id, reader)
+            log = msgspec.structs.replace(chunks.metadata(), steps={}, parameters={})
+            log.found_problems = chunks.problems or UNSET
+        return log
 
     def _read_run_file(self, run_id: str) -> RunLog:
         return checked_run_log(self.backend.load(run_id, RUN_FILE), run_id, RUN_FILE)
