@@ -34,7 +34,7 @@ _EXAMPLE = chunkstore.StepLog(
             code_identifier="39cd98770cb2fd6994d8ac08ae4c5506e5ce694a",
             code_identifier_type="git",
             code_identifier_dependable=True,
-            code_identifier_url="https://github.com/AstraZeneca/runnable-core.git",
+            code_identifier_url="https://example.org/organisation/repository.git",
         )
     ],
     attempts=[
@@ -234,9 +234,10 @@ def main() -> None:
     """Measure every scenario and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="chooses the file system")
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10_000, help="steps per scenario (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each side runs (default: %(default)s)")
     arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
 
     print(f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {os.cpu_count()} CPUs")
     print(f"{_file_system(arguments.folder)} at {arguments.folder}; chunkstore {chunkstore.__version__}, ", end="")

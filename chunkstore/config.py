@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from chunkstore.errors import ConfigurationError
-from chunkstore.stores.base import Store
+from chunkstore.stores.base import Store, StoreOptions
 from chunkstore.stores.named import DEFAULT_STORE_TYPE, make_store
 
 #: Names the configuration file where `open_store` gets none.
@@ -87,6 +87,13 @@ def read_configuration(file: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(section, dict):
         raise _wrong(file, _SECTION, "a mapping with the keys type and config", section)
     for key in section:
+        if key in StoreOptions.__struct_fields__:
+            raise ConfigurationError(
+                f"Cannot use the configuration {file}: {key!r} belongs under config, not beside it.",
+                file=file,
+                key=f"{_SECTION}.{key}",
+                expected=f"{_SECTION}.config.{key}",
+            )
         if key not in _KEYS:
             raise _unknown_key(file, key, _KEYS, f"{_SECTION}.{key}")
     settings = section.get("config")
@@ -103,6 +110,14 @@ def _section(file: str, content: dict[Any, Any]) -> Any:
         raise _wrong(file, _SECTION, "given once", content)
     if names:
         return content[names[0]]
+    for key in _KEYS:
+        if key in content:
+            raise ConfigurationError(
+                f"Cannot use the configuration {file}: {key!r} stands alone. It belongs under {_SECTION}.",
+                file=file,
+                key=key,
+                expected=f"{_SECTION}.{key}",
+            )
     misspelt = difflib.get_close_matches(_SECTION, [str(key).replace("-", "_") for key in content], n=1, cutoff=0.8)
     if misspelt:
         raise _unknown_key(file, misspelt[0], (_SECTION,), misspelt[0])
@@ -127,7 +142,12 @@ def _load_yaml(file: str) -> Any:
     try:
         return msgspec.yaml.decode(data)
     except ImportError:
-        raise _unreadable(file, "PyYAML is not installed; run `pip install 'chunkstore[yaml]'`") from None
+        raise ConfigurationError(
+            f"Cannot read the configuration {file}: PyYAML is not installed. Run `pip install 'chunkstore[yaml]'`.",
+            file=file,
+            key="",
+            expected="PyYAML",
+        ) from None
     except (msgspec.MsgspecError, ValueError, RecursionError, TypeError, AttributeError) as error:
         raise _unreadable(file, f"it is no YAML: {' '.join(str(error).split())}") from None
 

@@ -246,6 +246,8 @@ class RunLog(Record, kw_only=True):
         steps: by internal name, in order of execution.
         parameters: those of the run; branches have their own.
         run_config: how the run was configured; chunkstore's own notes are under `chunkstore`.
+        problems: what could not be read, or has no place in the run.
+        orphans: records whose place in the tree is missing.
     """
 
     FREE = ("parameters", "run_config")

@@ -1,8 +1,8 @@
 """Measure the standard library of the Python that runs this: a real pipeline on real files.
 
-A map over a thousand files in a pool of processes, two summaries in parallel, a table in the catalog. Some files of
-the standard library's tests neither decode nor parse, on purpose: their branches fail, the others go on, and the log
-says so.
+A map over almost two thousand files in a pool of processes, two summaries in parallel, a table in the catalog. Some
+files of the standard library's tests neither decode nor parse, on purpose: their branches fail, the others go on, and
+the log says so.
 
 Run it with `python examples/code_metrics.py`; `--help` shows more.
 """
@@ -118,10 +118,17 @@ def measure_library(store: chunkstore.Store, limit: int | None = None) -> str:
     return run.run_id
 
 
+def _count(text: str) -> int:
+    """Return a number of files that was given on the command line."""
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError("it must be 0 or more")
+    return number
+
+
 def main() -> None:
     """Run the pipeline, then read its log back from the disk and show it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--limit", type=int, help="measure only so many files")
+    parser.add_argument("--limit", type=_count, help="measure only so many files")
     parser.add_argument("--folder", default=".run_log_store", help="where the run log goes (default: %(default)s)")
     arguments = parser.parse_args()
 
@@ -131,8 +138,12 @@ def main() -> None:
     log = store.get_run_log(run_id)
     print(render_tree(log, width=shutil.get_terminal_size().columns))
     totals = log.steps["totals"].user_defined_metrics
-    print(f"\n{totals['lines']:,} lines in {totals['functions']:,} functions; longest: {', '.join(totals['longest'])}")
-    print(f"The log: {Path(arguments.folder, run_id)}   the table: {Path(store.catalog_folder, run_id, 'metrics.csv')}")
+    print(f"\n{totals['lines']:,} lines in {totals['functions']:,} functions; the longest files:")
+    print("\n".join(f"  {file}" for file in totals["longest"]))
+    if totals["unreadable"]:
+        print(f"{totals['unreadable']} files failed: Python keeps broken ones to test itself with.")
+    print(f"The log is in   {Path(arguments.folder, run_id)}")
+    print(f"the table is in {Path(store.catalog_folder, run_id, 'metrics.csv')}")
 
 
 if __name__ == "__main__":

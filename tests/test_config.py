@@ -163,3 +163,20 @@ def test_without_yaml_the_error_says_what_to_install(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "chunkstore[yaml]" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ("type: file-system", "type"),
+        ("config: {log_folder: logs}", "config"),
+        ("run_log_store: {type: chunked-fs, log_folder: logs}", "log_folder"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_said_to_belong_elsewhere(content, key, tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text(content)
+    with pytest.raises(chunkstore.ConfigurationError, match=f"'{key}'.*under") as raised:
+        chunkstore.open_store(config=file)
+    assert raised.value.file == str(file)
+    assert key in raised.value.key

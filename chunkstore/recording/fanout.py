@@ -39,6 +39,8 @@ _BRANCHES_PER_WORKER = 2
 #: Items whose text is longer are called by their number.
 _LONGEST_ITEM_NAME = 120
 _SHOWN_FAILURES = 10
+#: What mostly keeps the workers of a new pool from starting.
+_MAIN_HINT = ' (does the script call map outside of `if __name__ == "__main__":`?)'
 
 
 class _Branch(NamedTuple):
@@ -139,9 +141,11 @@ class FanOut:
 
     def _raise_failures(self, results: Any) -> None:
         if self._failures and self._on_error == RAISE:
+            lines = [self._summary(), *(f"  {name}: {describe_error(error)}" for name, error in self._shown_failures())]
+            if self._results:
+                lines.append("The others have finished; their results are in this error's `results`.")
             raise BranchFailedError(
-                f"{self._summary()}. The others have finished; their results are in this error's `results`.\n"
-                + "\n".join(f"  {name}: {describe_error(error)}" for name, error in self._shown_failures()),
+                "\n".join(lines),
                 step=self._step.internal_name,
                 failures=self._failures,
                 results=results,
@@ -326,7 +330,7 @@ class FanOut:
             for branch in suspects:
                 self._run_alone(branch, how)
         while self._waiting and not renewed:
-            self._record_death(self._waiting.popleft(), f"{how}; the branch had not started")
+            self._record_death(self._waiting.popleft(), f"{how}; the branch had not started{_MAIN_HINT}")
 
     def _was_running(self, branch: _Branch) -> bool:
         """Tell whether a branch was running; one that had not started waits again, one that had ended is settled."""

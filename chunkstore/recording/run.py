@@ -69,6 +69,7 @@ class Run:
         self._finishes = finishes
         self._pid = os.getpid()
         self._scope: ExitStack | None = None
+        self._left = False
         self._taken: set[str] = set()
         self._failed: list[str] = []
         self._mutex = threading.Lock()
@@ -108,12 +109,18 @@ class Run:
     def __enter__(self) -> Run:
         if self._scope is not None:
             raise StoreUsageError(f"Cannot enter run {self.run_id!r} twice. Start another run with store.start_run.")
+        if self._left and self._finishes:
+            raise StoreUsageError(
+                f"Cannot enter run {self.run_id!r} again: it has ended. Start another run with "
+                "store.start_run(resume=…), or record more of this one through store.join_run."
+            )
         self._scope = ExitStack()
         self._scope.enter_context(recording_run(self))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         scope, self._scope = self._scope, None
+        self._left = True
         if scope is not None:
             scope.close()
         if not self._finishes or self._pid != os.getpid():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from chunkstore.clock import parse_time
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, RunLog, StepLog
+from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import unescape_segment
 
 #: Composite steps with more branches show those that did not succeed, and count the others.
@@ -35,9 +35,14 @@ def render_tree(log: RunLog, *, width: int | None = None, most_branches: int = M
         Lines of text, the last one without a line break.
     """
     steps = [_step_node(step, "", most_branches) for step in log.steps.values()]
-    lost = [_Node(f"! {problem.file}: {problem.message}", []) for problem in log.problems]
+    lost = [_Node(f"! {_problem(problem)}", []) for problem in log.problems]
     lines = [_run_label(log), *_lines([*steps, *lost], "")]
     return "\n".join(line if width is None or len(line) <= width else f"{line[: width - 1]}…" for line in lines)
+
+
+def _problem(problem: Problem) -> str:
+    # The message about an orphan names it; a file's name stands before what is wrong with it.
+    return problem.message if problem.kind == "orphan" else f"{problem.file}: {problem.message}"
 
 
 def _run_label(log: RunLog) -> str:
@@ -53,7 +58,8 @@ def _step_node(step: StepLog, parent: str, most_branches: int) -> _Node:
     hidden = len(step.branches) - len(children)
     if hidden:
         children.append(_Node(f"{hidden:,} {'more ' if children else ''}branches succeeded", []))
-    kind = f" ({step.step_type}, {len(step.branches):,} branches)" if step.branches else ""
+    branches = "1 branch" if len(step.branches) == 1 else f"{len(step.branches):,} branches"
+    kind = f" ({step.step_type}, {branches})" if step.branches else ""
     return _Node(_label(step.status, f"{_last_segment(step.internal_name, parent)}{kind}", step), children)
 
 

@@ -79,6 +79,13 @@ def test_finish_from_a_branch_is_refused(store):
     assert store.get_run_log("run").status == "PROCESSING"
 
 
+def test_a_run_that_has_ended_cannot_be_entered_again(store):
+    with store.start_run("run") as run:
+        pass
+    with pytest.raises(chunkstore.StoreUsageError, match="it has ended"), run:
+        pass
+
+
 def test_a_run_cannot_be_entered_twice(store):
     with store.start_run("run") as run, pytest.raises(chunkstore.StoreUsageError, match="twice"):
         run.__enter__()
@@ -105,7 +112,7 @@ def test_a_parameter_that_cannot_be_stored_is_named_and_no_run_is_made(any_store
     assert list(any_store.list_runs()) == []
 
 
-def test_the_folder_of_a_run_is_the_one_of_the_seed(store):
+def test_the_folder_of_a_run_is_the_one_of_runnable(store):
     with store.start_run("pleasant-lamarr-0549", capture_output=False) as run:
         run.step("simple", work.two)
         with run.step("success", step_type="success"):
