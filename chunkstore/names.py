@@ -89,6 +89,23 @@ def join_name(parent: str, segment: str) -> str:
     return f"{parent}.{escaped}" if parent else escaped
 
 
+def numbered(name: str, taken: dict[str, int]) -> str:
+    """Return `name` if it is new, else with a number: `name#2`, `name#3`.
+
+    Args:
+        name: any text.
+        taken: the names given out so far, and how often each was asked for; the new one is added.
+    """
+    count = taken.get(name, 0) + 1
+    chosen = name if count == 1 else f"{name}#{count}"
+    while count > 1 and chosen in taken:
+        count += 1
+        chosen = f"{name}#{count}"
+    taken[name] = count
+    taken.setdefault(chosen, 1)
+    return chosen
+
+
 def check_name(name: Any) -> None:
     """Raise `InvalidNameError` unless `name` can name a step or branch."""
     if not isinstance(name, str):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt
 from chunkstore.recording.context import recording_run, recording_step
+from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.previous import shown_item
-from chunkstore.recording.step import Step, describe_error
+from chunkstore.recording.step import Step
 
 if TYPE_CHECKING:  # for annotations alone: a run hands out the branches
     from chunkstore.recording.run import Run
@@ -21,29 +23,38 @@ class BranchTask(NamedTuple):
     Attributes:
         run: the run, bound to the branch.
         function: what to run.
-        arguments: for the function: an item, or nothing.
+        arguments: for the function: an item, or nothing; pickled if `packed`.
         step_name: what the step inside the branch is called.
         code: which code the function is.
         max_attempts: how often the function is tried.
         backoff: seconds before the second attempt.
-        earlier_attempts: attempts whose worker died.
+        earlier_attempts: attempts before a worker died.
+        packed: whether arguments and results travel as bytes: what cannot be rebuilt on the other side then costs one
+            branch, and does not break the whole pool.
+        executor_id: the identity of the threads that the branch runs on; 0 for processes.
     """
 
     run: Run
     function: Callable[..., Any]
-    arguments: tuple[Any, ...]
+    arguments: tuple[Any, ...] | bytes
     step_name: str
     code: list[CodeIdentity]
     max_attempts: int
     backoff: float
     earlier_attempts: tuple[StepAttempt, ...] = ()
+    packed: bool = False
+    executor_id: int = 0
+
+
+#: The executors whose threads are waiting in this very call, each for its branches.
+executors_in_use: ContextVar[frozenset[int]] = ContextVar("chunkstore_executors", default=frozenset())
 
 
 class Outcome(NamedTuple):
     """What came of a branch; it is sent back.
 
     Attributes:
-        value: what the function returned; None if it raised.
+        value: what the function returned, pickled if the task was packed; None if it raised.
         error: what it raised; None if it returned.
         failed: whether the branch counts as failed: the function raised, or a step inside failed.
     """
@@ -57,10 +68,18 @@ def run_branch(task: BranchTask) -> Outcome:
     """Run a branch, record it, and say what came of it; raises only if it cannot be recorded."""
     run = task.run
     log = BranchLog(internal_name=run.branch, status=PROCESSING)
-    if task.arguments:
-        log.item = shown_item(task.arguments[0])
+    try:
+        arguments = pickle.loads(task.arguments) if isinstance(task.arguments, bytes) else task.arguments  # noqa: S301
+    except Exception as broken:  # noqa: BLE001 - whatever an item's unpickling raises
+        log.status, log.message = FAIL, f"its item could not be rebuilt in the worker: {describe_error(broken)}"
+        run.store.add_branch_log(run.run_id, log)
+        return Outcome(None, _sendable(broken), failed=True)
+    if arguments:
+        log.item = shown_item(arguments[0])
     run.store.add_branch_log(run.run_id, log)
-    value, error = None, None
+    value: Any = None
+    error: BaseException | None = None
+    token = executors_in_use.set(executors_in_use.get() | {task.executor_id})
     with recording_run(run), recording_step(None):
         step = Step(
             run,
@@ -71,13 +90,15 @@ def run_branch(task: BranchTask) -> Outcome:
             earlier_attempts=list(task.earlier_attempts),
         )
         try:
-            value = step.execute(task.function, task.arguments, {}, task.code)
+            value = step.execute(task.function, arguments, {}, task.code)
         except BaseException as raised:  # noqa: BLE001 - a branch ends with whatever its function raises
-            error = _sendable(raised)
+            if is_failure(raised):
+                error = raised if task.executor_id else _sendable(raised)
+    executors_in_use.reset(token)
     failed = error is not None or bool(run.failed_steps)
     log.status = FAIL if failed else SUCCESS
     run.store.add_branch_log(run.run_id, log)
-    return Outcome(value, error, failed)
+    return Outcome(pickle.dumps(value) if task.packed and value is not None else value, error, failed)
 
 
 def _sendable(error: BaseException) -> BaseException:

@@ -1,7 +1,7 @@
 """The catalog: copies of the data that steps read and write, with their hashes.
 
-A copy lies at `<catalog>/<run id>/<name>`; inside a branch at `<catalog>/<run id>/<branch>/<name>`, so that branches
-that put data of the same name do not meet.
+A copy lies at `<catalog>/<run id>/<name>`; inside a branch at `<catalog>/<run id>/.branches/<branch>/<name>`, so that
+branches that put data of the same name do not meet. What steps print lies beside the run's data.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from chunkstore.models import DataCatalog
 from chunkstore.names import TEMPORARY_PREFIX, check_name, encode_for_file
 
 PUT, GET = "put", "get"
+#: What the file ends in that keeps what a step printed.
+LOG_SUFFIX = ".execution.log"
+_BRANCHES = ".branches"
 _BLOCK = 1 << 20
 
 
@@ -60,6 +63,12 @@ class Catalog(msgspec.Struct, frozen=True):
         chosen = default_name(source) if name is None else name
         check_data_name(chosen)
         path = Path(source)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InvalidNameError(
+                f"Cannot put {os.fspath(source)!r} into the catalog: it is no file or folder. Put a file.",
+                name=os.fspath(source),
+                reason="it is no file or folder",
+            )
         if not path.is_dir():
             return [self._put_file(path, chosen, branch)]
         files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -120,10 +129,11 @@ class Catalog(msgspec.Struct, frozen=True):
         owner, _, inner = entry.catalog_relative_path.partition("/")
         if entry.stage != PUT or owner != run_id or run_id == self.run_id:
             return entry
-        check_data_name(inner)
         source = Path(self.path, run_id, inner)
-        if not source.is_file() or source.is_symlink():
+        if ".." in source.parts or not source.is_file() or source.is_symlink():
             raise self._not_found(entry.name, run_id)
+        if _hash_of(source) != entry.data_hash:
+            raise self._not_found(entry.name, run_id)  # a later step has put other data under the name
         relative = str(PurePosixPath(self.run_id, inner))
         target = os.path.join(self.path, relative)
         try:
@@ -161,7 +171,7 @@ class Catalog(msgspec.Struct, frozen=True):
 
     def relative_path(self, name: str, branch: str) -> str:
         """Return where data lies in the catalog."""
-        parts = (self.run_id, encode_for_file(branch), name) if branch else (self.run_id, name)
+        parts = (self.run_id, _BRANCHES, encode_for_file(branch), name) if branch else (self.run_id, name)
         return str(PurePosixPath(*parts))
 
     def entry(self, name: str, digest: str, relative: str, stage: str) -> DataCatalog:
@@ -224,6 +234,14 @@ class Catalog(msgspec.Struct, frozen=True):
                 raise os_error(error, top) from error
 
 
+def _hash_of(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def default_name(source: str | os.PathLike[str]) -> str:
     """Return the path of `source` if that is a relative one that leads down, else its last part."""
     path = PurePosixPath(os.path.normpath(os.fspath(source)))
@@ -240,6 +258,12 @@ def check_data_name(name: str) -> None:
             reason="it is no relative path that leads down",
         )
     check_name(name)  # it must be text that a record can hold
+    if parts[0] == _BRANCHES or (len(parts) == 1 and name.endswith(LOG_SUFFIX)):
+        raise InvalidNameError(
+            f"Cannot call data {name!r}: the catalog keeps that for itself. Pass another name.",
+            name=name,
+            reason="it is a name that the catalog uses",
+        )
 
 
 def _scopes(branch: str) -> Iterator[str]:

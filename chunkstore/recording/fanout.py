@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -23,13 +24,14 @@ from chunkstore.errors import (
     WorkerDiedError,
 )
 from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
-from chunkstore.names import check_name, join_name, unescape_segment
-from chunkstore.recording.branch import BranchTask, Outcome, run_branch
+from chunkstore.names import check_name, join_name, numbered, unescape_segment
+from chunkstore.recording.branch import BranchTask, Outcome, executors_in_use, run_branch
+from chunkstore.recording.failures import describe_error
 from chunkstore.recording.identity import identities, name_of
 from chunkstore.recording.previous import hash_of, reusable_step, taken_over_branch
 from chunkstore.recording.progress import ProgressBar
-from chunkstore.recording.step import RAISE, Step, describe_error
-from chunkstore.recording.workers import Workers
+from chunkstore.recording.step import RAISE, Step, check_runs_at_once
+from chunkstore.recording.workers import InlineExecutor, Workers
 
 if TYPE_CHECKING:  # for annotations alone: runs fan out
     from chunkstore.recording.run import Run
@@ -87,7 +89,10 @@ class FanOut:
         self._run = run
         self._step = step
         self._function = function
-        self._workers = Workers(executor)
+        # Threads that wait here for their own kind could wait for ever; they do the work themselves instead.
+        inline = executor is not None and id(executor) in executors_in_use.get()
+        self._workers = Workers(InlineExecutor() if inline else executor)
+        self._executor_id = id(executor) if isinstance(executor, ThreadPoolExecutor) else 0
         self._max_attempts = max_attempts
         self._on_error = on_error
         self._backoff = backoff
@@ -106,8 +111,9 @@ class FanOut:
         """Run the function over items; return results in their order."""
         function = self._function
         assert function is not None
+        check_runs_at_once(function)
         self._workers.check_sendable(self._run, function)
-        taken: set[str] = set()
+        taken: dict[str, int] = {}
 
         def branches() -> Iterator[_Branch]:
             for index, item in enumerate(items):
@@ -121,9 +127,12 @@ class FanOut:
 
     def parallel(self, functions: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
         """Run functions; return results by their names."""
+        for function in functions.values():
+            check_runs_at_once(function)
         self._workers.check_sendable(self._run, dict(functions))
+        taken: dict[str, int] = {}
         branches = [
-            _Branch(index, join_name(self._step.internal_name, str(name)), function, ())
+            _Branch(index, self._unique(str(name), taken), function, ())
             for index, (name, function) in enumerate(functions.items())
         ]
         self._execute(iter(branches), len(branches))
@@ -131,13 +140,8 @@ class FanOut:
         self._raise_failures(results)
         return results
 
-    def _unique(self, name: str, taken: set[str]) -> str:
-        chosen, count = name, 1
-        while chosen in taken:
-            count += 1
-            chosen = f"{name}#{count}"
-        taken.add(chosen)
-        return join_name(self._step.internal_name, chosen)
+    def _unique(self, name: str, taken: dict[str, int]) -> str:
+        return join_name(self._step.internal_name, numbered(name, taken))
 
     def _raise_failures(self, results: Any) -> None:
         if self._failures and self._on_error == RAISE:
@@ -165,8 +169,8 @@ class FanOut:
 
     def _execute(self, source: Iterator[_Branch], total: int | None) -> None:
         self._step.open_composite(self._function)
-        self._progress = ProgressBar(self._step.name, total, enabled=not self._run.branch)
         try:
+            self._progress = ProgressBar(self._step.name, total, enabled=not self._run.branch)
             self._run_all(source)
         except BaseException as error:
             self._step.conclude(FAIL, describe_error(error))
@@ -227,7 +231,13 @@ class FanOut:
                 self._progress.advance(failed=False)
                 continue
             try:
-                future = self._workers.submit(run_branch, self._task(branch))
+                task = self._task(branch)
+            except Exception as error:  # noqa: BLE001 - whatever an item's pickling raises
+                self._record_failure(branch, f"its item could not be sent to a worker: {describe_error(error)}")
+                self._note(branch, Outcome(None, error, failed=True))
+                continue
+            try:
+                future = self._workers.submit(run_branch, task)
             except BrokenExecutor:
                 self._waiting.appendleft(branch)
                 return True
@@ -236,15 +246,18 @@ class FanOut:
         return False
 
     def _task(self, branch: _Branch, earlier_attempts: tuple[StepAttempt, ...] = ()) -> BranchTask:
+        packed = self._workers.are_standard_processes
         return BranchTask(
             self._run.bound_to(branch.internal_name),
             branch.function,
-            branch.arguments,
+            pickle.dumps(branch.arguments) if packed else branch.arguments,
             branch.step_name,
             self._code_of(branch.function),
             self._max_attempts,
             self._backoff,
             earlier_attempts,
+            packed,
+            self._executor_id,
         )
 
     def _settle(self, branch: _Branch, future: Future[Any]) -> bool:
@@ -259,8 +272,15 @@ class FanOut:
             # The function's own errors come back as outcomes: this one is the executor's.
             self._record_failure(branch, f"its worker gave no answer: {describe_error(error)}")
             self._note(branch, Outcome(None, error, failed=True))
-        else:
-            self._note(branch, future.result())
+            return True
+        outcome: Outcome = future.result()
+        if isinstance(outcome.value, bytes) and self._workers.are_standard_processes:
+            try:
+                outcome = outcome._replace(value=pickle.loads(outcome.value))  # noqa: S301 - from our own worker
+            except Exception as broken:  # noqa: BLE001 - whatever a result's unpickling raises
+                self._record_failure(branch, f"its result could not be rebuilt: {describe_error(broken)}")
+                outcome = Outcome(None, broken, failed=True)
+        self._note(branch, outcome)
         return True
 
     def _note(self, branch: _Branch, outcome: Outcome) -> None:
@@ -288,7 +308,7 @@ class FanOut:
             return False
         assert step is not None
         try:
-            record = taken_over_branch(recorded, previous.run_id, self._run.catalog)
+            record = taken_over_branch(recorded, previous.run_of(recorded), self._run.catalog)
         except DataNotFoundError:
             return False  # what it put is gone: only the work itself can make it again
         self._run.store.add_branch_log(self._run.run_id, record)
@@ -319,13 +339,14 @@ class FanOut:
             if not self._settle(branch, future):
                 lost.append(branch)
         how = self._workers.how_they_died()
+        only_one = self._workers.count == 1
         lost.sort(key=lambda branch: branch.place)
         suspects = [branch for branch in lost if self._was_running(branch)]
         # A pool that broke before it ran anything gets one successor: that one would break in the same way.
         self._idle_renewals += not suspects
         renewed = self._idle_renewals <= 1 and self._workers.renew()
-        if len(suspects) == 1 and self._max_attempts == 1:
-            self._record_death(suspects[0], how)  # nobody else can have killed the worker
+        if only_one and len(suspects) == 1 and self._max_attempts == 1:
+            self._record_death(suspects[0], how)  # it had the only worker
         else:
             for branch in suspects:
                 self._run_alone(branch, how)
@@ -349,8 +370,8 @@ class FanOut:
         return True
 
     def _run_alone(self, branch: _Branch, how: str) -> None:
-        attempts = [_dead_attempt(1, f"the pool of workers broke while this branch ran: {how}")]
-        for _ in range(max(1, self._max_attempts - 1)):
+        attempts = self._attempts_of(branch, f"the pool of workers broke while this branch ran: {how}")
+        for _ in range(max(1, self._max_attempts - len(attempts))):
             alone = self._workers.alone()
             if alone is None:
                 break
@@ -364,8 +385,22 @@ class FanOut:
                 raise
             finally:
                 alone.close()
-            attempts.append(_dead_attempt(len(attempts) + 1, _death(how)))
+            attempts = self._attempts_of(branch, _death(how))
+            if len(attempts) >= self._max_attempts:
+                break
         self._record_death(branch, how)
+
+    def _attempts_of(self, branch: _Branch, message: str) -> list[StepAttempt]:
+        """Return the recorded attempts of a branch whose worker died; the open one ends with `message`."""
+        try:
+            attempts = self._run.store.get_step_log(self._run.run_id, branch.step_internal_name).attempts
+        except StepLogNotFoundError:
+            attempts = []
+        if not attempts:
+            return [StepAttempt(end_time=utc_now(), status=FAIL, message=message)]
+        if attempts[-1].status == PROCESSING:
+            attempts[-1] = msgspec.structs.replace(attempts[-1], status=FAIL, message=message, end_time=utc_now())
+        return attempts
 
     def _record_death(self, branch: _Branch, how: str) -> None:
         self._record_failure(branch, _death(how))
@@ -398,10 +433,6 @@ class FanOut:
 
 def _death(how: str) -> str:
     return f"the process that ran this branch died: {how}"
-
-
-def _dead_attempt(number: int, message: str) -> StepAttempt:
-    return StepAttempt(attempt_number=number, end_time=utc_now(), status=FAIL, message=message)
 
 
 def item_name(item: Any, index: int) -> str:

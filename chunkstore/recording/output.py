@@ -21,11 +21,9 @@ from chunkstore.backends.folder import temporary_names
 from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.models import DataCatalog
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import PUT, Catalog, make_folders
+from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, make_folders
 
 logger = logging.getLogger("chunkstore")
-
-LOG_SUFFIX = ".execution.log"
 
 _sink: contextvars.ContextVar[OutputFile | None] = contextvars.ContextVar("chunkstore_output", default=None)
 
@@ -44,23 +42,28 @@ class OutputFile:
         self._relative = catalog.relative_path(self._name, "")
         self._fd = -1
         self._broken = False
+        self._closed = False
         self._digest = hashlib.sha256()
         self._mutex = threading.Lock()
         self._pid = os.getpid()
 
     def write(self, text: str) -> None:
         """Add text; a failure is logged once, and does not fail the step."""
-        if self._broken or not text or os.getpid() != self._pid:
+        # A task or thread can outlive its step; a forked child prints for itself.
+        if not text or os.getpid() != self._pid:
             return
         data = text.encode(errors="backslashreplace")
         with self._mutex:
+            if self._broken or self._closed:
+                return
             try:
                 if self._fd < 0:
                     self._fd = self._open()
-                self._digest.update(data)
                 view = memoryview(data)
                 while view:
-                    view = view[SYSTEM.write(self._fd, view) :]
+                    written = SYSTEM.write(self._fd, view)
+                    self._digest.update(view[:written])
+                    view = view[written:]
             except OSError as error:
                 self._broken = True
                 logger.warning("What step prints is no longer kept in %s: %s", self._relative, error)
@@ -78,6 +81,7 @@ class OutputFile:
     def finish(self) -> DataCatalog | None:
         """Close the file; return its record, or None if nothing was printed."""
         with self._mutex:
+            self._closed = True
             fd, self._fd = self._fd, -1
             if fd < 0:
                 return None

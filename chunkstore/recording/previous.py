@@ -7,13 +7,13 @@ import math
 import pickle
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from chunkstore import codec
-from chunkstore.errors import InvalidValueError
+from chunkstore.errors import InvalidValueError, RunLogNotFoundError
 from chunkstore.models import SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.identity import same_code
@@ -24,8 +24,16 @@ MAX_RESULT_BYTES = 1 << 20
 #: Larger items are not shown in the log; their hash is.
 MAX_ITEM_BYTES = 4096
 
-#: The steps and the branches of a run, by internal name.
-_Index = tuple[dict[str, StepLog], dict[str, BranchLog]]
+#: More runs that resume one another are not looked at.
+_LONGEST_CHAIN = 100
+
+
+class _Index(NamedTuple):
+    """What a run and the runs that it resumed have left, by internal name: of each record the nearest success."""
+
+    steps: dict[str, StepLog]
+    branches: dict[str, BranchLog]
+    runs: dict[tuple[type[StepLog | BranchLog], str], str]
 
 
 class PreviousRun:
@@ -43,11 +51,15 @@ class PreviousRun:
 
     def step(self, internal_name: str) -> StepLog | None:
         """Return what was recorded of a step, or None."""
-        return self._index()[0].get(internal_name)
+        return self._index().steps.get(internal_name)
 
     def branch(self, internal_name: str) -> BranchLog | None:
         """Return what was recorded of a branch, or None."""
-        return self._index()[1].get(internal_name)
+        return self._index().branches.get(internal_name)
+
+    def run_of(self, record: StepLog | BranchLog) -> str:
+        """Return the run that a record was found in: this one, or one that it resumed itself."""
+        return self._index().runs[type(record), record.internal_name]
 
     def _index(self) -> _Index:
         if self.store.backend.shared_between_processes:
@@ -77,15 +89,28 @@ def _read(_location: str, run_id: str, uncompared: _Uncompared) -> _Index:
 
 
 def _indexed(store: Store, run_id: str) -> _Index:
-    steps: dict[str, StepLog] = {}
-    branches: dict[str, BranchLog] = {}
-    log = store.get_run_log(run_id)
-    for record in _all_records(log):
-        if isinstance(record, StepLog):
-            steps[record.internal_name] = record
-        else:
-            branches[record.internal_name] = record
-    return steps, branches
+    index = _Index({}, {}, {})
+    seen: set[str] = set()
+    current: str | None = run_id
+    while current and current not in seen and len(seen) < _LONGEST_CHAIN:
+        try:
+            log = store.get_run_log(current)
+        except RunLogNotFoundError:
+            break  # an earlier run was deleted: what it had done is not known any more
+        for record in _all_records(log):
+            _add_to(index, record, current)
+        seen.add(current)
+        # A run that died early has taken over little: what the one before it had done still counts.
+        current = log.original_run_id if log.use_cached else None
+    return index
+
+
+def _add_to(index: _Index, record: StepLog | BranchLog, run_id: str) -> None:
+    known: dict[str, Any] = index.steps if isinstance(record, StepLog) else index.branches
+    nearer = known.get(record.internal_name)
+    if nearer is None or (nearer.status != SUCCESS and record.status == SUCCESS):
+        known[record.internal_name] = record
+        index.runs[type(record), record.internal_name] = run_id
 
 
 def forget() -> None:

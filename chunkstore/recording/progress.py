@@ -23,7 +23,7 @@ class ProgressBar:
     def __init__(self, title: str, total: int | None, *, enabled: bool) -> None:
         self._title = title
         self._total = total
-        self._enabled = enabled and sys.stderr is not None and sys.stderr.isatty()
+        self._enabled = enabled and _is_terminal(sys.stderr)
         self._started = time.monotonic()
         self._shown = 0.0
         self._done = 0
@@ -72,3 +72,10 @@ class ProgressBar:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False  # no stream, a closed one, or something that only has `write`

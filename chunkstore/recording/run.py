@@ -14,15 +14,16 @@ from typing import Any, TypeVar, overload
 from chunkstore.backends.directory import RUN, STEP
 from chunkstore.clock import clock, utc_now
 from chunkstore.errors import RunLogExistsError, RunLogNotFoundError, StoreUsageError
-from chunkstore.models import FAIL, NOTES, SUCCESS, CodeIdentity, RunLog
-from chunkstore.names import join_name
+from chunkstore.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, RunLog
+from chunkstore.names import check_name, join_name, numbered
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.context import recording_run
+from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.fanout import FanOut
 from chunkstore.recording.forks import renew_after_fork
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import PreviousRun, forget
-from chunkstore.recording.step import DEFAULT_BACKOFF, RAISE, Step, describe_error
+from chunkstore.recording.step import DEFAULT_BACKOFF, RAISE, Step
 from chunkstore.stores.base import Store
 
 logger = logging.getLogger("chunkstore")
@@ -70,7 +71,10 @@ class Run:
         self._pid = os.getpid()
         self._scope: ExitStack | None = None
         self._left = False
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
+        self._finished = False
+        self._shared = False
+        self._open: dict[str, None] = {}
         self._failed: list[str] = []
         self._mutex = threading.Lock()
         renew_after_fork(self)
@@ -83,6 +87,7 @@ class Run:
         return f"<Run {self.run_id!r}{f' branch {self.branch!r}' if self.branch else ''} in {self.store!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        self._shared = True
         options = {
             "branch": self.branch,
             "catalog": self.catalog,
@@ -122,11 +127,15 @@ class Run:
         scope, self._scope = self._scope, None
         self._left = True
         if scope is not None:
-            scope.close()
+            try:
+                scope.close()
+            except ValueError:
+                pass  # left in another thread or task than entered: its context is not ours to restore
         if not self._finishes or self._pid != os.getpid():
             return  # a forked child that leaves the block ends itself, not the run
-        if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-            self.finish()
+        if not is_failure(error) or error is None:
+            if not self._finished:
+                self.finish()
             return
         try:
             self._finish(FAIL, describe_error(error))
@@ -152,14 +161,20 @@ class Run:
                 "it where it was started."
             )
         if status is None:
-            failed = self._failed if self._finishes else self._failed_steps()
-            return self._finish(FAIL if failed else SUCCESS, _failure_message(failed))
+            # Others may have recorded steps of a run that was joined or sent to them: only the log knows of those.
+            failed, unended = self._unsuccessful_steps()
+            message = "; ".join(filter(None, [_step_list(failed, "failed"), _step_list(unended, "did not end")]))
+            return self._finish(FAIL if failed or unended else SUCCESS, message)
         return self._finish(status, "")
 
-    def _failed_steps(self) -> list[str]:
-        """Return the steps that failed, in whichever process: a run that was joined is known from its log alone."""
-        log = self.store.get_run_log(self.run_id)
-        return [name for name, step in log.steps.items() if step.status == FAIL]
+    def _unsuccessful_steps(self) -> tuple[list[str], list[str]]:
+        """Return the steps of the run that failed, and those that have not ended, in whichever process they ran."""
+        if self._finishes and not self._shared:
+            return self._failed, list(self._open)
+        # Others may have recorded steps of a run that was joined or sent to them: only the log knows of those.
+        steps = self.store.get_run_log(self.run_id).steps.items()
+        failed = [name for name, step in steps if step.status == FAIL]
+        return failed, [name for name, step in steps if step.status == PROCESSING]
 
     def _finish(self, status: str, message: str) -> RunLog:
         def change(log: RunLog) -> None:
@@ -169,16 +184,23 @@ class Run:
             log.run_config[NOTES] = {**notes, "message": message} if message else notes
 
         log = self.store.update_run_log(self.run_id, change)
+        self._finished = True
         if self.store.options.durability == RUN:
             self.catalog.sync()
             self.store.sync(self.run_id)
         return log
 
     def note_outcome(self, internal_name: str, *, failed: bool) -> None:
-        """Remember whether a step made through this object failed."""
-        if failed:
-            with self._mutex:
+        """Remember that a step made through this object has ended, and whether it failed."""
+        with self._mutex:
+            self._open.pop(internal_name, None)
+            if failed:
                 self._failed.append(internal_name)
+
+    def note_start(self, internal_name: str) -> None:
+        """Remember that a step made through this object has begun."""
+        with self._mutex:
+            self._open[internal_name] = None
 
     @property
     def failed_steps(self) -> list[str]:
@@ -189,7 +211,7 @@ class Run:
 
     @overload
     def step(
-        self, name: str, *, step_type: str = ..., max_attempts: int = ..., on_error: str = ..., backoff: float = ...
+        self, name: str, /, *, step_type: str = ..., max_attempts: int = ..., on_error: str = ..., backoff: float = ...
     ) -> Step: ...
 
     @overload
@@ -197,6 +219,7 @@ class Run:
         self,
         name: str,
         function: Callable[..., _T],
+        /,
         *arguments: Any,
         step_type: str = ...,
         max_attempts: int = ...,
@@ -209,6 +232,7 @@ class Run:
         self,
         name: str,
         function: Callable[..., Any] | None = None,
+        /,
         *arguments: Any,
         step_type: str = "task",
         max_attempts: int = 1,
@@ -249,19 +273,15 @@ class Run:
 
     def new_name(self, name: str) -> str:
         """Return the internal name of a step; a name that was used before gets a number."""
-        internal_name = join_name(self.branch, name)
+        check_name(name)
         with self._mutex:
-            count = 1
-            while internal_name in self._taken:
-                count += 1
-                internal_name = join_name(self.branch, f"{name}#{count}")
-            self._taken.add(internal_name)
-        return internal_name
+            return join_name(self.branch, numbered(name, self._taken))
 
-    def release_name(self, internal_name: str) -> None:
+    def release_name(self, name: str) -> None:
         """Take back the name of a step that is not going to be recorded."""
         with self._mutex:
-            self._taken.discard(internal_name)
+            if self._taken.get(name) == 1:
+                del self._taken[name]
 
     def map(
         self,
@@ -425,12 +445,12 @@ def _receive(store: Store, run_id: str, options: dict[str, Any], latest: int) ->
     return Run(store, run_id, **options)
 
 
-def _failure_message(failed: list[str]) -> str:
-    if not failed:
+def _step_list(names: list[str], what: str) -> str:
+    if not names:
         return ""
-    shown = ", ".join(failed[:5])
-    more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""  # noqa: PLR2004 - only a message
-    return f"{len(failed):,} {'step' if len(failed) == 1 else 'steps'} failed: {shown}{more}"
+    shown = ", ".join(names[:5])
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004 - only a message
+    return f"{len(names):,} {'step' if len(names) == 1 else 'steps'} {what}: {shown}{more}"
 
 
 def _catalog_of(store: Store, run_id: str) -> Catalog:

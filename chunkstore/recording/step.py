@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
+import math
 import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,11 +21,12 @@ from chunkstore.clock import format_duration, utc_now
 from chunkstore.errors import DataNotFoundError, InvalidValueError, StoreUsageError
 from chunkstore.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, StepAttempt, StepLog
 from chunkstore.recording.context import recording_step
+from chunkstore.recording.failures import describe_error, format_error, is_failure
 from chunkstore.recording.forks import renew_after_fork
 from chunkstore.recording.identity import identities, same_code
 from chunkstore.recording.output import OutputFile, kept_output
 from chunkstore.recording.previous import hash_of, kept_result, reusable_step, taken_over
-from chunkstore.recording.values import checked_number, checked_values, storable
+from chunkstore.recording.values import checked_number, checked_values
 from chunkstore.records import MetricPoint
 
 if TYPE_CHECKING:  # for annotations alone: runs make steps
@@ -38,6 +40,7 @@ RAISE, CONTINUE = "raise", "continue"
 #: Seconds before the second attempt; doubled before each further one.
 DEFAULT_BACKOFF = 0.5
 _LONGEST_BACKOFF = 60.0
+_MOST_DOUBLINGS = 30
 #: Points of metric series are written at most so often, in seconds.
 _FLUSH_INTERVAL = 1.0
 
@@ -69,6 +72,8 @@ class Step:
         if max_attempts < 1:
             raise StoreUsageError(f"Cannot run step {name!r} {max_attempts} times: max_attempts must be 1 or more.")
         check_on_error(on_error)
+        if not 0 <= backoff < math.inf:
+            raise StoreUsageError(f"Cannot wait {backoff} seconds between attempts: backoff must be 0 or more.")
         self.run = run
         self.name = name
         self.internal_name = internal_name
@@ -130,13 +135,14 @@ class Step:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         if self._reused and error is None:
             self._leave()
+            self.run.note_outcome(self.internal_name, failed=False)
             return False
         self._end(error)
         return error is not None and self._on_error == CONTINUE and isinstance(error, Exception)
 
     def __call__(self, function: Callable[..., _T]) -> Callable[..., _T]:
         """Return `function` so that each call of it is a step; for use as a decorator."""
-        self.run.release_name(self.internal_name)
+        self.run.release_name(self.name)
 
         @functools.wraps(function)
         def recorded(*arguments: Any, **keywords: Any) -> Any:
@@ -172,6 +178,7 @@ class Step:
             What the function returned, or what it returned in the run that is resumed; None if it failed and
             `on_error` is "continue".
         """
+        check_runs_at_once(function)
         self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
         input_hash = hash_of([list(arguments), dict(keywords)])
         if self._reuse_result(input_hash):
@@ -180,12 +187,12 @@ class Step:
         while True:
             self._begin()
             try:
-                result = function(*arguments, **keywords)
+                result = done_at_once(function(*arguments, **keywords), self.name)
             except BaseException as error:
                 attempts = len(self._log.attempts)
                 if attempts < self._max_attempts and isinstance(error, Exception) and self._owned:
                     self._end(error, PROCESSING)
-                    time.sleep(min(self._backoff * 2 ** (attempts - 1), _LONGEST_BACKOFF))
+                    self._wait(attempts)
                     continue
                 self._end(error)
                 if self._on_error == CONTINUE and isinstance(error, Exception):
@@ -195,8 +202,20 @@ class Step:
             self._end(None)
             return result
 
+    def _wait(self, attempts: int) -> None:
+        """Wait before the next attempt; if the program is interrupted meanwhile, the step has failed."""
+        try:
+            time.sleep(min(self._backoff * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), _LONGEST_BACKOFF))
+        except BaseException:
+            self.run.note_outcome(self.internal_name, failed=True)
+            with self._mutex:
+                self._log.status = FAIL
+                self._write()
+            raise
+
     def _begin(self) -> None:
         self._owner_pid = os.getpid()
+        self.run.note_start(self.internal_name)
         with self._mutex:
             attempt = StepAttempt(attempt_number=len(self._log.attempts) + 1, start_time=utc_now(), status=PROCESSING)
             self._log.attempts.append(attempt)
@@ -212,7 +231,10 @@ class Step:
     def _leave(self) -> None:
         scope, self._scope = self._scope, None
         if scope is not None:
-            scope.close()
+            try:
+                scope.close()
+            except ValueError:
+                pass  # left in another thread or task than entered: its context is not ours to restore
 
     def _end(self, error: BaseException | None, status: str | None = None) -> None:
         """Record how an attempt ended; `status` is that of the step, if it is not the attempt's."""
@@ -220,13 +242,13 @@ class Step:
         self._leave()
         if not self._owned:
             return  # a forked child that leaves the work ends itself, not the step
-        failed = error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
+        failed = is_failure(error)
         with self._mutex:
             attempt = self._log.attempts[-1]
             attempt.end_time = utc_now()
             attempt.duration = format_duration(duration)
             attempt.status = FAIL if failed else SUCCESS
-            attempt.message = storable("".join(traceback.format_exception(error))) if failed and error else ""
+            attempt.message = format_error(error) if failed and error else ""
             self._log.status = status or attempt.status
             self._log.message = describe_error(error) if failed and error else ""
         try:
@@ -260,6 +282,7 @@ class Step:
     def open_composite(self, function: Callable[..., Any] | None) -> None:
         """Record the start of a composite step."""
         self._log.code_identities = identities(self.run.code_identity, function)
+        self.run.note_start(self.internal_name)
         with self._mutex:
             self._log.attempts.append(StepAttempt(start_time=utc_now(), status=PROCESSING))
             self._write()
@@ -307,7 +330,9 @@ class Step:
         with self._mutex:
             for name, value in values.items():
                 self._points.setdefault(name, []).append(MetricPoint(number, value, now))
-            if time.monotonic() - self._flushed >= _FLUSH_INTERVAL:
+            # Only the process that runs the step flushes when it ends: elsewhere nothing may wait.
+            waits = self._owned and self._log.status == PROCESSING
+            if not waits or time.monotonic() - self._flushed >= _FLUSH_INTERVAL:
                 self.flush()
             elif self._timer is None:
                 self._timer = threading.Timer(_FLUSH_INTERVAL, self._flush_late)
@@ -431,7 +456,7 @@ class Step:
                 "step.cached before."
             )
         with self._mutex:
-            self._log = taken_over(found, self.run.previous.run_id, self.run.catalog)
+            self._log = taken_over(found, self.run.previous.run_of(found), self.run.catalog)
             self._reused = True
             self._write()
         return None if found.result is UNSET else found.result
@@ -443,21 +468,36 @@ class Step:
         if not reusable_step(found, self._log.code_identities, input_hash):
             return False
         try:
-            self._log = taken_over(found, self.run.previous.run_id, self.run.catalog)
+            self._log = taken_over(found, self.run.previous.run_of(found), self.run.catalog)
         except DataNotFoundError:
             return False  # what it put is gone: only the work itself can make it again
         self._write()
         return True
 
 
-def describe_error(error: BaseException) -> str:
-    """Return an exception in one line, `ValueError: what it says`."""
-    try:
-        text = storable(str(error)).strip()
-    except Exception:  # noqa: BLE001 - an exception of a user may fail even here; that it was raised is still known
-        text = "<its text could not be had>"
-    first = text.splitlines()[0] if text else ""
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+def check_runs_at_once(function: Callable[..., Any]) -> None:
+    """Raise `StoreUsageError` for a function whose call only begins the work: async ones and generators."""
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise _not_at_once(getattr(inner, "__name__", type(inner).__name__))
+
+
+def done_at_once(result: Any, name: str) -> Any:
+    """Return what a function returned, unless that is only the beginning of its work."""
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise _not_at_once(name)
+    return result
+
+
+def _not_at_once(name: str) -> StoreUsageError:
+    return StoreUsageError(
+        f"Cannot run {name!r} as a step: calling it does not do its work, but returns something to await or iterate. "
+        "Do that inside `with run.step(name):`, or give a function that does it, such as `lambda: asyncio.run(…)`."
+    )
 
 
 def check_on_error(on_error: str) -> None:

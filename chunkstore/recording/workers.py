@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -18,6 +19,8 @@ from chunkstore.errors import ChunkstoreError, StoreUsageError
 _LONGEST_DEATH = 10.0
 #: How long a worker has for its own end after it was told to, in seconds.
 _LONGEST_FAREWELL = 2.0
+#: How often a worker looks whether its parent lives, in seconds.
+_PARENT_INTERVAL = 0.5
 
 
 class Workers:
@@ -31,7 +34,6 @@ class Workers:
     """
 
     def __init__(self, executor: Executor | None) -> None:
-        self._given = executor
         self._executor = executor
         self._own = executor is None
         self._processes: list[Any] = []
@@ -41,6 +43,11 @@ class Workers:
         """How many branches can run at once."""
         return int(getattr(self._executor, "_max_workers", None) or os.cpu_count() or 1)
 
+    @property
+    def are_standard_processes(self) -> bool:
+        """Whether the workers are processes of the standard library's pool, ours or the user's."""
+        return self._executor is None or type(self._executor) is ProcessPoolExecutor
+
     def check_sendable(self, run: Any, function: Any) -> None:
         """Raise `StoreUsageError` if a run or function cannot be sent to processes, before anything is recorded."""
         if _is_loky(self._executor):
@@ -48,7 +55,7 @@ class Workers:
         elif self._executor is not None and type(self._executor) is not ProcessPoolExecutor:
             return  # threads need no pickling, and of other pools nothing is known
         try:
-            pickle.dumps((run, function))
+            pickle.dumps((run.bound_to(run.branch), function))
         except ChunkstoreError:
             raise
         except Exception as error:
@@ -64,7 +71,7 @@ class Workers:
             BrokenExecutor: the pool is broken.
         """
         if self._executor is None:
-            self._executor = ProcessPoolExecutor()
+            self._executor = ProcessPoolExecutor(initializer=_begin_worker, initargs=(os.getpid(), None, ()))
         future = self._executor.submit(function, *arguments)
         processes = getattr(self._executor, "_processes", None) or {}
         if len(processes) > len(self._processes):
@@ -151,6 +158,44 @@ class Workers:
 def _is_loky(executor: Executor | None) -> bool:
     loky = sys.modules.get("loky")
     return loky is not None and isinstance(executor, loky.ProcessPoolExecutor)
+
+
+def _initializer_of(pool: Executor | None) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
+    """Return the user's initializer of a pool and its arguments."""
+    initializer = getattr(pool, "_initializer", None)
+    arguments: tuple[Any, ...] = getattr(pool, "_initargs", ())
+    if initializer is _begin_worker:
+        _, initializer, arguments = arguments
+    return initializer, arguments
+
+
+def _begin_worker(parent: int, initializer: Callable[..., Any] | None, arguments: tuple[Any, ...]) -> None:
+    """Begin the life of a worker of our own: it shall not outlive its parent and go on writing into the run."""
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_INTERVAL)
+    os._exit(1)
+
+
+class InlineExecutor(Executor):
+    """Runs everything at once in the thread that asks: for branches of a branch on the very same threads.
+
+    A thread that waited there for a free one among them could wait for ever, as it holds one itself.
+    """
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
+        """Run a function; return what came of it."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **keywords))
+        except Exception as error:  # noqa: BLE001 - as in every executor
+            future.set_exception(error)
+        return future
 
 
 def _exit_code(process: Any, deadline: float) -> int | None:

@@ -166,7 +166,7 @@ class Store(ABC):
                     continue
                 raise RunLogExistsError(
                     f"Cannot create run {log.run_id!r} in {self.backend.location}: it exists. Choose another run id, "
-                    "or go on with the run that is there.",
+                    "or record into the run that is there, with add_step_log or join_run.",
                     run_id=log.run_id,
                 ) from None
             return log
