@@ -71,7 +71,7 @@ class Workers:
             BrokenExecutor: the pool is broken.
         """
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(initializer=_begin_worker, initargs=(os.getpid(), None, ()))
+            self._executor = ProcessPoolExecutor(initializer=_begin_worker, initargs=(None, ()))
         future = self._executor.submit(function, *arguments)
         processes = getattr(self._executor, "_processes", None) or {}
         if len(processes) > len(self._processes):
@@ -104,8 +104,8 @@ class Workers:
             return ProcessPoolExecutor(
                 workers,
                 mp_context=getattr(pool, "_mp_context", None),
-                initializer=getattr(pool, "_initializer", None),
-                initargs=getattr(pool, "_initargs", ()),
+                initializer=_begin_worker,
+                initargs=_initializer_of(pool),
             )
         if _is_loky(pool):
             new: Executor = sys.modules["loky"].ProcessPoolExecutor(
@@ -165,13 +165,14 @@ def _initializer_of(pool: Executor | None) -> tuple[Callable[..., Any] | None, t
     initializer = getattr(pool, "_initializer", None)
     arguments: tuple[Any, ...] = getattr(pool, "_initargs", ())
     if initializer is _begin_worker:
-        _, initializer, arguments = arguments
+        initializer, arguments = arguments
     return initializer, arguments
 
 
-def _begin_worker(parent: int, initializer: Callable[..., Any] | None, arguments: tuple[Any, ...]) -> None:
+def _begin_worker(initializer: Callable[..., Any] | None, arguments: tuple[Any, ...]) -> None:
     """Begin the life of a worker of our own: it shall not outlive its parent and go on writing into the run."""
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    # The parent may be a server that forks for the main process, and ends with it.
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     if initializer is not None:
         initializer(*arguments)
 

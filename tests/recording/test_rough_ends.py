@@ -297,7 +297,7 @@ import os, sys, time
 import chunkstore
 
 def work(item):
-    print("worker", os.getpid(), flush=True)
+    os.write(1, f"worker {os.getpid()}\\n".encode())
     time.sleep(60)
 
 if __name__ == "__main__":
@@ -310,10 +310,12 @@ def test_workers_of_our_own_do_not_outlive_a_killed_parent(tmp_path):
     script = tmp_path / "pipeline.py"
     script.write_text(PIPELINE)
     main = subprocess.Popen([sys.executable, str(script), str(tmp_path / "logs")], stdout=subprocess.PIPE, text=True)
-    workers = [int(main.stdout.readline().split()[1]) for _ in range(2)]
-    main.kill()
-    main.wait()
-    main.stdout.close()
+    try:
+        workers = [int(main.stdout.readline().split()[1]) for _ in range(2)]
+    finally:
+        main.kill()
+        main.wait()
+        main.stdout.close()
     deadline = time.monotonic() + SETTLED
     while any(_is_alive(worker) for worker in workers):
         assert time.monotonic() < deadline
