@@ -327,13 +327,3 @@ def corrupt(file: str, offset: int, reason: str) -> CorruptChunkError:
         offset=offset,
         reason=reason,
     )
-
-
-def decode_value(data: bytes, file: str = "") -> Any:
-    """Return the value that JSON bytes hold, with every float restored.
-
-    Raises:
-        CorruptChunkError: the bytes are not JSON.
-    """
-    value = decode(data, file)
-    return revive(value) if may_hold_marks(data) else value

@@ -69,7 +69,9 @@ def run_branch(task: BranchTask) -> Outcome:
     run = task.run
     log = BranchLog(internal_name=run.branch, status=PROCESSING)
     try:
-        arguments = pickle.loads(task.arguments) if isinstance(task.arguments, bytes) else task.arguments  # noqa: S301
+        arguments = task.arguments
+        if isinstance(arguments, bytes):
+            arguments = pickle.loads(arguments)  # noqa: S301 - what the process that started this one has pickled
     except Exception as broken:  # noqa: BLE001 - whatever an item's unpickling raises
         log.status, log.message = FAIL, f"its item could not be rebuilt in the worker: {describe_error(broken)}"
         run.store.add_branch_log(run.run_id, log)
