@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
 from chunkstore.models import BranchLog, Orphans, Problem, RunLog, StepLog
 from chunkstore.names import escape_segment
+
+_R = TypeVar("_R", bound=StepLog | BranchLog)
 
 
 def assemble(
@@ -127,7 +129,7 @@ def flatten(log: RunLog) -> tuple[list[StepLog | BranchLog], dict[str, dict[str,
 def flatten_steps(steps: dict[str, StepLog], parameters: dict[str, dict[str, Any]]) -> Iterator[StepLog | BranchLog]:
     """Yield the steps and all that is inside them; parameters of branches go to `parameters`."""
     for step in steps.values():
-        yield bare_step(step)
+        yield bare(step)
         yield from flatten_branches(step.branches, parameters)
 
 
@@ -138,15 +140,12 @@ def flatten_branches(
     for branch in branches.values():
         if branch.parameters:
             parameters[branch.internal_name] = branch.parameters
-        yield bare_branch(branch)
+        yield bare(branch)
         yield from flatten_steps(branch.steps, parameters)
 
 
-def bare_step(step: StepLog) -> StepLog:
-    """Return the step without its branches: what its own chunk holds."""
-    return msgspec.structs.replace(step, branches={}) if step.branches else step
-
-
-def bare_branch(branch: BranchLog) -> BranchLog:
-    """Return the branch without its steps and parameters: what its own chunk holds."""
-    return msgspec.structs.replace(branch, steps={}, parameters={}) if branch.steps or branch.parameters else branch
+def bare(record: _R) -> _R:
+    """Return a record without what is inside it and has records of its own; it is what the record's chunk holds."""
+    if isinstance(record, StepLog):
+        return msgspec.structs.replace(record, branches={}) if record.branches else record
+    return msgspec.structs.replace(record, steps={}, parameters={}) if record.steps or record.parameters else record

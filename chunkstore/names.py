@@ -43,11 +43,14 @@ MAX_RUN_ID_LENGTH = 200
 
 _UNSAFE = re.compile(r"""[\x00-\x1f\x7f/\\:*?"<>|]|[^\x00-\x7f]""")
 _EDGES = re.compile(r"^[. ]|[. ]\Z")
+_LEADING_EDGE = re.compile(r"^[. ]")
 #: Encodings that several names could share: a per cent sign that is no escape of `escape_segment`, a dot or space at
 #: an edge, or something that looks like a shortened name. Such names get the hash of the true name appended.
 _AMBIGUOUS = re.compile(r"%(?!2E|25)|^[. ]|[. ]\Z|~[0-9a-f]{16}\Z")
 _TIMESTAMP = re.compile(r"[0-9]{1,19}\Z")
 _HASH_DIGITS = 16
+#: How much of a long encoded name is kept before the hash.
+_KEPT_LENGTH = MAX_ENCODED_LENGTH - _HASH_DIGITS - 1
 _SHORTENED = re.compile(r"~[0-9a-f]{16}\Z")
 _RUN_ID_REJECTED = re.compile(r"""[\x00-\x1f\x7f/\\:*?"<>|]""")
 
@@ -137,7 +140,14 @@ def encode_for_file(name: str) -> str:
     if len(encoded) <= MAX_ENCODED_LENGTH and not _AMBIGUOUS.search(name):
         return encoded
     digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
-    return f"{encoded[: MAX_ENCODED_LENGTH - _HASH_DIGITS - 1]}~{digest}"
+    return f"{encoded[:_KEPT_LENGTH]}~{digest}"
+
+
+def inner_prefixes(name: str) -> tuple[str, ...]:
+    """Return what the encoded names of all records inside that of `name` begin with, and of few others."""
+    encoded = _LEADING_EDGE.sub(_percent, _UNSAFE.sub(_percent, name))
+    # The second is for a segment of no characters, which other tools may write: its dot is the last of the name.
+    return f"{encoded}."[:_KEPT_LENGTH], f"{encoded}%2E~"[:_KEPT_LENGTH]
 
 
 def is_shortened(encoded: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from chunkstore.assemble import bare_branch, bare_step, flatten_branches, flatten_steps
+from chunkstore.assemble import bare, flatten_branches, flatten_steps
 from chunkstore.backends.base import Backend, MissingError
 from chunkstore.backends.directory import RUN
 from chunkstore.clock import clock, utc_now
@@ -164,12 +164,35 @@ class Store(ABC):
             except FileExistsError:
                 if generated:
                     continue
-                raise RunLogExistsError(
-                    f"Cannot create run {log.run_id!r} in {self.backend.location}: it exists. Choose another run id, "
-                    "or record into the run that is there, with add_step_log or join_run.",
-                    run_id=log.run_id,
-                ) from None
+                raise self._exists(log.run_id) from None
             return log
+
+    def add_run_log(self, log: RunLog) -> None:
+        """Record a whole run at once, as another store or a document holds it; readers see all of it or nothing.
+
+        Args:
+            log: the run, with its steps, branches and parameters.
+
+        Raises:
+            RunLogExistsError: there is a run of this id.
+            InvalidValueError: a value in it cannot be stored.
+            UnsupportedFormatError: it is of a newer format.
+        """
+        check_run_id(log.run_id)
+        check_format(log)
+        notes = {"created": utc_now(), **log.notes, "format": FORMAT, "version": __version__}
+        stored = as_stored(msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes}))
+        try:
+            self._create(stored)
+        except FileExistsError:
+            raise self._exists(log.run_id) from None
+
+    def _exists(self, run_id: str) -> RunLogExistsError:
+        return RunLogExistsError(
+            f"Cannot create run {run_id!r} in {self.backend.location}: it exists. Choose another run id, or record "
+            "into the run that is there, with add_step_log or join_run.",
+            run_id=run_id,
+        )
 
     def get_run_log(self, run_id: str, *, full: bool = True, strict: bool = False) -> RunLog:
         """Return a run as it is now, without waiting for anybody.
@@ -305,41 +328,82 @@ class Store(ABC):
             raise _refused("record", f"it is a {type(record).__name__}", f"Give a {kind.__name__}.")
         check_name(record.internal_name)
         parameters: dict[str, dict[str, Any]] = {}
-        bare: StepLog | BranchLog
         inner: Iterable[StepLog | BranchLog]
         if isinstance(record, StepLog):
-            bare, inner = bare_step(record), flatten_branches(record.branches, parameters)
+            inner = flatten_branches(record.branches, parameters)
         else:
-            bare, inner = bare_branch(record), flatten_steps(record.steps, parameters)
+            inner = flatten_steps(record.steps, parameters)
             if record.parameters:
                 parameters[record.internal_name] = record.parameters
-        if bare is not record:
+        outer = bare(record)
+        if outer is not record:
             encode_record(record)  # refuse bad values inside before anything is written
         with self._existing(run_id):
-            self._put(run_id, [bare, *inner], parameters)
+            self._put(run_id, [outer, *inner], parameters)
 
-    def get_step_log(self, run_id: str, internal_name: str) -> StepLog:
-        """Return a step, with the branches inside it.
+    def put_step_log(self, run_id: str, step_log: StepLog) -> None:
+        """Record a step, or replace what anybody has recorded of it: whoever writes last counts.
+
+        For engines that get a step, change it and put it back, in one process or another. `add_step_log` is for those
+        who know that a step is theirs, and `update_step_log` loses nothing that others change meanwhile.
+
+        Args:
+            run_id: the run.
+            step_log: the record, without its branches: they are records of their own, and stay.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            InvalidValueError: a value in the record cannot be stored, or there are branches inside it.
+        """
+        self._put_over(run_id, step_log, StepLog)
+
+    def put_branch_log(self, run_id: str, branch_log: BranchLog) -> None:
+        """Record a branch, or replace what anybody has recorded of it; as `put_step_log`.
+
+        The record comes without its steps and parameters, which stay.
+        """
+        self._put_over(run_id, branch_log, BranchLog)
+
+    def _put_over(self, run_id: str, record: _R, kind: type[_R]) -> None:
+        if not isinstance(record, kind):
+            raise _refused("record", f"it is a {type(record).__name__}", f"Give a {kind.__name__}.")
+        check_name(record.internal_name)
+        _check_bare(record)
+        with self._existing(run_id):
+            self._put_last(run_id, record)
+
+    def get_step_log(self, run_id: str, internal_name: str, *, full: bool = True) -> StepLog:
+        """Return a step.
+
+        Args:
+            run_id: the run.
+            internal_name: the step.
+            full: whether the branches inside it are read too.
 
         Raises:
             RunLogNotFoundError: there is no such run.
             StepLogNotFoundError: the run has no such step.
         """
-        return self._get(run_id, internal_name, StepLog)
+        return self._get(run_id, internal_name, StepLog, full=full)
 
-    def get_branch_log(self, run_id: str, internal_name: str) -> BranchLog:
-        """Return a branch, with the steps inside it and its parameters.
+    def get_branch_log(self, run_id: str, internal_name: str, *, full: bool = True) -> BranchLog:
+        """Return a branch.
+
+        Args:
+            run_id: the run.
+            internal_name: the branch.
+            full: whether its parameters and the steps inside it are read too.
 
         Raises:
             RunLogNotFoundError: there is no such run.
             BranchLogNotFoundError: the run has no such branch.
         """
-        return self._get(run_id, internal_name, BranchLog)
+        return self._get(run_id, internal_name, BranchLog, full=full)
 
-    def _get(self, run_id: str, internal_name: str, kind: type[_R]) -> _R:
+    def _get(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R:
         check_name(internal_name)
         with self._existing(run_id):
-            record = self._find(run_id, internal_name, kind)
+            record = self._find(run_id, internal_name, kind, full=full)
         if record is None:
             raise self._no_record(run_id, internal_name, kind)
         return record
@@ -376,10 +440,7 @@ class Store(ABC):
             new = _changed(record, change)
             if new.internal_name != internal_name:
                 raise _refused("internal_name", "the name of a record cannot change", "Add another record.")
-            if isinstance(new, StepLog) and new.branches:
-                raise _refused("branches", "they are records of their own", "Use add_branch_log.")
-            if isinstance(new, BranchLog) and (new.steps or new.parameters):
-                raise _refused("steps", "they are records of their own", "Use add_step_log or set_parameters.")
+            _check_bare(new)
             return new
 
         check_name(internal_name)
@@ -407,13 +468,16 @@ class Store(ABC):
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
-    def set_parameters(self, run_id: str, parameters: Mapping[str, Any], branch: str = "") -> None:
+    def set_parameters(
+        self, run_id: str, parameters: Mapping[str, Any], branch: str = "", *, overwrite: bool = True
+    ) -> None:
         """Set some parameters of a run or branch; others, set by anybody at the same time, are kept.
 
         Args:
             run_id: the run.
             parameters: values by name; for each name, the last writer wins.
             branch: the internal name of a branch, or "" for the run.
+            overwrite: whether those that are set already get the new value; else they keep theirs.
 
         Raises:
             RunLogNotFoundError: there is no such run.
@@ -422,7 +486,7 @@ class Store(ABC):
         if branch:
             check_name(branch)
         with self._existing(run_id):
-            self._set_parameters(run_id, branch, dict(parameters))
+            self._set_parameters(run_id, branch, dict(parameters), overwrite=overwrite)
 
     def get_parameters(self, run_id: str, branch: str = "") -> dict[str, Any]:
         """Return the parameters of a run or, alone, those of one branch; empty if none were set.
@@ -491,7 +555,7 @@ class Store(ABC):
 
     @abstractmethod
     def _create(self, log: RunLog) -> None:
-        """Write a new run without steps; FileExistsError if there is one of this id."""
+        """Write a new run with all inside it; FileExistsError if there is one of this id."""
 
     @abstractmethod
     def _read(self, run_id: str) -> RunLog:
@@ -510,8 +574,12 @@ class Store(ABC):
         """Write records without inner records, and set parameters by scope."""
 
     @abstractmethod
-    def _find(self, run_id: str, internal_name: str, kind: type[_R]) -> _R | None:
-        """Return a record with all inside it, or None."""
+    def _put_last(self, run_id: str, record: StepLog | BranchLog) -> None:
+        """Write a record without inner records, over whatever anybody has written of it."""
+
+    @abstractmethod
+    def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
+        """Return a record, with all inside it if `full` is set, or None."""
 
     @abstractmethod
     def _change(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R]) -> _R | None:
@@ -522,7 +590,7 @@ class Store(ABC):
         """Add points to metric series of a step."""
 
     @abstractmethod
-    def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any]) -> None:
+    def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any], *, overwrite: bool) -> None:
         """Set some parameters of a scope under the lock."""
 
     @abstractmethod
@@ -610,6 +678,15 @@ def _changed(record: _AnyRecord, change: Callable[[_AnyRecord], _AnyRecord | Non
             f"{type(result).__name__}. Nothing was changed."
         )
     return result
+
+
+def _check_bare(record: StepLog | BranchLog) -> None:
+    """Refuse what would bypass the records inside a record."""
+    if isinstance(record, StepLog):
+        if record.branches:
+            raise _refused("branches", "they are records of their own", "Use add_branch_log.")
+    elif record.steps or record.parameters:
+        raise _refused("steps", "they are records of their own", "Use add_step_log or set_parameters.")
 
 
 def _refused(key: str, reason: str, hint: str) -> InvalidValueError:

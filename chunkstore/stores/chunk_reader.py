@@ -23,7 +23,9 @@ from chunkstore.names import (
     STEP,
     STEP_UPDATE,
     ChunkName,
+    chunk_file,
     encode_for_file,
+    inner_prefixes,
     is_parameter_file,
     is_shortened,
     parameter_file,
@@ -31,6 +33,7 @@ from chunkstore.names import (
     unescape_segment,
 )
 from chunkstore.records import Record, RecordCodec
+from chunkstore.stores.listing import Listing
 from chunkstore.stores.metric_lines import MetricLine, joined
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
@@ -43,7 +46,9 @@ _UNREADABLE = (CorruptChunkError, StoreIOError)
 
 _TYPE_OF: dict[str, type[StepLog | BranchLog]] = {STEP: StepLog, BRANCH: BranchLog}
 _KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
-_UPDATE_KIND_OF: dict[type[Record], str] = {StepLog: STEP_UPDATE, BranchLog: BRANCH_UPDATE}
+_UPDATE_KIND_OF = {STEP: STEP_UPDATE, BRANCH: BRANCH_UPDATE}
+_UPDATE_KINDS = frozenset(_UPDATE_KIND_OF.values())
+_KINDS = (STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC)
 
 
 class Parameters(Record, kw_only=True):
@@ -97,11 +102,13 @@ class ChunkReader:
     Args:
         run_id: the run.
         reader: its folder, opened for this read.
+        listing: what is in the folder; None to list it when that is needed.
     """
 
-    def __init__(self, run_id: str, reader: FolderReader) -> None:
+    def __init__(self, run_id: str, reader: FolderReader, listing: Listing | None = None) -> None:
         self._run_id = run_id
         self._reader = reader
+        self._given = listing
         self._origins: dict[int, _Origin] = {}
         # Parameters that stand in records, where other tools put them; files of parameters come before them.
         self._inner_parameters: dict[str, dict[str, Any]] = {}
@@ -113,17 +120,25 @@ class ChunkReader:
         return list(self._problems)
 
     @cached_property
-    def _files(self) -> list[str]:
-        return self._reader.names()
+    def _listing(self) -> Listing:
+        return Listing(self._reader.names()) if self._given is None else self._given
 
     @cached_property
     def _chunks(self) -> list[ChunkName]:
-        """The chunks in order of execution; equal timestamps are ordered by name."""
-        chunks = [chunk for chunk in map(parse_chunk_file, self._files) if chunk]
-        chunks.sort(key=lambda chunk: (chunk.timestamp, chunk.file))
-        if chunks:
-            clock.observe(chunks[-1].timestamp)
-        return chunks
+        """All chunks in order of execution."""
+        return _in_order(self._listing.names())
+
+    def _chunks_of(self, kinds: Iterable[str], *encoded: str) -> list[ChunkName]:
+        """Return the chunks of some kinds whose encoded name is one of those given, in order of execution."""
+        files = {file for kind in kinds for name in encoded for file in self._listing.starting_with(f"{kind}-{name}-")}
+        return [chunk for chunk in _in_order(files) if chunk.encoded in encoded]
+
+    def _chunks_inside(self, internal_name: str, kinds: Iterable[str]) -> list[ChunkName]:
+        """Return the chunks of some kinds that may belong inside the record of a name, in order of execution."""
+        prefixes = inner_prefixes(internal_name)
+        return _in_order(
+            {file for kind in kinds for start in prefixes for file in self._listing.starting_with(f"{kind}-{start}")}
+        )
 
     # --- the run's own record ----------------------------------------------------------------------------------------
 
@@ -153,15 +168,16 @@ class ChunkReader:
         Args:
             inside: an internal name: only that record and those that may be inside it; None for all.
         """
-        chunks = self._chunks
-        if inside is not None:
-            encoded = encode_for_file(inside)
-            chunks = [chunk for chunk in chunks if chunk.encoded == encoded or _may_be_inside(chunk, encoded)]
+        if inside is None:
+            chunks = self._chunks
+        else:
+            found = {*self._chunks_of(_KINDS, encode_for_file(inside)), *self._chunks_inside(inside, _KINDS)}
+            chunks = sorted(found, key=_place)
         updates = self._updates(chunks)
         newest: dict[tuple[str, str], StepLog | BranchLog] = {}
         for chunk in chunks:
-            if chunk.kind in _TYPE_OF and (found := self._record(chunk, updates)) is not None:
-                for record in self._flat(found):
+            if chunk.kind in _TYPE_OF and (outer := self._record(chunk, updates.get(chunk.file))) is not None:
+                for record in self._flat(outer):
                     if inside is not None and not f"{record.internal_name}.".startswith(f"{inside}."):
                         continue  # a shortened name in the file name did not tell
                     # Later ones replace earlier ones, and take their place in the order of execution.
@@ -213,24 +229,18 @@ class ChunkReader:
         last = internal_name.rpartition(".")[2]
         for name in dict.fromkeys((internal_name, last, unescape_segment(last))):
             encoded = encode_for_file(name)
-            named_so = [chunk for chunk in self._chunks if chunk.encoded == encoded]
-            found = self._newest_of(named_so, kind, internal_name, strict)
-            if found is not None:
-                if isinstance(found, StepLog) and with_series:
-                    self._add_series(named_so, {internal_name: found})
-                return found
+            for chunk in reversed(self._chunks_of((_KIND_OF[kind],), encoded)):
+                update = self._update_over(chunk, internal_name, strict=strict)
+                record = self._record(chunk, update, strict=not is_shortened(encoded))
+                if isinstance(record, kind) and record.internal_name == internal_name:
+                    if isinstance(record, StepLog) and with_series:
+                        self._add_series(self._chunks_of((METRIC,), encoded), {internal_name: record})
+                    return record
         return None
 
-    def _newest_of(self, chunks: list[ChunkName], kind: type[_R], internal_name: str, strict: bool) -> _R | None:
-        candidates = [chunk for chunk in chunks if chunk.kind == _KIND_OF[kind]]
-        if not candidates:
-            return None
-        updates = self._updates([chunk for chunk in chunks if chunk.kind == _UPDATE_KIND_OF[kind]], strict=strict)
-        for chunk in reversed(candidates):
-            record = self._record(chunk, updates, strict=not is_shortened(chunk.encoded))
-            if isinstance(record, kind) and record.internal_name == internal_name:
-                return record
-        return None
+    def is_listed(self, kind: type[_R], internal_name: str) -> bool:
+        """Tell whether there is a file named after a record."""
+        return bool(self._chunks_of((_KIND_OF[kind],), encode_for_file(internal_name)))
 
     def origin(self, record: StepLog | BranchLog) -> tuple[ChunkName, overlay.Change | None]:
         """Return the file that a record was read from, and the change that was laid over it."""
@@ -238,18 +248,16 @@ class ChunkReader:
 
     def may_hold_others_inside(self, internal_name: str) -> bool:
         """Tell whether any chunk may belong inside the record of that name."""
-        encoded = encode_for_file(internal_name)
-        return any(chunk.kind in _TYPE_OF and _may_be_inside(chunk, encoded) for chunk in self._chunks)
+        return bool(self._chunks_inside(internal_name, _TYPE_OF))
 
     def _record(
-        self, chunk: ChunkName, updates: dict[str, tuple[ChunkName, Update]], *, strict: bool = False
+        self, chunk: ChunkName, change: overlay.Change | None, *, strict: bool = False
     ) -> StepLog | BranchLog | None:
-        update = updates.get(chunk.file)
         record_codec = RecordCodec.of(_TYPE_OF[chunk.kind])
         try:
             data = self._reader.load(chunk.file)
-            if update:
-                data = codec.encode(overlay.apply(update[1].change, codec.decode(data, chunk.file)))
+            if change is not None:
+                data = codec.encode(overlay.apply(change, codec.decode(data, chunk.file)))
             record = record_codec.decode(data, chunk.file)
         except FileNotFoundError:
             return None  # removed since it was listed
@@ -258,26 +266,33 @@ class ChunkReader:
                 raise self._as_error(chunk.file, error) from None
             self._report(chunk.file, error)
             return None
-        self._origins[id(record)] = _Origin(chunk, update[1].change if update else None)
+        self._origins[id(record)] = _Origin(chunk, change)
         return record
 
-    def _updates(self, chunks: Iterable[ChunkName], *, strict: bool = False) -> dict[str, tuple[ChunkName, Update]]:
+    def _updates(self, chunks: Iterable[ChunkName]) -> dict[str, overlay.Change]:
         """Return the newest change over each file."""
-        found: dict[str, tuple[ChunkName, Update]] = {}
+        found: dict[str, overlay.Change] = {}
         for chunk in chunks:
-            if chunk.kind not in (STEP_UPDATE, BRANCH_UPDATE):
-                continue
-            try:
-                update = codec.decode(self._reader.load(chunk.file), chunk.file, _update_decoder)
-            except FileNotFoundError:
-                continue
-            except (*_UNREADABLE, msgspec.ValidationError) as error:
-                if strict:
-                    raise self._as_error(chunk.file, error) from None
-                self._report(chunk.file, error)
-                continue
-            found[update.over] = (chunk, update)
+            if chunk.kind in _UPDATE_KINDS and (update := self._update(chunk.file)) is not None:
+                found[update.over] = update.change
         return found
+
+    def _update_over(self, chunk: ChunkName, internal_name: str, *, strict: bool) -> overlay.Change | None:
+        """Return the change over one file; its name tells where it is, so that no listing can miss it."""
+        update = self._update(update_file(chunk, internal_name), strict=strict)
+        return update.change if update is not None and update.over == chunk.file else None
+
+    def _update(self, file: str, *, strict: bool = False) -> Update | None:
+        try:
+            update: Update = codec.decode(self._reader.load(file), file, _update_decoder)
+        except FileNotFoundError:
+            return None
+        except (*_UNREADABLE, msgspec.ValidationError) as error:
+            if strict:
+                raise self._as_error(file, error) from None
+            self._report(file, error)
+            return None
+        return update
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
@@ -319,15 +334,19 @@ class ChunkReader:
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Return the parameters of all scopes; to be called after `records`, as those may hold some."""
         result = dict(self._inner_parameters)
-        for file in self._files:
+        for file in self._listing.names():
             if is_parameter_file(file) and (found := self._parameters(file)) is not None:
                 result[found.branch] = found.parameters
         return result
 
+    def parameters_inside(self, records: Iterable[StepLog | BranchLog]) -> dict[str, dict[str, Any]]:
+        """Return the parameters of the branches among some records."""
+        names = [record.internal_name for record in records if isinstance(record, BranchLog)]
+        return {name: self.parameters_of(name) for name in names}
+
     def parameters_of(self, scope: str) -> dict[str, Any]:
         """Return the parameters of one scope; empty if it has none."""
-        file = parameter_file(scope)
-        found = self._parameters(file) if file in self._files else None
+        found = self._parameters(parameter_file(scope))
         return found.parameters if found else self._inner_parameters.get(scope, {})
 
     def _parameters(self, file: str) -> Parameters | None:
@@ -373,6 +392,20 @@ def checked_run_log(data: bytes, run_id: str, file: str) -> RunLog:
     return log
 
 
-def _may_be_inside(chunk: ChunkName, encoded: str) -> bool:
-    """Tell from the name of a file whether it may hold a record inside that of a name; shortened names always may."""
-    return chunk.encoded.startswith(f"{encoded}.") or is_shortened(chunk.encoded) or is_shortened(encoded)
+def update_file(chunk: ChunkName, internal_name: str) -> str:
+    """Return the name of the file for changes over a chunk: after its timestamp, so that each has one at most."""
+    return chunk_file(_UPDATE_KIND_OF[chunk.kind], internal_name, chunk.timestamp)
+
+
+def _place(chunk: ChunkName) -> tuple[int, str]:
+    """Return what chunks are ordered by; equal timestamps are ordered by name."""
+    return chunk.timestamp, chunk.file
+
+
+def _in_order(files: Iterable[str]) -> list[ChunkName]:
+    """Return the chunks among some files in order of execution."""
+    chunks = [chunk for chunk in map(parse_chunk_file, files) if chunk]
+    chunks.sort(key=_place)
+    if chunks:
+        clock.observe(chunks[-1].timestamp)
+    return chunks

@@ -12,31 +12,30 @@ import msgspec
 from msgspec import UNSET
 
 from chunkstore import overlay
-from chunkstore.assemble import assemble
-from chunkstore.backends.base import Backend
+from chunkstore.assemble import assemble, flatten
+from chunkstore.backends.base import Backend, FolderReader
 from chunkstore.clock import clock
 from chunkstore.codec import encode
 from chunkstore.models import BranchLog, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
-    BRANCH_UPDATE,
     LOCK_FILE,
     METRIC,
     RUN_FILE,
     STEP,
-    STEP_UPDATE,
     chunk_file,
     parameter_file,
+    parse_chunk_file,
 )
 from chunkstore.records import MetricPoint, Record
 from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
-from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log
+from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, update_file
+from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
 _KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
-_UPDATE_OF: dict[type[Record], str] = {StepLog: STEP_UPDATE, BranchLog: BRANCH_UPDATE}
 _STRIPES = 64
 
 _stores: weakref.WeakSet[ChunkedStore] = weakref.WeakSet()
@@ -48,10 +47,17 @@ class ChunkedStore(Store):
     Adding a record makes a new file that nobody else writes; this needs no lock and looks at nothing that is there.
     What this store object has written it also replaces without a lock. Changes to anything else go, under the run's
     lock, into a file beside it.
+
+    Args:
+        backend: where the bytes live.
+        options: see `StoreOptions`.
+        listing_share: for how many times as long as it took a listing of a folder is used again to look up single
+            records; see `ListingMemory`. With 0 every look-up lists the folder.
     """
 
-    def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
+    def __init__(self, backend: Backend, options: StoreOptions | None = None, *, listing_share: int = 0) -> None:
         super().__init__(backend, options)
+        self._listings = ListingMemory(listing_share)
         # The files that this object wrote: by run, by kind and internal name. Never inherited: see reset_after_fork.
         self._owned: dict[str, dict[tuple[str, str], str]] = {}
         # Threads that record the same thing at once must not make two files of it.
@@ -62,18 +68,20 @@ class ChunkedStore(Store):
         """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
         self._owned = {}
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
+        self._listings = ListingMemory(self._listings.share)
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
     def _create(self, log: RunLog) -> None:
         files = {}
-        if log.parameters:
-            files[parameter_file("")] = self._encode(Parameters(branch="", parameters=log.parameters))
-        parameters, log.parameters = log.parameters, {}
-        try:
-            files[RUN_FILE] = self._encode(log)
-        finally:
-            log.parameters = parameters
+        records, parameters = flatten(log)
+        for record in records:
+            files[chunk_file(_KIND_OF[type(record)], record.internal_name, clock.tick())] = self._encode(record)
+        for scope, values in parameters.items():
+            if values:
+                files[parameter_file(scope)] = self._encode(Parameters(branch=scope, parameters=values))
+        bare = msgspec.structs.replace(log, steps={}, parameters={}, found_orphans=UNSET, found_problems=UNSET)
+        files[RUN_FILE] = self._encode(bare)
         self.backend.create_folder(log.run_id, files)
         self._disown(log.run_id)
         self.backend.admitted.add(log.run_id)
@@ -86,6 +94,7 @@ class ChunkedStore(Store):
 
     def _disown(self, run_id: str) -> None:
         self._owned.pop(run_id, None)
+        self._listings.forget(run_id)
 
     def _read(self, run_id: str) -> RunLog:
         with self.backend.reader(run_id) as reader:
@@ -136,7 +145,32 @@ class ChunkedStore(Store):
         for record, data in encoded:
             self._put_one(run_id, _KIND_OF[type(record)], record.internal_name, data)
         for scope, values in parameters.items():
-            self._set_parameters(run_id, scope, values)
+            self._set_parameters(run_id, scope, values, overwrite=True)
+
+    def _put_last(self, run_id: str, record: _R) -> None:
+        kind, name = type(record), record.internal_name
+        owned = self._owned_in(run_id).get((_KIND_OF[kind], name))
+        others_have_it = self._is_listed(run_id, kind, name) if owned is None else self._is_changed(run_id, owned, name)
+        if not others_have_it or self._change(run_id, name, kind, lambda _: record) is None:
+            self._put(run_id, [record], {})
+
+    def _is_changed(self, run_id: str, file: str, name: str) -> bool:
+        """Tell whether others have changed the record in one of our own files."""
+        chunk = parse_chunk_file(file)
+        assert chunk is not None
+        try:
+            self.backend.load(run_id, update_file(chunk, name))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _is_listed(self, run_id: str, kind: type[_R], name: str) -> bool:
+        with self.backend.reader(run_id) as reader:
+            listing = self._listings.recent(run_id) or self._fresh_listing(run_id, reader)
+            return ChunkReader(run_id, reader, listing).is_listed(kind, name)
+
+    def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
+        return self._listings.fresh(run_id, reader.names)
 
     def _put_one(self, run_id: str, kind: str, name: str, data: bytes) -> None:
         with self._stripe(run_id, kind, name):
@@ -160,30 +194,53 @@ class ChunkedStore(Store):
                 self.backend.publish(run_id, file, data)
             except FileExistsError:
                 continue  # another process had the same nanosecond
+            self._listings.add(run_id, file)
             return file
 
-    def _find(self, run_id: str, internal_name: str, kind: type[_R]) -> _R | None:
+    def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         with self.backend.reader(run_id) as reader:
-            chunks = ChunkReader(run_id, reader)
-            chunks.metadata()
-            record = chunks.newest(kind, internal_name)
-            if record is None or not chunks.may_hold_others_inside(internal_name):
-                return self._with_parameters(chunks, record)
-            log = assemble(RunLog(run_id=run_id), chunks.records(inside=internal_name), chunks.parameters())
-        found = log.orphans.steps if isinstance(record, StepLog) else log.orphans.branches
-        return {**log.steps, **found}.get(internal_name, record)  # type: ignore[return-value]  # one kind per name here
-
-    def _with_parameters(self, chunks: ChunkReader, record: _R | None) -> _R | None:
-        if isinstance(record, BranchLog):
-            record.parameters = chunks.parameters_of(record.internal_name)
+            chunks, record = self._newest(run_id, reader, internal_name, kind)
+            if record is None:
+                chunks.metadata()  # is it the record that is missing, or the run?
+            elif full and chunks.may_hold_others_inside(internal_name):
+                return self._with_others_inside(chunks, record)
+            elif full and isinstance(record, BranchLog):
+                record.parameters = chunks.parameters_of(internal_name)
         return record
+
+    def _newest(
+        self,
+        run_id: str,
+        reader: FolderReader,
+        internal_name: str,
+        kind: type[_R],
+        *,
+        strict: bool = False,
+        with_series: bool = True,
+    ) -> tuple[ChunkReader, _R | None]:
+        """Return the record of one name that counts, and what read it."""
+        recent = self._listings.recent(run_id)
+        if recent is not None:
+            chunks = ChunkReader(run_id, reader, recent)
+            record = chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
+            if record is not None:
+                return chunks, record
+        chunks = ChunkReader(run_id, reader, self._fresh_listing(run_id, reader))
+        return chunks, chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
+
+    @staticmethod
+    def _with_others_inside(chunks: ChunkReader, record: _R) -> _R:
+        name = record.internal_name
+        inner = chunks.records(inside=name)
+        log = assemble(RunLog(run_id=""), inner, chunks.parameters_inside(inner))
+        found = log.orphans.steps if isinstance(record, StepLog) else log.orphans.branches
+        return {**log.steps, **found}.get(name, record)  # type: ignore[return-value]  # one kind per name here
 
     def _change(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R]) -> _R | None:
         self._admit(run_id)
         with self.backend.lock(run_id, LOCK_FILE):
             with self.backend.reader(run_id) as reader:
-                chunks = ChunkReader(run_id, reader)
-                record = chunks.newest(kind, internal_name, strict=True, with_series=False)
+                chunks, record = self._newest(run_id, reader, internal_name, kind, strict=True, with_series=False)
                 if record is None:
                     return None
                 chunk, earlier = chunks.origin(record)
@@ -191,10 +248,10 @@ class ChunkedStore(Store):
             new = as_stored(change(record))
             difference = overlay.merge(before, earlier, as_json(new))
             if difference is not None and difference is not earlier:
-                # Named after the chunk it lies over, so that each chunk has one at most.
-                file = chunk_file(_UPDATE_OF[kind], internal_name, chunk.timestamp)
+                file = update_file(chunk, internal_name)
                 update = Update(internal_name=internal_name, over=chunk.file, change=difference)
                 self.backend.replace(run_id, file, encode(update, indent=4 if self.options.pretty else None))
+                self._listings.add(run_id, file)
         return new
 
     # --- metrics -----------------------------------------------------------------------------------------------------
@@ -217,14 +274,15 @@ class ChunkedStore(Store):
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
-    def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any]) -> None:
+    def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any], *, overwrite: bool) -> None:
         # Before waiting for the lock, as bad values are refused here.
         stored = as_stored(Parameters(branch=scope, parameters=parameters)).parameters
         self._admit(run_id)
         file = parameter_file(scope)
         with self.backend.lock(run_id, LOCK_FILE):
             current = self._load_parameters(run_id, scope, file)
-            current.parameters.update(stored)
+            merged = {**current.parameters, **stored} if overwrite else {**stored, **current.parameters}
+            current.parameters = merged
             self.backend.replace(run_id, file, self._encode(current))
 
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:

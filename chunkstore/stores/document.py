@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 
 from chunkstore import overlay
-from chunkstore.assemble import assemble, flatten
+from chunkstore.assemble import assemble, bare, flatten
 from chunkstore.backends.base import Backend, MissingError
 from chunkstore.clock import clock
 from chunkstore.codec import corrupt, encode
@@ -130,7 +130,8 @@ class DocumentStore(Store):
     # --- runs --------------------------------------------------------------------------------------------------------
 
     def _create(self, log: RunLog) -> None:
-        self.backend.publish(_TOP, _file_of(log.run_id), self._encode(log))
+        document = msgspec.structs.replace(log, found_problems=UNSET)
+        self.backend.publish(_TOP, _file_of(log.run_id), self._encode(document))
         self._disown(log.run_id)
 
     def _disown(self, run_id: str) -> None:
@@ -186,14 +187,20 @@ class DocumentStore(Store):
 
         owned.update(self._edit(run_id, edit))
 
-    def _find(self, run_id: str, internal_name: str, kind: type[_R]) -> _R | None:
+    def _put_last(self, run_id: str, record: _R) -> None:
+        if self._change(run_id, record.internal_name, type(record), lambda _: record) is None:
+            self._put(run_id, [record], {})
+
+    def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         log = self._read(run_id)
         found: dict[_Key, StepLog | BranchLog] = {}
         _index_steps(log.steps, found)
         _index_steps(log.orphans.steps, found)
         _index_branches(log.orphans.branches, found)
         record = found.get((_KIND_OF[kind], internal_name))
-        return record if isinstance(record, kind) else None
+        if not isinstance(record, kind):
+            return None
+        return record if full else bare(record)
 
     def _change(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R]) -> _R | None:
         key = (_KIND_OF[kind], internal_name)
@@ -229,11 +236,12 @@ class DocumentStore(Store):
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
-    def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any]) -> None:
+    def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any], *, overwrite: bool) -> None:
         stored = _stored_parameters(scope, parameters)
 
         def edit(document: _Document) -> None:
-            document.parameters.setdefault(scope, {}).update(stored)
+            current = document.parameters.get(scope, {})
+            document.parameters[scope] = {**current, **stored} if overwrite else {**stored, **current}
             document.altered = True
 
         self._edit(run_id, edit)

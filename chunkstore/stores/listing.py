@@ -1,0 +1,105 @@
+"""The names of the files in a run's folder, and for how long a listing of them may be used again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+
+class Listing:
+    """The names of a folder's files, of which those of one record are found without a look at all the others.
+
+    Args:
+        names: in any order.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = list(names)
+        self._is_sorted = False
+        self._guard = threading.Lock()
+
+    def names(self) -> list[str]:
+        """Return all names, in no certain order."""
+        with self._guard:
+            return self._names.copy()
+
+    def starting_with(self, prefix: str) -> list[str]:
+        """Return the names that begin with `prefix`."""
+        with self._guard:
+            names = self._sorted()
+            start = bisect_left(names, prefix)
+            end = start
+            while end < len(names) and names[end].startswith(prefix):
+                end += 1
+            return names[start:end]
+
+    def add(self, name: str) -> None:
+        """Add the name of a file that was made since."""
+        with self._guard:
+            names = self._sorted()
+            place = bisect_left(names, name)
+            if place == len(names) or names[place] != name:
+                names.insert(place, name)
+
+    def _sorted(self) -> list[str]:
+        # Not before it is needed: a read of the whole run has its own order.
+        if not self._is_sorted:
+            self._names.sort()
+            self._is_sorted = True
+        return self._names
+
+
+class _Remembered(NamedTuple):
+    listing: Listing
+    until: int
+
+
+class ListingMemory:
+    """The last listing of each run, kept for a while that is in proportion to what it cost.
+
+    A listing costs the more the larger the run is. Whoever looks up single records again and again would pay for the
+    run's size each time; with a share of 10, listing takes at most a tenth of the time, whatever the size.
+
+    Args:
+        share: for how many times as long as it took a listing is used again; 0 for never.
+    """
+
+    def __init__(self, share: int = 0) -> None:
+        self.share = share
+        self._remembered: dict[str, _Remembered] = {}
+        self._guard = threading.Lock()
+
+    def fresh(self, run_id: str, names: Callable[[], list[str]]) -> Listing:
+        """Return a listing made now.
+
+        Args:
+            run_id: the run.
+            names: lists its folder.
+        """
+        start = time.monotonic_ns()
+        listing = Listing(names())
+        if self.share:
+            end = time.monotonic_ns()
+            with self._guard:
+                self._remembered[run_id] = _Remembered(listing, end + self.share * (end - start))
+        return listing
+
+    def recent(self, run_id: str) -> Listing | None:
+        """Return a listing that may still be used, or None."""
+        remembered = self._remembered.get(run_id)
+        return remembered.listing if remembered and time.monotonic_ns() < remembered.until else None
+
+    def add(self, run_id: str, name: str) -> None:
+        """Add a file that this process has made."""
+        with self._guard:
+            remembered = self._remembered.get(run_id)
+            if remembered:
+                remembered.listing.add(name)
+
+    def forget(self, run_id: str) -> None:
+        """Use no earlier listing of a run any more."""
+        with self._guard:
+            self._remembered.pop(run_id, None)
