@@ -81,9 +81,13 @@ class RunLogExistsError(ChunkstoreError, FileExistsError):
 class StepLogNotFoundError(ChunkstoreError, KeyError):
     """The run has no step of this internal name (attributes: `run_id`, `internal_name`)."""
 
+    internal_name: str
+
 
 class BranchLogNotFoundError(ChunkstoreError, KeyError):
     """The run has no branch of this internal name (attributes: `run_id`, `internal_name`)."""
+
+    internal_name: str
 
 
 class DataNotFoundError(ChunkstoreError, KeyError, FileNotFoundError):

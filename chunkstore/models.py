@@ -78,7 +78,7 @@ class DataCatalog(Record, kw_only=True):
 
 
 class StepAttempt(Record, kw_only=True):
-    """One try of a step.
+    """One try of a step. The fields after `parameters` are those of `runnable` from 2025 on, unset elsewhere.
 
     Attributes:
         attempt_number: counts from 1.
@@ -88,9 +88,16 @@ class StepAttempt(Record, kw_only=True):
         status: `SUCCESS`, `FAIL` or `PROCESSING`.
         message: for a failure, the traceback.
         parameters: what the step was called with.
+        input_parameters: what the step was called with, each value with its kind.
+        output_parameters: what the step returned, likewise.
+        user_defined_metrics: single values by name, likewise.
+        retry_indicator: which retry of the run this attempt belongs to.
+        code_identities: which code ran in this attempt.
     """
 
-    FREE = ("parameters",)
+    FREE = ("parameters", "input_parameters", "output_parameters", "user_defined_metrics")
+    OPTIONAL = (("retry_indicator", str),)
+    NESTED: ClassVar[dict[str, type[Record]]] = {"code_identities": CodeIdentity}
     SCALARS = (
         ("attempt_number", int),
         ("start_time", str),
@@ -107,6 +114,11 @@ class StepAttempt(Record, kw_only=True):
     status: str = FAIL
     message: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
+    input_parameters: dict[str, Any] | UnsetType = UNSET
+    output_parameters: dict[str, Any] | UnsetType = UNSET
+    user_defined_metrics: dict[str, Any] | UnsetType = UNSET
+    retry_indicator: str | UnsetType = UNSET
+    code_identities: list[CodeIdentity] | UnsetType = UNSET
 
 
 class StepLog(Record, kw_only=True):
@@ -199,6 +211,33 @@ class BranchLog(Record, kw_only=True):
 StepLog.NESTED["branches"] = BranchLog
 
 
+class JobLog(Record, kw_only=True):
+    """The record of a `runnable` job: a run of one task and no steps.
+
+    Attributes:
+        status: as for a step.
+        message: for a failure, its reason.
+        mock: whether the job was not really run.
+        code_identities: which code ran.
+        attempts: one entry per try.
+        data_catalog: data read and written.
+    """
+
+    SCALARS = (("status", str), ("message", str), ("mock", bool))
+    NESTED: ClassVar[dict[str, type[Record]]] = {
+        "code_identities": CodeIdentity,
+        "attempts": StepAttempt,
+        "data_catalog": DataCatalog,
+    }
+
+    status: str = FAIL
+    message: str = ""
+    mock: bool = False
+    code_identities: list[CodeIdentity] = field(default_factory=list)
+    attempts: list[StepAttempt] = field(default_factory=list)
+    data_catalog: list[DataCatalog] = field(default_factory=list)
+
+
 class Problem(msgspec.Struct, frozen=True):
     """Something in a run that could not be read, or has no place in it.
 
@@ -246,6 +285,7 @@ class RunLog(Record, kw_only=True):
         steps: by internal name, in order of execution.
         parameters: those of the run; branches have their own.
         run_config: how the run was configured; chunkstore's own notes are under `chunkstore`.
+        job: what a `runnable` job did; unset where the run is a pipeline.
         problems: what could not be read, or has no place in the run.
         orphans: records whose place in the tree is missing.
     """
@@ -261,7 +301,7 @@ class RunLog(Record, kw_only=True):
     )
     NULLABLE = frozenset({"dag_hash", "tag", "original_run_id"})
     NESTED: ClassVar[dict[str, type[Record]]] = {"steps": StepLog}
-    SINGLE: ClassVar[dict[str, type[Record]]] = {"found_orphans": Orphans}
+    SINGLE: ClassVar[dict[str, type[Record]]] = {"job": JobLog, "found_orphans": Orphans}
 
     run_id: str
     dag_hash: str | None = ""
@@ -272,6 +312,7 @@ class RunLog(Record, kw_only=True):
     steps: dict[str, StepLog] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     run_config: dict[str, Any] = field(default_factory=dict)
+    job: JobLog | UnsetType = UNSET
     # Left out of the JSON where there are none; the properties below give something to iterate over either way.
     found_orphans: Orphans | UnsetType = field(default=UNSET, name="orphans")
     found_problems: list[Problem] | UnsetType = field(default=UNSET, name="problems")

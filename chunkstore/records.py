@@ -56,6 +56,10 @@ class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         """
         return encode_record(self, indent=indent).decode()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as dicts and lists, shaped as its JSON is; nothing is converted or copied deep."""
+        return _as_dict(self) if _has_extra(self) else msgspec.to_builtins(self)
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Return the record that JSON text holds.
@@ -123,6 +127,8 @@ def _prepare(record: _Self, key: str) -> _Self:
         changes[name] = _plain_field(name, value, _join(key, name))
     for name, kind in record.NESTED.items():
         value = getattr(record, name)
+        if value is UNSET:
+            continue
         if not isinstance(value, dict if name in _IN_DICTS else (list, tuple)):
             raise _wrong_type(_join(key, name), "a dict" if name in _IN_DICTS else "a list", value)
         if value:
@@ -237,6 +243,8 @@ def _inner(record: Record) -> Iterator[Record]:
     """Yield the records that stand directly in a record."""
     for name in record.NESTED:
         collection = getattr(record, name)
+        if collection is UNSET:
+            continue
         yield from collection.values() if isinstance(collection, dict) else collection
     for name in record.SINGLE:
         value = getattr(record, name)

@@ -47,22 +47,28 @@ class ChunkedStore(Store):
     Adding a record makes a new file that nobody else writes; this needs no lock and looks at nothing that is there.
     What this store object has written it also replaces without a lock. Changes to anything else go, under the run's
     lock, into a file beside it.
-
-    Args:
-        backend: where the bytes live.
-        options: see `StoreOptions`.
-        listing_share: for how many times as long as it took a listing of a folder is used again to look up single
-            records; see `ListingMemory`. With 0 every look-up lists the folder.
     """
 
-    def __init__(self, backend: Backend, options: StoreOptions | None = None, *, listing_share: int = 0) -> None:
+    def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         super().__init__(backend, options)
-        self._listings = ListingMemory(listing_share)
+        self._listings = ListingMemory()
         # The files that this object wrote: by run, by kind and internal name. Never inherited: see reset_after_fork.
         self._owned: dict[str, dict[tuple[str, str], str]] = {}
         # Threads that record the same thing at once must not make two files of it.
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         _stores.add(self)
+
+    def remember_listings(self, share: int) -> None:
+        """Look up single records in a listing of the folder that is not made anew each time.
+
+        Then the look-ups cost the same however long a run is. What others have changed of a record is found all the
+        same, and so is a record that the listing lacks; but where several processes have recorded the same thing,
+        whose record counts may be found out a little later.
+
+        Args:
+            share: for how many times as long as it took a listing is used again; see `ListingMemory`.
+        """
+        self._listings = ListingMemory(share)
 
     def reset_after_fork(self) -> None:
         """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""

@@ -6,6 +6,7 @@ import difflib
 import os
 import reprlib
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from chunkstore.backends.base import Backend
@@ -50,7 +51,7 @@ def make_store(store_type: str, settings: dict[str, Any], *, source: str = "") -
     """
     named = _STORES.get(store_type) if isinstance(store_type, str) else None  # type: ignore[redundant-expr]  # YAML
     if named is None:
-        raise _unknown("store type", store_type, STORE_TYPES, "type", source)
+        raise unknown_option("store type", store_type, STORE_TYPES, "type", source)
     options = _checked_options(store_type, named, settings, source)
     backend: Backend
     if named.persistent:
@@ -66,7 +67,7 @@ def _checked_options(store_type: str, named: _NamedStore, settings: dict[str, An
     options = StoreOptions()
     for key, value in settings.items():
         if key not in allowed:
-            raise _unknown(f"key for a {store_type!r} store", key, allowed, str(key), source)
+            raise unknown_option(f"key for a {store_type!r} store", key, allowed, str(key), source)
         if value is None:
             continue  # as in `log_folder:` with nothing behind it
         setattr(options, key, _checked_value(key, value, source))
@@ -76,7 +77,7 @@ def _checked_options(store_type: str, named: _NamedStore, settings: dict[str, An
 def _checked_value(key: str, value: Any, source: str) -> Any:
     if key == "durability":
         if value not in DURABILITY_LEVELS:
-            raise _unknown("durability", value, DURABILITY_LEVELS, key, source)
+            raise unknown_option("durability", value, DURABILITY_LEVELS, key, source)
         return value
     if key == "pretty":
         if isinstance(value, bool):
@@ -102,7 +103,16 @@ def _check_log_folder(folder: str, source: str) -> None:
         )
 
 
-def _unknown(what: str, value: Any, right: Any, key: str, source: str) -> ConfigurationError:
+def unknown_option(what: str, value: Any, right: Sequence[str], key: str, source: str = "") -> ConfigurationError:
+    """Return the error for something in a configuration that nobody knows; it names the closest right one.
+
+    Args:
+        what: what kind of thing it is.
+        value: what the configuration says.
+        right: what it could say.
+        key: where it says so.
+        source: the configuration file.
+    """
     close = difflib.get_close_matches(value if isinstance(value, str) else "", right, n=1, cutoff=0.4)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     known = ", ".join(map(repr, right))

@@ -1,0 +1,520 @@
+"""chunkstore as a run log store of `runnable` (https://pypi.org/project/runnable/), its entry point `chunkstore`.
+
+```yaml
+run-log-store:
+  type: chunkstore
+  config:
+    log_folder: .run_log_store
+```
+
+runnable hands over and expects its own pydantic models, and executors get a record, change it and put it back whole,
+from many processes at once. This module translates; `ChunkedStore` does everything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
+
+from msgspec import UNSET
+from pydantic import BaseModel
+from runnable import datastore, defaults, exceptions, utils
+
+from chunkstore import errors, models
+from chunkstore.assemble import flatten_branches, flatten_steps
+from chunkstore.clock import utc_now
+from chunkstore.models import NOTES, BranchLog, StepLog
+from chunkstore.records import ExtraFields, Record
+from chunkstore.stores.base import StoreOptions
+from chunkstore.stores.chunked import ChunkedStore
+from chunkstore.stores.named import make_store, unknown_option
+
+logger = logging.getLogger("chunkstore")
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_AnyRecord = TypeVar("_AnyRecord", bound=Record)
+
+_STORE_TYPE = "chunked-fs"
+_DEFAULTS = StoreOptions()
+_OPTIONS = ("log_folder", "durability", "pretty", "lock_timeout")
+_TERMINAL_STATUS = frozenset({defaults.SUCCESS, defaults.FAIL})
+_TERMINAL_TYPES = frozenset({"success", "fail"})
+#: Executors look up each step several times: listing the folder for it takes a tenth of the time at most.
+_LISTING_SHARE = 10
+#: Stores held open at once in a process; executors make a new object for every branch that they run.
+_OPEN_STORES = 16
+
+#: Fields of runnable's models that hold parameters: values with their kind.
+_PARAMETER_FIELDS = frozenset({"parameters", "input_parameters", "output_parameters", "user_defined_metrics"})
+_KINDS = frozenset({"json", "metric", "object"})
+#: Fields that are left out of the JSON where there is nothing in them.
+_OPTIONAL_FIELDS = frozenset(
+    {"job", "retry_indicator", "input_parameters", "output_parameters", "user_defined_metrics"}
+)
+
+
+class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
+    """Run logs as chunks in a folder, safe for any number of processes at once.
+
+    Attributes:
+        service_name: executors that start containers know a store in a folder by this name.
+        supports_parallel_writes: branches of `parallel` and `map` may run in processes of their own.
+        log_folder: the folder that holds the runs; executors that start containers change it.
+        durability: what a returned call survives: `process`, `run` or `step`.
+        pretty: whether JSON is written with line breaks and indents.
+        lock_timeout: seconds to wait for a lock.
+
+    Raises:
+        ConfigurationError: a key or a value is not known; the message names the closest right one.
+    """
+
+    service_name: str = "chunked-fs"
+    supports_parallel_writes: bool = True
+    log_folder: str = defaults.LOG_LOCATION_FOLDER
+    durability: str = _DEFAULTS.durability
+    pretty: bool = _DEFAULTS.pretty
+    lock_timeout: float = _DEFAULTS.lock_timeout
+
+    def __init__(self, **config: Any) -> None:
+        for key in config:
+            if key not in _OPTIONS:
+                raise unknown_option("key for the run log store 'chunkstore'", key, _OPTIONS, key)
+        checked = make_store(_STORE_TYPE, config).options
+        super().__init__(**{name: getattr(checked, name) for name in _OPTIONS})
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Arrive in another process.
+
+        runnable runs branches in daemonic processes, which may have no children: what is nested there can only run
+        if runnable believes that it has to go one after the other.
+        """
+        super().__setstate__(state)
+        if multiprocessing.current_process().daemon:
+            self.supports_parallel_writes = False
+
+    @property
+    def store(self) -> ChunkedStore:
+        """The store that the settings name now; objects with the same settings share one."""
+        return _open_store(os.path.abspath(self.log_folder), self.durability, self.pretty, self.lock_timeout)
+
+    def get_summary(self) -> dict[str, Any]:
+        """Return what runnable prints about the store at the end of a run."""
+        return {"Type": self.service_name, "Location": self.log_folder}
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    def create_run_log(  # noqa: PLR0917 - runnable's own signature
+        self,
+        run_id: str,
+        dag_hash: str = "",
+        use_cached: bool = False,
+        tag: str = "",
+        original_run_id: str = "",
+        status: str = defaults.CREATED,
+    ) -> datastore.RunLog:
+        """Create a run.
+
+        Raises:
+            RunLogExistsError: there is a run of this id, perhaps created by another process just now.
+        """
+        with _translated_errors(run_id):
+            log = self.store.create_run_log(
+                run_id,
+                dag_hash=dag_hash,
+                use_cached=use_cached,
+                tag=tag,
+                original_run_id=original_run_id,
+                status=status,
+            )
+        return _as_run_log(log)
+
+    def get_run_log_by_id(self, run_id: str, full: bool = False) -> datastore.RunLog:
+        """Return a run.
+
+        Args:
+            run_id: the run.
+            full: whether steps and branches are read too; without, the run's own record and parameters.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with _translated_errors(run_id):
+            log = self.store.get_run_log(run_id, full=full)
+            if not full:
+                log.parameters = self.store.get_parameters(run_id)
+        for problem in log.problems:
+            logger.warning("Run %s: %s: %s: %s", run_id, problem.kind, problem.file, problem.message)
+        return _as_run_log(log)
+
+    def put_run_log(self, run_log: datastore.RunLog) -> None:
+        """Update a run's status and metadata; steps, branches and parameters that the store holds stay as they are.
+
+        Those that the store does not hold yet are added. A run that does not exist is created whole.
+        """
+        given = _as_record(run_log, models.RunLog, inner=True)
+        try:
+            self._update_run(run_log.run_id, given)
+        except exceptions.RunLogNotFoundError:
+            with _translated_errors(run_log.run_id):
+                self.store.add_run_log(given)
+            return
+        inner: dict[str, dict[str, Any]] = {"": given.parameters}
+        self._add_missing(run_log.run_id, flatten_steps(given.steps, inner), inner)
+
+    def update_run_log_status(self, run_id: str, status: str) -> None:
+        """Set the status of a run and nothing else.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        self._update_run(run_id, models.RunLog(run_id=run_id, status=status), only_status=True)
+
+    def _update_run(self, run_id: str, given: models.RunLog, *, only_status: bool = False) -> None:
+        def change(log: models.RunLog) -> None:
+            log.status = given.status
+            if not only_status:
+                log.tag, log.dag_hash = given.tag, given.dag_hash
+                log.run_config = {**log.run_config, **_without_notes(given.run_config)}
+                if given.job:
+                    log.job = given.job
+                if given.extra:
+                    log.extra = ExtraFields({**(log.extra or {}), **given.extra})
+            notes = {**log.notes, "finished": utc_now()} if given.status in _TERMINAL_STATUS else dict(log.notes)
+            if given.status not in _TERMINAL_STATUS:
+                notes.pop("finished", None)
+            log.run_config[NOTES] = notes
+
+        with _translated_errors(run_id):
+            self.store.update_run_log(run_id, change)
+        if given.status in _TERMINAL_STATUS:
+            self._sync(run_id)
+
+    def _sync(self, run_id: str) -> None:
+        """Make a run that has finished survive a loss of power, as the level `run` promises."""
+        if self.durability == "run":
+            self.store.sync(run_id)
+
+    def get_run_config(self, run_id: str) -> dict[str, Any]:
+        """Return how a run was configured.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with _translated_errors(run_id):
+            return _without_notes(self.store.get_run_log(run_id, full=False).run_config)
+
+    def set_run_config(self, run_id: str, run_config: dict[str, Any]) -> None:
+        """Add to how a run was configured.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+
+        def change(log: models.RunLog) -> None:
+            log.run_config = {**log.run_config, **_without_notes(run_config)}
+
+        with _translated_errors(run_id):
+            self.store.update_run_log(run_id, change)
+
+    # --- parameters --------------------------------------------------------------------------------------------------
+
+    def get_parameters(self, run_id: str, internal_branch_name: str = "") -> dict[str, datastore.Parameter]:
+        """Return the parameters of a run, or those of one branch alone.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            BranchLogNotFoundError: the run has no such branch.
+        """
+        with _translated_errors(run_id):
+            found = self._parameters(run_id, internal_branch_name)
+        return _Parameters.model_validate({"parameters": _with_kinds(found)}).parameters
+
+    def set_parameters(
+        self, run_id: str, parameters: dict[str, datastore.Parameter], internal_branch_name: str = ""
+    ) -> None:
+        """Set some parameters of a run or of one branch; no other is lost, whoever sets it at the same time.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            BranchLogNotFoundError: the run has no such branch.
+        """
+        with _translated_errors(run_id):
+            self._parameters(run_id, internal_branch_name)
+            if parameters:
+                self.store.set_parameters(run_id, _without_descriptions(parameters), internal_branch_name or "")
+
+    def _parameters(self, run_id: str, branch: str) -> dict[str, Any]:
+        found = self.store.get_parameters(run_id, branch or "")
+        if branch and not found:
+            self.store.get_branch_log(run_id, branch, full=False)  # is there such a branch?
+        return found
+
+    # --- steps and branches ------------------------------------------------------------------------------------------
+
+    def get_step_log(self, internal_name: str, run_id: str) -> datastore.StepLog:
+        """Return a step without the branches inside it.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            StepLogNotFoundError: the run has no such step.
+        """
+        with _translated_errors(run_id):
+            return _as_model(self.store.get_step_log(run_id, internal_name, full=False), datastore.StepLog)
+
+    def add_step_log(self, step_log: datastore.StepLog, run_id: str) -> None:
+        """Record a step, or replace what anybody has recorded of it; branches inside it are added where missing.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            BranchLogNotFoundError: the run has no branch that the step could belong to.
+        """
+        record = _as_record(step_log, StepLog)
+        branch = record.internal_name.rpartition(".")[0]
+        with _translated_errors(run_id):
+            if branch:
+                self.store.get_branch_log(run_id, branch, full=False)
+            self.store.put_step_log(run_id, record)
+        if step_log.branches:
+            inner: dict[str, dict[str, Any]] = {}
+            branches = _as_record(step_log, StepLog, inner=True).branches
+            self._add_missing(run_id, flatten_branches(branches, inner), inner)
+        if not branch and record.step_type in _TERMINAL_TYPES and record.status in _TERMINAL_STATUS:
+            self._sync(run_id)  # the run's status was set before this last record of it
+
+    def get_branch_log(self, internal_branch_name: str, run_id: str) -> datastore.BranchLog | datastore.RunLog:
+        """Return a branch with its parameters and the steps inside it; without a name, the run.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            BranchLogNotFoundError: the run has no such branch.
+        """
+        if not internal_branch_name:
+            return self.get_run_log_by_id(run_id)
+        with _translated_errors(run_id):
+            return _as_model(self.store.get_branch_log(run_id, internal_branch_name), datastore.BranchLog)
+
+    def add_branch_log(self, branch_log: datastore.BranchLog | datastore.RunLog, run_id: str) -> None:
+        """Record a branch, or update its status; steps and parameters that the store holds stay as they are.
+
+        Those that the store does not hold yet are added. A run is treated as by `put_run_log`.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        if not isinstance(branch_log, datastore.BranchLog):
+            self.put_run_log(branch_log)
+            return
+        with _translated_errors(run_id):
+            self.store.put_branch_log(run_id, _as_record(branch_log, BranchLog))
+        given = _as_record(branch_log, BranchLog, inner=True)
+        inner = {given.internal_name: given.parameters}
+        self._add_missing(run_id, flatten_steps(given.steps, inner), inner)
+
+    def _add_missing(
+        self, run_id: str, records: Iterable[StepLog | BranchLog], parameters: Mapping[str, dict[str, Any]]
+    ) -> None:
+        """Add what the store does not hold; what it holds may be newer."""
+        with _translated_errors(run_id):
+            for record in records:
+                name = record.internal_name
+                try:
+                    if isinstance(record, StepLog):
+                        self.store.get_step_log(run_id, name, full=False)
+                    else:
+                        self.store.get_branch_log(run_id, name, full=False)
+                except errors.StepLogNotFoundError:
+                    self.store.add_step_log(run_id, record)  # type: ignore[arg-type]  # as the error says
+                except errors.BranchLogNotFoundError:
+                    self.store.add_branch_log(run_id, record)  # type: ignore[arg-type]  # as the error says
+            for scope, values in parameters.items():
+                if values and not values.keys() <= self.store.get_parameters(run_id, scope).keys():
+                    self.store.set_parameters(run_id, values, scope, overwrite=False)
+
+    # --- jobs --------------------------------------------------------------------------------------------------------
+
+    def get_job_log(self, run_id: str) -> datastore.JobLog:
+        """Return what a job did.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            JobLogNotFoundError: the run is no job.
+        """
+        with _translated_errors(run_id):
+            job = self.store.get_run_log(run_id, full=False).job
+        if not job:
+            raise exceptions.JobLogNotFoundError(run_id)
+        return _as_model(job, datastore.JobLog)
+
+    def add_job_log(self, run_id: str, job_log: datastore.JobLog) -> None:
+        """Record what a job did; its status becomes that of the run.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        job = _as_record(job_log, models.JobLog)
+
+        def change(log: models.RunLog) -> None:
+            log.job = job
+
+        with _translated_errors(run_id):
+            self.store.update_run_log(run_id, change)
+        self.update_run_log_status(run_id, job.status)
+
+
+@lru_cache(maxsize=_OPEN_STORES)
+def _open_store(log_folder: str, durability: str, pretty: bool, lock_timeout: float) -> ChunkedStore:
+    settings = {"log_folder": log_folder, "durability": durability, "pretty": pretty, "lock_timeout": lock_timeout}
+    store = make_store(_STORE_TYPE, settings)
+    assert isinstance(store, ChunkedStore)
+    store.remember_listings(_LISTING_SHARE)
+    return store
+
+
+@contextmanager
+def _translated_errors(run_id: str) -> Iterator[None]:
+    """Raise runnable's own error where its executors look for one."""
+    try:
+        yield
+    except errors.RunLogNotFoundError as error:
+        raise exceptions.RunLogNotFoundError(run_id) from error
+    except errors.RunLogExistsError as error:
+        raise exceptions.RunLogExistsError(run_id) from error
+    except errors.StepLogNotFoundError as error:
+        raise exceptions.StepLogNotFoundError(run_id, error.internal_name) from error
+    except errors.BranchLogNotFoundError as error:
+        raise exceptions.BranchLogNotFoundError(run_id, error.internal_name) from error
+
+
+# --- runnable's models -> records ------------------------------------------------------------------------------------
+
+
+def _as_record(model: BaseModel, kind: type[_AnyRecord], *, inner: bool = False) -> _AnyRecord:
+    """Return a model as a record; fields that the record does not declare are kept as extra ones.
+
+    Args:
+        model: one of runnable's.
+        kind: the record of that name.
+        inner: whether steps, branches and the parameters of their scope come along.
+    """
+    fields: dict[str, Any] = {}
+    extra = ExtraFields(model.model_extra or {})
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if name not in kind.__struct_fields__:
+            extra[name] = value
+        elif inner or not _is_inner(name, kind):
+            fields[name] = _as_field(name, value, kind, inner=inner)
+    record = kind(**fields)
+    if extra:
+        record.extra = extra
+    return record
+
+
+def _is_inner(name: str, kind: type[Record]) -> bool:
+    """Tell whether a field holds records of their own in the store."""
+    return name in {"steps", "branches"} or (name == "parameters" and kind is not models.StepAttempt)
+
+
+def _as_field(name: str, value: Any, kind: type[Record], *, inner: bool) -> Any:
+    if name in _OPTIONAL_FIELDS and not value:
+        return UNSET
+    if name in _PARAMETER_FIELDS:
+        return _without_descriptions(value)
+    if nested := kind.NESTED.get(name):
+        if isinstance(value, dict):
+            return {key: _as_record(item, nested, inner=inner) for key, item in value.items()}
+        return [_as_record(item, nested, inner=inner) for item in value]
+    if single := kind.SINGLE.get(name):
+        return _as_record(value, single, inner=inner)
+    return value
+
+
+def _without_descriptions(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters with what makes them; runnable computes the rest, which may repeat the whole value."""
+    return {
+        name: {field: getattr(parameter, field) for field in type(parameter).model_fields}
+        for name, parameter in parameters.items()
+    }
+
+
+def _without_notes(run_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the notes of chunkstore itself, which are no business of runnable's."""
+    return {name: value for name, value in run_config.items() if name != NOTES}
+
+
+# --- records -> runnable's models ------------------------------------------------------------------------------------
+
+
+class _Parameters(BaseModel):
+    """Validates parameters, as runnable's own models do."""
+
+    parameters: dict[str, datastore.Parameter]
+
+
+def _as_run_log(log: models.RunLog) -> datastore.RunLog:
+    fields = log.to_dict()
+    fields["run_config"] = _without_notes(log.run_config)
+    return datastore.RunLog.model_validate(_with_kinds_inside(fields))
+
+
+def _as_model(record: Record, model: type[_Model]) -> _Model:
+    return model.model_validate(_with_kinds_inside(record.to_dict()))
+
+
+def _with_kinds_inside(fields: dict[str, Any]) -> dict[str, Any]:
+    """Give all parameters inside a run, branch, step or job a kind."""
+    for name in _PARAMETER_FIELDS & fields.keys():
+        fields[name] = _with_kinds(fields[name])
+    for attempt in fields.get("attempts", ()):
+        _with_kinds_inside(attempt)
+    for name in {"steps", "branches"} & fields.keys():
+        for inner in fields[name].values():
+            _with_kinds_inside(inner)
+    return fields
+
+
+def _with_kinds(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as runnable expects them, also those that others have set as plain values."""
+    return {
+        name: value
+        if isinstance(value, dict) and value.get("kind") in _KINDS and "value" in value
+        else {"kind": "json", "value": value}
+        for name, value in parameters.items()
+    }
+
+
+# --- a limit of runnable's own ---------------------------------------------------------------------------------------
+
+_LONGEST_FILE_NAME = 255
+_LOG_SUFFIX = ".execution.log"
+#: Letters that runnable puts before the suffix, so that names of several attempts differ.
+_TAG_LENGTH = 3
+_KEPT_BYTES = 160
+
+
+def _within_limits(make_name: Callable[..., str]) -> Callable[..., str]:
+    """Return `make_name`, which names the file for what a step prints, with names that every file system takes.
+
+    runnable puts the items of a map into that name, so that a step fails for a long item after all its work is done.
+    """
+
+    @wraps(make_name)
+    def make_log_file_name(*args: Any, **kwargs: Any) -> str:
+        name = make_name(*args, **kwargs)
+        if len(name.encode()) <= _LONGEST_FILE_NAME:
+            return name
+        stem = name.removesuffix(_LOG_SUFFIX)
+        digest = hashlib.sha256(stem[:-_TAG_LENGTH].encode()).hexdigest()[:16]
+        kept = stem.encode()[:_KEPT_BYTES].decode(errors="ignore")
+        return f"{kept}{digest}{stem[-_TAG_LENGTH:]}{_LOG_SUFFIX}"
+
+    return make_log_file_name
+
+
+utils.make_log_file_name = _within_limits(utils.make_log_file_name)
