@@ -78,6 +78,9 @@ def assemble(
 def branch_of_step(step: StepLog, branches: dict[str, BranchLog]) -> str | None:
     """Return the internal name of the branch that `step` belongs to, "" for the run itself, None for an orphan."""
     internal_name = step.internal_name
+    parent, _, last = internal_name.rpartition(".")
+    if not parent or (last == step.name and parent in branches):
+        return parent
     candidates = []
     for last_segment in (step.name, _escaped(step.name)):
         if internal_name == last_segment:
@@ -85,7 +88,7 @@ def branch_of_step(step: StepLog, branches: dict[str, BranchLog]) -> str | None:
         elif last_segment and internal_name.endswith(f".{last_segment}"):
             candidates.append(internal_name[: -len(last_segment) - 1])
     # Last, as the record's own name is the better witness where a tool leaves dots in names.
-    candidates.append(internal_name.rpartition(".")[0])
+    candidates.append(parent)
     for candidate in candidates:
         if candidate and candidate in branches:
             return candidate

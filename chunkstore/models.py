@@ -18,6 +18,9 @@ SUCCESS = "SUCCESS"
 FAIL = "FAIL"
 PROCESSING = "PROCESSING"
 
+#: Shorter names need no closer look; records are made by the ten thousand.
+_USUAL_LENGTH = 1_000
+
 #: The format of the files, in the notes. Runs of a newer format are read, never written.
 FORMAT = 1
 #: Under this key of `run_config` stand the notes of chunkstore itself.
@@ -175,7 +178,10 @@ class StepLog(Record, kw_only=True):
     cached_from: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        _check_record_name(self.internal_name)
+        name = self.internal_name
+        if type(name) is not str or not name.isascii() or not 0 < len(name) < _USUAL_LENGTH:
+            # msgspec turns a ValueError here into an error of the document, so decoding stays safe too.
+            check_name(name)
 
 
 class BranchLog(Record, kw_only=True):
@@ -205,7 +211,10 @@ class BranchLog(Record, kw_only=True):
     message: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        _check_record_name(self.internal_name)
+        name = self.internal_name
+        if type(name) is not str or not name.isascii() or not 0 < len(name) < _USUAL_LENGTH:
+            # msgspec turns a ValueError here into an error of the document, so decoding stays safe too.
+            check_name(name)
 
 
 StepLog.NESTED["branches"] = BranchLog
@@ -354,8 +363,3 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     start_time: str = ""
     end_time: str = ""
     problem: str = ""
-
-
-def _check_record_name(name: Any) -> None:
-    # msgspec turns a ValueError here into an error of the document, so decoding stays safe too.
-    check_name(name)

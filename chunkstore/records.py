@@ -26,7 +26,7 @@ class ExtraFields(dict[str, Any]):
     """The fields of a document that this version does not know."""
 
 
-class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What all records share: exact JSON, and care for unknown fields."""
 
     #: Fields that hold values of users.

@@ -81,6 +81,8 @@ class Folder(FolderReader):
         self._follow = follow
         self._identity: tuple[int, int] | None = None
         self._locks: OrderedDict[str, SidecarLock] = OrderedDict()
+        # Whether each name that was listed is a regular file.
+        self._listed: dict[str, bool] = {}
         self.fd = syscalls.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW))
 
     def __del__(self) -> None:
@@ -117,12 +119,12 @@ class Folder(FolderReader):
         Some file systems hide a name while it is being replaced (btrfs does). So while the folder keeps changing it is
         listed again, and the union counts. The folder's times only decide how much work is worth doing.
         """
-        found: dict[str, None] = {}
+        found = self._listed
         without_news = 0
         for _ in range(_MOST_LISTINGS):
             before = self._syscalls.fstat(self.fd).st_mtime_ns
             known = len(found)
-            found.update(dict.fromkeys(self._listing()))
+            found.update(self._listing())
             after = self._syscalls.fstat(self.fd).st_mtime_ns
             if before == after and not 0 <= time.time_ns() - after < _QUIET_NS:
                 break
@@ -131,12 +133,12 @@ class Folder(FolderReader):
                 break
         return list(found)
 
-    def _listing(self) -> list[str]:
+    def _listing(self) -> list[tuple[str, bool]]:
         # A fresh descriptor: one that was read before starts at its end, and NFS would answer from its cache.
         fd = self._syscalls.open(".", os.O_RDONLY | os.O_DIRECTORY, self.fd)
         try:
             # Temporary files come and go all the time; they are nobody's news.
-            return [name for name in self._syscalls.list(fd) if not name.startswith(TEMPORARY_PREFIX)]
+            return [entry for entry in self._syscalls.list(fd) if not entry[0].startswith(TEMPORARY_PREFIX)]
         finally:
             self._syscalls.close(fd)
 
@@ -158,7 +160,8 @@ class Folder(FolderReader):
         raise AssertionError  # the last attempt has returned or raised
 
     def _load(self, file: str) -> bytes:
-        if not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
+        # Opening alone can do something where it is no regular file. Should it have changed since, fstat will tell.
+        if not self._listed.get(file) and not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
             raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
         fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
         try:
@@ -340,7 +343,8 @@ class Folder(FolderReader):
 
     def sync_file(self, file: str) -> None:
         """Bring one file to stable storage, if it is a regular file."""
-        if not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
+        # Opening alone can do something where it is no regular file. Should it have changed since, fstat will tell.
+        if not self._listed.get(file) and not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
             return
         fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
         try:

@@ -91,9 +91,10 @@ class Syscalls:
         """Remove an empty folder."""
         os.rmdir(path, dir_fd=dir_fd)
 
-    def list(self, fd: int) -> list[str]:
-        """Return the names in an open folder."""
-        return os.listdir(fd)
+    def list(self, fd: int) -> list[tuple[str, bool]]:
+        """Return the names in an open folder, and of each whether it is a regular file."""
+        with os.scandir(fd) as entries:
+            return [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
 
 
 def _libc() -> ctypes.CDLL:

@@ -13,6 +13,7 @@ from many processes at once. This module translates; `ChunkedStore` does everyth
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import multiprocessing
@@ -23,12 +24,13 @@ from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
 from msgspec import UNSET
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from runnable import datastore, defaults, exceptions, utils
 
 from chunkstore import errors, models
 from chunkstore.assemble import flatten_branches, flatten_steps
 from chunkstore.clock import utc_now
+from chunkstore.codec import may_hold_marks
 from chunkstore.models import NOTES, BranchLog, StepLog
 from chunkstore.records import ExtraFields, Record
 from chunkstore.stores.base import StoreOptions
@@ -144,6 +146,8 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         Raises:
             RunLogNotFoundError: there is no such run.
         """
+        if full and (found := self._quick_run_log(run_id)):
+            return found
         with _translated_errors(run_id):
             log = self.store.get_run_log(run_id, full=full)
             if not full:
@@ -151,6 +155,19 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         for problem in log.problems:
             logger.warning("Run %s: %s: %s: %s", run_id, problem.kind, problem.file, problem.message)
         return _as_run_log(log)
+
+    def _quick_run_log(self, run_id: str) -> datastore.RunLog | None:
+        """Return a whole run straight from its JSON; None if there is anything in it that needs a closer look."""
+        try:
+            with _translated_errors(run_id), _no_collection():
+                data = self.store.get_run_json(run_id)
+                if may_hold_marks(data) or b'"problems":' in data:
+                    return None
+                log = datastore.RunLog.model_validate_json(data)
+        except ValidationError:
+            return None  # parameters without a kind, as others than runnable set them
+        log.run_config.pop(NOTES, None)
+        return log
 
     def put_run_log(self, run_log: datastore.RunLog) -> None:
         """Update a run's status and metadata; steps, branches and parameters that the store holds stay as they are.
@@ -365,6 +382,18 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         with _translated_errors(run_id):
             self.store.update_run_log(run_id, change)
         self.update_run_log_status(run_id, job.status)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from looking, again and again, at all the objects of a large run while it is made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @lru_cache(maxsize=_OPEN_STORES)

@@ -222,6 +222,17 @@ class Store(ABC):
                     )
         return log
 
+    def get_run_json(self, run_id: str) -> bytes:
+        """Return a run as JSON in UTF-8, as `get_run_log(run_id).to_json()` has it, for tools that decode it.
+
+        White space and the order of fields may differ. It costs less where the layout keeps JSON that can be joined.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with self._existing(run_id):
+            return self._read_json(run_id)
+
     def update_run_log(self, run_id: str, change: Callable[[RunLog], RunLog | None]) -> RunLog:
         """Change a run's own record: status, tag, configuration. No other change is lost or undone.
 
@@ -560,6 +571,10 @@ class Store(ABC):
     @abstractmethod
     def _read(self, run_id: str) -> RunLog:
         """Return the whole run."""
+
+    def _read_json(self, run_id: str) -> bytes:
+        """Return the whole run as JSON."""
+        return encode_record(self._read(run_id))
 
     @abstractmethod
     def _read_metadata(self, run_id: str) -> RunLog:

@@ -110,6 +110,8 @@ class ChunkReader:
         self._reader = reader
         self._given = listing
         self._origins: dict[int, _Origin] = {}
+        #: The bytes of the files that hold one record and no other, by the `id` of the record.
+        self.bodies: dict[int, bytes] = {}
         # Parameters that stand in records, where other tools put them; files of parameters come before them.
         self._inner_parameters: dict[str, dict[str, Any]] = {}
         self._problems: dict[Problem, None] = {}
@@ -189,6 +191,8 @@ class ChunkReader:
 
     def _flat(self, record: StepLog | BranchLog) -> list[StepLog | BranchLog]:
         """Return a record and those inside it: other tools write whole branches into one file."""
+        if isinstance(record, StepLog) and not record.branches:
+            return [record]
         inner: Iterable[StepLog | BranchLog]
         if isinstance(record, StepLog):
             inner = flatten_branches(record.branches, self._inner_parameters)
@@ -199,6 +203,8 @@ class ChunkReader:
         found = [record, *inner]
         for nested in found[1:]:
             self._origins[id(nested)] = self._origins[id(record)]
+        if len(found) > 1:
+            self.bodies.pop(id(record), None)
         return found
 
     def records_of(self, log: RunLog) -> list[StepLog | BranchLog]:
@@ -267,6 +273,7 @@ class ChunkReader:
             self._report(chunk.file, error)
             return None
         self._origins[id(record)] = _Origin(chunk, change)
+        self.bodies[id(record)] = data
         return record
 
     def _updates(self, chunks: Iterable[ChunkName]) -> dict[str, overlay.Change]:

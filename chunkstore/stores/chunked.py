@@ -32,6 +32,7 @@ from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, chec
 from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, update_file
 from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
+from chunkstore.stores.run_json import join_chunks
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
@@ -108,6 +109,14 @@ class ChunkedStore(Store):
             metadata = chunks.metadata()
             records = chunks.records_of(metadata)
             return assemble(metadata, records, chunks.parameters(), chunks.problems)
+
+    def _read_json(self, run_id: str) -> bytes:
+        with self.backend.reader(run_id) as reader:
+            chunks = ChunkReader(run_id, reader)
+            metadata = chunks.metadata()
+            records = chunks.records_of(metadata)
+            log = assemble(metadata, records, chunks.parameters(), chunks.problems)
+        return join_chunks(log, chunks.bodies)
 
     def _read_metadata(self, run_id: str) -> RunLog:
         with self.backend.reader(run_id) as reader:

@@ -1,0 +1,54 @@
+"""A whole run as JSON, put together from the bytes of its chunks instead of being encoded anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from chunkstore.codec import encode
+from chunkstore.models import BranchLog, RunLog, StepLog
+from chunkstore.records import Record, encode_record
+
+_fields_decoder = msgspec.json.Decoder(dict[str, Raw])
+
+
+def join_chunks(log: RunLog, chunks: Mapping[int, bytes]) -> bytes:
+    """Return what `log.to_json()` would, apart from white space and the order of fields.
+
+    Args:
+        log: a whole run.
+        chunks: for the steps and branches in it that are as their chunks say, by `id`, the bytes of the chunk.
+    """
+    fields = _fields_of(msgspec.structs.replace(log, steps={}))
+    fields["steps"] = _steps(log.steps, chunks)
+    return encode(fields)
+
+
+def _steps(steps: Mapping[str, StepLog], chunks: Mapping[int, bytes]) -> dict[str, Any]:
+    return {name: _step(step, chunks) for name, step in steps.items()}
+
+
+def _step(step: StepLog, chunks: Mapping[int, bytes]) -> Any:
+    # Points of a series come from files of their own.
+    chunk = chunks.get(id(step)) if step.metric_series is UNSET else None
+    if not step.branches:
+        return Raw(encode_record(step) if chunk is None else chunk)
+    fields = _fields_of(msgspec.structs.replace(step, branches={}) if chunk is None else chunk)
+    fields["branches"] = {name: _branch(branch, chunks) for name, branch in step.branches.items()}
+    return fields
+
+
+def _branch(branch: BranchLog, chunks: Mapping[int, bytes]) -> dict[str, Any]:
+    chunk = chunks.get(id(branch))
+    fields = _fields_of(msgspec.structs.replace(branch, steps={}) if chunk is None else chunk)
+    fields["steps"] = _steps(branch.steps, chunks)
+    if branch.parameters:
+        fields["parameters"] = _fields_of(RunLog(run_id="", parameters=branch.parameters))["parameters"]
+    return fields
+
+
+def _fields_of(record: Record | bytes) -> dict[str, Any]:
+    return {**_fields_decoder.decode(record if isinstance(record, bytes) else encode_record(record))}
