@@ -20,7 +20,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache, wraps
+from functools import cache, lru_cache, wraps
 from typing import Any, TypeVar
 
 from msgspec import UNSET
@@ -47,8 +47,8 @@ _DEFAULTS = StoreOptions()
 _OPTIONS = ("log_folder", "durability", "pretty", "lock_timeout")
 _TERMINAL_STATUS = frozenset({defaults.SUCCESS, defaults.FAIL})
 _TERMINAL_TYPES = frozenset({"success", "fail"})
-#: Executors look up each step several times: listing the folder for it takes a tenth of the time at most.
-_LISTING_SHARE = 10
+#: Executors look up each step several times: listing the folder for it takes a twentieth of the time at most.
+_LISTING_SHARE = 20
 #: Stores held open at once in a process; executors make a new object for every branch that they run.
 _OPEN_STORES = 16
 
@@ -250,7 +250,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         """
         with _translated_errors(run_id):
             found = self._parameters(run_id, internal_branch_name)
-        return _Parameters.model_validate({"parameters": _with_kinds(found)}).parameters
+        return _validated({"parameters": found}, _Parameters).parameters
 
     def set_parameters(
         self, run_id: str, parameters: dict[str, datastore.Parameter], internal_branch_name: str = ""
@@ -269,8 +269,12 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
     def _parameters(self, run_id: str, branch: str) -> dict[str, Any]:
         found = self.store.get_parameters(run_id, branch or "")
         if branch and not found:
-            self.store.get_branch_log(run_id, branch, full=False)  # is there such a branch?
+            self._check_branch(run_id, branch)
         return found
+
+    def _check_branch(self, run_id: str, branch: str) -> None:
+        if not self.store.has_branch_log(run_id, branch):
+            self.store.get_branch_log(run_id, branch, full=False)  # whose error says that there is none
 
     # --- steps and branches ------------------------------------------------------------------------------------------
 
@@ -295,7 +299,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         branch = record.internal_name.rpartition(".")[0]
         with _translated_errors(run_id):
             if branch:
-                self.store.get_branch_log(run_id, branch, full=False)
+                self._check_branch(run_id, branch)
             self.store.put_step_log(run_id, record)
         if step_log.branches:
             inner: dict[str, dict[str, Any]] = {}
@@ -329,9 +333,10 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             return
         with _translated_errors(run_id):
             self.store.put_branch_log(run_id, _as_record(branch_log, BranchLog))
-        given = _as_record(branch_log, BranchLog, inner=True)
-        inner = {given.internal_name: given.parameters}
-        self._add_missing(run_id, flatten_steps(given.steps, inner), inner)
+        if branch_log.steps or branch_log.parameters:
+            given = _as_record(branch_log, BranchLog, inner=True)
+            inner = {given.internal_name: given.parameters}
+            self._add_missing(run_id, flatten_steps(given.steps, inner), inner)
 
     def _add_missing(
         self, run_id: str, records: Iterable[StepLog | BranchLog], parameters: Mapping[str, dict[str, Any]]
@@ -339,16 +344,11 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         """Add what the store does not hold; what it holds may be newer."""
         with _translated_errors(run_id):
             for record in records:
-                name = record.internal_name
-                try:
-                    if isinstance(record, StepLog):
-                        self.store.get_step_log(run_id, name, full=False)
-                    else:
-                        self.store.get_branch_log(run_id, name, full=False)
-                except errors.StepLogNotFoundError:
-                    self.store.add_step_log(run_id, record)  # type: ignore[arg-type]  # as the error says
-                except errors.BranchLogNotFoundError:
-                    self.store.add_branch_log(run_id, record)  # type: ignore[arg-type]  # as the error says
+                if isinstance(record, StepLog):
+                    if not self.store.has_step_log(run_id, record.internal_name):
+                        self.store.add_step_log(run_id, record)
+                elif not self.store.has_branch_log(run_id, record.internal_name):
+                    self.store.add_branch_log(run_id, record)
             for scope, values in parameters.items():
                 if values and not values.keys() <= self.store.get_parameters(run_id, scope).keys():
                     self.store.set_parameters(run_id, values, scope, overwrite=False)
@@ -431,18 +431,31 @@ def _as_record(model: BaseModel, kind: type[_AnyRecord], *, inner: bool = False)
         kind: the record of that name.
         inner: whether steps, branches and the parameters of their scope come along.
     """
-    fields: dict[str, Any] = {}
-    extra = ExtraFields(model.model_extra or {})
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        if name not in kind.__struct_fields__:
-            extra[name] = value
-        elif inner or not _is_inner(name, kind):
-            fields[name] = _as_field(name, value, kind, inner=inner)
+    values = model.__dict__
+    fields = {name: translate(values[name], inner) for name, translate in _translations(type(model), kind, inner)}
     record = kind(**fields)
+    extra = {**(model.model_extra or {}), **{name: values[name] for name in _undeclared(type(model), kind)}}
     if extra:
-        record.extra = extra
+        record.extra = ExtraFields(extra)
     return record
+
+
+@cache
+def _translations(
+    model: type[BaseModel], kind: type[Record], inner: bool
+) -> list[tuple[str, Callable[[Any, bool], Any]]]:
+    """Return how each field that model and record share becomes a field of the record."""
+    return [
+        (name, _translation(name, kind))
+        for name in model.model_fields
+        if name in kind.__struct_fields__ and (inner or not _is_inner(name, kind))
+    ]
+
+
+@cache
+def _undeclared(model: type[BaseModel], kind: type[Record]) -> list[str]:
+    """Return the fields that a later version of runnable has added."""
+    return [name for name in model.model_fields if name not in kind.__struct_fields__]
 
 
 def _is_inner(name: str, kind: type[Record]) -> bool:
@@ -450,26 +463,28 @@ def _is_inner(name: str, kind: type[Record]) -> bool:
     return name in {"steps", "branches"} or (name == "parameters" and kind is not models.StepAttempt)
 
 
-def _as_field(name: str, value: Any, kind: type[Record], *, inner: bool) -> Any:
-    if name in _OPTIONAL_FIELDS and not value:
-        return UNSET
-    if name in _PARAMETER_FIELDS:
-        return _without_descriptions(value)
-    if nested := kind.NESTED.get(name):
-        if isinstance(value, dict):
-            return {key: _as_record(item, nested, inner=inner) for key, item in value.items()}
-        return [_as_record(item, nested, inner=inner) for item in value]
-    if single := kind.SINGLE.get(name):
-        return _as_record(value, single, inner=inner)
-    return value
+def _translation(name: str, kind: type[Record]) -> Callable[[Any, bool], Any]:
+    optional = name in _OPTIONAL_FIELDS
+    nested = kind.NESTED.get(name)
+    single = kind.SINGLE.get(name)
+
+    def translate(value: Any, inner: bool) -> Any:
+        if optional and not value:
+            return UNSET
+        if name in _PARAMETER_FIELDS:
+            return _without_descriptions(value)
+        if nested:
+            if isinstance(value, dict):
+                return {key: _as_record(item, nested, inner=inner) for key, item in value.items()}
+            return [_as_record(item, nested, inner=inner) for item in value]
+        return _as_record(value, single, inner=inner) if single else value
+
+    return translate
 
 
 def _without_descriptions(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters with what makes them; runnable computes the rest, which may repeat the whole value."""
-    return {
-        name: {field: getattr(parameter, field) for field in type(parameter).model_fields}
-        for name, parameter in parameters.items()
-    }
+    return {name: parameter.__dict__ for name, parameter in parameters.items()}
 
 
 def _without_notes(run_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -489,15 +504,22 @@ class _Parameters(BaseModel):
 def _as_run_log(log: models.RunLog) -> datastore.RunLog:
     fields = log.to_dict()
     fields["run_config"] = _without_notes(log.run_config)
-    return datastore.RunLog.model_validate(_with_kinds_inside(fields))
+    return _validated(fields, datastore.RunLog)
 
 
 def _as_model(record: Record, model: type[_Model]) -> _Model:
-    return model.model_validate(_with_kinds_inside(record.to_dict()))
+    return _validated(record.to_dict(), model)
+
+
+def _validated(fields: dict[str, Any], model: type[_Model]) -> _Model:
+    try:
+        return model.model_validate(fields)
+    except ValidationError:
+        return model.model_validate(_with_kinds_inside(fields))
 
 
 def _with_kinds_inside(fields: dict[str, Any]) -> dict[str, Any]:
-    """Give all parameters inside a run, branch, step or job a kind."""
+    """Give all parameters inside a run, branch, step or job a kind: others than runnable set plain values."""
     for name in _PARAMETER_FIELDS & fields.keys():
         fields[name] = _with_kinds(fields[name])
     for attempt in fields.get("attempts", ()):

@@ -383,6 +383,26 @@ class Store(ABC):
         with self._existing(run_id):
             self._put_last(run_id, record)
 
+    def has_step_log(self, run_id: str, internal_name: str) -> bool:
+        """Tell whether anybody has recorded a step, without reading it.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        check_name(internal_name)
+        with self._existing(run_id):
+            return self._has(run_id, internal_name, StepLog)
+
+    def has_branch_log(self, run_id: str, internal_name: str) -> bool:
+        """Tell whether anybody has recorded a branch, without reading it.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        check_name(internal_name)
+        with self._existing(run_id):
+            return self._has(run_id, internal_name, BranchLog)
+
     def get_step_log(self, run_id: str, internal_name: str, *, full: bool = True) -> StepLog:
         """Return a step.
 
@@ -591,6 +611,10 @@ class Store(ABC):
     @abstractmethod
     def _put_last(self, run_id: str, record: StepLog | BranchLog) -> None:
         """Write a record without inner records, over whatever anybody has written of it."""
+
+    @abstractmethod
+    def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
+        """Tell whether there is a record of that name."""
 
     @abstractmethod
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:

@@ -130,10 +130,10 @@ class ChunkReader:
         """All chunks in order of execution."""
         return _in_order(self._listing.names())
 
-    def _chunks_of(self, kinds: Iterable[str], *encoded: str) -> list[ChunkName]:
-        """Return the chunks of some kinds whose encoded name is one of those given, in order of execution."""
-        files = {file for kind in kinds for name in encoded for file in self._listing.starting_with(f"{kind}-{name}-")}
-        return [chunk for chunk in _in_order(files) if chunk.encoded in encoded]
+    def _chunks_of(self, kind: str, encoded: str) -> list[ChunkName]:
+        """Return the chunks of one kind and encoded name, in order of execution."""
+        files = self._listing.starting_with(f"{kind}-{encoded}-")
+        return [chunk for chunk in _in_order(files) if chunk.encoded == encoded]
 
     def _chunks_inside(self, internal_name: str, kinds: Iterable[str]) -> list[ChunkName]:
         """Return the chunks of some kinds that may belong inside the record of a name, in order of execution."""
@@ -168,19 +168,15 @@ class ChunkReader:
         """Return the steps and branches that count, in order of execution.
 
         Args:
-            inside: an internal name: only that record and those that may be inside it; None for all.
+            inside: an internal name: only those inside the record of that name; None for all.
         """
-        if inside is None:
-            chunks = self._chunks
-        else:
-            found = {*self._chunks_of(_KINDS, encode_for_file(inside)), *self._chunks_inside(inside, _KINDS)}
-            chunks = sorted(found, key=_place)
+        chunks = self._chunks if inside is None else self._chunks_inside(inside, _KINDS)
         updates = self._updates(chunks)
         newest: dict[tuple[str, str], StepLog | BranchLog] = {}
         for chunk in chunks:
             if chunk.kind in _TYPE_OF and (outer := self._record(chunk, updates.get(chunk.file))) is not None:
                 for record in self._flat(outer):
-                    if inside is not None and not f"{record.internal_name}.".startswith(f"{inside}."):
+                    if inside is not None and not record.internal_name.startswith(f"{inside}."):
                         continue  # a shortened name in the file name did not tell
                     # Later ones replace earlier ones, and take their place in the order of execution.
                     key = (STEP if isinstance(record, StepLog) else BRANCH, record.internal_name)
@@ -235,26 +231,18 @@ class ChunkReader:
         last = internal_name.rpartition(".")[2]
         for name in dict.fromkeys((internal_name, last, unescape_segment(last))):
             encoded = encode_for_file(name)
-            for chunk in reversed(self._chunks_of((_KIND_OF[kind],), encoded)):
+            for chunk in reversed(self._chunks_of(_KIND_OF[kind], encoded)):
                 update = self._update_over(chunk, internal_name, strict=strict)
                 record = self._record(chunk, update, strict=not is_shortened(encoded))
                 if isinstance(record, kind) and record.internal_name == internal_name:
                     if isinstance(record, StepLog) and with_series:
-                        self._add_series(self._chunks_of((METRIC,), encoded), {internal_name: record})
+                        self._add_series(self._chunks_of(METRIC, encoded), {internal_name: record})
                     return record
         return None
-
-    def is_listed(self, kind: type[_R], internal_name: str) -> bool:
-        """Tell whether there is a file named after a record."""
-        return bool(self._chunks_of((_KIND_OF[kind],), encode_for_file(internal_name)))
 
     def origin(self, record: StepLog | BranchLog) -> tuple[ChunkName, overlay.Change | None]:
         """Return the file that a record was read from, and the change that was laid over it."""
         return self._origins[id(record)]
-
-    def may_hold_others_inside(self, internal_name: str) -> bool:
-        """Tell whether any chunk may belong inside the record of that name."""
-        return bool(self._chunks_inside(internal_name, _TYPE_OF))
 
     def _record(
         self, chunk: ChunkName, change: overlay.Change | None, *, strict: bool = False
@@ -402,6 +390,13 @@ def checked_run_log(data: bytes, run_id: str, file: str) -> RunLog:
 def update_file(chunk: ChunkName, internal_name: str) -> str:
     """Return the name of the file for changes over a chunk: after its timestamp, so that each has one at most."""
     return chunk_file(_UPDATE_KIND_OF[chunk.kind], internal_name, chunk.timestamp)
+
+
+def is_listed(listing: Listing, kind: type[_R], internal_name: str) -> bool:
+    """Tell whether there is a file named after a record."""
+    encoded = encode_for_file(internal_name)
+    files = listing.starting_with(f"{_KIND_OF[kind]}-{encoded}-")
+    return any(chunk and chunk.encoded == encoded for chunk in map(parse_chunk_file, files))
 
 
 def _place(chunk: ChunkName) -> tuple[int, str]:

@@ -29,7 +29,7 @@ from chunkstore.names import (
 )
 from chunkstore.records import MetricPoint, Record
 from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
-from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, update_file
+from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, is_listed, update_file
 from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
 from chunkstore.stores.run_json import join_chunks
@@ -165,7 +165,10 @@ class ChunkedStore(Store):
     def _put_last(self, run_id: str, record: _R) -> None:
         kind, name = type(record), record.internal_name
         owned = self._owned_in(run_id).get((_KIND_OF[kind], name))
-        others_have_it = self._is_listed(run_id, kind, name) if owned is None else self._is_changed(run_id, owned, name)
+        if owned is None:
+            others_have_it = is_listed(self._recent_listing(run_id), kind, name)
+        else:
+            others_have_it = self._is_changed(run_id, owned, name)
         if not others_have_it or self._change(run_id, name, kind, lambda _: record) is None:
             self._put(run_id, [record], {})
 
@@ -179,10 +182,19 @@ class ChunkedStore(Store):
             return False
         return True
 
-    def _is_listed(self, run_id: str, kind: type[_R], name: str) -> bool:
+    def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
+        recent = self._listings.recent(run_id)
+        if recent is not None and is_listed(recent, kind, internal_name):
+            return True
         with self.backend.reader(run_id) as reader:
-            listing = self._listings.recent(run_id) or self._fresh_listing(run_id, reader)
-            return ChunkReader(run_id, reader, listing).is_listed(kind, name)
+            return is_listed(self._fresh_listing(run_id, reader), kind, internal_name)
+
+    def _recent_listing(self, run_id: str) -> Listing:
+        recent = self._listings.recent(run_id)
+        if recent is not None:
+            return recent
+        with self.backend.reader(run_id) as reader:
+            return self._fresh_listing(run_id, reader)
 
     def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
         return self._listings.fresh(run_id, reader.names)
@@ -217,10 +229,8 @@ class ChunkedStore(Store):
             chunks, record = self._newest(run_id, reader, internal_name, kind)
             if record is None:
                 chunks.metadata()  # is it the record that is missing, or the run?
-            elif full and chunks.may_hold_others_inside(internal_name):
+            elif full:
                 return self._with_others_inside(chunks, record)
-            elif full and isinstance(record, BranchLog):
-                record.parameters = chunks.parameters_of(internal_name)
         return record
 
     def _newest(
@@ -247,6 +257,11 @@ class ChunkedStore(Store):
     def _with_others_inside(chunks: ChunkReader, record: _R) -> _R:
         name = record.internal_name
         inner = chunks.records(inside=name)
+        if not inner:
+            if isinstance(record, BranchLog):
+                record.parameters = chunks.parameters_of(name)
+            return record
+        inner.insert(0, record)
         log = assemble(RunLog(run_id=""), inner, chunks.parameters_inside(inner))
         found = log.orphans.steps if isinstance(record, StepLog) else log.orphans.branches
         return {**log.steps, **found}.get(name, record)  # type: ignore[return-value]  # one kind per name here

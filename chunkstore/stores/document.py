@@ -191,6 +191,9 @@ class DocumentStore(Store):
         if self._change(run_id, record.internal_name, type(record), lambda _: record) is None:
             self._put(run_id, [record], {})
 
+    def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
+        return self._find(run_id, internal_name, kind, full=False) is not None
+
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         log = self._read(run_id)
         found: dict[_Key, StepLog | BranchLog] = {}

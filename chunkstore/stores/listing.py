@@ -61,7 +61,7 @@ class ListingMemory:
     """The last listing of each run, kept for a while that is in proportion to what it cost.
 
     A listing costs the more the larger the run is. Whoever looks up single records again and again would pay for the
-    run's size each time; with a share of 10, listing takes at most a tenth of the time, whatever the size.
+    run's size each time; with a share of 20, listing takes a twentieth of the time at most, whatever the size.
 
     Args:
         share: for how many times as long as it took a listing is used again; 0 for never.
