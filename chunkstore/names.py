@@ -47,7 +47,7 @@ _LEADING_EDGE = re.compile(r"^[. ]")
 #: Encodings that several names could share: a per cent sign that is no escape of `escape_segment`, a dot or space at
 #: an edge, or something that looks like a shortened name. Such names get the hash of the true name appended.
 _AMBIGUOUS = re.compile(r"%(?!2E|25)|^[. ]|[. ]\Z|~[0-9a-f]{16}\Z")
-_TIMESTAMP = re.compile(r"[0-9]{1,19}\Z")
+_MOST_DIGITS = 19
 _HASH_DIGITS = 16
 #: How much of a long encoded name is kept before the hash.
 _KEPT_LENGTH = MAX_ENCODED_LENGTH - _HASH_DIGITS - 1
@@ -172,14 +172,12 @@ def chunk_file(kind: str, name: str, timestamp: int) -> str:
 
 def parse_chunk_file(file: str) -> ChunkName | None:
     """Return what the name of a chunk says, or None if `file` is no name of a chunk."""
-    kind, dash, rest = file.partition("-")
-    if not dash or kind not in _KINDS:
+    kind, _, rest = file.partition("-")
+    suffix = _SUFFIXES.get(kind)
+    if suffix is None or not rest.endswith(suffix):
         return None
-    suffix = _SUFFIXES[kind]
-    if not rest.endswith(suffix):
-        return None
-    encoded, dash, digits = rest[: -len(suffix)].rpartition("-")
-    if not dash or not encoded or not _TIMESTAMP.match(digits):
+    encoded, _, digits = rest[: -len(suffix)].rpartition("-")
+    if not encoded or not digits.isdecimal() or not digits.isascii() or len(digits) > _MOST_DIGITS:
         return None
     timestamp = int(digits)
     return ChunkName(kind, encoded, timestamp, file) if timestamp < END_OF_TIME else None

@@ -165,20 +165,19 @@ class Folder(FolderReader):
             raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
         fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
         try:
-            return self._read_all(file, fd)
+            status = self._syscalls.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableFileError.because(file, "it is no regular file")
+            if status.st_size > MAX_BYTES:
+                raise UnreadableFileError.because(file, f"it is larger than {MAX_BYTES:,} bytes")
+            # One byte more than expected, so that a single read also finds the end.
+            data = self._syscalls.read(fd, status.st_size + 1)
+            return data if len(data) == status.st_size else self._read_rest(fd, data)
         finally:
             self._syscalls.close(fd)
 
-    def _read_all(self, file: str, fd: int) -> bytes:
-        status = self._syscalls.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableFileError.because(file, "it is no regular file")
-        if status.st_size > MAX_BYTES:
-            raise UnreadableFileError.because(file, f"it is larger than {MAX_BYTES:,} bytes")
-        # One byte more than expected, so that a single read also finds the end.
-        data = self._syscalls.read(fd, status.st_size + 1)
-        if len(data) == status.st_size:
-            return data
+    def _read_rest(self, fd: int, data: bytes) -> bytes:
+        """Return what a file holds that is longer than it was, or of which the first read gave only a part."""
         blocks = [data]
         while data and sum(map(len, blocks)) <= MAX_BYTES:
             data = self._syscalls.read(fd, _BLOCK)

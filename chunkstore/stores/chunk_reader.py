@@ -110,7 +110,7 @@ class ChunkReader:
         self._reader = reader
         self._given = listing
         self._origins: dict[int, _Origin] = {}
-        #: The bytes of the files that hold one record and no other, by the `id` of the record.
+        #: The bytes of the files that hold one record and no other, or parameters, by the `id` of those.
         self.bodies: dict[int, bytes] = {}
         # Parameters that stand in records, where other tools put them; files of parameters come before them.
         self._inner_parameters: dict[str, dict[str, Any]] = {}
@@ -346,12 +346,15 @@ class ChunkReader:
 
     def _parameters(self, file: str) -> Parameters | None:
         try:
-            return Parameters.read(self._reader.load(file), file)
+            data = self._reader.load(file)
+            found = Parameters.read(data, file)
         except FileNotFoundError:
             return None
         except _UNREADABLE as error:
             self._report(file, error)
             return None
+        self.bodies[id(found.parameters)] = data
+        return found
 
     # --- problems ----------------------------------------------------------------------------------------------------
 

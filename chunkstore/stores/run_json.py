@@ -20,7 +20,7 @@ def join_chunks(log: RunLog, chunks: Mapping[int, bytes]) -> bytes:
 
     Args:
         log: a whole run.
-        chunks: for the steps and branches in it that are as their chunks say, by `id`, the bytes of the chunk.
+        chunks: by `id`, the bytes that steps, branches and parameters in it were read from, if they are as those say.
     """
     fields = _fields_of(msgspec.structs.replace(log, steps={}))
     fields["steps"] = _steps(log.steps, chunks)
@@ -46,7 +46,8 @@ def _branch(branch: BranchLog, chunks: Mapping[int, bytes]) -> dict[str, Any]:
     fields = _fields_of(msgspec.structs.replace(branch, steps={}) if chunk is None else chunk)
     fields["steps"] = _steps(branch.steps, chunks)
     if branch.parameters:
-        fields["parameters"] = _fields_of(RunLog(run_id="", parameters=branch.parameters))["parameters"]
+        source = chunks.get(id(branch.parameters), RunLog(run_id="", parameters=branch.parameters))
+        fields["parameters"] = _fields_of(source)["parameters"]
     return fields
 
 
