@@ -321,7 +321,7 @@ class RunLog(Record, kw_only=True):
     steps: dict[str, StepLog] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     run_config: dict[str, Any] = field(default_factory=dict)
-    job: JobLog | UnsetType = UNSET
+    job: JobLog | UnsetType | None = UNSET
     # Left out of the JSON where there are none; the properties below give something to iterate over either way.
     found_orphans: Orphans | UnsetType = field(default=UNSET, name="orphans")
     found_problems: list[Problem] | UnsetType = field(default=UNSET, name="problems")

@@ -33,7 +33,7 @@ class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False)
     FREE: ClassVar[tuple[str, ...]] = ()
     #: Fields that hold further records, in a list or in a dict.
     NESTED: ClassVar[dict[str, type[Record]]] = {}
-    #: Fields that hold one further record, or are not set.
+    #: Fields that hold one further record, or null, or are not set.
     SINGLE: ClassVar[dict[str, type[Record]]] = {}
     #: Fields that hold one scalar, and its type.
     SCALARS: ClassVar[tuple[tuple[str, type], ...]] = ()
@@ -135,7 +135,7 @@ def _prepare(record: _Self, key: str) -> _Self:
             changes[name] = _prepare_nested(value, kind, _join(key, name))
     for name in record.SINGLE:
         value = getattr(record, name)
-        if value is not UNSET:
+        if value is not UNSET and value is not None:
             changes[name] = _prepare(_as_record(value, record.SINGLE[name], _join(key, name)), _join(key, name))
     if record.extra is not UNSET:
         changes["extra"] = _checked_extra(record, key)
@@ -248,7 +248,7 @@ def _inner(record: Record) -> Iterator[Record]:
         yield from collection.values() if isinstance(collection, dict) else collection
     for name in record.SINGLE:
         value = getattr(record, name)
-        if value is not UNSET:
+        if value is not UNSET and value is not None:
             yield value
 
 
@@ -329,7 +329,18 @@ class RecordCodec(Generic[_R]):
         return record
 
     def _decode_with_unknown_fields(self, data: bytes, file: str) -> _R:
-        raw = codec.decode(data, file)
+        return self.convert(codec.decode(data, file), file)
+
+    def convert(self, raw: Any, file: str = "") -> _R:
+        """Return the record that decoded JSON holds, with its values as they are.
+
+        Args:
+            raw: dicts, lists and scalars.
+            file: where they come from, for messages.
+
+        Raises:
+            CorruptChunkError: they are no record of this type.
+        """
         unknown: list[tuple[tuple[str | int, ...], ExtraFields]] = []
         try:
             record = msgspec.convert(_known_part(self._cls, raw, (), unknown), self._cls)

@@ -264,6 +264,17 @@ class Store(ABC):
         with self._existing(run_id):
             return self._change_metadata(run_id, checked)
 
+    def has_run(self, run_id: str) -> bool:
+        """Tell whether there is a run of this id, readable or not."""
+        check_run_id(run_id)
+        try:
+            self._read_metadata(run_id)
+        except FileNotFoundError:
+            return False
+        except ChunkstoreError:
+            return True
+        return True
+
     def list_runs(self) -> Iterator[RunSummary]:
         """Yield a summary of every run, the newest first; runs without a recorded time come last."""
         summaries = [self._summary(run_id) for run_id in self._run_ids()]
