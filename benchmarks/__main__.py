@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
 import msgspec
 
 import chunkstore
+from benchmarks.environment import describe, scratch
 from chunkstore.records import RecordCodec, encode_record
 
 _EXAMPLE = chunkstore.StepLog(
@@ -210,26 +207,6 @@ SCENARIOS: dict[str, tuple[Side, Side, float]] = {
 }
 
 
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="chunkstore-benchmark-", dir=folder))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
-
-
-def _file_system(folder: Path) -> str:
-    """Return the type of the file system that a folder is on, from Linux's table of mounts."""
-    try:
-        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    except OSError:
-        return "unknown"
-    resolved = folder.resolve()
-    holding = [(mount[1], mount[2]) for mount in mounts if resolved.is_relative_to(mount[1])]
-    return max(holding, key=lambda mount: len(mount[0]))[1] if holding else "unknown"
-
-
 def main() -> None:
     """Measure every scenario and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -239,9 +216,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
 
-    print(f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {os.cpu_count()} CPUs")
-    print(f"{_file_system(arguments.folder)} at {arguments.folder}; chunkstore {chunkstore.__version__}, ", end="")
-    print(f"msgspec {msgspec.__version__}, filelock {filelock.__version__}\n")
+    print(describe(arguments.folder, "chunkstore", "msgspec", "filelock"))
     print(f"{'scenario':<18}{'per step':>12}{'floor':>12}{'ratio':>8}   steps, median of {arguments.rounds} rounds")
     for name, (side, floor, share) in SCENARIOS.items():
         count = max(1, int(arguments.steps * share))
@@ -249,7 +224,7 @@ def main() -> None:
         bare: list[float] = []
         for _ in range(arguments.rounds):
             for function, times in ((side, ours), (floor, bare)):
-                with _scratch(arguments.folder) as folder:
+                with scratch(arguments.folder) as folder:
                     times.append(function(folder, count) / count * 1e6)
         ratio = statistics.median(ours) / statistics.median(bare)
         medians = f"{statistics.median(ours):>9.1f} us{statistics.median(bare):>9.1f} us"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_most_python_blocks_show_their_output():
 
 def test_the_configuration_block_opens_the_default_store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (block,) = [text for language, text in BLOCKS if language == "yaml"]
+    (block,) = [text for language, text in BLOCKS if text.startswith("# chunkstore.yaml")]
     Path("chunkstore.yaml").write_text(block)
     configured, default = chunkstore.open_store(), chunkstore.open_store("chunked-fs")
     assert configured.options == chunkstore.StoreOptions(catalog_folder=".catalog")
@@ -72,17 +73,40 @@ def test_the_folder_block_is_what_a_run_leaves(tmp_path, monkeypatch):
             with run.step(name):
                 pass
     left = sorted(path.name for path in Path(".run_log_store", run.run_id).iterdir() if not path.name.startswith("."))
-    (block,) = [text for language, text in BLOCKS if language == "text" and ".run_log_store" in text]
-    shown = [TREE.sub("", line) for line in block.splitlines()]
+    block = folder_blocks()[0]
+    assert without_digits([".run_log_store", run.run_id, *left]) == without_digits(block)
 
-    def without_digits(lines):
-        return [re.sub(r"\d{19}", "NS", RUN_ID.sub("RUN", line)) for line in lines]
 
-    assert without_digits([".run_log_store", run.run_id, *left]) == without_digits(shown)
+def folder_blocks():
+    """Return the lines of the blocks that show a folder of runs, without what draws the tree."""
+    blocks = [text for language, text in BLOCKS if language == "text" and text.startswith(".run_log_store")]
+    return [[TREE.sub("", line) for line in block.splitlines()] for block in blocks]
+
+
+def without_digits(lines):
+    return [re.sub(r"\d{19}", "NS", RUN_ID.sub("RUN", line)) for line in lines]
+
+
+def test_the_configuration_for_runnable_is_that_of_the_examples():
+    (block,) = [text for language, text in BLOCKS if text.startswith("# examples/runnable/chunkstore.yaml")]
+    lines = [line.partition(" #")[0] for line in block.splitlines()[1:]]
+    assert lines == (PROJECT / "examples" / "runnable" / "chunkstore.yaml").read_text().splitlines()
+
+
+def test_the_pipeline_of_runnable_leaves_the_folder_that_is_shown(tmp_path):
+    (command,) = [text for language, text in BLOCKS if language == "sh" and text.startswith("RUNNABLE")]
+    shutil.copytree(PROJECT / "examples", tmp_path / "examples")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(PROJECT), "RUNNABLE_RUN_ID": "cold-austin-1910"}
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    left = sorted(path.name for path in (tmp_path / ".run_log_store" / "cold-austin-1910").glob("[!.]*"))
+    assert without_digits([".run_log_store", "cold-austin-1910", *left]) == without_digits(folder_blocks()[1])
+    (printed,) = (tmp_path / ".catalog" / "cold-austin-1910").glob("simple*.execution.log")
+    assert "Hello World!" in printed.read_text()
 
 
 def test_ci_runs_the_two_commands_of_the_readme():
-    commands = [text.strip() for language, text in BLOCKS if language == "sh"]
+    commands = [text.strip() for language, text in BLOCKS if language == "sh" and not text.startswith("RUNNABLE")]
     assert len(commands) == 2
     assert all(re.match(r"python3 -m venv \.venv && ", command) for command in commands)
     assert r"grep -E '^python3 -m venv \.venv && ' README.md" in (PROJECT / ".ci" / "run").read_text()

@@ -1,0 +1,317 @@
+"""Pipelines of runnable. A test copies this file into its working folder, where runnable finds it by its path."""
+
+import os
+
+from runnable import (
+    Catalog,
+    Conditional,
+    Loop,
+    Map,
+    NotebookTask,
+    Parallel,
+    Pipeline,
+    PythonJob,
+    PythonTask,
+    ShellTask,
+    Stub,
+    metric,
+    pickled,
+)
+
+# --- what the tasks do -------------------------------------------------------------------------------------------------
+
+
+def start_values():
+    return 3, {"nested": [1, 2.5, None, "text"]}, 0.75, {1, 2}
+
+
+def use_values(number, nested, score, bag):
+    return number + len(bag), [nested, score]
+
+
+def say_hello():
+    print("hello")
+
+
+def fail():
+    raise ValueError("on purpose")
+
+
+def recover():
+    return "recovered"
+
+
+def choose():
+    return "left"
+
+
+def left_value():
+    return "went left"
+
+
+def count_up(count):
+    return count + 1, count + 1 >= 3
+
+
+def first_value():
+    return 1
+
+
+def second_value():
+    return 2
+
+
+def item_length(item):
+    return len(str(item)), f"<{item}>"
+
+
+def join_pair(outer, inner):
+    return f"{outer}-{inner}"
+
+
+def total(lengths_together):
+    return len(lengths_together)
+
+
+def largest(*values):
+    return max(values)
+
+
+def odd_score(item):
+    return float("inf") if item == "b" else float("nan"), [float("-inf"), {"deep": float("nan")}]
+
+
+def write_data():
+    with open("data.csv", "w") as file:
+        file.write("x,y\n1,2\n")
+
+
+def read_data():
+    with open("data.csv") as file:
+        return len(file.read())
+
+
+def succeed_if_allowed(item):
+    """Fail for the item `b` until there is a file of that name, and note every call."""
+    with open("calls.txt", "a") as file:
+        file.write(f"{item}\n")
+    if item == "b" and not os.path.exists("allowed"):
+        raise ValueError("not yet")
+    return item
+
+
+def note_start():
+    with open("calls.txt", "a") as file:
+        file.write("start\n")
+
+
+# --- pipelines ---------------------------------------------------------------------------------------------------------
+
+
+def _task(name, function, returns=(), **options):
+    return PythonTask(name=name, function=function, returns=list(returns), **options)
+
+
+def _run(*steps):
+    pipeline = Pipeline(steps=list(steps))
+    # runnable looks up the caller's name, to import the pipeline again by it.
+    return pipeline
+
+
+def python_tasks():
+    pipeline = _run(
+        _task("start", start_values, ["number", "nested", metric("score"), pickled("bag")]),
+        _task("use", use_values, ["number", "both"]),
+        Stub(name="stub"),
+    )
+    pipeline.execute()
+    return pipeline
+
+
+def shell_tasks():
+    pipeline = _run(ShellTask(name="shell", command="export answer=42", returns=["answer"]), _task("say", say_hello))
+    pipeline.execute()
+    return pipeline
+
+
+def notebook_tasks():
+    pipeline = _run(
+        _task("start", first_value, ["number"]),
+        NotebookTask(name="notebook", notebook="notebook.ipynb", returns=["doubled"]),
+    )
+    pipeline.execute()
+    return pipeline
+
+
+def on_failure():
+    rescue = _run(_task("rescue", recover, ["rescued"]))
+    pipeline = _run(_task("broken", fail, on_failure=rescue), _task("never", say_hello))
+    pipeline.execute()
+    return pipeline
+
+
+def failing_task():
+    pipeline = _run(_task("first", first_value, ["one"]), _task("broken", fail), _task("never", say_hello))
+    pipeline.execute()
+    return pipeline
+
+
+def conditional():
+    pipeline = _run(
+        _task("choose", choose, ["direction"]),
+        Conditional(
+            name="which",
+            parameter="direction",
+            branches={
+                "left": _run(_task("go", left_value, ["went"])),
+                "right": _run(_task("broken", fail)),
+            },
+        ),
+    )
+    pipeline.execute()
+    return pipeline
+
+
+def loop_until():
+    branch = _run(_task("increment", count_up, ["count", "enough"]))
+    pipeline = _run(Loop(name="loop", branch=branch, max_iterations=5, break_on="enough", index_as="iteration"))
+    pipeline.execute()
+    return pipeline
+
+
+def parallel_tasks():
+    pipeline = _run(
+        Parallel(
+            name="both",
+            branches={
+                "one": _run(_task("first", first_value, ["one"]), _task("say", say_hello)),
+                "two": _run(_task("second", second_value, ["two", ])),
+            },
+        ),
+        _task("after", first_value, ["one"]),
+    )
+    pipeline.execute()
+    return pipeline
+
+
+def failing_branch():
+    pipeline = _run(
+        Parallel(
+            name="both",
+            branches={"good": _run(_task("first", first_value, ["one"])), "bad": _run(_task("broken", fail))},
+        )
+    )
+    pipeline.execute()
+    return pipeline
+
+
+def _inner_parallel(name):
+    return Parallel(
+        name=name,
+        branches={
+            "x": _run(_task("first", first_value, [f"{name}X"])),
+            "z": _run(_task("second", second_value, [f"{name}Z"])),
+        },
+    )
+
+
+def nested_parallel():
+    pipeline = _run(
+        Parallel(name="outer", branches={"a": _run(_inner_parallel("inA")), "b": _run(_inner_parallel("inB"))})
+    )
+    pipeline.execute()
+    return pipeline
+
+
+def _map_over_items(**options):
+    branch = _run(_task("measure", item_length, [metric("length"), "shown"]), _task("say", say_hello))
+    return Map(name="each", branch=branch, iterate_on="items", iterate_as="item", **options)
+
+
+def map_items():
+    pipeline = _run(_map_over_items())
+    pipeline.execute()
+    return pipeline
+
+
+def map_reduced():
+    pipeline = _run(_map_over_items(reducer="lambda *values: max(values)"), _task("after", first_value, ["one"]))
+    pipeline.execute()
+    return pipeline
+
+
+def map_reduced_by_function():
+    pipeline = _run(_map_over_items(reducer="pipelines.largest"))
+    pipeline.execute()
+    return pipeline
+
+
+def map_in_parallel():
+    pipeline = _run(Parallel(name="both", branches={"a": _run(_map_over_items()), "b": _run(_inner_parallel("in"))}))
+    pipeline.execute()
+    return pipeline
+
+
+def map_in_map():
+    inner = Map(
+        name="inner",
+        branch=_run(_task("join", join_pair, ["joined"])),
+        iterate_on="others",
+        iterate_as="inner",
+    )
+    pipeline = _run(Map(name="outer", branch=_run(inner), iterate_on="items", iterate_as="outer"))
+    pipeline.execute()
+    return pipeline
+
+
+def parallel_in_map():
+    pipeline = _run(
+        Map(name="outer", branch=_run(_inner_parallel("in")), iterate_on="items", iterate_as="item"),
+    )
+    pipeline.execute()
+    return pipeline
+
+
+def map_odd_scores():
+    branch = _run(_task("score", odd_score, [metric("score"), "odd"]))
+    pipeline = _run(Map(name="each", branch=branch, iterate_on="items", iterate_as="item"))
+    pipeline.execute()
+    return pipeline
+
+
+def catalog_files():
+    pipeline = _run(
+        _task("write", write_data, catalog=Catalog(put=["data.csv"])),
+        _task("read", read_data, ["size"], catalog=Catalog(get=["data.csv"])),
+    )
+    pipeline.execute()
+    return pipeline
+
+
+def map_to_try_again():
+    branch = _run(_task("attempt", succeed_if_allowed, ["done"]))
+    pipeline = _run(
+        _task("start", note_start),
+        Map(name="each", branch=branch, iterate_on="items", iterate_as="item"),
+        _task("end", say_hello),
+    )
+    pipeline.execute()
+    return pipeline
+
+
+def good_job():
+    job = PythonJob(function=start_values, returns=["number", "nested", metric("score"), pickled("bag")])
+    job.execute()
+    return job
+
+
+def data_job():
+    job = PythonJob(function=write_data, catalog=Catalog(put=["data.csv"]))
+    job.execute()
+    return job
+
+
+def bad_job():
+    job = PythonJob(function=fail)
+    job.execute()
+    return job
