@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 
 from chunkstore.backends.base import FolderReader, UnreadableFileError
+from chunkstore.backends.file_systems import listing_is_complete
 from chunkstore.backends.locks import SidecarLock
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
@@ -116,15 +117,19 @@ class Folder(FolderReader):
     def names(self) -> list[str]:
         """Return the names of all entries.
 
-        Some file systems hide a name while it is being replaced (btrfs does). So while the folder keeps changing it is
-        listed again, and the union counts. The folder's times only decide how much work is worth doing.
+        Some file systems hide a name while it is being replaced (btrfs does). So, unless this one is known not to, the
+        folder is listed again while it keeps changing, and the union counts. The folder's times only decide how much
+        work is worth doing.
         """
         found = self._listed
         without_news = 0
         for _ in range(_MOST_LISTINGS):
-            before = self._syscalls.fstat(self.fd).st_mtime_ns
+            status = self._syscalls.fstat(self.fd)
+            before = status.st_mtime_ns
             known = len(found)
             found.update(self._listing())
+            if listing_is_complete(status.st_dev):
+                break
             after = self._syscalls.fstat(self.fd).st_mtime_ns
             if before == after and not 0 <= time.time_ns() - after < _QUIET_NS:
                 break

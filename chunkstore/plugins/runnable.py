@@ -18,7 +18,7 @@ import hashlib
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache, wraps
 from typing import Any, TypeVar
@@ -28,7 +28,6 @@ from pydantic import BaseModel, ValidationError
 from runnable import datastore, defaults, exceptions, utils
 
 from chunkstore import errors, models
-from chunkstore.assemble import flatten_branches, flatten_steps
 from chunkstore.clock import utc_now
 from chunkstore.codec import may_hold_marks
 from chunkstore.models import NOTES, BranchLog, StepLog
@@ -174,15 +173,14 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
 
         Those that the store does not hold yet are added. A run that does not exist is created whole.
         """
-        given = _as_record(run_log, models.RunLog, inner=True)
         try:
-            self._update_run(run_log.run_id, given)
+            self._update_run(run_log.run_id, _as_record(run_log, models.RunLog))
         except exceptions.RunLogNotFoundError:
             with _translated_errors(run_log.run_id):
-                self.store.add_run_log(given)
-            return
-        inner: dict[str, dict[str, Any]] = {"": given.parameters}
-        self._add_missing(run_log.run_id, flatten_steps(given.steps, inner), inner)
+                self.store.add_run_log(_as_record(run_log, models.RunLog, inner=True))
+        else:
+            with _translated_errors(run_log.run_id):
+                self._add_missing(run_log.run_id, "", run_log.steps, run_log.parameters)
 
     def update_run_log_status(self, run_id: str, status: str) -> None:
         """Set the status of a run and nothing else.
@@ -262,7 +260,10 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             BranchLogNotFoundError: the run has no such branch.
         """
         with _translated_errors(run_id):
-            self._parameters(run_id, internal_branch_name)
+            if internal_branch_name:
+                self._check_branch(run_id, internal_branch_name)
+            elif not parameters:
+                self.store.get_parameters(run_id)  # is there such a run?
             if parameters:
                 self.store.set_parameters(run_id, _without_descriptions(parameters), internal_branch_name or "")
 
@@ -301,10 +302,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             if branch:
                 self._check_branch(run_id, branch)
             self.store.put_step_log(run_id, record)
-        if step_log.branches:
-            inner: dict[str, dict[str, Any]] = {}
-            branches = _as_record(step_log, StepLog, inner=True).branches
-            self._add_missing(run_id, flatten_branches(branches, inner), inner)
+            self._add_missing_branches(run_id, step_log)
         if not branch and record.step_type in _TERMINAL_TYPES and record.status in _TERMINAL_STATUS:
             self._sync(run_id)  # the run's status was set before this last record of it
 
@@ -333,25 +331,27 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             return
         with _translated_errors(run_id):
             self.store.put_branch_log(run_id, _as_record(branch_log, BranchLog))
-        if branch_log.steps or branch_log.parameters:
-            given = _as_record(branch_log, BranchLog, inner=True)
-            inner = {given.internal_name: given.parameters}
-            self._add_missing(run_id, flatten_steps(given.steps, inner), inner)
+            self._add_missing(run_id, branch_log.internal_name, branch_log.steps, branch_log.parameters)
+
+    # What the store holds may be newer than what an executor puts back, so only what it lacks is taken from there.
 
     def _add_missing(
-        self, run_id: str, records: Iterable[StepLog | BranchLog], parameters: Mapping[str, dict[str, Any]]
+        self, run_id: str, scope: str, steps: Mapping[str, datastore.StepLog], parameters: Mapping[str, Any]
     ) -> None:
-        """Add what the store does not hold; what it holds may be newer."""
-        with _translated_errors(run_id):
-            for record in records:
-                if isinstance(record, StepLog):
-                    if not self.store.has_step_log(run_id, record.internal_name):
-                        self.store.add_step_log(run_id, record)
-                elif not self.store.has_branch_log(run_id, record.internal_name):
-                    self.store.add_branch_log(run_id, record)
-            for scope, values in parameters.items():
-                if values and not values.keys() <= self.store.get_parameters(run_id, scope).keys():
-                    self.store.set_parameters(run_id, values, scope, overwrite=False)
+        for step in steps.values():
+            if not self.store.has_step_log(run_id, step.internal_name):
+                self.store.add_step_log(run_id, _as_record(step, StepLog, inner=True))
+            else:
+                self._add_missing_branches(run_id, step)
+        if parameters and not parameters.keys() <= self.store.get_parameters(run_id, scope).keys():
+            self.store.set_parameters(run_id, _without_descriptions(parameters), scope, overwrite=False)
+
+    def _add_missing_branches(self, run_id: str, step: datastore.StepLog) -> None:
+        for branch in step.branches.values():
+            if not self.store.has_branch_log(run_id, branch.internal_name):
+                self.store.add_branch_log(run_id, _as_record(branch, BranchLog, inner=True))
+            else:
+                self._add_missing(run_id, branch.internal_name, branch.steps, branch.parameters)
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 

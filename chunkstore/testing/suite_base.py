@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -43,6 +44,24 @@ def exact(value: Any) -> str:
         value: JSON values or records.
     """
     return repr(value)
+
+
+def check_json(store: Store, run_id: str) -> None:
+    """Fail unless a run as JSON is the run, with its steps in order.
+
+    Args:
+        store: any.
+        run_id: the run.
+    """
+    found = json.loads(store.get_run_json(run_id))
+    expected = json.loads(store.get_run_log(run_id).to_json())
+    assert json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
+    assert _order(found) == _order(expected)
+
+
+def _order(record: dict[str, Any]) -> list[Any]:
+    inner = {**record.get("steps", {}), **record.get("branches", {})}
+    return [(name, _order(value)) for name, value in inner.items()]
 
 
 def simple_step(internal_name: str = "simple", **fields: Any) -> StepLog:

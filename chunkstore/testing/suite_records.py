@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chunkstore.errors import BranchLogNotFoundError, InvalidNameError, InvalidValueError, StepLogNotFoundError
-from chunkstore.models import BranchLog, StepLog
+from chunkstore.models import BranchLog, StepAttempt, StepLog
 from chunkstore.records import ExtraFields, MetricPoint
 from chunkstore.stores.base import Store
 from chunkstore.testing.strategies import HOSTILE_NAMES
@@ -265,3 +265,170 @@ class RecordSuite(SuiteBase):
         for count in (1, 2, 3):
             store.add_step_log(run_id, simple_step(metric_series={"loss": points[:count]}))
         assert store.get_step_log(run_id, "simple").metric_series == {"loss": points}
+
+    # --- putting over what anybody has recorded ----------------------------------------------------------------------
+
+    def test_whoever_puts_a_step_last_counts(self, store: Store, open_another: OpenAnother, run_id: str) -> None:
+        """The owner after others, others after the owner, and back to what was there before."""
+        others = [open_another(), open_another()]
+        for turn, each in enumerate([store, others[0], store, store, others[0], others[1], others[0], store] * 2):
+            step = each.get_step_log(run_id, "simple") if turn else simple_step()
+            step.message = str(turn % 3)
+            step.user_defined_metrics = {"same": 1, f"turn-{turn}": turn}
+            each.put_step_log(run_id, step)
+            for reader in (store, *others):
+                assert exact(reader.get_step_log(run_id, "simple")) == exact(step)
+                assert exact(reader.get_run_log(run_id, strict=True).steps) == exact({"simple": step})
+
+    def test_whoever_puts_a_branch_last_counts(self, store: Store, open_another: OpenAnother, run_id: str) -> None:
+        """As for a step."""
+        store.add_step_log(run_id, simple_step("p"))
+        other = open_another()
+        for turn, each in enumerate([store, other, store, store, other, other, store]):
+            branch = BranchLog(internal_name="p.a", status=f"status {turn % 3}", message=str(turn % 2))
+            each.put_branch_log(run_id, branch)
+            for reader in (store, other):
+                assert exact(reader.get_branch_log(run_id, "p.a")) == exact(branch)
+                assert exact(reader.get_run_log(run_id, strict=True).steps["p"].branches) == exact({"p.a": branch})
+
+    def test_a_put_step_replaces_what_others_added_since(
+        self, store: Store, open_another: OpenAnother, run_id: str
+    ) -> None:
+        """Also for the owner of an earlier record of that name."""
+        store.add_step_log(run_id, simple_step(message="first"))
+        other = open_another()
+        other.add_step_log(run_id, simple_step(message="second"))
+        store.put_step_log(run_id, simple_step(message="third"))
+        for each in (store, other):
+            assert each.get_step_log(run_id, "simple").message == "third"
+            assert each.get_run_log(run_id).steps["simple"].message == "third"
+
+    def test_a_put_record_keeps_its_place_in_the_order(
+        self, store: Store, open_another: OpenAnother, run_id: str
+    ) -> None:
+        """It is the same step."""
+        names = ["z", "a", "m"]
+        for name in names:
+            store.put_step_log(run_id, simple_step(name))
+        for each in (open_another(), store):
+            for name in reversed(names):
+                each.put_step_log(run_id, simple_step(name, message="again"))
+        log = store.get_run_log(run_id)
+        assert list(log.steps) == names
+        assert {step.message for step in log.steps.values()} == {"again"}
+
+    def test_a_put_record_replaces_changes_by_others_too(
+        self, store: Store, open_another: OpenAnother, run_id: str
+    ) -> None:
+        """It is put whole: what is not in it is gone."""
+        store.put_step_log(run_id, simple_step(user_defined_metrics={"a": 1}, attempts=[StepAttempt()]))
+
+        def annotate(step: StepLog) -> None:
+            step.user_defined_metrics["theirs"] = [1]
+            step.attempts.append(StepAttempt(attempt_number=2))
+
+        open_another().update_step_log(run_id, "simple", annotate)
+        newer = simple_step(user_defined_metrics={"b": 2}, attempts=[StepAttempt(attempt_number=3)])
+        store.put_step_log(run_id, newer)
+        assert exact(store.get_step_log(run_id, "simple")) == exact(newer)
+        assert exact(open_another().get_run_log(run_id).steps) == exact({"simple": newer})
+
+    def test_a_change_of_a_put_record_is_kept(self, store: Store, open_another: OpenAnother, run_id: str) -> None:
+        """Putting and changing can be mixed."""
+        store.put_step_log(run_id, simple_step(message="first"))
+        open_another().put_step_log(run_id, simple_step(message="second"))
+        store.update_step_log(run_id, "simple", set_status("FAIL"))
+        found = open_another().get_step_log(run_id, "simple")
+        assert (found.status, found.message) == ("FAIL", "second")
+
+    def test_putting_an_outer_record_keeps_what_is_inside(
+        self, store: Store, open_another: OpenAnother, run_id: str
+    ) -> None:
+        """Branches of a step; steps and parameters of a branch."""
+        store.add_step_log(run_id, tree_of_steps())
+        for each in (store, open_another()):
+            each.put_step_log(run_id, simple_step("p", message="put"))
+            each.put_branch_log(run_id, BranchLog(internal_name="p.b", status="PUT"))
+        expected = tree_of_steps()
+        expected.message, expected.branches["p.b"].status = "put", "PUT"
+        assert exact(store.get_run_log(run_id, strict=True).steps) == exact({"p": expected})
+
+    def test_putting_a_step_keeps_its_series(self, store: Store, open_another: OpenAnother, run_id: str) -> None:
+        """Points that were appended are no part of the record that is put."""
+        store.put_step_log(run_id, simple_step())
+        store.append_metrics(run_id, "simple", {"loss": [MetricPoint(1, 0.5)]})
+        for each in (store, open_another()):
+            each.put_step_log(run_id, simple_step(message="put"))
+            found = each.get_step_log(run_id, "simple")
+            assert found.message == "put"
+            assert found.metric_series == {"loss": [MetricPoint(1, 0.5)]}
+
+    def test_what_cannot_be_put_changes_nothing(self, store: Store, run_id: str) -> None:
+        """Records inside, other types, values that cannot be recorded."""
+        store.put_step_log(run_id, simple_step("p"))
+        store.put_branch_log(run_id, BranchLog(internal_name="p.a"))
+        before = exact(store.get_run_log(run_id))
+        for step in (tree_of_steps(), branch_of_steps("p"), None, simple_step("p", result=object())):
+            with pytest.raises(InvalidValueError):
+                store.put_step_log(run_id, step)  # type: ignore[arg-type]
+        for branch in (
+            branch_of_steps("p.a", simple_step("p.a.s")),
+            BranchLog(internal_name="p.a", parameters={"a": 1}),
+            simple_step("p.a"),
+            BranchLog(internal_name="p.a", item=object()),
+        ):
+            with pytest.raises(InvalidValueError):
+                store.put_branch_log(run_id, branch)  # type: ignore[arg-type]
+        assert exact(store.get_run_log(run_id)) == before
+
+    @pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
+    def test_a_step_of_any_name_can_be_put(
+        self, store: Store, open_another: OpenAnother, run_id: str, name: str
+    ) -> None:
+        """And is there from then on, for everybody."""
+        assert not store.has_step_log(run_id, name)
+        store.put_step_log(run_id, simple_step(name, name=name))
+        open_another().put_step_log(run_id, simple_step(name, name=name, message="again"))
+        assert store.has_step_log(run_id, name)
+        assert not store.has_branch_log(run_id, name)
+        assert exact(store.get_run_log(run_id).steps) == exact({name: simple_step(name, name=name, message="again")})
+
+    # --- looking without reading all ---------------------------------------------------------------------------------
+
+    def test_what_anybody_has_recorded_is_there(self, store: Store, open_another: OpenAnother, run_id: str) -> None:
+        """A step is no branch, and names are compared whole."""
+        other = open_another()
+        assert not other.has_step_log(run_id, "p")
+        store.add_step_log(run_id, tree_of_steps())
+        for each in (store, other):
+            for name in ("p", "p.a.one", "p.b.m", "p.b.m.2%2Ecsv.q.x.fit"):
+                assert each.has_step_log(run_id, name)
+                assert not each.has_branch_log(run_id, name)
+            for name in ("p.a", "p.b.m.1", "p.b.m.2%2Ecsv.q.y"):
+                assert each.has_branch_log(run_id, name)
+                assert not each.has_step_log(run_id, name)
+            for name in ("P", "p.", "p.a.on", "p.a.one.", "p.a.one-1", "p.b.m.2.csv", "*", "p.[ab]", "one"):
+                assert not each.has_step_log(run_id, name)
+                assert not each.has_branch_log(run_id, name)
+
+    @pytest.mark.parametrize("name", ["", "half \ud800", None, 7], ids=ascii)
+    def test_what_cannot_be_a_name_is_not_looked_for(self, store: Store, run_id: str, name: Any) -> None:
+        """It is refused, as everywhere."""
+        for has in (store.has_step_log, store.has_branch_log):
+            with pytest.raises(InvalidNameError):
+                has(run_id, name)
+
+    def test_a_record_can_be_read_without_what_is_inside(self, store: Store, run_id: str) -> None:
+        """`full=False` leaves out branches, steps and parameters."""
+        tree = tree_of_steps()
+        store.add_step_log(run_id, tree)
+        store.append_metrics(run_id, "p", {"m": [MetricPoint(1, 2)]})
+        step = store.get_step_log(run_id, "p", full=False)
+        assert (step.branches, step.metric_series) == ({}, {"m": [MetricPoint(1, 2)]})
+        branch = store.get_branch_log(run_id, "p.b.m.1", full=False)
+        assert exact(branch) == exact(BranchLog(internal_name="p.b.m.1", status="SUCCESS"))
+        assert list(store.get_step_log(run_id, "p").branches) == list(tree.branches)
+        with pytest.raises(StepLogNotFoundError):
+            store.get_step_log(run_id, "p.a", full=False)
+        with pytest.raises(BranchLogNotFoundError):
+            store.get_branch_log(run_id, "p", full=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,18 +10,28 @@ import pytest
 
 from chunkstore.clock import parse_time
 from chunkstore.errors import (
+    BranchLogNotFoundError,
     ChunkstoreError,
     InvalidNameError,
     InvalidValueError,
     RunLogExistsError,
     RunLogNotFoundError,
+    StepLogNotFoundError,
     StoreUsageError,
     UnsupportedFormatError,
 )
-from chunkstore.models import NOTES, RunLog
+from chunkstore.models import NOTES, BranchLog, JobLog, RunLog, StepAttempt
 from chunkstore.records import MetricPoint
 from chunkstore.stores.base import Store
-from chunkstore.testing.suite_base import OpenAnother, SuiteBase, branch_of_steps, exact, set_status, simple_step
+from chunkstore.testing.suite_base import (
+    OpenAnother,
+    SuiteBase,
+    branch_of_steps,
+    check_json,
+    exact,
+    set_status,
+    simple_step,
+)
 
 HOSTILE_RUN_IDS = ("", ".", "..", "../x", "/etc", "a/b", "a\\b", "a\0b", "a\n", " a", "a ", "a.", ".a", "é", "x" * 300)
 
@@ -43,7 +54,33 @@ CALLS_ON_A_RUN: dict[str, Callable[[Store, Any], Any]] = {
     "append metrics": lambda store, run_id: store.append_metrics(run_id, "simple", {"m": [MetricPoint(1, 2)]}),
 }
 
+_FURTHER_CALLS: dict[str, Callable[[Store, Any], Any]] = {
+    "get json": lambda store, run_id: store.get_run_json(run_id),
+    "put step": lambda store, run_id: store.put_step_log(run_id, simple_step()),
+    "put branch": lambda store, run_id: store.put_branch_log(run_id, BranchLog(internal_name="simple.b")),
+    "has step": lambda store, run_id: store.has_step_log(run_id, "simple"),
+    "has branch": lambda store, run_id: store.has_branch_log(run_id, "simple.b"),
+    "get bare step": lambda store, run_id: store.get_step_log(run_id, "simple", full=False),
+    "set missing parameters": lambda store, run_id: store.set_parameters(run_id, {"a": 1}, overwrite=False),
+}
+
 _every_call = pytest.mark.parametrize("call", CALLS_ON_A_RUN.values(), ids=list(CALLS_ON_A_RUN))
+
+
+def _whole_run(run_id: str) -> RunLog:
+    """Return a run with a branch, parameters, a series and values that JSON lacks."""
+    inner = simple_step("p.a.s", user_defined_metrics={"nan": float("nan"), "big": 10**40}, result=[])
+    inner.metric_series = {"m": [MetricPoint(0, float("inf"))]}
+    step = simple_step("p", branches={"p.a": branch_of_steps("p.a", inner, parameters={"lr": 0.1})})
+    return RunLog(
+        run_id=run_id,
+        status="SUCCESS",
+        tag="nightly",
+        steps={"p": step},
+        parameters={"seed": 7, "inf": float("inf")},
+        run_config={"executor": {"type": "local"}, NOTES: {"created": "earlier"}},
+        job=JobLog(status="SUCCESS", attempts=[StepAttempt(attempt_number=1)]),
+    )
 
 
 class RunSuite(SuiteBase):
@@ -243,3 +280,124 @@ class RunSuite(SuiteBase):
                 CALLS_ON_A_RUN[call](store, run_id)
             assert isinstance(caught.value, KeyError)
             assert run_id in str(caught.value)
+
+    # --- whole runs --------------------------------------------------------------------------------------------------
+
+    def test_a_run_that_is_added_whole_reads_back_exactly(self, store: Store, open_another: OpenAnother) -> None:
+        """With all that is inside; only the notes of chunkstore itself are new."""
+        log = _whole_run("whole")
+        store.add_run_log(log)
+        for each in (store, open_another()):
+            found = each.get_run_log("whole", strict=True)
+            assert found.run_config.pop(NOTES)["created"] == "earlier"
+            expected = _whole_run("whole")
+            del expected.run_config[NOTES]
+            assert exact(found) == exact(expected)
+            assert each.get_parameters("whole", "p.a") == {"lr": 0.1}
+        assert [summary.run_id for summary in store.list_runs()] == ["whole"]
+
+    def test_a_run_that_is_added_whole_can_be_recorded_into(self, store: Store, open_another: OpenAnother) -> None:
+        """By anybody, like any other."""
+        store.add_run_log(_whole_run("whole"))
+        for each in (store, open_another()):
+            each.set_parameters("whole", {"more": 1}, branch="p.a")
+            each.update_run_log("whole", set_status("FAIL"))
+            each.put_step_log("whole", simple_step("p", message="put"))
+            each.add_step_log("whole", simple_step("last"))
+        log = store.get_run_log("whole", strict=True)
+        assert (log.status, list(log.steps), log.steps["p"].message) == ("FAIL", ["p", "last"], "put")
+        assert log.steps["p"].branches["p.a"].parameters == {"lr": 0.1, "more": 1}
+        assert list(log.steps["p"].branches["p.a"].steps) == ["p.a.s"]
+
+    def test_a_run_is_added_once(self, store: Store, open_another: OpenAnother) -> None:
+        """A second time fails and changes nothing, however the first one came to be."""
+        created = store.create_run_log("once", tag="first")
+        for each in (store, open_another()):
+            with pytest.raises(RunLogExistsError, match="once"):
+                each.add_run_log(_whole_run("once"))
+        assert exact(store.get_run_log("once")) == exact(created)
+
+    @pytest.mark.parametrize(
+        ("change", "error"),
+        [
+            (lambda log: log.run_config[NOTES].update(format=1_000), UnsupportedFormatError),
+            (lambda log: log.parameters.update(bad=object()), InvalidValueError),
+            (lambda log: log.steps["p"].branches["p.a"].parameters.update(bad=object()), InvalidValueError),
+            (lambda log: setattr(log, "run_id", "../x"), InvalidNameError),
+        ],
+        ids=["format", "value", "value inside", "run id"],
+    )
+    def test_a_run_that_cannot_be_added_is_not_there(
+        self, store: Store, change: Callable[[RunLog], Any], error: type[ChunkstoreError]
+    ) -> None:
+        """Not even a part of it."""
+        log = _whole_run("bad")
+        change(log)
+        with pytest.raises(error):
+            store.add_run_log(log)
+        assert list(store.list_runs()) == []
+        store.create_run_log("bad")
+
+    def test_a_run_as_json_is_the_run(self, store: Store, open_another: OpenAnother) -> None:
+        """For a run with everything in it, also after changes by others, and with records that have no place."""
+        store.add_run_log(_whole_run("json"))
+        other = open_another()
+        check_json(store, "json")
+        other.update_step_log("json", "p.a.s", lambda step: step.user_defined_metrics.update(x=float("inf")))
+        other.update_branch_log("json", "p.a", set_status("FAIL"))
+        other.put_step_log("json", simple_step("p", message="put"))
+        store.append_metrics("json", "p.a.s", {"loss": [MetricPoint(1, float("nan")), MetricPoint(2, 10**30)]})
+        other.append_metrics("json", "p", {"loss": [MetricPoint(1, None)]})
+        store.set_parameters("json", {"nan": [float("nan")], "$float": "NaN"}, branch="p.a")
+        store.set_parameters("json", {"inf": float("-inf")})
+        for each in (store, other):
+            check_json(each, "json")
+        store.add_step_log("json", simple_step("lost.b.s"))
+        store.add_branch_log("json", branch_of_steps("gone.b", parameters={"a": 1}))
+        for each in (store, other):
+            check_json(each, "json")
+        assert "orphans" in json.loads(store.get_run_json("json"))
+
+    def test_an_empty_run_as_json_is_the_run(self, store: Store, run_id: str) -> None:
+        """There is nothing that has to be in it."""
+        check_json(store, run_id)
+
+    @pytest.mark.parametrize("call", _FURTHER_CALLS.values(), ids=list(_FURTHER_CALLS))
+    def test_further_calls_need_a_run(
+        self, store: Store, open_another: OpenAnother, call: Callable[[Store, Any], Any]
+    ) -> None:
+        """One that exists and was not deleted, by whomever; and a proper id."""
+        for run_id in (*HOSTILE_RUN_IDS, None, 1):
+            with pytest.raises(InvalidNameError):
+                call(store, run_id)
+        with pytest.raises(RunLogNotFoundError, match="nowhere"):
+            call(store, "nowhere")
+        store.create_run_log("nowhere")
+        other = open_another()
+        other.add_step_log("nowhere", simple_step())
+        call(other, "nowhere")
+        store.delete_run("nowhere")
+        for each in (store, other):
+            with pytest.raises(RunLogNotFoundError):
+                call(each, "nowhere")
+        assert list(store.list_runs()) == []
+
+    def test_nothing_of_a_deleted_run_is_in_a_new_one_of_its_id(
+        self, store: Store, open_another: OpenAnother, run_id: str
+    ) -> None:
+        """Also for those who have looked things up in the old one."""
+        step = simple_step(branches={"simple.b": branch_of_steps("simple.b", parameters={"a": 1})})
+        store.add_step_log(run_id, step)
+        other = open_another()
+        assert other.has_step_log(run_id, "simple")
+        assert other.get_branch_log(run_id, "simple.b").parameters == {"a": 1}
+        store.delete_run(run_id)
+        store.create_run_log(run_id)
+        assert not other.has_step_log(run_id, "simple")
+        assert not other.has_branch_log(run_id, "simple.b")
+        assert other.get_parameters(run_id, "simple.b") == {}
+        for call in ("get step", "get branch", "update step", "update branch"):
+            with pytest.raises((StepLogNotFoundError, BranchLogNotFoundError)):
+                CALLS_ON_A_RUN[call](other, run_id)
+        other.put_step_log(run_id, simple_step(message="new"))
+        assert exact(store.get_run_log(run_id).steps) == exact({"simple": simple_step(message="new")})

@@ -201,3 +201,21 @@ class UpdateSuite(SuiteBase):
         with pytest.raises(InvalidNameError):
             store.set_parameters(run_id, {"a": 2}, branch="half \ud800")
         assert store.get_parameters(run_id) == {"a": 1}
+
+    def test_parameters_that_are_set_already_can_be_left_as_they_are(
+        self, store: Store, open_another: OpenAnother, run_id: str
+    ) -> None:
+        """`overwrite=False` adds the others, in any scope; also over None, and whoever has set them."""
+        for scope in ("", "p.a"):
+            store.set_parameters(run_id, {"a": 1, "none": None}, branch=scope)
+            open_another().set_parameters(run_id, {"a": 2, "none": 2, "b": [2]}, branch=scope, overwrite=False)
+            store.set_parameters(run_id, {"b": 3, "c": float("nan")}, branch=scope, overwrite=False)
+            store.set_parameters(run_id, {}, branch=scope, overwrite=False)
+            expected = exact({"a": 1, "b": [2], "c": float("nan"), "none": None})
+            assert exact(dict(sorted(store.get_parameters(run_id, scope).items()))) == expected
+        store.set_parameters(run_id, {"b": 4}, branch="p.a")
+        assert store.get_parameters(run_id, "p.a")["b"] == 4  # noqa: PLR2004 - as set
+        assert store.get_parameters(run_id)["b"] == [2]
+        with pytest.raises(InvalidValueError, match=r"parameters\.bad"):
+            store.set_parameters(run_id, {"d": 1, "bad": object()}, overwrite=False)
+        assert "d" not in store.get_parameters(run_id)
