@@ -395,11 +395,11 @@ def update_file(chunk: ChunkName, internal_name: str) -> str:
     return chunk_file(_UPDATE_KIND_OF[chunk.kind], internal_name, chunk.timestamp)
 
 
-def is_listed(listing: Listing, kind: type[_R], internal_name: str) -> bool:
-    """Tell whether there is a file named after a record."""
+def newest_listed(listing: Listing, kind: type[_R], internal_name: str) -> ChunkName | None:
+    """Return the newest of the files that are named after a record, or None."""
     encoded = encode_for_file(internal_name)
     files = listing.starting_with(f"{_KIND_OF[kind]}-{encoded}-")
-    return any(chunk and chunk.encoded == encoded for chunk in map(parse_chunk_file, files))
+    return next((chunk for chunk in reversed(_in_order(files)) if chunk.encoded == encoded), None)
 
 
 def _place(chunk: ChunkName) -> tuple[int, str]:

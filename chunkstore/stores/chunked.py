@@ -23,13 +23,13 @@ from chunkstore.names import (
     METRIC,
     RUN_FILE,
     STEP,
+    ChunkName,
     chunk_file,
     parameter_file,
-    parse_chunk_file,
 )
 from chunkstore.records import MetricPoint, Record
 from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
-from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, is_listed, update_file
+from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, newest_listed, update_file
 from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
 from chunkstore.stores.run_json import join_chunks
@@ -164,30 +164,28 @@ class ChunkedStore(Store):
 
     def _put_last(self, run_id: str, record: _R) -> None:
         kind, name = type(record), record.internal_name
-        owned = self._owned_in(run_id).get((_KIND_OF[kind], name))
-        if owned is None:
-            others_have_it = is_listed(self._recent_listing(run_id), kind, name)
-        else:
-            others_have_it = self._is_changed(run_id, owned, name)
-        if not others_have_it or self._change(run_id, name, kind, lambda _: record) is None:
+        newest = newest_listed(self._recent_listing(run_id), kind, name)
+        if newest is None or self._is_ours_alone(run_id, kind, name, newest):
             self._put(run_id, [record], {})
+        elif self._change(run_id, name, kind, lambda _: record) is None:
+            self._put(run_id, [record], {})  # it was another name, with the same hash
 
-    def _is_changed(self, run_id: str, file: str, name: str) -> bool:
-        """Tell whether others have changed the record in one of our own files."""
-        chunk = parse_chunk_file(file)
-        assert chunk is not None
+    def _is_ours_alone(self, run_id: str, kind: type[_R], name: str, chunk: ChunkName) -> bool:
+        """Tell whether we wrote a chunk and nobody else has changed it."""
+        if chunk.file != self._owned_in(run_id).get((_KIND_OF[kind], name)):
+            return False
         try:
             self.backend.load(run_id, update_file(chunk, name))
         except FileNotFoundError:
-            return False
-        return True
+            return True
+        return False
 
     def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         recent = self._listings.recent(run_id)
-        if recent is not None and is_listed(recent, kind, internal_name):
+        if recent is not None and newest_listed(recent, kind, internal_name):
             return True
         with self.backend.reader(run_id) as reader:
-            return is_listed(self._fresh_listing(run_id, reader), kind, internal_name)
+            return newest_listed(self._fresh_listing(run_id, reader), kind, internal_name) is not None
 
     def _recent_listing(self, run_id: str) -> Listing:
         recent = self._listings.recent(run_id)
