@@ -26,6 +26,7 @@ from chunkstore.errors import (
     StoreUsageError,
     UnsupportedFormatError,
 )
+from chunkstore.integrity import with_checksum
 from chunkstore.models import FORMAT, NOTES, PROCESSING, BranchLog, RunLog, RunSummary, StepLog
 from chunkstore.names import check_name, check_run_id, generate_run_id
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
@@ -686,7 +687,10 @@ class Store(ABC):
         )
 
     def _encode(self, record: Record) -> bytes:
-        return encode_record(record, indent=4 if self.options.pretty else None)
+        """Return the bytes of a file that holds a record; for people who use `cat`, JSON and nothing else."""
+        if self.options.pretty:
+            return encode_record(record, indent=4)
+        return with_checksum(encode_record(record))
 
 
 def _unpickle(cls: type[Store], backend: Backend, options: StoreOptions, catalog_path: str, latest: int) -> Store:

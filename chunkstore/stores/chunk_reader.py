@@ -14,6 +14,7 @@ from chunkstore.assemble import flatten_branches, flatten_steps
 from chunkstore.backends.base import FolderReader, UnreadableFileError
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
+from chunkstore.integrity import has_checksum, without_checksum
 from chunkstore.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
@@ -249,7 +250,7 @@ class ChunkReader:
     ) -> StepLog | BranchLog | None:
         record_codec = RecordCodec.of(_TYPE_OF[chunk.kind])
         try:
-            data = self._reader.load(chunk.file)
+            data = self._load(chunk.file)
             if change is not None:
                 data = codec.encode(overlay.apply(change, codec.decode(data, chunk.file)))
             record = record_codec.decode(data, chunk.file)
@@ -279,7 +280,7 @@ class ChunkReader:
 
     def _update(self, file: str, *, strict: bool = False) -> Update | None:
         try:
-            update: Update = codec.decode(self._reader.load(file), file, _update_decoder)
+            update: Update = codec.decode(self._load(file), file, _update_decoder)
         except FileNotFoundError:
             return None
         except (*_UNREADABLE, msgspec.ValidationError) as error:
@@ -315,10 +316,15 @@ class ChunkReader:
         except _UNREADABLE as error:
             self._report(chunk.file, error)
             return
-        # What stands after the last line break is a write that was cut off, and so was not acknowledged.
-        for line in data.split(b"\n")[:-1]:
+        *lines, rest = data.split(b"\n")
+        # What stands after the last line break is a write that was cut off, and so was not acknowledged. Unless it is
+        # whole but for the line break itself.
+        if has_checksum(rest[:-1] + b"\n"):
+            lines.append(rest)
+        for line in lines:
             try:
-                metric_line = codec.decode(line, chunk.file, _line_decoder)
+                whole = without_checksum(line + b"\n", chunk.file)
+                metric_line = codec.decode(whole, chunk.file, _line_decoder)
             except (CorruptChunkError, msgspec.ValidationError) as error:
                 self._report(chunk.file, error)
                 continue
@@ -346,7 +352,7 @@ class ChunkReader:
 
     def _parameters(self, file: str) -> Parameters | None:
         try:
-            data = self._reader.load(file)
+            data = self._load(file)
             found = Parameters.read(data, file)
         except FileNotFoundError:
             return None
@@ -355,6 +361,9 @@ class ChunkReader:
             return None
         self.bodies[id(found.parameters)] = data
         return found
+
+    def _load(self, file: str) -> bytes:
+        return without_checksum(self._reader.load(file), file)
 
     # --- problems ----------------------------------------------------------------------------------------------------
 
@@ -384,7 +393,7 @@ def checked_run_log(data: bytes, run_id: str, file: str) -> RunLog:
     Raises:
         CorruptChunkError: they hold something else.
     """
-    log = RecordCodec.of(RunLog).decode(data, file)
+    log = RecordCodec.of(RunLog).decode(without_checksum(data, file), file)
     if log.run_id != run_id:
         raise codec.corrupt(file, 0, f"it holds the run {log.run_id!r}, not {run_id!r}")
     return log

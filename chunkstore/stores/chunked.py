@@ -16,6 +16,7 @@ from chunkstore.assemble import assemble, flatten
 from chunkstore.backends.base import Backend, FolderReader
 from chunkstore.clock import clock
 from chunkstore.codec import encode
+from chunkstore.integrity import with_checksum, without_checksum
 from chunkstore.models import BranchLog, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
@@ -96,7 +97,7 @@ class ChunkedStore(Store):
     def _admit(self, run_id: str) -> None:
         """Make sure, once per open folder, that the run exists and that its format may be written."""
         if run_id not in self.backend.admitted:
-            check_format(checked_run_log(self.backend.load(run_id, RUN_FILE), run_id, RUN_FILE))
+            check_format(self._read_run_file(run_id))
             self.backend.admitted.add(run_id)
 
     def _disown(self, run_id: str) -> None:
@@ -278,7 +279,8 @@ class ChunkedStore(Store):
             if difference is not None and difference is not earlier:
                 file = update_file(chunk, internal_name)
                 update = Update(internal_name=internal_name, over=chunk.file, change=difference)
-                self.backend.replace(run_id, file, encode(update, indent=4 if self.options.pretty else None))
+                data = encode(update, indent=4) if self.options.pretty else with_checksum(encode(update))
+                self.backend.replace(run_id, file, data)
                 self._listings.add(run_id, file)
         return new
 
@@ -290,7 +292,7 @@ class ChunkedStore(Store):
         self._admit(run_id)
         owned = self._owned_in(run_id)
         over = owned.get((STEP, internal_name), "")
-        line = encode(MetricLine(internal_name=internal_name, over=over, points=points)) + b"\n"
+        line = with_checksum(encode(MetricLine(internal_name=internal_name, over=over, points=points)))
         with self._stripe(run_id, METRIC, internal_name):
             # A line that was cut off must stay the last of its file: after a failure the next line starts a new one.
             file = owned.pop((METRIC, internal_name), None)
@@ -319,7 +321,7 @@ class ChunkedStore(Store):
     def _load_parameters(self, run_id: str, scope: str, file: str) -> Parameters:
         with self.backend.reader(run_id) as reader:
             try:
-                return Parameters.read(reader.load(file), file)
+                return Parameters.read(without_checksum(reader.load(file), file), file)
             except FileNotFoundError:
                 # No run, a run without such parameters, or one whose parameters another tool has left with it?
                 log = checked_run_log(reader.load(RUN_FILE), run_id, RUN_FILE)

@@ -15,6 +15,7 @@ from chunkstore.assemble import assemble, bare, flatten
 from chunkstore.backends.base import Backend, MissingError
 from chunkstore.clock import clock
 from chunkstore.codec import corrupt, encode
+from chunkstore.integrity import without_checksum
 from chunkstore.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import BRANCH, STEP
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
@@ -111,7 +112,7 @@ class DocumentStore(Store):
 
     def _load(self, run_id: str) -> RunDocument:
         file = _file_of(run_id)
-        document = RecordCodec.of(RunDocument).decode(self.backend.load(_TOP, file), file)
+        document = RecordCodec.of(RunDocument).decode(without_checksum(self.backend.load(_TOP, file), file), file)
         if document.run_id != run_id:
             raise corrupt(file, 0, f"it holds the run {document.run_id!r}, not {run_id!r}")
         return document

@@ -72,32 +72,26 @@ class ValueSuite(SuiteBase):
 
     @property_settings
     @given(tree=strategies.step_trees(), parameters=strategies.json_objects)
-    def test_any_run_as_json_is_the_run(
+    def test_any_run_can_be_added_whole_and_read_as_json(
         self, store: Store, open_another: OpenAnother, tree: StepLog, parameters: dict[str, Any]
     ) -> None:
         """As it was added, and after changes by others."""
-        run_id = store.create_run_log(parameters=parameters).run_id
-        store.add_step_log(run_id, tree)
-        check_json(store, run_id)
-        other = open_another()
-        other.update_step_log(run_id, tree.internal_name, lambda step: step.user_defined_metrics.update(parameters))
-        for name in tree.branches:
-            other.update_branch_log(run_id, name, set_status("CHANGED"))
-            other.set_parameters(run_id, parameters, branch=name)
-        store.append_metrics(run_id, tree.internal_name, {"m": [MetricPoint(1, parameters)]})
-        for each in (store, other):
-            check_json(each, run_id)
-
-    @property_settings
-    @given(tree=strategies.step_trees(), parameters=strategies.json_objects)
-    def test_any_run_can_be_added_whole(self, store: Store, tree: StepLog, parameters: dict[str, Any]) -> None:
-        """And reads back exactly, also as JSON."""
         run_id = generate_run_id()
         store.add_run_log(RunLog(run_id=run_id, steps={tree.internal_name: tree}, parameters=parameters))
         found = store.get_run_log(run_id, strict=True)
         assert exact(found.steps) == exact({tree.internal_name: tree})
         assert exact(found.parameters) == exact(parameters)
         check_json(store, run_id)
+
+        other = open_another()
+        other.update_step_log(run_id, tree.internal_name, lambda step: step.user_defined_metrics.update(parameters))
+        for name in tree.branches:
+            other.update_branch_log(run_id, name, set_status("CHANGED"))
+            other.set_parameters(run_id, parameters, branch=name)
+        store.append_metrics(run_id, tree.internal_name, {"m": [MetricPoint(1, parameters)]})
+        store.add_step_log(run_id, simple_step("last"))
+        for each in (store, other):
+            check_json(each, run_id)
 
     @property_settings
     @given(first=strategies.step_logs(), second=strategies.step_logs())

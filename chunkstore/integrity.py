@@ -1,0 +1,53 @@
+"""A checksum for JSON files that no reader of JSON notices.
+
+A flipped bit inside a text or a number leaves JSON that is valid, and wrong. So compact files end in the CRC-32 (as in
+gzip, RFC 1952) of what comes before, written as 32 spaces and tabs and a line break: JSON allows white space there
+(RFC 8259), so every tool reads the same value as without. Files without it are taken as they are: those that other
+tools write, that people have edited, or that were written with `pretty`, which are the seed format byte for byte.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from chunkstore.codec import corrupt
+
+_BITS = str.maketrans("01", " \t")
+#: What spaces and tabs are, and what a flipped bit makes of them that is still white space.
+_WHITE = b" \t\r"
+#: Bytes of the checksum: one for each bit, and a line break.
+LENGTH = 33
+
+
+def with_checksum(data: bytes) -> bytes:
+    """Return JSON bytes with their checksum at the end."""
+    return data + _checksum(data)
+
+
+def without_checksum(data: bytes, file: str) -> bytes:
+    """Return the JSON bytes that a file holds, if they are as they were written.
+
+    Args:
+        data: what the file holds.
+        file: its name, for messages.
+
+    Raises:
+        CorruptChunkError: there is a checksum, of something else.
+    """
+    if data[-1:] != b"\n":
+        return data
+    body, end = data[:-LENGTH], data[-LENGTH:]
+    if end == _checksum(body):
+        return body
+    if len(end) < LENGTH or end[:-1].strip(_WHITE):
+        return data  # no checksum: JSON that ends in a line break
+    raise corrupt(file, len(body), "its checksum does not match: the file was changed after it was written")
+
+
+def has_checksum(data: bytes) -> bool:
+    """Tell whether bytes end in their checksum."""
+    return data[-LENGTH:] == _checksum(data[:-LENGTH])
+
+
+def _checksum(data: bytes) -> bytes:
+    return f"{zlib.crc32(data):032b}\n".translate(_BITS).encode()
