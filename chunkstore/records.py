@@ -346,6 +346,8 @@ class RecordCodec(Generic[_R]):
             record = msgspec.convert(_known_part(self._cls, raw, (), unknown), self._cls)
         except (msgspec.ValidationError, InvalidNameError) as error:
             raise _no_record(self._cls, file, str(error)) from None
+        except RecursionError:
+            raise codec.corrupt(file, 0, "it is nested too deep") from None
         for path, extra in unknown:
             target: Any = record
             for part in path:

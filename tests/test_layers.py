@@ -102,7 +102,16 @@ def test_errors_import_nothing_of_ours():
 
 
 def test_pure_modules_touch_no_files():
-    for module in ("names.py", "clock.py", "codec.py", "overlay.py", "integrity.py", "records.py", "models.py", "assemble.py"):
+    for module in (
+        "names.py",
+        "clock.py",
+        "codec.py",
+        "overlay.py",
+        "integrity.py",
+        "records.py",
+        "models.py",
+        "assemble.py",
+    ):
         tree = ast.parse((PACKAGE / module).read_text())
         called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and hasattr(node.func, "id")}
         assert "open" not in called, module

@@ -47,6 +47,10 @@ class FolderReader(ABC):
         """Return the names of all files: every one that was acknowledged before the call, and perhaps later ones."""
 
     @abstractmethod
+    def has(self, file: str) -> bool:
+        """Tell whether there is a file of that name."""
+
+    @abstractmethod
     def load(self, file: str) -> bytes:
         """Return the bytes of a file, never a mixture of two writes.
 

@@ -135,6 +135,9 @@ class _MemoryReader(FolderReader):
     def names(self) -> list[str]:
         return list(self._files)
 
+    def has(self, file: str) -> bool:
+        return file in self._files
+
     def load(self, file: str) -> bytes:
         data = self._files.get(file)
         return _missing(file) if data is None else data

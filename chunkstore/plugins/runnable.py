@@ -340,18 +340,16 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
     ) -> None:
         for step in steps.values():
             if not self.store.has_step_log(run_id, step.internal_name):
-                self.store.add_step_log(run_id, _as_record(step, StepLog, inner=True))
-            else:
-                self._add_missing_branches(run_id, step)
+                self.store.add_step_log(run_id, _as_record(step, StepLog))
+            self._add_missing_branches(run_id, step)
         if parameters and not parameters.keys() <= self.store.get_parameters(run_id, scope).keys():
             self.store.set_parameters(run_id, _without_descriptions(parameters), scope, overwrite=False)
 
     def _add_missing_branches(self, run_id: str, step: datastore.StepLog) -> None:
         for branch in step.branches.values():
             if not self.store.has_branch_log(run_id, branch.internal_name):
-                self.store.add_branch_log(run_id, _as_record(branch, BranchLog, inner=True))
-            else:
-                self._add_missing(run_id, branch.internal_name, branch.steps, branch.parameters)
+                self.store.add_branch_log(run_id, _as_record(branch, BranchLog))
+            self._add_missing(run_id, branch.internal_name, branch.steps, branch.parameters)
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 

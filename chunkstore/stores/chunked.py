@@ -64,8 +64,9 @@ class ChunkedStore(Store):
         """Look up single records in a listing of the folder that is not made anew each time.
 
         Then the look-ups cost the same however long a run is. What others have changed of a record is found all the
-        same, and so is a record that the listing lacks; but where several processes have recorded the same thing,
-        whose record counts may be found out a little later.
+        same, and so is a record that the listing lacks. But what others have just added inside a record, or that they
+        have recorded the very same thing at the same moment, may be found out a little later. A read of the whole run
+        misses nothing.
 
         Args:
             share: for how many times as long as it took a listing is used again; see `ListingMemory`.
@@ -183,10 +184,14 @@ class ChunkedStore(Store):
 
     def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         recent = self._listings.recent(run_id)
-        if recent is not None and newest_listed(recent, kind, internal_name):
-            return True
+        remembered = newest_listed(recent, kind, internal_name) if recent else None
         with self.backend.reader(run_id) as reader:
-            return newest_listed(self._fresh_listing(run_id, reader), kind, internal_name) is not None
+            if remembered and reader.has(remembered.file):
+                return True
+            if newest_listed(self._fresh_listing(run_id, reader), kind, internal_name):
+                return True
+            ChunkReader(run_id, reader).metadata()  # is it the record that is missing, or the run?
+        return False
 
     def _recent_listing(self, run_id: str) -> Listing:
         recent = self._listings.recent(run_id)

@@ -18,7 +18,7 @@ from runnable import (
     pickled,
 )
 
-# --- what the tasks do -------------------------------------------------------------------------------------------------
+# --- what the tasks do ------------------------------------------------------------------------------------------------
 
 
 def start_values():
@@ -65,16 +65,8 @@ def item_length(item):
     return len(str(item)), f"<{item}>"
 
 
-def join_pair(outer, inner):
-    return f"{outer}-{inner}"
-
-
-def total(lengths_together):
-    return len(lengths_together)
-
-
-def largest(*values):
-    return max(values)
+def process_id(item):
+    return os.getpid()
 
 
 def odd_score(item):
@@ -105,21 +97,22 @@ def note_start():
         file.write("start\n")
 
 
-# --- pipelines ---------------------------------------------------------------------------------------------------------
+# --- pipelines --------------------------------------------------------------------------------------------------------
+#
+# runnable imports each again by the name of the function that called `execute`. It strips "p", "y" and "." from the
+# end of that name, so none may end so.
 
 
 def _task(name, function, returns=(), **options):
     return PythonTask(name=name, function=function, returns=list(returns), **options)
 
 
-def _run(*steps):
-    pipeline = Pipeline(steps=list(steps))
-    # runnable looks up the caller's name, to import the pipeline again by it.
-    return pipeline
+def _steps(*steps):
+    return Pipeline(steps=list(steps))
 
 
 def python_tasks():
-    pipeline = _run(
+    pipeline = _steps(
         _task("start", start_values, ["number", "nested", metric("score"), pickled("bag")]),
         _task("use", use_values, ["number", "both"]),
         Stub(name="stub"),
@@ -129,13 +122,13 @@ def python_tasks():
 
 
 def shell_tasks():
-    pipeline = _run(ShellTask(name="shell", command="export answer=42", returns=["answer"]), _task("say", say_hello))
+    pipeline = _steps(ShellTask(name="shell", command="export answer=42", returns=["answer"]), _task("say", say_hello))
     pipeline.execute()
     return pipeline
 
 
 def notebook_tasks():
-    pipeline = _run(
+    pipeline = _steps(
         _task("start", first_value, ["number"]),
         NotebookTask(name="notebook", notebook="notebook.ipynb", returns=["doubled"]),
     )
@@ -144,27 +137,27 @@ def notebook_tasks():
 
 
 def on_failure():
-    rescue = _run(_task("rescue", recover, ["rescued"]))
-    pipeline = _run(_task("broken", fail, on_failure=rescue), _task("never", say_hello))
+    rescue = _steps(_task("rescue", recover, ["rescued"]))
+    pipeline = _steps(_task("broken", fail, on_failure=rescue), _task("never", say_hello))
     pipeline.execute()
     return pipeline
 
 
 def failing_task():
-    pipeline = _run(_task("first", first_value, ["one"]), _task("broken", fail), _task("never", say_hello))
+    pipeline = _steps(_task("first", first_value, ["one"]), _task("broken", fail), _task("never", say_hello))
     pipeline.execute()
     return pipeline
 
 
 def conditional():
-    pipeline = _run(
+    pipeline = _steps(
         _task("choose", choose, ["direction"]),
         Conditional(
             name="which",
             parameter="direction",
             branches={
-                "left": _run(_task("go", left_value, ["went"])),
-                "right": _run(_task("broken", fail)),
+                "left": _steps(_task("go", left_value, ["went"])),
+                "right": _steps(_task("broken", fail)),
             },
         ),
     )
@@ -173,19 +166,19 @@ def conditional():
 
 
 def loop_until():
-    branch = _run(_task("increment", count_up, ["count", "enough"]))
-    pipeline = _run(Loop(name="loop", branch=branch, max_iterations=5, break_on="enough", index_as="iteration"))
+    branch = _steps(_task("increment", count_up, ["count", "enough"]))
+    pipeline = _steps(Loop(name="loop", branch=branch, max_iterations=5, break_on="enough", index_as="iteration"))
     pipeline.execute()
     return pipeline
 
 
 def parallel_tasks():
-    pipeline = _run(
+    pipeline = _steps(
         Parallel(
             name="both",
             branches={
-                "one": _run(_task("first", first_value, ["one"]), _task("say", say_hello)),
-                "two": _run(_task("second", second_value, ["two", ])),
+                "one": _steps(_task("first", first_value, ["one"]), _task("say", say_hello)),
+                "two": _steps(_task("second", second_value, ["two"])),
             },
         ),
         _task("after", first_value, ["one"]),
@@ -195,10 +188,10 @@ def parallel_tasks():
 
 
 def failing_branch():
-    pipeline = _run(
+    pipeline = _steps(
         Parallel(
             name="both",
-            branches={"good": _run(_task("first", first_value, ["one"])), "bad": _run(_task("broken", fail))},
+            branches={"good": _steps(_task("first", first_value, ["one"])), "bad": _steps(_task("broken", fail))},
         )
     )
     pipeline.execute()
@@ -209,78 +202,61 @@ def _inner_parallel(name):
     return Parallel(
         name=name,
         branches={
-            "x": _run(_task("first", first_value, [f"{name}X"])),
-            "z": _run(_task("second", second_value, [f"{name}Z"])),
+            "x": _steps(_task("first", first_value, [f"{name}X"])),
+            "z": _steps(_task("second", second_value, [f"{name}Z"])),
         },
     )
 
 
 def nested_parallel():
-    pipeline = _run(
-        Parallel(name="outer", branches={"a": _run(_inner_parallel("inA")), "b": _run(_inner_parallel("inB"))})
+    pipeline = _steps(
+        Parallel(name="outer", branches={"a": _steps(_inner_parallel("inA")), "b": _steps(_inner_parallel("inB"))})
     )
     pipeline.execute()
     return pipeline
 
 
 def _map_over_items(**options):
-    branch = _run(_task("measure", item_length, [metric("length"), "shown"]), _task("say", say_hello))
+    branch = _steps(_task("measure", item_length, [metric("length"), "shown"]), _task("say", say_hello))
     return Map(name="each", branch=branch, iterate_on="items", iterate_as="item", **options)
 
 
 def map_items():
-    pipeline = _run(_map_over_items())
+    pipeline = _steps(_map_over_items())
     pipeline.execute()
     return pipeline
 
 
 def map_reduced():
-    pipeline = _run(_map_over_items(reducer="lambda *values: max(values)"), _task("after", first_value, ["one"]))
-    pipeline.execute()
-    return pipeline
-
-
-def map_reduced_by_function():
-    pipeline = _run(_map_over_items(reducer="pipelines.largest"))
+    pipeline = _steps(_map_over_items(reducer="lambda *values: max(values)"), _task("after", first_value, ["one"]))
     pipeline.execute()
     return pipeline
 
 
 def map_in_parallel():
-    pipeline = _run(Parallel(name="both", branches={"a": _run(_map_over_items()), "b": _run(_inner_parallel("in"))}))
+    pipeline = _steps(
+        Parallel(name="both", branches={"a": _steps(_map_over_items()), "b": _steps(_inner_parallel("in"))})
+    )
     pipeline.execute()
     return pipeline
 
 
-def map_in_map():
-    inner = Map(
-        name="inner",
-        branch=_run(_task("join", join_pair, ["joined"])),
-        iterate_on="others",
-        iterate_as="inner",
-    )
-    pipeline = _run(Map(name="outer", branch=_run(inner), iterate_on="items", iterate_as="outer"))
-    pipeline.execute()
-    return pipeline
-
-
-def parallel_in_map():
-    pipeline = _run(
-        Map(name="outer", branch=_run(_inner_parallel("in")), iterate_on="items", iterate_as="item"),
-    )
+def map_processes():
+    branch = _steps(_task("tell", process_id, ["process"]))
+    pipeline = _steps(Map(name="each", branch=branch, iterate_on="items", iterate_as="item"))
     pipeline.execute()
     return pipeline
 
 
 def map_odd_scores():
-    branch = _run(_task("score", odd_score, [metric("score"), "odd"]))
-    pipeline = _run(Map(name="each", branch=branch, iterate_on="items", iterate_as="item"))
+    branch = _steps(_task("score", odd_score, [metric("score"), "odd"]))
+    pipeline = _steps(Map(name="each", branch=branch, iterate_on="items", iterate_as="item"))
     pipeline.execute()
     return pipeline
 
 
 def catalog_files():
-    pipeline = _run(
+    pipeline = _steps(
         _task("write", write_data, catalog=Catalog(put=["data.csv"])),
         _task("read", read_data, ["size"], catalog=Catalog(get=["data.csv"])),
     )
@@ -288,9 +264,9 @@ def catalog_files():
     return pipeline
 
 
-def map_to_try_again():
-    branch = _run(_task("attempt", succeed_if_allowed, ["done"]))
-    pipeline = _run(
+def map_to_repeat():
+    branch = _steps(_task("attempt", succeed_if_allowed, ["done"]))
+    pipeline = _steps(
         _task("start", note_start),
         Map(name="each", branch=branch, iterate_on="items", iterate_as="item"),
         _task("end", say_hello),

@@ -9,9 +9,12 @@ from importlib import import_module, invalidate_caches
 from pathlib import Path
 
 import runnable.context
-from runnable import defaults
+import runnable.entrypoints
+from runnable import defaults, exceptions
 
-PIPELINES = Path(__file__).with_name("pipelines.py")
+import chunkstore
+from chunkstore.views.tree import render_tree
+
 OWN = "file-system"
 OURS = "chunkstore"
 
@@ -22,14 +25,18 @@ class Workbench:
     def __init__(self, folder):
         self.folder = folder
         self.log_folder = folder / "logs"
-        shutil.copy(PIPELINES, folder)
+        for name in ("pipelines.py", "notebook.ipynb"):
+            shutil.copy(Path(__file__).with_name(name), folder)
 
     def configuration(self, store_type=OURS, *, parallel=True, **options):
         """Write a configuration file for runnable; return its path."""
         path = self.folder / f"{store_type}.yaml"
         settings = {
             "pipeline-executor": {"type": "local", "config": {"enable_parallel": parallel}},
-            "run-log-store": {"type": store_type, "config": {"log_folder": str(self.log_folder / store_type), **options}},
+            "run-log-store": {
+                "type": store_type,
+                "config": {"log_folder": str(self.log_folder / store_type), **options},
+            },
         }
         path.write_text(json.dumps(settings))  # which is YAML as well
         return str(path)
@@ -37,7 +44,7 @@ class Workbench:
     def run(self, pipeline, store_type=OURS, *, parallel=True, parameters=None, run_id="run"):
         """Run a pipeline, also one that fails; return its full log."""
         values = self.folder / "parameters.yaml"
-        values.write_text(json.dumps(parameters or {}))
+        values.write_text(json.dumps(parameters or {}, ensure_ascii=False))  # YAML knows no pairs of surrogates
         environment = {
             defaults.RUNNABLE_CONFIGURATION_FILE: self.configuration(store_type, parallel=parallel),
             defaults.RUNNABLE_PARAMETERS_FILE: str(values),
@@ -46,17 +53,17 @@ class Workbench:
         with clean_runnable(environment):
             try:
                 getattr(import_module("pipelines"), pipeline)()
-            except runnable.exceptions.ExecutionFailedError:
+            except exceptions.ExecutionFailedError:
                 pass  # the log says so as well
         return self.log(store_type, run_id)
 
-    def retry(self, run_id="run", store_type=OURS):
+    def retry(self, run_id="run", store_type=OURS, *, parallel=True):
         """Let runnable try again what failed; return the full log."""
-        environment = {defaults.RUNNABLE_CONFIGURATION_FILE: self.configuration(store_type)}
-        with clean_runnable(environment):
+        configuration = self.configuration(store_type, parallel=parallel)
+        with clean_runnable({defaults.RUNNABLE_CONFIGURATION_FILE: configuration}):
             try:
-                runnable.entrypoints.retry_pipeline(run_id, configuration_file=self.configuration(store_type))
-            except runnable.exceptions.ExecutionFailedError:
+                runnable.entrypoints.retry_pipeline(run_id, configuration_file=configuration)
+            except exceptions.ExecutionFailedError:
                 pass  # the log says so as well
         return self.log(store_type, run_id)
 
@@ -67,6 +74,10 @@ class Workbench:
 
     def log(self, store_type=OURS, run_id="run"):
         return self.store(store_type).get_run_log_by_id(run_id, full=True)
+
+    def chunkstore(self):
+        """Return the store as chunkstore's own users open it."""
+        return chunkstore.open_store("chunked-fs", log_folder=self.log_folder / OURS)
 
 
 @contextmanager
@@ -111,6 +122,21 @@ def _without_details(value):
     if isinstance(value, list):
         return [_without_details(inner) for inner in value]
     return value
+
+
+def branches_of(steps):
+    """Return all branches inside some steps, by name."""
+    found = {}
+    for step in steps.values():
+        for name, branch in step.branches.items():
+            found[name] = branch
+            found.update(branches_of(branch.steps))
+    return found
+
+
+def tree_of(log):
+    """Return what chunkstore shows of a run."""
+    return render_tree(log)
 
 
 def order_of_steps(steps):
