@@ -43,8 +43,12 @@ class FolderReader(ABC):
     location: str
 
     @abstractmethod
-    def names(self) -> list[str]:
-        """Return the names of all files: every one that was acknowledged before the call, and perhaps later ones."""
+    def names(self, *, to_load: bool = False) -> list[str]:
+        """Return the names of all files: every one that was acknowledged before the call, and perhaps later ones.
+
+        Args:
+            to_load: whether most of them will be loaded; then more may be found out about them on the way.
+        """
 
     @abstractmethod
     def has(self, file: str) -> bool:

@@ -162,7 +162,7 @@ class DirectoryBackend(Backend):
     def folders(self) -> list[str]:
         try:
             top = self._fresh("")
-            return [name for name, is_file in self._syscalls.list(top.fd) if not is_file and not name.startswith(".")]
+            return [name for name, is_file in self._syscalls.scan(top.fd) if not is_file and not name.startswith(".")]
         except FileNotFoundError:
             return []
         except OSError as error:

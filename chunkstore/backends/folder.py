@@ -8,6 +8,8 @@ import os
 import stat
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
 from chunkstore.backends.base import FolderReader, UnreadableFileError
 from chunkstore.backends.locks import SidecarLock
@@ -15,6 +17,8 @@ from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
 from chunkstore.codec import MAX_BYTES
 from chunkstore.names import TEMPORARY_PREFIX
+
+_Entry = TypeVar("_Entry")
 
 _BLOCK = 1 << 20
 _MAX_IDLE_LOCKS = 64
@@ -113,7 +117,7 @@ class Folder(FolderReader):
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def names(self) -> list[str]:
+    def names(self, *, to_load: bool = False) -> list[str]:
         """Return the names of all entries.
 
         A single listing may miss a name that was there all the time, while others come: btrfs hides one that is being
@@ -125,7 +129,14 @@ class Folder(FolderReader):
         for _ in range(_MOST_LISTINGS):
             before = self._syscalls.fstat(self.fd).st_mtime_ns
             known = len(found)
-            found.update(self._listing())
+            if to_load and not known:
+                found.update(self._listing(self._syscalls.scan))
+            else:
+                for name in self._listing(self._syscalls.list):
+                    found.setdefault(name, False)
+            # Temporary files come and go all the time; they are nobody's news.
+            for name in [name for name in found if name.startswith(TEMPORARY_PREFIX)]:
+                del found[name]
             after = self._syscalls.fstat(self.fd).st_mtime_ns
             if before == after and not 0 <= time.time_ns() - after < _QUIET_NS:
                 break
@@ -134,12 +145,11 @@ class Folder(FolderReader):
                 break
         return list(found)
 
-    def _listing(self) -> list[tuple[str, bool]]:
+    def _listing(self, listed: Callable[[int], list[_Entry]]) -> list[_Entry]:
         # A fresh descriptor: one that was read before starts at its end, and NFS would answer from its cache.
         fd = self._syscalls.open(".", os.O_RDONLY | os.O_DIRECTORY, self.fd)
         try:
-            # Temporary files come and go all the time; they are nobody's news.
-            return [entry for entry in self._syscalls.list(fd) if not entry[0].startswith(TEMPORARY_PREFIX)]
+            return listed(fd)
         finally:
             self._syscalls.close(fd)
 

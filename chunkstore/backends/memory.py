@@ -132,7 +132,7 @@ class _MemoryReader(FolderReader):
         self.location = f"memory/{folder}"
         self._files = files
 
-    def names(self) -> list[str]:
+    def names(self, *, to_load: bool = False) -> list[str]:
         return list(self._files)
 
     def has(self, file: str) -> bool:

@@ -14,6 +14,10 @@ import sys
 _PROC_SELF_FD = "/proc/self/fd"
 
 
+#: Names, and whether each is that of a regular file.
+Entries = list[tuple[str, bool]]
+
+
 class Syscalls:
     """The system calls of POSIX that chunkstore uses; paths are relative to `dir_fd` where one is given."""
 
@@ -91,7 +95,11 @@ class Syscalls:
         """Remove an empty folder."""
         os.rmdir(path, dir_fd=dir_fd)
 
-    def list(self, fd: int) -> list[tuple[str, bool]]:
+    def list(self, fd: int) -> list[str]:
+        """Return the names in an open folder."""
+        return os.listdir(fd)
+
+    def scan(self, fd: int) -> Entries:
         """Return the names in an open folder, and of each whether it is a regular file."""
         with os.scandir(fd) as entries:
             return [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]

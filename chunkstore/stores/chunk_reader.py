@@ -124,7 +124,7 @@ class ChunkReader:
 
     @cached_property
     def _listing(self) -> Listing:
-        return Listing(self._reader.names()) if self._given is None else self._given
+        return Listing(self._reader.names(to_load=True)) if self._given is None else self._given
 
     @cached_property
     def _chunks(self) -> list[ChunkName]:
