@@ -51,6 +51,10 @@ class FolderReader(ABC):
         """
 
     @abstractmethod
+    def changed_at(self) -> int:
+        """Return a number that is another one after a file was made, replaced or removed, as far as can be told."""
+
+    @abstractmethod
     def has(self, file: str) -> bool:
         """Tell whether there is a file of that name."""
 
@@ -139,6 +143,14 @@ class Backend(ABC):
 
         Raises:
             MissingError: there is no such file.
+        """
+
+    @abstractmethod
+    def changed_at(self, folder: str) -> int:
+        """Return what a reader's `changed_at` would, without opening the folder if that can be avoided.
+
+        Raises:
+            MissingError: there is no such folder.
         """
 
     @abstractmethod

@@ -327,6 +327,9 @@ class DirectoryBackend(Backend):
     def remove(self, folder: str, file: str) -> None:
         self._in_folder(folder, lambda handle: handle.remove(file))
 
+    def changed_at(self, folder: str) -> int:
+        return self._in_folder(folder, lambda handle: handle.changed_at())
+
     @contextmanager
     def lock(self, folder: str, file: str) -> Iterator[None]:
         def acquire(handle: Folder) -> tuple[Folder, SidecarLock]:

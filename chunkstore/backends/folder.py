@@ -153,6 +153,13 @@ class Folder(FolderReader):
         finally:
             self._syscalls.close(fd)
 
+    def changed_at(self) -> int:
+        """Return when anything in the folder was made, replaced or removed last, in nanoseconds.
+
+        Before Linux 6.13 two changes within some milliseconds may have the same time.
+        """
+        return self._syscalls.fstat(self.fd).st_mtime_ns
+
     def has(self, file: str) -> bool:
         """Tell whether there is a file of that name."""
         try:

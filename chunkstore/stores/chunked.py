@@ -64,9 +64,8 @@ class ChunkedStore(Store):
         """Look up single records in a listing of the folder that is not made anew each time.
 
         Then the look-ups cost the same however long a run is. What others have changed of a record is found all the
-        same, and so is a record that the listing lacks. But what others have just added inside a record, or that they
-        have recorded the very same thing at the same moment, may be found out a little later. A read of the whole run
-        misses nothing.
+        same, and so are a record that the listing lacks and what has been added inside a record. But that others have
+        recorded the very same thing at the same moment may be found out a little later.
 
         Args:
             share: for how many times as long as it took a listing is used again; see `ListingMemory`.
@@ -138,7 +137,7 @@ class ChunkedStore(Store):
             new = as_stored(change(msgspec.structs.replace(log, steps={}, parameters={})))
             # Other tools keep steps there; they stay.
             whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
-            self.backend.replace(run_id, RUN_FILE, self._encode(whole))
+            self._write(run_id, self.backend.replace, RUN_FILE, self._encode(whole))
         return new
 
     def _run_ids(self) -> Iterable[str]:
@@ -201,14 +200,23 @@ class ChunkedStore(Store):
             return self._fresh_listing(run_id, reader)
 
     def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
-        return self._listings.fresh(run_id, reader.names)
+        return self._listings.fresh(run_id, reader.names, reader.changed_at())
+
+    def _write(self, run_id: str, verb: Callable[[str, str, bytes], None], file: str, data: bytes) -> None:
+        """Write a file, and keep what is remembered of the folder up to date."""
+        if not self._listings.share:
+            verb(run_id, file, data)
+            return
+        before = self.backend.changed_at(run_id)
+        verb(run_id, file, data)
+        self._listings.add(run_id, file, before, self.backend.changed_at(run_id))
 
     def _put_one(self, run_id: str, kind: str, name: str, data: bytes) -> None:
         with self._stripe(run_id, kind, name):
             owned = self._owned_in(run_id)
             file = owned.get((kind, name))
             if file is not None:
-                self.backend.replace(run_id, file, data)
+                self._write(run_id, self.backend.replace, file, data)
             else:
                 owned[kind, name] = self._publish(run_id, kind, name, data)
 
@@ -222,15 +230,15 @@ class ChunkedStore(Store):
         while True:
             file = chunk_file(kind, name, clock.tick())
             try:
-                self.backend.publish(run_id, file, data)
+                self._write(run_id, self.backend.publish, file, data)
             except FileExistsError:
                 continue  # another process had the same nanosecond
-            self._listings.add(run_id, file)
             return file
 
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         with self.backend.reader(run_id) as reader:
-            chunks, record = self._newest(run_id, reader, internal_name, kind)
+            recent = self._listings.recent(run_id, reader.changed_at() if full else None)
+            chunks, record = self._newest(run_id, reader, internal_name, kind, recent)
             if record is None:
                 chunks.metadata()  # is it the record that is missing, or the run?
             elif full:
@@ -243,12 +251,12 @@ class ChunkedStore(Store):
         reader: FolderReader,
         internal_name: str,
         kind: type[_R],
+        recent: Listing | None,
         *,
         strict: bool = False,
         with_series: bool = True,
     ) -> tuple[ChunkReader, _R | None]:
-        """Return the record of one name that counts, and what read it."""
-        recent = self._listings.recent(run_id)
+        """Return the record of one name that counts, and what read it; first by way of a recent listing."""
         if recent is not None:
             chunks = ChunkReader(run_id, reader, recent)
             record = chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
@@ -274,7 +282,10 @@ class ChunkedStore(Store):
         self._admit(run_id)
         with self.backend.lock(run_id, LOCK_FILE):
             with self.backend.reader(run_id) as reader:
-                chunks, record = self._newest(run_id, reader, internal_name, kind, strict=True, with_series=False)
+                recent = self._listings.recent(run_id)
+                chunks, record = self._newest(
+                    run_id, reader, internal_name, kind, recent, strict=True, with_series=False
+                )
                 if record is None:
                     return None
                 chunk, earlier = chunks.origin(record)
@@ -285,8 +296,7 @@ class ChunkedStore(Store):
                 file = update_file(chunk, internal_name)
                 update = Update(internal_name=internal_name, over=chunk.file, change=difference)
                 data = encode(update, indent=4) if self.options.pretty else with_checksum(encode(update))
-                self.backend.replace(run_id, file, data)
-                self._listings.add(run_id, file)
+                self._write(run_id, self.backend.replace, file, data)
         return new
 
     # --- metrics -----------------------------------------------------------------------------------------------------
@@ -304,7 +314,7 @@ class ChunkedStore(Store):
             if file is None:
                 file = self._publish(run_id, METRIC, internal_name, line)
             else:
-                self.backend.append(run_id, file, line)
+                self._write(run_id, self.backend.append, file, line)
             owned[METRIC, internal_name] = file
 
     # --- parameters --------------------------------------------------------------------------------------------------
@@ -318,7 +328,7 @@ class ChunkedStore(Store):
             current = self._load_parameters(run_id, scope, file)
             merged = {**current.parameters, **stored} if overwrite else {**stored, **current.parameters}
             current.parameters = merged
-            self.backend.replace(run_id, file, self._encode(current))
+            self._write(run_id, self.backend.replace, file, self._encode(current))
 
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
         return self._load_parameters(run_id, scope, parameter_file(scope)).parameters

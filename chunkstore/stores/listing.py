@@ -55,6 +55,7 @@ class Listing:
 class _Remembered(NamedTuple):
     listing: Listing
     until: int
+    changed_at: int
 
 
 class ListingMemory:
@@ -72,32 +73,50 @@ class ListingMemory:
         self._remembered: dict[str, _Remembered] = {}
         self._guard = threading.Lock()
 
-    def fresh(self, run_id: str, names: Callable[[], list[str]]) -> Listing:
+    def fresh(self, run_id: str, names: Callable[[], list[str]], changed_at: int = 0) -> Listing:
         """Return a listing made now.
 
         Args:
             run_id: the run.
             names: lists its folder.
+            changed_at: when anything in the folder changed last, asked before the call.
         """
         start = time.monotonic_ns()
         listing = Listing(names())
         if self.share:
             end = time.monotonic_ns()
             with self._guard:
-                self._remembered[run_id] = _Remembered(listing, end + self.share * (end - start))
+                self._remembered[run_id] = _Remembered(listing, end + self.share * (end - start), changed_at)
         return listing
 
-    def recent(self, run_id: str) -> Listing | None:
-        """Return a listing that may still be used, or None."""
-        remembered = self._remembered.get(run_id)
-        return remembered.listing if remembered and time.monotonic_ns() < remembered.until else None
+    def recent(self, run_id: str, changed_at: int | None = None) -> Listing | None:
+        """Return a listing that may still be used, or None.
 
-    def add(self, run_id: str, name: str) -> None:
-        """Add a file that this process has made."""
+        Args:
+            run_id: the run.
+            changed_at: when anything in the folder changed last, so that a listing is used only if nobody else has
+                changed anything since; None to take that chance.
+        """
+        remembered = self._remembered.get(run_id)
+        if remembered is None or time.monotonic_ns() >= remembered.until:
+            return None
+        return remembered.listing if changed_at in (None, remembered.changed_at) else None
+
+    def add(self, run_id: str, name: str, before: int = 0, after: int = 0) -> None:
+        """Add a file that this process has written.
+
+        Args:
+            run_id: the run.
+            name: the file.
+            before: when anything in the folder had changed last before that.
+            after: the same, afterwards.
+        """
         with self._guard:
             remembered = self._remembered.get(run_id)
             if remembered:
                 remembered.listing.add(name)
+                if remembered.changed_at == before:
+                    self._remembered[run_id] = remembered._replace(changed_at=after)
 
     def forget(self, run_id: str) -> None:
         """Use no earlier listing of a run any more."""
