@@ -216,6 +216,11 @@ def may_hold_marks(data: bytes) -> bool:
     return _FLOAT_MARK in data
 
 
+def is_plain(data: bytes) -> bool:
+    """Tell whether bytes can be decoded without a second look at them, before or after."""
+    return _FLOAT_MARK not in data and len(data) <= MAX_BYTES and sys.getrecursionlimit() <= _USUAL_RECURSION_LIMIT
+
+
 # --- bytes -----------------------------------------------------------------------------------------------------------
 
 

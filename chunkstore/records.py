@@ -313,6 +313,11 @@ class RecordCodec(Generic[_R]):
             CorruptChunkError: the bytes are no JSON, or no record of this type.
         """
         try:
+            if codec.is_plain(data):
+                try:
+                    return self._decoder.decode(data)
+                except (msgspec.DecodeError, ValueError, OverflowError):
+                    pass  # what is wrong with it, the way that takes care will tell
             record = self.decode_marked(data, file)
             if codec.may_hold_marks(data):
                 _revive(record)

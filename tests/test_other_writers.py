@@ -93,6 +93,16 @@ def test_steps_in_the_runs_own_record_and_inside_branches_are_shown(store, folde
     assert list(shown.steps["m"].branches["m.b"].steps) == ["m.b.x"]
     assert shown.steps["m"].branches["m.b"].parameters == {"p": 1}
     assert shown.problems == []
+    assert json.loads(store.get_run_json(RUN)) == json.loads(shown.to_json())
+
+
+def test_the_json_of_a_run_holds_no_bytes_of_what_counts_no_more(store, folder):
+    store.add_step_log(RUN, step("m", step_type="map"))
+    for number in range(200):  # each newer record of a branch frees the place of an older one in memory
+        inner = BranchLog(internal_name="m.b", steps={"m.b.x": step("m.b.x", message=str(number))})
+        (folder / chunk_file("BranchLog", "m.b", time.time_ns())).write_text(inner.to_json())
+        (folder / chunk_file("StepLog", "s", time.time_ns())).write_text(step("s", message=str(number)).to_json())
+    assert json.loads(store.get_run_json(RUN)) == json.loads(store.get_run_log(RUN).to_json())
 
 
 def test_changing_the_runs_own_record_keeps_steps_that_stand_in_it(store, folder):

@@ -46,6 +46,7 @@ UNKNOWN = "UNKNOWN"
 _UNREADABLE = (CorruptChunkError, StoreIOError)
 
 _TYPE_OF: dict[str, type[StepLog | BranchLog]] = {STEP: StepLog, BRANCH: BranchLog}
+_CODEC_OF = {kind: RecordCodec.of(record_type) for kind, record_type in _TYPE_OF.items()}
 _KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
 _UPDATE_KIND_OF = {STEP: STEP_UPDATE, BRANCH: BRANCH_UPDATE}
 _UPDATE_KINDS = frozenset(_UPDATE_KIND_OF.values())
@@ -111,8 +112,9 @@ class ChunkReader:
         self._reader = reader
         self._given = listing
         self._origins: dict[int, _Origin] = {}
-        #: The bytes of the files that hold one record and no other, or parameters, by the `id` of those.
-        self.bodies: dict[int, bytes] = {}
+        #: By `id`, records and parameters that have a file for themselves, and its bytes. What is kept here keeps its
+        #: `id` to itself.
+        self.bodies: dict[int, tuple[object, bytes]] = {}
         # Parameters that stand in records, where other tools put them; files of parameters come before them.
         self._inner_parameters: dict[str, dict[str, Any]] = {}
         self._problems: dict[Problem, None] = {}
@@ -183,7 +185,9 @@ class ChunkReader:
                     key = (STEP if isinstance(record, StepLog) else BRANCH, record.internal_name)
                     newest.pop(key, None)
                     newest[key] = record
-        self._add_series(chunks, {name: record for (kind, name), record in newest.items() if kind == STEP})
+        metrics = [chunk for chunk in chunks if chunk.kind == METRIC]
+        if metrics:
+            self._add_series(metrics, {name: record for (kind, name), record in newest.items() if kind == STEP})
         return list(newest.values())
 
     def _flat(self, record: StepLog | BranchLog) -> list[StepLog | BranchLog]:
@@ -208,11 +212,12 @@ class ChunkReader:
         """Return the records that count, those in the run's own record first: other tools keep steps there."""
         parameters: dict[str, dict[str, Any]] = {}
         inner = {(type(record), record.internal_name): record for record in flatten_steps(log.steps, parameters)}
-        for record in self.records():
+        records = self.records()
+        for record in records if inner else ():
             inner.pop((type(record), record.internal_name), None)
             inner[type(record), record.internal_name] = record
         self._inner_parameters = {"": log.parameters, **parameters, **self._inner_parameters}
-        return list(inner.values())
+        return list(inner.values()) or records
 
     def newest(
         self, kind: type[_R], internal_name: str, *, strict: bool = False, with_series: bool = True
@@ -248,7 +253,7 @@ class ChunkReader:
     def _record(
         self, chunk: ChunkName, change: overlay.Change | None, *, strict: bool = False
     ) -> StepLog | BranchLog | None:
-        record_codec = RecordCodec.of(_TYPE_OF[chunk.kind])
+        record_codec = _CODEC_OF[chunk.kind]
         try:
             data = self._load(chunk.file)
             if change is not None:
@@ -262,7 +267,7 @@ class ChunkReader:
             self._report(chunk.file, error)
             return None
         self._origins[id(record)] = _Origin(chunk, change)
-        self.bodies[id(record)] = data
+        self.bodies[id(record)] = record, data
         return record
 
     def _updates(self, chunks: Iterable[ChunkName]) -> dict[str, overlay.Change]:
@@ -293,15 +298,14 @@ class ChunkReader:
     # --- metrics -----------------------------------------------------------------------------------------------------
 
     def _add_series(self, chunks: Iterable[ChunkName], steps: Mapping[str, StepLog | BranchLog]) -> None:
-        """Put the points of metric files into their steps."""
+        """Put the points of metric files, the `chunks`, into their steps."""
         lines: dict[str, list[MetricLine]] = {}
         for chunk in chunks:
-            if chunk.kind == METRIC:
-                for line in self._metric_lines(chunk):
-                    if line.internal_name not in steps:
-                        self._add_problem("orphan", chunk.file, f"there is no step {line.internal_name}")
-                        break
-                    lines.setdefault(line.internal_name, []).append(line)
+            for line in self._metric_lines(chunk):
+                if line.internal_name not in steps:
+                    self._add_problem("orphan", chunk.file, f"there is no step {line.internal_name}")
+                    break
+                lines.setdefault(line.internal_name, []).append(line)
         for name, of_step in lines.items():
             step = steps[name]
             assert isinstance(step, StepLog)
@@ -359,7 +363,7 @@ class ChunkReader:
         except _UNREADABLE as error:
             self._report(file, error)
             return None
-        self.bodies[id(found.parameters)] = data
+        self.bodies[id(found.parameters)] = found.parameters, data
         return found
 
     def _load(self, file: str) -> bytes:

@@ -15,25 +15,29 @@ from chunkstore.records import Record, encode_record
 _fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
-def join_chunks(log: RunLog, chunks: Mapping[int, bytes]) -> bytes:
+#: By `id`, what was read and the bytes that it was read from.
+Chunks = Mapping[int, tuple[object, bytes]]
+
+
+def join_chunks(log: RunLog, chunks: Chunks) -> bytes:
     """Return what `log.to_json()` would, apart from white space and the order of fields.
 
     Args:
         log: a whole run.
-        chunks: by `id`, the bytes that steps, branches and parameters in it were read from, if they are as those say.
+        chunks: the bytes that steps, branches and parameters in it were read from, if they are as those say.
     """
     fields = _fields_of(msgspec.structs.replace(log, steps={}))
     fields["steps"] = _steps(log.steps, chunks)
     return encode(fields)
 
 
-def _steps(steps: Mapping[str, StepLog], chunks: Mapping[int, bytes]) -> dict[str, Any]:
+def _steps(steps: Mapping[str, StepLog], chunks: Chunks) -> dict[str, Any]:
     return {name: _step(step, chunks) for name, step in steps.items()}
 
 
-def _step(step: StepLog, chunks: Mapping[int, bytes]) -> Any:
+def _step(step: StepLog, chunks: Chunks) -> Any:
     # Points of a series come from files of their own.
-    chunk = chunks.get(id(step)) if step.metric_series is UNSET else None
+    chunk = _bytes_of(step, chunks) if step.metric_series is UNSET else None
     if not step.branches:
         return Raw(encode_record(step) if chunk is None else chunk)
     fields = _fields_of(msgspec.structs.replace(step, branches={}) if chunk is None else chunk)
@@ -41,14 +45,20 @@ def _step(step: StepLog, chunks: Mapping[int, bytes]) -> Any:
     return fields
 
 
-def _branch(branch: BranchLog, chunks: Mapping[int, bytes]) -> dict[str, Any]:
-    chunk = chunks.get(id(branch))
+def _branch(branch: BranchLog, chunks: Chunks) -> dict[str, Any]:
+    chunk = _bytes_of(branch, chunks)
     fields = _fields_of(msgspec.structs.replace(branch, steps={}) if chunk is None else chunk)
     fields["steps"] = _steps(branch.steps, chunks)
     if branch.parameters:
-        source = chunks.get(id(branch.parameters), RunLog(run_id="", parameters=branch.parameters))
-        fields["parameters"] = _fields_of(source)["parameters"]
+        source = _bytes_of(branch.parameters, chunks)
+        parameters = RunLog(run_id="", parameters=branch.parameters) if source is None else source
+        fields["parameters"] = _fields_of(parameters)["parameters"]
     return fields
+
+
+def _bytes_of(read: object, chunks: Chunks) -> bytes | None:
+    found = chunks.get(id(read))
+    return found[1] if found else None
 
 
 def _fields_of(record: Record | bytes) -> dict[str, Any]:
