@@ -453,7 +453,7 @@ OBSTACLES = {
     ),
     "brackets": (write_text("odd.json", "[" * 1_000_000), "odd.json"),
     "objects": (write_text("odd.json", '{"a":' * 100_000), "odd.json"),
-    "nested 200 deep": (write_text("odd.json", deep_run(200)), "odd.json"),
+    "nested 200 deep": (write_text("odd.json", deep_run(200)), PERHAPS),  # a newer Python reads that
     "nested 240 deep": (write_text("odd.json", deep_run(240)), "odd.json"),
     "nested 400 deep": (write_text("odd.json", deep_run(400)), "odd.json"),
     "deep value": (write_text("odd.json", f'{{"run_id": "odd", "parameters": {{"a": {"[" * 200}{"]" * 200}}}}}'), ""),
@@ -499,7 +499,7 @@ OBSTACLES = {
         "odd/StepLog-s-1.json",
     ),
     "record: brackets": (write_chunk("StepLog-s-1.json", "[" * 100_000), "odd/StepLog-s-1.json"),
-    "record: nested 200 deep": (write_chunk("StepLog-s-1.json", deep_step(200)), "odd/StepLog-s-1.json"),
+    "record: nested 200 deep": (write_chunk("StepLog-s-1.json", deep_step(200)), PERHAPS),
     "record: deep value": (
         write_chunk("StepLog-s-1.json", f'{{"name": "s", "internal_name": "s", "odd": {"[" * 200}{"]" * 200}}}'),
         "odd/StepLog-s-1.json",
