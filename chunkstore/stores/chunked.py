@@ -56,6 +56,8 @@ class ChunkedStore(Store):
         self._listings = ListingMemory()
         # The files that this object wrote: by run, by kind and internal name. Never inherited: see reset_after_fork.
         self._owned: dict[str, dict[tuple[str, str], str]] = {}
+        # By run, the branches that have steps which this object wrote.
+        self._own_branches: dict[str, set[str]] = {}
         # Threads that record the same thing at once must not make two files of it.
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         _stores.add(self)
@@ -65,7 +67,8 @@ class ChunkedStore(Store):
 
         Then the look-ups cost the same however long a run is. What others have changed of a record is found all the
         same, and so are a record that the listing lacks and what has been added inside a record. But that others have
-        recorded the very same thing at the same moment may be found out a little later.
+        recorded the very same thing at the same moment, or a step beside our own in the same branch, may be found out a
+        little later; and so may the rest where a file system keeps no exact times (Linux does from 6.13 on).
 
         Args:
             share: for how many times as long as it took a listing is used again; see `ListingMemory`.
@@ -75,6 +78,7 @@ class ChunkedStore(Store):
     def reset_after_fork(self) -> None:
         """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
         self._owned = {}
+        self._own_branches = {}
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._listings = ListingMemory(self._listings.share)
 
@@ -102,6 +106,7 @@ class ChunkedStore(Store):
 
     def _disown(self, run_id: str) -> None:
         self._owned.pop(run_id, None)
+        self._own_branches.pop(run_id, None)
         self._listings.forget(run_id)
 
     def _read(self, run_id: str) -> RunLog:
@@ -187,6 +192,8 @@ class ChunkedStore(Store):
         with self.backend.reader(run_id) as reader:
             if remembered and reader.has(remembered.file):
                 return True
+            if recent and not remembered and self._is_unchanged_since(recent, run_id, reader):
+                return False
             if newest_listed(self._fresh_listing(run_id, reader), kind, internal_name):
                 return True
             ChunkReader(run_id, reader).metadata()  # is it the record that is missing, or the run?
@@ -198,6 +205,10 @@ class ChunkedStore(Store):
             return recent
         with self.backend.reader(run_id) as reader:
             return self._fresh_listing(run_id, reader)
+
+    def _is_unchanged_since(self, listing: Listing, run_id: str, reader: FolderReader) -> bool:
+        """Tell whether nobody else has changed anything in the folder since it was listed."""
+        return self._listings.recent(run_id, reader.changed_at()) is listing
 
     def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
         return self._listings.fresh(run_id, reader.names, reader.changed_at())
@@ -219,6 +230,8 @@ class ChunkedStore(Store):
                 self._write(run_id, self.backend.replace, file, data)
             else:
                 owned[kind, name] = self._publish(run_id, kind, name, data)
+                if kind == STEP:
+                    self._own_branches.setdefault(run_id, set()).add(name.rpartition(".")[0])
 
     def _owned_in(self, run_id: str) -> dict[tuple[str, str], str]:
         return self._owned.setdefault(run_id, {})
@@ -237,7 +250,9 @@ class ChunkedStore(Store):
 
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         with self.backend.reader(run_id) as reader:
-            recent = self._listings.recent(run_id, reader.changed_at() if full else None)
+            # Who records a branch knows what is inside it; others look whether anything has changed.
+            sure = not full or internal_name in self._own_branches.get(run_id, ())
+            recent = self._listings.recent(run_id, None if sure else reader.changed_at())
             chunks, record = self._newest(run_id, reader, internal_name, kind, recent)
             if record is None:
                 chunks.metadata()  # is it the record that is missing, or the run?
@@ -260,7 +275,7 @@ class ChunkedStore(Store):
         if recent is not None:
             chunks = ChunkReader(run_id, reader, recent)
             record = chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
-            if record is not None:
+            if record is not None or self._is_unchanged_since(recent, run_id, reader):
                 return chunks, record
         chunks = ChunkReader(run_id, reader, self._fresh_listing(run_id, reader))
         return chunks, chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
