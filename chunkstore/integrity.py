@@ -3,7 +3,7 @@
 A flipped bit inside a text or a number leaves JSON that is valid, and wrong. So compact files end in the CRC-32 (as in
 gzip, RFC 1952) of what comes before, written as 32 spaces and tabs and a line break: JSON allows white space there
 (RFC 8259), so every tool reads the same value as without. Files without it are taken as they are: those that other
-tools write, that people have edited, or that were written with `pretty`, which are the seed format byte for byte.
+tools write, that people have edited, or that were written with `pretty`, which are as runnable wrote them in 2024.
 """
 
 from __future__ import annotations

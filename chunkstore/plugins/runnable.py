@@ -54,6 +54,7 @@ _OPEN_STORES = 16
 #: Fields of runnable's models that hold parameters: values with their kind.
 _PARAMETER_FIELDS = frozenset({"parameters", "input_parameters", "output_parameters", "user_defined_metrics"})
 _KINDS = frozenset({"json", "metric", "object"})
+_KEYWORDS = {True: "true", False: "false", None: "null"}
 #: Fields that are left out of the JSON where there is nothing in them.
 _OPTIONAL_FIELDS = frozenset(
     {"job", "retry_indicator", "input_parameters", "output_parameters", "user_defined_metrics"}
@@ -482,7 +483,20 @@ def _translation(name: str, kind: type[Record]) -> Callable[[Any, bool], Any]:
 
 def _without_descriptions(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters with what makes them; runnable computes the rest, which may repeat the whole value."""
-    return {name: parameter.__dict__ for name, parameter in parameters.items()}
+    return {
+        name: {field: _with_text_keys(value) for field, value in parameter.__dict__.items()}
+        for name, parameter in parameters.items()
+    }
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Return a value with truth values and None as keys the way runnable's own stores write them."""
+    if type(value) is dict:
+        return {
+            _KEYWORDS[key] if key is None or isinstance(key, bool) else key: _with_text_keys(item)
+            for key, item in value.items()
+        }
+    return [_with_text_keys(item) for item in value] if type(value) is list else value
 
 
 def _without_notes(run_config: Mapping[str, Any]) -> dict[str, Any]:

@@ -218,6 +218,13 @@ def test_parameters_of_a_branch_do_not_go_by_the_name_of_a_step(store, name):
     check_that_parameters_need_a_branch(store, name)
 
 
+def test_keys_that_json_has_as_words_become_text(any_store):
+    any_store.create_run_log(RUN)
+    any_store.set_parameters(RUN, {"counts": json_of({"by": {True: 3, None: [{False: 1}]}, "7": {7: 1}})})
+    found = any_store.get_parameters(RUN)["counts"].value
+    assert found == {"by": {"true": 3, "null": [{"false": 1}]}, "7": {"7": 1}}
+
+
 def test_parameters_that_others_have_set_without_a_kind_are_json(store):
     fill(store)
     own = chunkstore.open_store("chunked-fs", log_folder=store.log_folder)
