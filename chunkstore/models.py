@@ -178,10 +178,7 @@ class StepLog(Record, kw_only=True):
     cached_from: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        name = self.internal_name
-        if type(name) is not str or not name.isascii() or not 0 < len(name) < _USUAL_LENGTH:
-            # msgspec turns a ValueError here into an error of the document, so decoding stays safe too.
-            check_name(name)
+        _check_record_name(self.internal_name)
 
 
 class BranchLog(Record, kw_only=True):
@@ -211,10 +208,7 @@ class BranchLog(Record, kw_only=True):
     message: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        name = self.internal_name
-        if type(name) is not str or not name.isascii() or not 0 < len(name) < _USUAL_LENGTH:
-            # msgspec turns a ValueError here into an error of the document, so decoding stays safe too.
-            check_name(name)
+        _check_record_name(self.internal_name)
 
 
 StepLog.NESTED["branches"] = BranchLog
@@ -363,3 +357,9 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     start_time: str = ""
     end_time: str = ""
     problem: str = ""
+
+
+def _check_record_name(name: Any) -> None:
+    if type(name) is not str or not name.isascii() or not 0 < len(name) < _USUAL_LENGTH:
+        # msgspec turns a ValueError here into an error of the document, so decoding stays safe too.
+        check_name(name)

@@ -186,8 +186,7 @@ class Folder(FolderReader):
         raise AssertionError  # the last attempt has returned or raised
 
     def _load(self, file: str) -> bytes:
-        # Opening alone can do something where it is no regular file. Should it have changed since, fstat will tell.
-        if not self._listed.get(file) and not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
+        if not self._is_regular(file):
             raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
         fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
         try:
@@ -201,6 +200,11 @@ class Folder(FolderReader):
             return data if len(data) == status.st_size else self._read_rest(fd, data)
         finally:
             self._syscalls.close(fd)
+
+    def _is_regular(self, file: str) -> bool:
+        """Tell whether a file may be opened: that alone can do something where it is a pipe or a device."""
+        # Should it have become one since it was listed, fstat will tell.
+        return self._listed.get(file, False) or stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode)
 
     def _read_rest(self, fd: int, data: bytes) -> bytes:
         """Return what a file holds that is longer than it was, or of which the first read gave only a part."""
@@ -368,8 +372,7 @@ class Folder(FolderReader):
 
     def sync_file(self, file: str) -> None:
         """Bring one file to stable storage, if it is a regular file."""
-        # Opening alone can do something where it is no regular file. Should it have changed since, fstat will tell.
-        if not self._listed.get(file) and not stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode):
+        if not self._is_regular(file):
             return
         fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
         try:

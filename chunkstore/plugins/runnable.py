@@ -248,7 +248,9 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             BranchLogNotFoundError: the run has no such branch.
         """
         with _translated_errors(run_id):
-            found = self._parameters(run_id, internal_branch_name)
+            found = self.store.get_parameters(run_id, internal_branch_name or "")
+            if internal_branch_name and not found:
+                self._check_branch(run_id, internal_branch_name)
         return _validated({"parameters": found}, _Parameters).parameters
 
     def set_parameters(
@@ -267,12 +269,6 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
                 self.store.get_parameters(run_id)  # is there such a run?
             if parameters:
                 self.store.set_parameters(run_id, _without_descriptions(parameters), internal_branch_name or "")
-
-    def _parameters(self, run_id: str, branch: str) -> dict[str, Any]:
-        found = self.store.get_parameters(run_id, branch or "")
-        if branch and not found:
-            self._check_branch(run_id, branch)
-        return found
 
     def _check_branch(self, run_id: str, branch: str) -> None:
         if not self.store.has_branch_log(run_id, branch):

@@ -138,11 +138,11 @@ class ChunkReader:
         files = self._listing.starting_with(f"{kind}-{encoded}-")
         return [chunk for chunk in _in_order(files) if chunk.encoded == encoded]
 
-    def _chunks_inside(self, internal_name: str, kinds: Iterable[str]) -> list[ChunkName]:
-        """Return the chunks of some kinds that may belong inside the record of a name, in order of execution."""
+    def _chunks_inside(self, internal_name: str) -> list[ChunkName]:
+        """Return the chunks that may belong inside the record of a name, in order of execution."""
         prefixes = inner_prefixes(internal_name)
         return _in_order(
-            {file for kind in kinds for start in prefixes for file in self._listing.starting_with(f"{kind}-{start}")}
+            {file for kind in _KINDS for start in prefixes for file in self._listing.starting_with(f"{kind}-{start}")}
         )
 
     # --- the run's own record ----------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class ChunkReader:
         Args:
             inside: an internal name: only those inside the record of that name; None for all.
         """
-        chunks = self._chunks if inside is None else self._chunks_inside(inside, _KINDS)
+        chunks = self._chunks if inside is None else self._chunks_inside(inside)
         updates = self._updates(chunks)
         newest: dict[tuple[str, str], StepLog | BranchLog] = {}
         for chunk in chunks:
