@@ -76,9 +76,71 @@ def test_level_step_syncs_data_before_the_name_and_the_folder_after(tmp_path, mo
 def test_levels_process_and_run_sync_nothing_while_writing(tmp_path, layout, durability):
     syscalls = CountingSyscalls()
     store = prepared(tmp_path, layout, durability, syscalls)
-    for write in WRITES.values():
-        write(store)
+    for name, write in WRITES.items():
+        if name != "update run" or durability == "process":
+            write(store)
     assert not {"fsync", "syncfs"} & set(syscalls.counts)
+
+
+@pytest.mark.parametrize("write", WRITES)
+@_layouts
+def test_level_run_syncs_what_changes_a_run_that_has_finished(tmp_path, layout, write):
+    syscalls = CountingSyscalls()
+    store = prepared(tmp_path, layout, "run", syscalls)
+    if write == "append again":
+        WRITES["append"](store)
+    # By another handle: that the run has finished, nobody tells the first one.
+    WRITES["update run"](layout(DirectoryBackend(tmp_path / "logs")))
+    syscalls.clear()
+    change = WRITES[write] if write != "update run" else rename_run
+    change(store)
+    synced = [call.target for call in syscalls.calls if call.name == "fsync"]
+    folder = tmp_path / "logs" / RUN if layout is ChunkedStore else tmp_path / "logs"
+    assert str(folder) in synced
+    assert any(target.startswith(f"{folder}/") for target in synced)
+    if layout is DocumentStore or write not in ("add", "append", "append again"):
+        check_synced_before_named(syscalls.calls, str(tmp_path))
+
+
+def rename_run(store):
+    store.update_run_log(RUN, lambda log: setattr(log, "tag", "renamed"))
+
+
+@_layouts
+def test_level_run_syncs_nothing_in_a_run_that_goes_on_again(tmp_path, layout):
+    syscalls = CountingSyscalls()
+    store = prepared(tmp_path, layout, "run", syscalls)
+    WRITES["update run"](store)
+    store.update_run_log(RUN, lambda log: setattr(log, "status", "PROCESSING"))
+    syscalls.clear()
+    WRITES["add"](store)
+    WRITES["add again"](store)
+    WRITES["set parameters"](store)
+    assert "fsync" not in syscalls.counts
+
+
+@_layouts
+def test_level_run_syncs_a_whole_run_once_its_status_says_that_it_has_ended(tmp_path, layout):
+    syscalls = CountingSyscalls()
+    store = prepared(tmp_path, layout, "run", syscalls)
+    for name, write in WRITES.items():
+        if name != "update run":
+            write(store)
+    syscalls.clear()
+    WRITES["update run"](store)
+    synced = {call.target for call in syscalls.calls if call.name == "fsync"}
+    folder = tmp_path / "logs" / RUN if layout is ChunkedStore else tmp_path / "logs"
+    files = {str(folder / name) for name in os.listdir(folder) if name.endswith((".json", ".jsonl"))}
+    assert files | {str(folder), str(tmp_path / "logs"), str(tmp_path)} <= synced
+
+
+def test_level_run_treats_a_run_whose_own_record_is_damaged_as_finished(tmp_path):
+    syscalls = CountingSyscalls()
+    store = prepared(tmp_path, ChunkedStore, "run", syscalls)
+    (tmp_path / "logs" / RUN / "RunLog.json").write_text("{")
+    syscalls.clear()
+    WRITES["add again"](store)
+    check_synced_before_named(syscalls.calls, str(tmp_path))
 
 
 @_layouts
@@ -100,6 +162,7 @@ def test_syncing_a_run_syncs_every_file_and_the_way_to_it(tmp_path, layout):
     for write in WRITES.values():
         write(store)
     syscalls.clear()
+    store = layout(DirectoryBackend(tmp_path / "logs", syscalls=syscalls))
     store.sync(RUN)
     synced = {call.target for call in syscalls.calls if call.name == "fsync"}
     folder = tmp_path / "logs" / RUN if layout is ChunkedStore else tmp_path / "logs"
@@ -152,7 +215,7 @@ def test_a_failed_fsync_is_never_acknowledged_and_never_tried_again_on_that_file
 def test_a_failed_sync_of_a_run_is_an_error(tmp_path, durability):
     syscalls = FaultySyscalls(errno.EIO, only=("fsync", "syncfs"))
     store = prepared(tmp_path, ChunkedStore, durability, syscalls)
-    for number in range(1, 6):
+    for number in range(1, 5):
         syscalls.counted, syscalls._at = 0, number
         with pytest.raises(StoreIOError):
             store.sync(RUN)

@@ -33,6 +33,15 @@ class UnreadableFileError(CorruptChunkError):
         )
 
 
+PROCESS, AT_THE_END, STEP = "process", "run", "step"
+#: What a returned call survives: the death of any process; also, once the run has finished, a loss of power; also a
+#: loss of power at once.
+DURABILITY_LEVELS = (PROCESS, AT_THE_END, STEP)
+
+#: What changes when a file is replaced by another.
+FileVersion = tuple[int, ...]
+
+
 class FolderReader(ABC):
     """A view of one folder for the length of one read.
 
@@ -71,16 +80,19 @@ class FolderReader(ABC):
 class Backend(ABC):
     """Files of bytes in folders one level deep; the folder "" is the top.
 
-    Every verb is all or nothing. `MissingError` and `FileExistsError` are part of the contract; whatever else the
+    Every verb is all or nothing. What is written with `durable`, or at all at the level `step`, survives a loss of
+    power when the verb returns. `MissingError` and `FileExistsError` are part of the contract; whatever else the
     operating system says becomes a `StoreIOError`, `StoreAccessError` or `StoreFullError`.
 
     Attributes:
         location: where the top is, for people.
+        durability: one of `DURABILITY_LEVELS`.
         shared_between_processes: whether other processes see the same files.
         admitted: folders whose format was found to be one that this version may write.
     """
 
     location: str
+    durability: str
     shared_between_processes: bool
     admitted: set[str]
 
@@ -113,7 +125,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def publish(self, folder: str, file: str, data: bytes) -> None:
+    def publish(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         """Make a new file, whole from its first moment on.
 
         Raises:
@@ -122,7 +134,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def replace(self, folder: str, file: str, data: bytes) -> None:
+    def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         """Replace a file, or make it: readers see the old bytes or the new ones.
 
         Raises:
@@ -130,7 +142,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def append(self, folder: str, file: str, data: bytes) -> None:
+    def append(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         """Add bytes to the end of a file, or make it.
 
         Raises:
@@ -151,6 +163,14 @@ class Backend(ABC):
 
         Raises:
             MissingError: there is no such folder.
+        """
+
+    @abstractmethod
+    def version(self, folder: str, file: str) -> FileVersion:
+        """Return something that is another one after a file was replaced.
+
+        Raises:
+            MissingError: there is no such file.
         """
 
     @abstractmethod

@@ -12,18 +12,13 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
-from chunkstore.backends.base import Backend, FolderReader, MissingError
-from chunkstore.backends.folder import Folder, temporary_names
+from chunkstore.backends.base import AT_THE_END, STEP, Backend, FileVersion, FolderReader, MissingError
+from chunkstore.backends.folder import Folder, FolderIdentity, sync_way_to, temporary_names
 from chunkstore.backends.locks import SidecarLock
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM, Syscalls
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import DELETED_PREFIX, LOCK_FILE, TEMPORARY_PREFIX
-
-PROCESS, RUN, STEP = "process", "run", "step"
-#: What a returned call survives: the death of any process; also, once the run has finished, a loss of power; also a
-#: loss of power at once.
-DURABILITY_LEVELS = (PROCESS, RUN, STEP)
 
 _T = TypeVar("_T")
 _MAX_OPEN_FOLDERS = 64
@@ -56,22 +51,24 @@ class DirectoryBackend(Backend):
         self,
         root: str | os.PathLike[str],
         *,
-        durability: str = RUN,
+        durability: str = AT_THE_END,
         lock_timeout: float = 60.0,
         syscalls: Syscalls = SYSTEM,
     ) -> None:
         self.location = os.path.abspath(root)
         self.admitted = set()
-        self._durability = durability
+        self.durability = durability
         self._sync_writes = durability == STEP
         self._lock_timeout = lock_timeout
         self._syscalls = syscalls
         self._open_folders: OrderedDict[str, Folder] = OrderedDict()
         self._mutex = threading.Lock()
+        # Which top folder the way to it is known to be durable of.
+        self._way_is_durable: FolderIdentity | None = None
         _backends.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _shared, (self.location, self._durability, self._lock_timeout)
+        return _shared, (self.location, self.durability, self._lock_timeout)
 
     # --- open folders ------------------------------------------------------------------------------------------------
 
@@ -80,7 +77,7 @@ class DirectoryBackend(Backend):
 
     def _fresh(self, folder: str) -> Folder:
         # The top may be a symbolic link, as its owner chose it; a run's folder may not.
-        return Folder(self._syscalls, self._path(folder), sync_writes=self._sync_writes, follow=not folder)
+        return Folder(self._syscalls, self._path(folder), follow=not folder)
 
     def _cached(self, folder: str) -> Folder:
         with self._mutex:
@@ -89,6 +86,9 @@ class DirectoryBackend(Backend):
                 self._open_folders.move_to_end(folder)
                 return found
         opened = self._fresh(folder)
+        if self._sync_writes:
+            # Whoever made the folder need not have come to making it durable, and what is in it is no better.
+            self._sync_way_to(folder)
         with self._mutex:
             found = self._open_folders.setdefault(folder, opened)
             while len(self._open_folders) > _MAX_OPEN_FOLDERS:
@@ -184,9 +184,9 @@ class DirectoryBackend(Backend):
         target = self._path(folder)
         try:
             self._syscalls.mkdir(temporary)
-            handle = Folder(self._syscalls, temporary, sync_writes=self._sync_writes)
+            handle = Folder(self._syscalls, temporary)
             for file, data in files.items():
-                handle.write_plain(file, data)
+                handle.write_plain(file, data, durable=self._sync_writes)
             if self._sync_writes:
                 handle.sync_self()
             try:
@@ -203,7 +203,7 @@ class DirectoryBackend(Backend):
         self._forget(folder)
         if self._sync_writes:
             # If this fails the run stays, though nobody was told of it: others may have joined it by now.
-            self._fresh("").sync_self()
+            self._sync_way_to(folder)
 
     def _complete_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Put the files into a folder that is there already; the last one decides whether it was a run."""
@@ -215,11 +215,13 @@ class DirectoryBackend(Backend):
             if last in handle.names():
                 raise FileExistsError(self._path(folder))
             for file in others:
-                handle.replace(file, files[file])
-            handle.publish(last, files[last], take_back=False)
+                handle.replace(file, files[file], durable=self._sync_writes)
+            handle.publish(last, files[last], durable=self._sync_writes, take_back=False)
+        if self._sync_writes:
+            self._sync_way_to(folder)
 
     def _make_root(self) -> None:
-        """Make the top folder and those above it, each of them durable if that is asked for."""
+        """Make the top folder and those above it."""
         missing = []
         path = self.location
         while not self._exists(path):
@@ -230,8 +232,6 @@ class DirectoryBackend(Backend):
                 self._syscalls.mkdir(made)
             except FileExistsError:
                 pass  # another process was faster
-            if self._sync_writes:
-                Folder(self._syscalls, os.path.dirname(made), sync_writes=True, follow=True).sync_self()
 
     def _exists(self, path: str) -> bool:
         try:
@@ -253,7 +253,7 @@ class DirectoryBackend(Backend):
 
     def _remove_tree(self, path: str) -> None:
         while True:
-            handle = Folder(self._syscalls, path, sync_writes=False)
+            handle = Folder(self._syscalls, path)
             for name in handle.names():
                 try:
                     self._syscalls.unlink(name, handle.fd)
@@ -294,11 +294,12 @@ class DirectoryBackend(Backend):
         except OSError as error:
             self._fail(error, folder)
 
-    def publish(self, folder: str, file: str, data: bytes) -> None:
+    def publish(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         if not folder:
             self._make_root_for_files()
+        durable = durable or self._sync_writes
         # A file at the top is a whole run, which others may have joined by the time that something fails.
-        self._in_folder(folder, lambda handle: handle.publish(file, data, take_back=bool(folder)))
+        self._in_folder(folder, lambda handle: handle.publish(file, data, durable=durable, take_back=bool(folder)))
 
     def _make_root_for_files(self) -> None:
         try:
@@ -306,17 +307,18 @@ class DirectoryBackend(Backend):
         except OSError as error:
             self._fail(error, "")
 
-    def replace(self, folder: str, file: str, data: bytes) -> None:
-        self._in_folder(folder, lambda handle: handle.replace(file, data))
+    def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
+        durable = durable or self._sync_writes
+        self._in_folder(folder, lambda handle: handle.replace(file, data, durable=durable))
 
-    def append(self, folder: str, file: str, data: bytes) -> None:
+    def append(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         def open_file(handle: Folder) -> tuple[Folder, int]:
             return handle, handle.open_for_append(file)
 
         # Only the opening may be done twice: what was begun to be written must not be written again.
         handle, fd = self._in_folder(folder, open_file, lambda stale, opened: stale.close_file(opened[1]))
         try:
-            handle.append(fd, data)
+            handle.append(fd, data, durable=durable or self._sync_writes)
             current = handle.is_current()
         except OSError as error:
             raise os_error(error, os.path.join(self._path(folder), file)) from error
@@ -325,10 +327,17 @@ class DirectoryBackend(Backend):
             raise MissingError(self._path(folder))
 
     def remove(self, folder: str, file: str) -> None:
-        self._in_folder(folder, lambda handle: handle.remove(file))
+        self._in_folder(folder, lambda handle: handle.remove(file, durable=self._sync_writes))
 
     def changed_at(self, folder: str) -> int:
         return self._in_folder(folder, lambda handle: handle.changed_at())
+
+    def version(self, folder: str, file: str) -> FileVersion:
+        try:
+            status = self._syscalls.lstat(os.path.join(self._path(folder), file))
+        except OSError as error:
+            self._fail(error, folder)
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     @contextmanager
     def lock(self, folder: str, file: str) -> Iterator[None]:
@@ -364,23 +373,21 @@ class DirectoryBackend(Backend):
                         raise
                     # else a temporary file that has its true name by now
             handle.sync_self()
-            self._sync_parents(folder)
+            self._sync_way_to(folder)
         except OSError as error:
             self._fail(error, folder)
 
-    def _sync_parents(self, folder: str) -> None:
-        """Make the way to a folder durable: any of the folders above may have been made for this run."""
-        path = self._path(folder)
-        while (parent := os.path.dirname(path)) != path:
-            try:
-                Folder(self._syscalls, parent, sync_writes=False, follow=True).sync_self()
-            except PermissionError:
-                return  # whoever made the folder we are in could open this one: it was there before
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EROFS):
-                    raise
-                return  # a file system that keeps nothing, or that nobody writes to
-            path = parent
+    def _sync_way_to(self, folder: str) -> None:
+        """Make a folder's own name durable, and those of the folders above, all of which may be new."""
+        if folder:
+            top = self._fresh("")
+            top.sync_self()
+            if self._way_is_durable == top.identity():
+                return
+            sync_way_to(self._syscalls, self.location)
+            self._way_is_durable = top.identity()
+        else:
+            sync_way_to(self._syscalls, self.location)
 
 
 @lru_cache(maxsize=8)

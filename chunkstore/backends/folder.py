@@ -18,6 +18,9 @@ from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
 from chunkstore.codec import MAX_BYTES
 from chunkstore.names import TEMPORARY_PREFIX
 
+#: Device and inode.
+FolderIdentity = tuple[int, int]
+
 _Entry = TypeVar("_Entry")
 
 _BLOCK = 1 << 20
@@ -67,7 +70,6 @@ class Folder(FolderReader):
     Args:
         syscalls: how files are touched.
         path: where the folder is.
-        sync_writes: whether every write survives a loss of power before it returns.
         follow: whether the folder may be a symbolic link to one.
 
     Raises:
@@ -75,15 +77,14 @@ class Folder(FolderReader):
         NotADirectoryError: there is something else, or a symbolic link that is not to be followed.
     """
 
-    def __init__(self, syscalls: Syscalls, path: str, *, sync_writes: bool, follow: bool = False) -> None:
+    def __init__(self, syscalls: Syscalls, path: str, *, follow: bool = False) -> None:
         self.location = path
         self.fd = -1
         self._syscalls = syscalls
-        self._sync_writes = sync_writes
         self._unnamed = has_unnamed_files()
         self._links = True
         self._follow = follow
-        self._identity: tuple[int, int] | None = None
+        self._identity: FolderIdentity | None = None
         self._locks: OrderedDict[str, SidecarLock] = OrderedDict()
         # Whether each name that was listed is a regular file.
         self._listed: dict[str, bool] = {}
@@ -105,15 +106,20 @@ class Folder(FolderReader):
     def is_current(self) -> bool:
         """Tell whether the folder's path still leads here: it may have been removed, moved, or made anew."""
         try:
-            if self._identity is None:
-                status = self._syscalls.fstat(self.fd)
-                self._identity = status.st_dev, status.st_ino
+            identity = self.identity()
             status = (self._syscalls.stat if self._follow else self._syscalls.lstat)(self.location)
         except OSError as error:
             if error.errno in _NOT_THERE:
                 return False
             raise  # that the path cannot be looked at does not mean that it leads elsewhere
-        return (status.st_dev, status.st_ino) == self._identity
+        return (status.st_dev, status.st_ino) == identity
+
+    def identity(self) -> FolderIdentity:
+        """Return what no other folder has while this object is in use."""
+        if self._identity is None:
+            status = self._syscalls.fstat(self.fd)
+            self._identity = status.st_dev, status.st_ino
+        return self._identity
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -216,17 +222,18 @@ class Folder(FolderReader):
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def publish(self, file: str, data: bytes, *, take_back: bool) -> None:
+    def publish(self, file: str, data: bytes, *, durable: bool, take_back: bool) -> None:
         """Make a new file, whole from its first moment on; an existing one is never touched.
 
         Args:
             file: its name.
             data: what it holds.
+            durable: whether it survives a loss of power before this returns.
             take_back: whether the file is removed if it cannot be made durable: right where nobody else writes to it.
         """
-        if not (self._unnamed and self._publish_unnamed(file, data)):
-            self._publish_temporary(file, data)
-        if self._sync_writes:
+        if not (self._unnamed and self._publish_unnamed(file, data, durable=durable)):
+            self._publish_temporary(file, data, durable=durable)
+        if durable:
             try:
                 self._syscalls.fsync(self.fd)
             except BaseException:
@@ -234,7 +241,7 @@ class Folder(FolderReader):
                     self.discard(file)
                 raise
 
-    def _publish_unnamed(self, file: str, data: bytes) -> bool:
+    def _publish_unnamed(self, file: str, data: bytes, *, durable: bool) -> bool:
         """Publish through a file that has no name before it is whole; False where there is no such thing."""
         try:
             fd = self._syscalls.open(".", os.O_TMPFILE | os.O_WRONLY, self.fd)
@@ -244,7 +251,7 @@ class Folder(FolderReader):
             self._unnamed = False
             return False
         try:
-            self._fill(fd, data)
+            self._fill(fd, data, durable=durable)
             self._syscalls.link_unnamed(fd, file, self.fd)
         except BaseException:
             self._syscalls.close(fd)
@@ -256,10 +263,10 @@ class Folder(FolderReader):
             raise
         return True
 
-    def _publish_temporary(self, file: str, data: bytes) -> None:
+    def _publish_temporary(self, file: str, data: bytes, *, durable: bool) -> None:
         temporary = temporary_names.next()
         try:
-            self._write_new(temporary, data)
+            self.write_plain(temporary, data, durable=durable)
             if self._links:
                 try:
                     self._link(temporary, file)
@@ -292,21 +299,17 @@ class Folder(FolderReader):
             self.discard(file)
             raise
 
-    def replace(self, file: str, data: bytes) -> None:
+    def replace(self, file: str, data: bytes, *, durable: bool) -> None:
         """Replace a file, or make it: readers see the old bytes or the new ones, whole."""
         temporary = temporary_names.next()
         try:
-            self._write_new(temporary, data)
+            self.write_plain(temporary, data, durable=durable)
             self._syscalls.rename(temporary, file, self.fd)
         except BaseException:
             self.discard(temporary)
             raise
-        if self._sync_writes:
+        if durable:
             self._syscalls.fsync(self.fd)
-
-    def write_plain(self, file: str, data: bytes) -> None:
-        """Make a new file, not atomically: for folders that nobody sees yet."""
-        self._write_new(file, data)
 
     def open_for_append(self, file: str) -> int:
         """Return a descriptor of a file, new or not, to whose end `append` adds; `append` closes it."""
@@ -314,35 +317,36 @@ class Folder(FolderReader):
             file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, self.fd
         )
 
-    def append(self, fd: int, data: bytes) -> None:
+    def append(self, fd: int, data: bytes, *, durable: bool) -> None:
         """Add bytes to the end of an open file, and close it. Not to be repeated: some may have been written."""
         try:
-            self._fill(fd, data)
+            self._fill(fd, data, durable=durable)
         finally:
             self._syscalls.close(fd)
-        if self._sync_writes:
+        if durable:
             self._syscalls.fsync(self.fd)
 
     def close_file(self, fd: int) -> None:
         """Close a file that was opened for nothing."""
         self._syscalls.close(fd)
 
-    def _write_new(self, file: str, data: bytes) -> None:
+    def write_plain(self, file: str, data: bytes, *, durable: bool) -> None:
+        """Make a new file, not atomically: under a name, or in a folder, that nobody reads."""
         fd = self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, self.fd)
         try:
-            self._fill(fd, data)
+            self._fill(fd, data, durable=durable)
         except BaseException:
             self._syscalls.close(fd)
             raise
         self._syscalls.close(fd)
 
-    def _fill(self, fd: int, data: bytes) -> None:
+    def _fill(self, fd: int, data: bytes, *, durable: bool) -> None:
         written = self._syscalls.write(fd, data)
         if written < len(data):
             view = memoryview(data)
             while written < len(data):
                 written += self._syscalls.write(fd, view[written:])
-        if self._sync_writes:
+        if durable:
             self._syscalls.fsync(fd)
 
     def discard(self, file: str) -> None:
@@ -352,10 +356,10 @@ class Folder(FolderReader):
         except OSError:
             pass  # never made, already gone, or the very failure that brought us here
 
-    def remove(self, file: str) -> None:
+    def remove(self, file: str, *, durable: bool) -> None:
         """Remove a file for good."""
         self._syscalls.unlink(file, self.fd)
-        if self._sync_writes:
+        if durable:
             self._syscalls.fsync(self.fd)
 
     # --- locks and durability ----------------------------------------------------------------------------------------
@@ -391,3 +395,22 @@ class Folder(FolderReader):
     def sync_self(self) -> None:
         """Bring the names in this folder to stable storage."""
         self._syscalls.fsync(self.fd)
+
+
+def sync_way_to(syscalls: Syscalls, path: str) -> None:
+    """Make the names of a folder or file, and of all folders above it, durable: any of them may be new.
+
+    Args:
+        syscalls: how files are touched.
+        path: an absolute path.
+    """
+    while (parent := os.path.dirname(path)) != path:
+        try:
+            Folder(syscalls, parent, follow=True).sync_self()
+        except PermissionError:
+            return  # whoever made the folder we are in could open this one: it was there before
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EROFS):
+                raise
+            return  # a file system that keeps nothing, or that nobody writes to
+        path = parent

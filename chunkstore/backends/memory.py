@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
 
-from chunkstore.backends.base import Backend, FolderReader, MissingError
+from chunkstore.backends.base import PROCESS, Backend, FileVersion, FolderReader, MissingError
 from chunkstore.backends.locks import locked_twice
 from chunkstore.errors import LockTimeoutError, StoreUsageError
 
@@ -28,6 +28,7 @@ class MemoryBackend(Backend):
 
     def __init__(self, *, lock_timeout: float = 60.0) -> None:
         self.location = "memory"
+        self.durability = PROCESS
         self.admitted = set()
         self._lock_timeout = lock_timeout
         self._folders: dict[str, dict[str, bytes]] = {"": {}}
@@ -72,17 +73,17 @@ class MemoryBackend(Backend):
     def reader(self, folder: str) -> Iterator[FolderReader]:
         yield _MemoryReader(folder, self._files(folder))
 
-    def publish(self, folder: str, file: str, data: bytes) -> None:
+    def publish(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         files = self._files(folder)
         with self._mutex:
             if file in files:
                 raise FileExistsError(file)
             files[file] = data
 
-    def replace(self, folder: str, file: str, data: bytes) -> None:
+    def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         self._files(folder)[file] = data
 
-    def append(self, folder: str, file: str, data: bytes) -> None:
+    def append(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         files = self._files(folder)
         with self._mutex:
             files[file] = files.get(file, b"") + data
@@ -94,6 +95,9 @@ class MemoryBackend(Backend):
     def changed_at(self, folder: str) -> int:
         self._files(folder)
         return time.monotonic_ns()
+
+    def version(self, folder: str, file: str) -> FileVersion:
+        return (time.monotonic_ns(),) if file in self._files(folder) else _missing(file)
 
     @contextmanager
     def lock(self, folder: str, file: str) -> Iterator[None]:

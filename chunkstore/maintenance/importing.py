@@ -24,8 +24,8 @@ import msgspec
 from msgspec import field
 
 from chunkstore.assemble import assemble, bare, flatten_branches, flatten_steps
-from chunkstore.backends.base import FolderReader, MissingError
-from chunkstore.backends.directory import PROCESS, DirectoryBackend
+from chunkstore.backends.base import PROCESS, FolderReader, MissingError
+from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.clock import parse_time, utc_now
 from chunkstore.codec import corrupt
 from chunkstore.errors import ChunkstoreError, ConfigurationError, CorruptChunkError, RunLogExistsError
@@ -166,8 +166,6 @@ def _import_run(run: _Source, source: str, store: Store, report: ImportReport) -
             report.present.append(run.run_id)  # another import was quicker
             return
         report.imported.append(run.run_id)
-        if store.options.durability != PROCESS:
-            store.sync(run.run_id)
 
 
 def _lies_in(store: Store, source: str) -> bool:

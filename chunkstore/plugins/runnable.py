@@ -45,7 +45,6 @@ _STORE_TYPE = "chunked-fs"
 _DEFAULTS = StoreOptions()
 _OPTIONS = ("log_folder", "durability", "pretty", "lock_timeout")
 _TERMINAL_STATUS = frozenset({defaults.SUCCESS, defaults.FAIL})
-_TERMINAL_TYPES = frozenset({"success", "fail"})
 #: Executors look up each step several times: listing the folder for it takes a twentieth of the time at most.
 _LISTING_SHARE = 20
 #: Stores held open at once in a process; executors make a new object for every branch that they run.
@@ -208,13 +207,6 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
 
         with _translated_errors(run_id):
             self.store.update_run_log(run_id, change)
-        if given.status in _TERMINAL_STATUS:
-            self._sync(run_id)
-
-    def _sync(self, run_id: str) -> None:
-        """Make a run that has finished survive a loss of power, as the level `run` promises."""
-        if self.durability == "run":
-            self.store.sync(run_id)
 
     def get_run_config(self, run_id: str) -> dict[str, Any]:
         """Return how a run was configured.
@@ -300,8 +292,6 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
                 self._check_branch(run_id, branch)
             self.store.put_step_log(run_id, record)
             self._add_missing_branches(run_id, step_log)
-        if not branch and record.step_type in _TERMINAL_TYPES and record.status in _TERMINAL_STATUS:
-            self._sync(run_id)  # the run's status was set before this last record of it
 
     def get_branch_log(self, internal_branch_name: str, run_id: str) -> datastore.BranchLog | datastore.RunLog:
         """Return a branch with its parameters and the steps inside it; without a name, the run.

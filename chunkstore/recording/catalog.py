@@ -6,7 +6,6 @@ branches that put data of the same name do not meet. What steps print lies besid
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from chunkstore.backends.folder import temporary_names
+from chunkstore.backends.folder import sync_way_to, temporary_names
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.errors import DataNotFoundError, InvalidNameError
@@ -146,7 +145,7 @@ class Catalog(msgspec.Struct, frozen=True):
     def _link(self, source: str, target: str) -> None:
         """Give data, which is replaced but never changed, a second name."""
         folder = os.path.dirname(target)
-        made = make_folders(folder)
+        make_folders(folder)
         temporary = temporary_names.next()
         fd = SYSTEM.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -158,8 +157,7 @@ class Catalog(msgspec.Struct, frozen=True):
         finally:
             SYSTEM.close(fd)
         if self.sync_writes:
-            for changed in (folder, *map(os.path.dirname, made)):
-                sync_path(changed)
+            sync_way_to(SYSTEM, target)
 
     def _not_found(self, name: str, run_id: str) -> DataNotFoundError:
         return DataNotFoundError(
@@ -190,7 +188,7 @@ class Catalog(msgspec.Struct, frozen=True):
         temporary = os.path.join(folder, temporary_names.next())
         digest = hashlib.sha256()
         try:
-            made = make_folders(folder)
+            make_folders(folder)
             fd = SYSTEM.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW)
             try:
                 while block := content.read(_BLOCK):
@@ -204,8 +202,8 @@ class Catalog(msgspec.Struct, frozen=True):
                 SYSTEM.close(fd)
             SYSTEM.rename(temporary, target)
             if sync:
-                for changed in (folder, *map(os.path.dirname, made)):
-                    sync_path(changed)
+                # The folders may be new, and who made them need not have come to making them durable.
+                sync_way_to(SYSTEM, target)
         except BaseException as error:
             _discard(temporary)
             if isinstance(error, OSError):
@@ -224,14 +222,9 @@ class Catalog(msgspec.Struct, frozen=True):
                     if not file.startswith(TEMPORARY_PREFIX):
                         sync_path(os.path.join(folder, file))
                 sync_path(folder)
-            while (folder := os.path.dirname(top)) != top:
-                sync_path(folder)
-                top = folder
-        except PermissionError:
-            pass  # a folder above that we cannot even open was there before
+            sync_way_to(SYSTEM, top)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EROFS):
-                raise os_error(error, top) from error
+            raise os_error(error, top) from error
 
 
 def _hash_of(file: Path) -> str:
@@ -274,18 +267,17 @@ def _scopes(branch: str) -> Iterator[str]:
     yield ""
 
 
-def make_folders(path: str) -> list[str]:
-    """Make a folder and those above it; return the ones made here, the innermost first."""
-    made: list[str] = []
+def make_folders(path: str) -> None:
+    """Make a folder and those above it."""
+    missing: list[str] = []
     while not os.path.isdir(path):
-        made.append(path)
+        missing.append(path)
         path = os.path.dirname(path)
-    for folder in reversed(made):
+    for folder in reversed(missing):
         try:
             SYSTEM.mkdir(folder)
         except FileExistsError:
             pass  # another process was faster
-    return made
 
 
 def sync_path(path: str) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-from chunkstore.backends.folder import temporary_names
+from chunkstore.backends.folder import sync_way_to, temporary_names
 from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.models import DataCatalog
 from chunkstore.names import encode_for_file
@@ -88,6 +88,7 @@ class OutputFile:
             try:
                 if self._catalog.sync_writes and not self._broken:
                     SYSTEM.fsync(fd)
+                    sync_way_to(SYSTEM, os.path.join(self._catalog.path, self._relative))
             except OSError as error:
                 logger.warning("What a step printed may not survive a loss of power, %s: %s", self._relative, error)
             finally:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from chunkstore.backends.directory import RUN, STEP
+from chunkstore.backends.base import AT_THE_END, STEP
 from chunkstore.clock import clock, utc_now
 from chunkstore.errors import RunLogExistsError, RunLogNotFoundError, StoreUsageError
 from chunkstore.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, RunLog
@@ -183,11 +183,10 @@ class Run:
             notes.pop("message", None)
             log.run_config[NOTES] = {**notes, "message": message} if message else notes
 
+        if self.store.backend.durability == AT_THE_END:
+            self.catalog.sync()
         log = self.store.update_run_log(self.run_id, change)
         self._finished = True
-        if self.store.options.durability == RUN:
-            self.catalog.sync()
-            self.store.sync(self.run_id)
         return log
 
     def note_outcome(self, internal_name: str, *, failed: bool) -> None:

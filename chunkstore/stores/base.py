@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from chunkstore.assemble import bare, flatten_branches, flatten_steps
-from chunkstore.backends.base import Backend, MissingError
-from chunkstore.backends.directory import RUN
+from chunkstore.backends.base import AT_THE_END, Backend, MissingError
 from chunkstore.clock import clock, utc_now
 from chunkstore.codec import decode
 from chunkstore.errors import (
@@ -27,7 +26,17 @@ from chunkstore.errors import (
     UnsupportedFormatError,
 )
 from chunkstore.integrity import with_checksum
-from chunkstore.models import FORMAT, NOTES, PROCESSING, BranchLog, RunLog, RunSummary, StepLog
+from chunkstore.models import (
+    FAIL,
+    FORMAT,
+    NOTES,
+    PROCESSING,
+    SUCCESS,
+    BranchLog,
+    RunLog,
+    RunSummary,
+    StepLog,
+)
 from chunkstore.names import check_name, check_run_id, generate_run_id
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
 from chunkstore.version import __version__
@@ -51,7 +60,7 @@ class StoreOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     log_folder: str = ".run_log_store"
-    durability: str = RUN
+    durability: str = AT_THE_END
     pretty: bool = False
     catalog_folder: str = ""
     lock_timeout: float = 60.0
@@ -171,6 +180,8 @@ class Store(ABC):
     def add_run_log(self, log: RunLog) -> None:
         """Record a whole run at once, as another store or a document holds it; readers see all of it or nothing.
 
+        At the durability levels `run` and `step`, it survives a loss of power when this returns.
+
         Args:
             log: the run, with its steps, branches and parameters.
 
@@ -187,6 +198,9 @@ class Store(ABC):
             self._create(stored)
         except FileExistsError:
             raise self._exists(log.run_id) from None
+        if self.backend.durability == AT_THE_END:
+            with self._existing(log.run_id):
+                self._sync(log.run_id)
 
     def _exists(self, run_id: str) -> RunLogExistsError:
         return RunLogExistsError(
@@ -237,6 +251,8 @@ class Store(ABC):
     def update_run_log(self, run_id: str, change: Callable[[RunLog], RunLog | None]) -> RunLog:
         """Change a run's own record: status, tag, configuration. No other change is lost or undone.
 
+        A status that says that the run has ended makes all of it durable, at the durability levels `run` and `step`.
+
         Args:
             run_id: the run.
             change: gets the record without steps and parameters; alters it or returns another. It runs under the run's
@@ -249,9 +265,13 @@ class Store(ABC):
             RunLogNotFoundError: there is no such run.
             InvalidValueError: the change cannot be recorded, or would bypass steps and parameters.
         """
+        ends = False
 
         def checked(log: RunLog) -> RunLog:
+            nonlocal ends
+            has_ended = is_finished(log)
             new = _changed(log, change)
+            ends = is_finished(new) and not has_ended
             if new.run_id != run_id:
                 raise _refused("run_id", "the id of a run cannot change", "Create another run.")
             if new.steps or new.parameters:
@@ -263,7 +283,10 @@ class Store(ABC):
             return new
 
         with self._existing(run_id):
-            return self._change_metadata(run_id, checked)
+            log = self._change_metadata(run_id, checked)
+            if ends and self.backend.durability == AT_THE_END:
+                self._sync(run_id)
+        return log
 
     def has_run(self, run_id: str) -> bool:
         """Tell whether there is a run of this id, readable or not."""
@@ -710,6 +733,11 @@ def check_format(log: RunLog) -> None:
             run_id=log.run_id,
             format=number,
         )
+
+
+def is_finished(log: RunLog) -> bool:
+    """Tell whether a run has ended, however it did."""
+    return log.status in (SUCCESS, FAIL) or "finished" in log.notes
 
 
 def as_stored(record: _AnyRecord) -> _AnyRecord:

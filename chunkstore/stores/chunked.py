@@ -13,9 +13,10 @@ from msgspec import UNSET
 
 from chunkstore import overlay
 from chunkstore.assemble import assemble, flatten
-from chunkstore.backends.base import Backend, FolderReader
+from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader
 from chunkstore.clock import clock
 from chunkstore.codec import encode
+from chunkstore.errors import CorruptChunkError
 from chunkstore.integrity import with_checksum, without_checksum
 from chunkstore.models import BranchLog, RunLog, StepLog
 from chunkstore.names import (
@@ -29,7 +30,7 @@ from chunkstore.names import (
     parameter_file,
 )
 from chunkstore.records import MetricPoint, Record
-from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
+from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format, is_finished
 from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, newest_listed, update_file
 from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
@@ -39,6 +40,8 @@ _R = TypeVar("_R", bound=StepLog | BranchLog)
 
 _KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
 _STRIPES = 64
+#: Runs of which it is remembered whether they have finished; beyond so many, their records are read again.
+_MOST_REMEMBERED = 10_000
 
 _stores: weakref.WeakSet[ChunkedStore] = weakref.WeakSet()
 
@@ -54,6 +57,9 @@ class ChunkedStore(Store):
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         super().__init__(backend, options)
         self._listings = ListingMemory()
+        # At level `run`, what a finished run is changed by is durable at once. By run, whether it has finished, and
+        # which version of its record says so.
+        self._finished: dict[str, tuple[FileVersion, bool]] = {}
         # The files that this object wrote: by run, by kind and internal name. Never inherited: see reset_after_fork.
         self._owned: dict[str, dict[tuple[str, str], str]] = {}
         # By run, the branches that have steps which this object wrote.
@@ -107,6 +113,7 @@ class ChunkedStore(Store):
     def _disown(self, run_id: str) -> None:
         self._owned.pop(run_id, None)
         self._own_branches.pop(run_id, None)
+        self._finished.pop(run_id, None)
         self._listings.forget(run_id)
 
     def _read(self, run_id: str) -> RunLog:
@@ -142,7 +149,8 @@ class ChunkedStore(Store):
             new = as_stored(change(msgspec.structs.replace(log, steps={}, parameters={})))
             # Other tools keep steps there; they stay.
             whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
-            self._write(run_id, self.backend.replace, RUN_FILE, self._encode(whole))
+            # If the run ends with this, all of it is going to be made durable.
+            self._write(run_id, self.backend.replace, RUN_FILE, self._encode(whole), durable=self._has_finished(run_id))
         return new
 
     def _run_ids(self) -> Iterable[str]:
@@ -213,21 +221,46 @@ class ChunkedStore(Store):
     def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
         return self._listings.fresh(run_id, reader.names, reader.changed_at())
 
-    def _write(self, run_id: str, verb: Callable[[str, str, bytes], None], file: str, data: bytes) -> None:
+    def _record(self, run_id: str, verb: Callable[..., None], file: str, data: bytes) -> None:
+        """Write a file of a run; durably at once if the run has finished, as all in it was made durable then."""
+        # What is replaced must not give way to what a loss of power may take.
+        durable = verb == self.backend.replace and self._has_finished(run_id)
+        self._write(run_id, verb, file, data, durable=durable)
+        # Looked at after the deed: whoever finishes the run from now on finds the file and makes it durable.
+        if not durable and self._has_finished(run_id):
+            self.backend.sync(run_id, file)
+
+    def _write(self, run_id: str, verb: Callable[..., None], file: str, data: bytes, *, durable: bool) -> None:
         """Write a file, and keep what is remembered of the folder up to date."""
         if not self._listings.share:
-            verb(run_id, file, data)
+            verb(run_id, file, data, durable=durable)
             return
         before = self.backend.changed_at(run_id)
-        verb(run_id, file, data)
+        verb(run_id, file, data, durable=durable)
         self._listings.add(run_id, file, before, self.backend.changed_at(run_id))
+
+    def _has_finished(self, run_id: str) -> bool:
+        """Tell whether a run has finished at a level at which that makes it durable."""
+        if self.backend.durability != AT_THE_END:
+            return False
+        version = self.backend.version(run_id, RUN_FILE)
+        known = self._finished.get(run_id)
+        if known is None or known[0] != version:
+            try:
+                known = version, is_finished(self._read_run_file(run_id))
+            except CorruptChunkError:
+                known = version, True  # it may have
+            if len(self._finished) >= _MOST_REMEMBERED:
+                self._finished.clear()
+            self._finished[run_id] = known
+        return known[1]
 
     def _put_one(self, run_id: str, kind: str, name: str, data: bytes) -> None:
         with self._stripe(run_id, kind, name):
             owned = self._owned_in(run_id)
             file = owned.get((kind, name))
             if file is not None:
-                self._write(run_id, self.backend.replace, file, data)
+                self._record(run_id, self.backend.replace, file, data)
             else:
                 owned[kind, name] = self._publish(run_id, kind, name, data)
                 if kind == STEP:
@@ -243,7 +276,7 @@ class ChunkedStore(Store):
         while True:
             file = chunk_file(kind, name, clock.tick())
             try:
-                self._write(run_id, self.backend.publish, file, data)
+                self._record(run_id, self.backend.publish, file, data)
             except FileExistsError:
                 continue  # another process had the same nanosecond
             return file
@@ -311,7 +344,7 @@ class ChunkedStore(Store):
                 file = update_file(chunk, internal_name)
                 update = Update(internal_name=internal_name, over=chunk.file, change=difference)
                 data = encode(update, indent=4) if self.options.pretty else with_checksum(encode(update))
-                self._write(run_id, self.backend.replace, file, data)
+                self._record(run_id, self.backend.replace, file, data)
         return new
 
     # --- metrics -----------------------------------------------------------------------------------------------------
@@ -329,7 +362,7 @@ class ChunkedStore(Store):
             if file is None:
                 file = self._publish(run_id, METRIC, internal_name, line)
             else:
-                self._write(run_id, self.backend.append, file, line)
+                self._record(run_id, self.backend.append, file, line)
             owned[METRIC, internal_name] = file
 
     # --- parameters --------------------------------------------------------------------------------------------------
@@ -343,7 +376,7 @@ class ChunkedStore(Store):
             current = self._load_parameters(run_id, scope, file)
             merged = {**current.parameters, **stored} if overwrite else {**stored, **current.parameters}
             current.parameters = merged
-            self._write(run_id, self.backend.replace, file, self._encode(current))
+            self._record(run_id, self.backend.replace, file, self._encode(current))
 
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
         return self._load_parameters(run_id, scope, parameter_file(scope)).parameters

@@ -12,14 +12,14 @@ from msgspec import UNSET, UnsetType, field
 
 from chunkstore import overlay
 from chunkstore.assemble import assemble, bare, flatten
-from chunkstore.backends.base import Backend, MissingError
+from chunkstore.backends.base import AT_THE_END, Backend, MissingError
 from chunkstore.clock import clock
 from chunkstore.codec import corrupt, encode
 from chunkstore.integrity import without_checksum
 from chunkstore.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import BRANCH, STEP
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
-from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format
+from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format, is_finished
 from chunkstore.stores.chunk_reader import Parameters
 from chunkstore.stores.metric_lines import MetricLine, as_series, joined
 
@@ -123,9 +123,12 @@ class DocumentStore(Store):
         with self.backend.lock(_TOP, _lock_of(run_id)):
             document = _Document(self._load(run_id))
             check_format(document.log)
+            has_finished = is_finished(document.log)
             result = edit(document)
             if document.altered:
-                self.backend.replace(_TOP, _file_of(run_id), self._encode(document.to_write()))
+                # What a run is changed by after its end is durable at once, as all before was made durable then.
+                durable = self.backend.durability == AT_THE_END and has_finished
+                self.backend.replace(_TOP, _file_of(run_id), self._encode(document.to_write()), durable=durable)
         return result
 
     # --- runs --------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from chunkstore.backends.base import Backend
-from chunkstore.backends.directory import DURABILITY_LEVELS, DirectoryBackend
+from chunkstore.backends.base import DURABILITY_LEVELS, Backend
+from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.errors import ConfigurationError
 from chunkstore.stores.base import Store, StoreOptions

@@ -184,7 +184,8 @@ def test_the_run_is_durable_at_its_end_as_the_configuration_says(tmp_path, monke
     synced = []
     for durability in ("process", "run"):
         store = chunkstore.open_store("chunked-fs", log_folder=str(tmp_path / durability), durability=durability)
-        monkeypatch.setattr(type(store), "sync", lambda self, run_id: synced.append((self.options.durability, run_id)))
+        backend = type(store.backend)
+        monkeypatch.setattr(backend, "sync", lambda self, folder: synced.append((self.durability, folder)))
         store.start_run("one").finish()
     assert synced == [("run", "one")]
 

@@ -1,0 +1,535 @@
+"""What a piece of code does to a folder, as the kernel sees it: recorded with strace, read back as operations.
+
+Linux only. strace must be installed and allowed to attach to a child process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+_CALLS = (
+    "open,openat,creat,close,dup,dup2,dup3,fcntl,write,pwrite64,ftruncate,truncate,fsync,fdatasync,sync,syncfs,"
+    "link,linkat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,"
+    "clone,clone3,fork,vfork,writev,pwritev,pwritev2,sendfile,copy_file_range,fallocate"
+)
+_PR_SET_PTRACER, _ANYBODY = 0x59616D61, ctypes.c_ulong(-1)
+
+
+class TraceError(Exception):
+    """A recording failed, or did something to the folder that cannot be followed."""
+
+
+# --- what was done to the folder -----------------------------------------------------------------------------------
+
+
+class Name(NamedTuple):
+    """A name in a folder; `folder` is the number of the folder's inode."""
+
+    folder: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names that were made, removed or replaced, all in one step: the inode of each, or None for none.
+
+    Attributes:
+        names: what each name leads to from then on.
+        folder: the number of the folder that was made with it, or None.
+    """
+
+    names: dict[Name, int | None]
+    folder: int | None = None
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Bytes that were written to a file; without bytes, the file was cut off or stretched at `offset`."""
+
+    inode: int
+    offset: int
+    data: bytes | None
+
+
+@dataclass(frozen=True)
+class Syncing:
+    """A file or folder, or with None all of them, was brought to stable storage."""
+
+    inode: int | None
+
+
+@dataclass(frozen=True)
+class Acknowledgement:
+    """The code said that something is done."""
+
+    text: str
+
+
+Operation = Naming | Writing | Syncing | Acknowledgement
+
+#: The inode of the folder that is watched.
+TOP = 0
+
+
+@dataclass
+class Trace:
+    """What a piece of code did to a folder.
+
+    Attributes:
+        files: what the files held when the recording began, by inode.
+        names: the inode of each name then.
+        folders: the inodes that are folders then.
+        operations: what was done since.
+    """
+
+    files: dict[int, bytes] = field(default_factory=dict)
+    names: dict[Name, int] = field(default_factory=dict)
+    folders: set[int] = field(default_factory=lambda: {TOP})
+    operations: list[Operation] = field(default_factory=list)
+
+
+# --- recording -----------------------------------------------------------------------------------------------------
+
+
+def why_no_trace() -> str | None:
+    """Return why nothing can be recorded on this machine, or None if it can."""
+    if sys.platform != "linux":
+        return "system calls are recorded with strace, which is there on Linux alone"
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    return None
+
+
+def record(work: Callable[[Callable[[str], None]], None], folder: str | os.PathLike[str]) -> Trace:
+    """Run `work` in a forked child and return what it does to a folder.
+
+    Args:
+        work: is given a function to say with that something is done: a line of text. It may start processes.
+        folder: what is watched, with all that is inside.
+
+    Raises:
+        TraceError: `work` failed, or used calls on the folder that are not followed here.
+    """
+    top = os.path.realpath(folder)
+    trace, inodes = _snapshot(top)
+    # What is said is seen by strace alone.
+    said = os.open(os.devnull, os.O_WRONLY)
+
+    def speaking() -> None:
+        work(lambda text: _say(said, text))
+
+    log = Path(f"{top}.strace")
+    try:
+        status = run_under_strace(speaking, ["-y", "-xx", "-s", "16777216", "-e", f"trace={_CALLS}", "-o", str(log)])
+        if status != 0:
+            raise TraceError(f"what was recorded ended with {status}")
+        reading = _Reading(trace, top, said, inodes)
+        for line in _whole_lines(log.read_text(encoding="ascii", errors="replace")):
+            reading.add(*line)
+    finally:
+        log.unlink(missing_ok=True)
+        os.close(said)
+    return trace
+
+
+def _say(fd: int, text: str) -> None:
+    data = text.encode() + b"\n"
+    if os.write(fd, data) != len(data):
+        raise TraceError("too much was acknowledged")
+
+
+def run_under_strace(work: Callable[[], None], options: Sequence[str]) -> int:
+    """Run `work` in a forked child that strace is attached to before it begins.
+
+    Args:
+        work: what the child does.
+        options: for strace, as on its command line.
+
+    Returns:
+        The child's exit code, 1 if `work` raised; negative is the signal that killed it.
+    """
+    waiting, go = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(go)
+            # Where Yama lets only ancestors trace (ptrace_scope 1), the child must say that others may.
+            ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
+            os.read(waiting, 1)
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001 - a forked child must not return into its parent's code
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(waiting)
+    try:
+        command = ["strace", "-f", *options, "-p", str(pid)]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as tracer:  # noqa: S603 - options of the caller's
+            assert tracer.stderr is not None
+            # strace says "Process … attached" when it has; anything else is why it cannot.
+            first = tracer.stderr.readline()
+            if "attached" not in first:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise TraceError(f"strace cannot attach: {first.strip()}")
+            os.write(go, b"x")
+            _, status = os.waitpid(pid, 0)
+            tracer.communicate()
+    finally:
+        os.close(go)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _snapshot(top: str) -> tuple[Trace, dict[tuple[int, int], int]]:
+    """Return what is in a folder, and the numbers that its inodes have been given."""
+    trace = Trace()
+    status = os.stat(top)
+    inodes = {(status.st_dev, status.st_ino): TOP}
+    pending = [(TOP, top)]
+    while pending:
+        number, path = pending.pop()
+        for entry in os.scandir(path):
+            status = entry.stat(follow_symlinks=False)
+            inner = inodes.setdefault((status.st_dev, status.st_ino), len(inodes))
+            trace.names[Name(number, entry.name)] = inner
+            if entry.is_dir(follow_symlinks=False):
+                trace.folders.add(inner)
+                pending.append((inner, entry.path))
+            else:
+                trace.files[inner] = Path(entry.path).read_bytes()
+    return trace, inodes
+
+
+# --- reading what strace wrote -------------------------------------------------------------------------------------
+
+_LINE = re.compile(r"^(\d+) +(.*)$")
+_RESUMED = re.compile(r"^<\.\.\. \w+ resumed>(.*)$")
+_CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+|\?)(.*)$")
+_TEXT = re.compile(r'^"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?$')
+_DESCRIPTOR = re.compile(r"^(-?\w+)(?:<((?:\\x[0-9a-f]{2})*)>)?(\(deleted\))?$")
+_SELF = re.compile(r"^/proc/(?:self|\d+|thread-self)/fd/(\d+)$")
+
+
+class _Call(NamedTuple):
+    process: int
+    name: str
+    arguments: list[str]
+    result: int
+    result_text: str
+
+
+def _whole_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield thread and call for each call that returned, in the order in which they returned."""
+    begun: dict[int, str] = {}
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        thread, rest = int(match[1]), match[2]
+        if rest.endswith("<unfinished ...>"):
+            begun[thread] = rest.removesuffix("<unfinished ...>").rstrip()
+        elif resumed := _RESUMED.match(rest):
+            yield thread, begun.pop(thread, "") + resumed[1]
+        else:
+            yield thread, rest
+
+
+def _split(arguments: str) -> list[str]:
+    """Return the arguments of a call; all text is written as hexadecimal, so it holds neither commas nor quotes."""
+    return [argument.strip() for argument in arguments.split(",")] if arguments.strip() else []
+
+
+def _decoded(digits: str) -> str:
+    return os.fsdecode(bytes.fromhex(digits.replace("\\x", "")))
+
+
+class _Reading:
+    """Follows names and descriptors through the calls of all processes."""
+
+    def __init__(self, trace: Trace, top: str, said: int, inodes: dict[tuple[int, int], int]) -> None:
+        self._trace = trace
+        self._top = top
+        self._said = said
+        self._live = dict(trace.names)
+        self._sizes = {inode: len(data) for inode, data in trace.files.items()}
+        self._kinds = set(trace.folders)
+        self._next = len(inodes)
+        self._process_of: dict[int, int] = {}
+        # By process: what its descriptors lead to (an inode and whether it appends), as far as that is in the folder.
+        self._open: dict[int, dict[int, tuple[int, bool]]] = {}
+        self._partial: dict[int, bytes] = {}
+
+    def add(self, thread: int, text: str) -> None:
+        match = _CALL.match(text)
+        if match is None or match[3] == "?" or int(match[3]) < 0:
+            return
+        process = self._process_of.setdefault(thread, thread)
+        call = _Call(process, match[1], _split(match[2]), int(match[3]), match[3] + match[4].strip())
+        handler = getattr(self, f"_on_{call.name}", None)
+        if handler is not None:
+            handler(call)
+        elif any(self._is_ours(argument) for argument in call.arguments):
+            raise TraceError(f"{call.name} on the folder is not followed: {text}")
+
+    # --- paths -------------------------------------------------------------------------------------------------------
+
+    def _is_ours(self, argument: str) -> bool:
+        match = _DESCRIPTOR.match(argument)
+        path = match[2] if match else None
+        if text := _TEXT.match(argument):
+            path = text[1]
+        return path is not None and self._inside(_decoded(path)) is not None
+
+    def _inside(self, path: str) -> list[str] | None:
+        """Return the parts of a path below the folder, or None if it leads elsewhere."""
+        path = os.path.normpath(path)
+        if path == self._top:
+            return []
+        return path[len(self._top) + 1 :].split("/") if path.startswith(f"{self._top}/") else None
+
+    def _path(self, text: str, folder: str | None = None) -> str:
+        match = _TEXT.match(text)
+        if match is None or match[2]:
+            raise TraceError(f"no path: {text}")
+        base = ""
+        if folder is not None and (found := _DESCRIPTOR.match(folder)) and found[2]:
+            base = _decoded(found[2])
+        return os.path.join(base, _decoded(match[1]))
+
+    def _place(self, path: str) -> Name | None:
+        """Return folder and name of a path inside the folder; None for one that leads elsewhere."""
+        parts = self._inside(path)
+        if not parts:
+            return None
+        folder = TOP
+        for part in parts[:-1]:
+            inner = self._live.get(Name(folder, part))
+            if inner is None:
+                raise TraceError(f"{path} goes through a folder that is not known")
+            folder = inner
+        return Name(folder, parts[-1])
+
+    def _inode(self, path: str) -> int | None:
+        place = self._place(path)
+        if place is None:
+            return TOP if self._inside(path) == [] else None
+        return self._live.get(place)
+
+    def _descriptors(self, process: int) -> dict[int, tuple[int, bool]]:
+        return self._open.setdefault(process, {})
+
+    def _opened(self, call: _Call, argument: str) -> tuple[int, bool] | None:
+        """Return what a descriptor leads to, or None if that is not in the folder."""
+        match = _DESCRIPTOR.match(argument)
+        if match is None:
+            return None
+        number = int(match[1])
+        known = self._descriptors(call.process).get(number)
+        if known is None and match[2] and not match[3] and (inode := self._inode(_decoded(match[2]))) is not None:
+            known = inode, False  # opened before the recording began
+        return known
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def _emit(self, operation: Operation) -> None:
+        self._trace.operations.append(operation)
+
+    def _new_inode(self, *, folder: bool = False) -> int:
+        number = self._next
+        self._next += 1
+        if folder:
+            self._kinds.add(number)
+        else:
+            self._sizes[number] = 0
+        return number
+
+    def _name(self, names: dict[Name, int | None], folder: int | None = None) -> None:
+        for name, inode in names.items():
+            if inode is None:
+                self._live.pop(name, None)
+            else:
+                self._live[name] = inode
+        self._emit(Naming(names, folder))
+
+    def _on_openat(self, call: _Call) -> None:
+        self._open_file(call, self._path(call.arguments[1], call.arguments[0]), call.arguments[2])
+
+    def _on_open(self, call: _Call) -> None:
+        self._open_file(call, self._path(call.arguments[0]), call.arguments[1])
+
+    def _open_file(self, call: _Call, path: str, flags: str) -> None:
+        opened = self._descriptors(call.process)
+        opened.pop(call.result, None)
+        if self._inside(path) is None:
+            return
+        if "O_TMPFILE" in flags:
+            inode = self._new_inode()
+        else:
+            found = self._inode(path)
+            if found is None:
+                place = self._place(path)
+                if place is None or "O_CREAT" not in flags:
+                    raise TraceError(f"{path} was opened, but is not known to be there")
+                found = self._new_inode()
+                self._name({place: found})
+            elif "O_TRUNC" in flags and self._sizes.get(found):
+                self._cut(found, 0)
+            inode = found
+        opened[call.result] = inode, "O_APPEND" in flags
+
+    def _on_close(self, call: _Call) -> None:
+        match = _DESCRIPTOR.match(call.arguments[0])
+        if match is not None:
+            self._descriptors(call.process).pop(int(match[1]), None)
+
+    def _on_fcntl(self, call: _Call) -> None:
+        if "F_DUPFD" in call.arguments[1]:
+            self._duplicate(call)
+
+    def _duplicate(self, call: _Call) -> None:
+        known = self._opened(call, call.arguments[0])
+        if known is not None:
+            self._descriptors(call.process)[call.result] = known
+        else:
+            self._descriptors(call.process).pop(call.result, None)
+
+    _on_dup = _on_dup2 = _on_dup3 = _duplicate
+
+    def _on_write(self, call: _Call) -> None:
+        match, text = _DESCRIPTOR.match(call.arguments[0]), _TEXT.match(call.arguments[1])
+        known = self._opened(call, call.arguments[0])
+        is_said = match is not None and int(match[1]) == self._said
+        if not is_said and known is None:
+            return
+        if text is None or text[2]:
+            raise TraceError("strace did not tell what was written")
+        data = bytes.fromhex(text[1].replace("\\x", ""))[: call.result]
+        if known is not None:
+            self._write_at(known[0], self._sizes[known[0]], data)
+        else:
+            *lines, rest = (self._partial.get(call.process, b"") + data).split(b"\n")
+            self._partial[call.process] = rest
+            for line in lines:
+                self._emit(Acknowledgement(line.decode()))
+
+    def _on_pwrite64(self, call: _Call) -> None:
+        known, text = self._opened(call, call.arguments[0]), _TEXT.match(call.arguments[1])
+        if known is None:
+            return
+        if text is None or text[2]:
+            raise TraceError("strace did not tell what was written")
+        data = bytes.fromhex(text[1].replace("\\x", ""))[: call.result]
+        self._write_at(known[0], int(call.arguments[3]), data)
+
+    def _write_at(self, inode: int, offset: int, data: bytes) -> None:
+        # Files are written once from their start, or appended to: then `write` goes on where the file ends.
+        self._emit(Writing(inode, offset, data))
+        self._sizes[inode] = max(self._sizes[inode], offset + len(data))
+
+    def _cut(self, inode: int, size: int) -> None:
+        self._emit(Writing(inode, size, None))
+        self._sizes[inode] = size
+
+    def _on_ftruncate(self, call: _Call) -> None:
+        known = self._opened(call, call.arguments[0])
+        if known is not None:
+            self._cut(known[0], int(call.arguments[1]))
+
+    def _on_fsync(self, call: _Call) -> None:
+        known = self._opened(call, call.arguments[0])
+        if known is not None:
+            self._emit(Syncing(known[0]))
+
+    _on_fdatasync = _on_fsync
+
+    def _on_sync(self, _call: _Call) -> None:
+        self._emit(Syncing(None))
+
+    def _on_syncfs(self, call: _Call) -> None:
+        if self._opened(call, call.arguments[0]) is not None:
+            self._emit(Syncing(None))
+
+    def _on_linkat(self, call: _Call) -> None:
+        source, target = call.arguments[:2], call.arguments[2:4]
+        self._link(call, self._path(source[1], source[0]), self._path(target[1], target[0]))
+
+    def _on_link(self, call: _Call) -> None:
+        self._link(call, self._path(call.arguments[0]), self._path(call.arguments[1]))
+
+    def _link(self, call: _Call, source: str, target: str) -> None:
+        place = self._place(target)
+        if place is None:
+            return
+        unnamed = _SELF.match(source)
+        known = self._descriptors(call.process).get(int(unnamed[1])) if unnamed else None
+        inode = known[0] if known else self._inode(source)
+        if inode is None:
+            raise TraceError(f"{source} became {target}, but is not known")
+        self._name({place: inode})
+
+    def _on_renameat(self, call: _Call) -> None:
+        source = self._place(self._path(call.arguments[1], call.arguments[0]))
+        target = self._place(self._path(call.arguments[3], call.arguments[2]))
+        self._rename(source, target)
+
+    _on_renameat2 = _on_renameat
+
+    def _on_rename(self, call: _Call) -> None:
+        self._rename(self._place(self._path(call.arguments[0])), self._place(self._path(call.arguments[1])))
+
+    def _rename(self, source: Name | None, target: Name | None) -> None:
+        if source is None and target is None:
+            return
+        if source is None or target is None:
+            raise TraceError("something was renamed into or out of the folder")
+        if source != target:
+            self._name({source: None, target: self._live[source]})
+
+    def _on_unlinkat(self, call: _Call) -> None:
+        self._remove(self._path(call.arguments[1], call.arguments[0]))
+
+    def _on_unlink(self, call: _Call) -> None:
+        self._remove(self._path(call.arguments[0]))
+
+    _on_rmdir = _on_unlink
+
+    def _remove(self, path: str) -> None:
+        place = self._place(path)
+        if place is not None:
+            self._name({place: None})
+
+    def _on_mkdirat(self, call: _Call) -> None:
+        self._make_folder(self._path(call.arguments[1], call.arguments[0]))
+
+    def _on_mkdir(self, call: _Call) -> None:
+        self._make_folder(self._path(call.arguments[0]))
+
+    def _make_folder(self, path: str) -> None:
+        place = self._place(path)
+        if place is not None:
+            inode = self._new_inode(folder=True)
+            self._name({place: inode}, inode)
+
+    def _on_clone(self, call: _Call) -> None:
+        # The child may have been seen already, as it need not wait for the call to return in its parent.
+        own = self._descriptors(call.process)
+        if any("CLONE_THREAD" in argument for argument in call.arguments):
+            self._process_of[call.result] = call.process
+            own.update(self._open.pop(call.result, {}))
+        else:
+            self._open[call.result] = {**own, **self._descriptors(call.result)}
+
+    _on_clone3 = _on_fork = _on_vfork = _on_clone
