@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from chunkstore.errors import CorruptChunkError
 
@@ -32,6 +33,8 @@ class UnreadableFileError(CorruptChunkError):
             reason=reason,
         )
 
+
+_T = TypeVar("_T")
 
 PROCESS, AT_THE_END, STEP = "process", "run", "step"
 #: What a returned call survives: the death of any process; also, once the run has finished, a loss of power; also a
@@ -174,8 +177,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def lock(self, folder: str, file: str) -> AbstractContextManager[None]:
+    def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:
         """Keep everybody else out who asks for the same lock.
+
+        Returns:
+            Gives the lock back; may be called again by a thread whose first call was interrupted.
 
         Raises:
             MissingError: there is no such folder.
@@ -185,6 +191,31 @@ class Backend(ABC):
     @abstractmethod
     def sync(self, folder: str, file: str | None = None) -> None:
         """Return when a file, or with None everything in `folder`, would survive a loss of power."""
+
+    def while_locked(self, folder: str, file: str, action: Callable[[], _T]) -> _T:
+        """Return what `action` returns, called while a lock keeps everybody else out; see `acquire_lock`.
+
+        The lock is given back whenever the user interrupts. A `with` statement cannot promise that: Python looks for
+        signals before it runs the first line of an `__exit__`.
+        """
+        release = self.acquire_lock(folder, file)
+        try:
+            return action()
+        finally:
+            try:
+                release()
+            except BaseException:
+                release()
+                raise
+
+    @contextmanager
+    def lock(self, folder: str, file: str) -> Iterator[None]:
+        """Hold a lock for the length of a `with` block, in code that nobody interrupts; else use `while_locked`."""
+        release = self.acquire_lock(folder, file)
+        try:
+            yield
+        finally:
+            release()
 
     def load(self, folder: str, file: str) -> bytes:
         """Return the bytes of one file; see `FolderReader.load`."""

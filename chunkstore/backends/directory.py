@@ -211,12 +211,15 @@ class DirectoryBackend(Backend):
         handle = self._fresh(folder)
         if last in handle.names():
             raise FileExistsError(self._path(folder))  # the usual case: nobody waits for a lock to hear that
-        with self.lock(folder, LOCK_FILE):
+
+        def complete() -> None:
             if last in handle.names():
                 raise FileExistsError(self._path(folder))
             for file in others:
                 handle.replace(file, files[file], durable=self._sync_writes)
             handle.publish(last, files[last], durable=self._sync_writes, take_back=False)
+
+        self.while_locked(folder, LOCK_FILE, complete)
         if self._sync_writes:
             self._sync_way_to(folder)
 
@@ -244,8 +247,12 @@ class DirectoryBackend(Backend):
         self._forget(folder)
         aside = self._path(f"{DELETED_PREFIX}{temporary_names.next().removeprefix(TEMPORARY_PREFIX)}")
         try:
-            self._syscalls.rename(self._path(folder), aside)
-            self._remove_tree(aside)
+            try:
+                self._syscalls.rename(self._path(folder), aside)
+                self._remove_tree(aside)
+            except BaseException:
+                self._discard_tree(aside)  # gone it is by now, so no interrupt shall leave a part of it
+                raise
             if self._sync_writes:
                 self._fresh("").sync_self()
         except OSError as error:
@@ -339,19 +346,20 @@ class DirectoryBackend(Backend):
             self._fail(error, folder)
         return status.st_ino, status.st_size, status.st_mtime_ns
 
-    @contextmanager
-    def lock(self, folder: str, file: str) -> Iterator[None]:
+    def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:
         def acquire(handle: Folder) -> tuple[Folder, SidecarLock]:
             lock = handle.lock(file)
             lock.acquire(self._lock_timeout)
             return handle, lock
 
-        # The handle is held on to as well: the lock works on its descriptor.
-        _handle, lock = self._in_folder(folder, acquire, lambda _, acquired: acquired[1].release())
-        try:
-            yield
-        finally:
+        acquired = self._in_folder(folder, acquire, lambda _, taken: taken[1].release())
+
+        def release() -> None:
+            # The handle is held on to as well: the lock works on its descriptor.
+            _handle, lock = acquired
             lock.release()
+
+        return release
 
     def sync(self, folder: str, file: str | None = None) -> None:
         try:

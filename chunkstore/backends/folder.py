@@ -276,8 +276,10 @@ class Folder(FolderReader):
                     self._links = False
             if not self._links:
                 self._reserve_and_rename(temporary, file)
-        finally:
             self.discard(temporary)
+        except BaseException:  # also an interrupt that came before the name was discarded
+            self.discard(temporary)
+            raise
 
     def _link(self, temporary: str, file: str) -> None:
         try:

@@ -45,7 +45,8 @@ class SidecarLock:
         self._file = file
         self._location = location
         self._fd: int | None = None
-        self._mutex = threading.Lock()
+        # Of the kind that knows its owner: see _give_up.
+        self._mutex = threading.RLock()
         self._thread: int | None = None
         self._pid = 0
         _locks.add(self)
@@ -65,18 +66,32 @@ class SidecarLock:
         if self._thread == threading.get_ident():
             raise locked_twice(self._location)
         deadline = time.monotonic() + timeout
-        if not self._mutex.acquire(timeout=timeout):
-            raise self._timed_out(timeout, os.getpid())
         try:
+            self._lock_threads_out(timeout)
             self._lock_file(deadline, timeout)
             self._pid = os.getpid()
             self._thread = threading.get_ident()
         except BaseException:
-            try:
-                self._close()  # the file may be locked by now
-            finally:
-                self._mutex.release()
+            self._give_up()
             raise
+
+    def _lock_threads_out(self, timeout: float) -> None:
+        if not self._mutex.acquire(timeout=timeout):
+            raise self._timed_out(timeout, os.getpid())
+
+    def _give_up(self) -> None:
+        """Let go of what an attempt to lock has got so far."""
+        # An interrupt may have come when the mutex was ours already, and nobody had noted that yet.
+        if not self._mutex.acquire(blocking=False):
+            return  # another thread has it
+        try:
+            self._close()  # the file may be locked by now
+        finally:
+            self._mutex.release()
+            try:
+                self._mutex.release()
+            except RuntimeError:
+                pass  # it was not ours before
 
     def _lock_file(self, deadline: float, timeout: float) -> None:
         pause = _FIRST_PAUSE
@@ -101,9 +116,11 @@ class SidecarLock:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def release(self) -> None:
-        """Give the lock back; in a forked child of the holder, only forget it."""
-        self._thread = None
+        """Give the lock back, if this thread has it; in a forked child of the holder, only forget it."""
+        if self._thread != threading.get_ident():
+            return  # an interrupt came just after the lock was given back, and it is tried again
         if self._pid != os.getpid():
+            self._thread = None
             return  # unlocking would free the parent's lock: both share one open file description
         try:
             if self._fd is not None:
@@ -111,6 +128,7 @@ class SidecarLock:
         except OSError:
             self._close()  # closing the last descriptor unlocks too
         finally:
+            self._thread = None
             self._mutex.release()
 
     def abandon(self) -> None:

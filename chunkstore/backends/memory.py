@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -99,14 +99,13 @@ class MemoryBackend(Backend):
     def version(self, folder: str, file: str) -> FileVersion:
         return (time.monotonic_ns(),) if file in self._files(folder) else _missing(file)
 
-    @contextmanager
-    def lock(self, folder: str, file: str) -> Iterator[None]:
+    def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:
         self._files(folder)
         with self._mutex:
             lock = self._locks.setdefault((folder, file), _MemoryLock())
         if lock.thread == threading.get_ident():
             raise locked_twice(f"{folder or file} in memory")
-        if not lock.mutex.acquire(timeout=self._lock_timeout):
+        if not lock.acquire(self._lock_timeout):
             raise LockTimeoutError(
                 f"Cannot lock {folder or file} in memory: another thread held it for {self._lock_timeout} seconds. "
                 "Try again, or raise lock_timeout.",
@@ -114,12 +113,11 @@ class MemoryBackend(Backend):
                 timeout=self._lock_timeout,
                 holder=self._pid,
             )
-        lock.thread = threading.get_ident()
-        try:
-            yield
-        finally:
-            lock.thread = None
-            lock.mutex.release()
+
+        def release() -> None:
+            lock.release()
+
+        return release
 
     def sync(self, folder: str, file: str | None = None) -> None:
         if file is not None and file not in self._files(folder):
@@ -132,8 +130,27 @@ class MemoryBackend(Backend):
 
 class _MemoryLock:
     def __init__(self) -> None:
-        self.mutex = threading.Lock()
+        # Of the kind that knows its owner: an interrupt may come when it is ours and nobody has noted that yet.
+        self._mutex = threading.RLock()
         self.thread: int | None = None
+
+    def acquire(self, timeout: float) -> bool:
+        try:
+            if not self._mutex.acquire(timeout=timeout):
+                return False
+            self.thread = threading.get_ident()
+        except BaseException:
+            try:
+                self._mutex.release()
+            except RuntimeError:
+                pass  # it was not ours yet
+            raise
+        return True
+
+    def release(self) -> None:
+        if self.thread == threading.get_ident():  # else it has been released by the call that was interrupted
+            self.thread = None
+            self._mutex.release()
 
 
 class _MemoryReader(FolderReader):

@@ -149,11 +149,13 @@ class Catalog(msgspec.Struct, frozen=True):
         temporary = temporary_names.next()
         fd = SYSTEM.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            SYSTEM.link(source, temporary, fd)  # `source` is absolute: the folder is that of the new name
             try:
+                SYSTEM.link(source, temporary, fd)  # `source` is absolute: the folder is that of the new name
                 SYSTEM.rename(os.path.join(folder, temporary), target)
-            finally:
-                _discard(os.path.join(folder, temporary))  # a rename onto the same file leaves it
+                discard(os.path.join(folder, temporary))  # a rename onto the same file leaves it
+            except BaseException:
+                discard(os.path.join(folder, temporary))
+                raise
         finally:
             SYSTEM.close(fd)
         if self.sync_writes:
@@ -205,7 +207,7 @@ class Catalog(msgspec.Struct, frozen=True):
                 # The folders may be new, and who made them need not have come to making them durable.
                 sync_way_to(SYSTEM, target)
         except BaseException as error:
-            _discard(temporary)
+            discard(temporary)
             if isinstance(error, OSError):
                 raise os_error(error, target) from error
             raise
@@ -289,7 +291,8 @@ def sync_path(path: str) -> None:
         SYSTEM.close(fd)
 
 
-def _discard(path: str) -> None:
+def discard(path: str) -> None:
+    """Remove a file of our own on the way out of an error, if it is there."""
     try:
         SYSTEM.unlink(path)
     except OSError:

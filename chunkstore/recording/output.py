@@ -21,7 +21,7 @@ from chunkstore.backends.folder import sync_way_to, temporary_names
 from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.models import DataCatalog
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, make_folders
+from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, discard, make_folders
 
 logger = logging.getLogger("chunkstore")
 
@@ -74,8 +74,12 @@ class OutputFile:
         make_folders(folder)
         # Renamed before anything is written: another process that runs the same step keeps a file of its own.
         temporary = os.path.join(folder, temporary_names.next())
-        fd = SYSTEM.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-        SYSTEM.rename(temporary, target)
+        try:
+            fd = SYSTEM.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+            SYSTEM.rename(temporary, target)
+        except BaseException:
+            discard(temporary)
+            raise
         return fd
 
     def finish(self) -> DataCatalog | None:

@@ -407,6 +407,7 @@ class Recorder:
             forget()
             inherited = store.get_run_log(resume).parameters
             previous = PreviousRun(store, resume)
+        code_identity = git_identity()  # takes its time: an interrupt meanwhile leaves no run
         log = store.create_run_log(
             run_id,
             tag=tag,
@@ -419,7 +420,7 @@ class Recorder:
             store,
             log.run_id,
             capture_output=capture_output,
-            code_identity=git_identity(),
+            code_identity=code_identity,
             previous=previous,
             finishes=True,
         )

@@ -129,7 +129,12 @@ class Step:
         if self._scope is not None or self._log.status != PROCESSING or self._log.attempts:
             raise StoreUsageError(f"Cannot enter step {self.name!r} twice. Make another step with run.step.")
         self._log.code_identities = identities(self.run.code_identity, None)
-        self._begin()
+        try:
+            self._begin()
+        except BaseException as error:
+            if not isinstance(error, Exception) and self._log.attempts:
+                self._end(error)  # interrupted: the block, which would have recorded that, is not entered
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:

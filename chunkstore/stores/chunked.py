@@ -142,8 +142,7 @@ class ChunkedStore(Store):
         return checked_run_log(self.backend.load(run_id, RUN_FILE), run_id, RUN_FILE)
 
     def _change_metadata(self, run_id: str, change: Callable[[RunLog], RunLog]) -> RunLog:
-        self._admit(run_id)
-        with self.backend.lock(run_id, LOCK_FILE):
+        def change_run() -> RunLog:
             log = self._read_run_file(run_id)
             check_format(log)
             new = as_stored(change(msgspec.structs.replace(log, steps={}, parameters={})))
@@ -151,7 +150,10 @@ class ChunkedStore(Store):
             whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
             # If the run ends with this, all of it is going to be made durable.
             self._write(run_id, self.backend.replace, RUN_FILE, self._encode(whole), durable=self._has_finished(run_id))
-        return new
+            return new
+
+        self._admit(run_id)
+        return self.backend.while_locked(run_id, LOCK_FILE, change_run)
 
     def _run_ids(self) -> Iterable[str]:
         return self.backend.folders()
@@ -159,8 +161,7 @@ class ChunkedStore(Store):
     def _delete(self, run_id: str) -> None:
         with self.backend.reader(run_id) as reader:
             ChunkReader(run_id, reader).metadata()  # nothing is made or removed in a folder that is no run
-        with self.backend.lock(run_id, LOCK_FILE):
-            self.backend.remove_folder(run_id)
+        self.backend.while_locked(run_id, LOCK_FILE, lambda: self.backend.remove_folder(run_id))
         self._disown(run_id)
 
     def _sync(self, run_id: str) -> None:
@@ -327,8 +328,7 @@ class ChunkedStore(Store):
         return {**log.steps, **found}.get(name, record)  # type: ignore[return-value]  # one kind per name here
 
     def _change(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R]) -> _R | None:
-        self._admit(run_id)
-        with self.backend.lock(run_id, LOCK_FILE):
+        def change_record() -> _R | None:
             with self.backend.reader(run_id) as reader:
                 recent = self._listings.recent(run_id)
                 chunks, record = self._newest(
@@ -345,7 +345,10 @@ class ChunkedStore(Store):
                 update = Update(internal_name=internal_name, over=chunk.file, change=difference)
                 data = encode(update, indent=4) if self.options.pretty else with_checksum(encode(update))
                 self._record(run_id, self.backend.replace, file, data)
-        return new
+            return new
+
+        self._admit(run_id)
+        return self.backend.while_locked(run_id, LOCK_FILE, change_record)
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
@@ -370,13 +373,16 @@ class ChunkedStore(Store):
     def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any], *, overwrite: bool) -> None:
         # Before waiting for the lock, as bad values are refused here.
         stored = as_stored(Parameters(branch=scope, parameters=parameters)).parameters
-        self._admit(run_id)
         file = parameter_file(scope)
-        with self.backend.lock(run_id, LOCK_FILE):
+
+        def change_parameters() -> None:
             current = self._load_parameters(run_id, scope, file)
             merged = {**current.parameters, **stored} if overwrite else {**stored, **current.parameters}
             current.parameters = merged
             self._record(run_id, self.backend.replace, file, self._encode(current))
+
+        self._admit(run_id)
+        self.backend.while_locked(run_id, LOCK_FILE, change_parameters)
 
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
         return self._load_parameters(run_id, scope, parameter_file(scope)).parameters

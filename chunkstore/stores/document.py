@@ -119,8 +119,8 @@ class DocumentStore(Store):
 
     def _edit(self, run_id: str, edit: Callable[[_Document], _T]) -> _T:
         """Change a document under its lock, if `edit` alters it; return what `edit` returns."""
-        self.backend.load(_TOP, _file_of(run_id))  # no lock file for a run that does not exist
-        with self.backend.lock(_TOP, _lock_of(run_id)):
+
+        def edit_document() -> _T:
             document = _Document(self._load(run_id))
             check_format(document.log)
             has_finished = is_finished(document.log)
@@ -129,7 +129,10 @@ class DocumentStore(Store):
                 # What a run is changed by after its end is durable at once, as all before was made durable then.
                 durable = self.backend.durability == AT_THE_END and has_finished
                 self.backend.replace(_TOP, _file_of(run_id), self._encode(document.to_write()), durable=durable)
-        return result
+            return result
+
+        check_format(self._load(run_id))  # no lock file for a run that does not exist, or may not be changed
+        return self.backend.while_locked(_TOP, _lock_of(run_id), edit_document)
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
@@ -168,8 +171,7 @@ class DocumentStore(Store):
         with self.backend.reader(_TOP) as reader:
             if _file_of(run_id) not in reader.names():
                 raise MissingError(run_id)
-        with self.backend.lock(_TOP, _lock_of(run_id)):
-            self.backend.remove(_TOP, _file_of(run_id))
+        self.backend.while_locked(_TOP, _lock_of(run_id), lambda: self.backend.remove(_TOP, _file_of(run_id)))
         self._disown(run_id)
 
     def _sync(self, run_id: str) -> None:

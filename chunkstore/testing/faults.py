@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from chunkstore.backends.syscalls import Syscalls
 
@@ -109,12 +110,33 @@ class FaultySyscalls(CountingSyscalls):
                 self.failed.append(call)
                 if call.name == "close" or (self._late and call.name not in ("open", "create")):
                     action()  # a failed close gives the descriptor back all the same
-                raise OSError(self._code, os.strerror(self._code), call.target)
+                self.fail(call)
         return super().perform(call, action)
+
+    def fail(self, call: Call) -> NoReturn:
+        """Do what happens instead of the call, or after it."""
+        raise OSError(self._code, os.strerror(self._code), call.target)
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         """Write at least a byte of `data`; return how many were written."""
         return super().write(fd, memoryview(data)[:1] if self._short_writes else data)
+
+
+class KillingSyscalls(FaultySyscalls):
+    """System calls of which one kills the process, as `kill -9` does, before it does its work or after."""
+
+    def fail(self, call: Call) -> NoReturn:  # noqa: ARG002 - whichever it is
+        """Kill this process."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError  # nobody comes here
+
+
+class InterruptedSyscalls(FaultySyscalls):
+    """System calls of which one is where the user presses Ctrl-C, before it does its work or after."""
+
+    def fail(self, call: Call) -> NoReturn:
+        """Raise what Python makes of the signal."""
+        raise KeyboardInterrupt(call.name)
 
 
 #: Calls whose second argument is the name that they make.
