@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import msgspec
 
 from chunkstore.errors import ConfigurationError
 from chunkstore.stores.base import Store, StoreOptions
-from chunkstore.stores.named import DEFAULT_STORE_TYPE, make_store
+from chunkstore.stores.named import DEFAULT_STORE_TYPE, make_store, shown
 
 #: Names the configuration file where `open_store` gets none.
 ENVIRONMENT_VARIABLE = "CHUNKSTORE_CONFIGURATION_FILE"
@@ -95,17 +94,17 @@ def read_configuration(file: str) -> tuple[str, dict[str, Any]]:
                 expected=f"{_SECTION}.config.{key}",
             )
         if key not in _KEYS:
-            raise _unknown_key(file, key, _KEYS, f"{_SECTION}.{key}")
+            raise _unknown_key(file, key, _KEYS, f"{_SECTION}.{_text(key)}")
     settings = section.get("config")
     if settings is None:
         settings = {}
     if not isinstance(settings, dict):
         raise _wrong(file, f"{_SECTION}.config", "a mapping", settings)
-    return section.get("type") or DEFAULT_STORE_TYPE, {str(key): value for key, value in settings.items()}
+    return section.get("type") or DEFAULT_STORE_TYPE, {_text(key): value for key, value in settings.items()}
 
 
 def _section(file: str, content: dict[Any, Any]) -> Any:
-    names = [key for key in content if str(key).replace("-", "_") == _SECTION]
+    names = [key for key in content if _text(key).replace("-", "_") == _SECTION]
     if len(names) > 1:
         raise _wrong(file, _SECTION, "given once", content)
     if names:
@@ -118,7 +117,7 @@ def _section(file: str, content: dict[Any, Any]) -> Any:
                 key=key,
                 expected=f"{_SECTION}.{key}",
             )
-    misspelt = difflib.get_close_matches(_SECTION, [str(key).replace("-", "_") for key in content], n=1, cutoff=0.8)
+    misspelt = difflib.get_close_matches(_SECTION, [_text(key).replace("-", "_") for key in content], n=1, cutoff=0.8)
     if misspelt:
         raise _unknown_key(file, misspelt[0], (_SECTION,), misspelt[0])
     return None
@@ -148,7 +147,7 @@ def _load_yaml(file: str) -> Any:
             key="",
             expected="PyYAML",
         ) from None
-    except (msgspec.MsgspecError, ValueError, RecursionError, TypeError, AttributeError) as error:
+    except (msgspec.MsgspecError, ValueError, LookupError, RecursionError, TypeError, AttributeError) as error:
         raise _unreadable(file, f"it is no YAML: {' '.join(str(error).split())}") from None
 
 
@@ -173,13 +172,17 @@ def _wrong(file: str, key: str, expected: str, value: Any) -> ConfigurationError
 
 
 def _unknown_key(file: str, key: Any, right: tuple[str, ...], path: str) -> ConfigurationError:
-    close = difflib.get_close_matches(str(key), right, n=1, cutoff=0.3)
+    close = difflib.get_close_matches(_text(key), right, n=1, cutoff=0.3)
     return ConfigurationError(
-        f"Unknown key {reprlib.repr(key)} in {file}. Did you mean {close[0] if close else right[0]!r}?",
+        f"Unknown key {shown(key)} in {file}. Did you mean {close[0] if close else right[0]!r}?",
         file=file,
         key=path,
         expected=list(right),
     )
+
+
+def _text(key: Any) -> str:
+    return key if isinstance(key, str) else shown(key)
 
 
 def type_name(value: Any) -> str:

@@ -51,7 +51,6 @@ _MOST_DIGITS = 19
 _HASH_DIGITS = 16
 #: How much of a long encoded name is kept before the hash.
 _KEPT_LENGTH = MAX_ENCODED_LENGTH - _HASH_DIGITS - 1
-_SHORTENED = re.compile(r"~[0-9a-f]{16}\Z")
 _RUN_ID_REJECTED = re.compile(r"""[\x00-\x1f\x7f/\\:*?"<>|]""")
 
 
@@ -148,11 +147,6 @@ def inner_prefixes(name: str) -> tuple[str, ...]:
     encoded = _LEADING_EDGE.sub(_percent, _UNSAFE.sub(_percent, name))
     # The second is for a segment of no characters, which other tools may write: its dot is the last of the name.
     return f"{encoded}."[:_KEPT_LENGTH], f"{encoded}%2E~"[:_KEPT_LENGTH]
-
-
-def is_shortened(encoded: str) -> bool:
-    """Tell whether a name in a file name ends in a hash, so that only the file itself knows the true name."""
-    return _SHORTENED.search(encoded) is not None
 
 
 def _percent(match: re.Match[str]) -> str:

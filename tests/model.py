@@ -1,8 +1,15 @@
 """What a store holds, as plain dicts: the model of the state machine."""
 
+import json
+
+from chunkstore.assemble import flatten
+from chunkstore.models import StepLog
+from chunkstore.names import RUN_FILE, is_parameter_file, parse_chunk_file
 from chunkstore.records import MetricPoint
 
-BRANCH, STEP = "branch", "step"
+BRANCH, STEP, PARAMETERS = "branch", "step", "parameters"
+#: The key of the run's own record.
+RUN_RECORD = ("run", "")
 
 
 class Record:
@@ -69,3 +76,21 @@ def split(fields):
 def canonical(metrics):
     """Return metrics in a form that is equal for equal ones alone, whatever the order of their keys."""
     return repr(sorted(metrics.items()))
+
+
+def held_in(file, data):
+    """Return what a file of a run holds: the key of a record, of a scope of parameters, or of the run's own record."""
+    if file == RUN_FILE:
+        return RUN_RECORD
+    first_line = json.loads(data.partition(b"\n")[0])
+    if is_parameter_file(file):
+        return PARAMETERS, first_line["branch"]
+    kind = parse_chunk_file(file).kind
+    return (BRANCH if kind.startswith("Branch") else STEP), first_line["internal_name"]
+
+
+def flat(log):
+    """Return the records of a log by their keys, those without a place too, and its parameters by scope."""
+    records, parameters = flatten(log)
+    keyed = {(STEP if isinstance(record, StepLog) else BRANCH, record.internal_name): record for record in records}
+    return keyed, parameters

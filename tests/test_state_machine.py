@@ -1,6 +1,8 @@
 """Any sequence of calls, through any handles, leaves what a model of plain dicts says."""
 
 import itertools
+import os
+import pickle
 import shutil
 import tempfile
 import time
@@ -9,19 +11,23 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from model import BRANCH, STEP, Run, canonical, split
+from model import BRANCH, PARAMETERS, RUN_RECORD, STEP, Run, canonical, flat, held_in, split
 
 import chunkstore
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.clock import clock
 from chunkstore.errors import (
     BranchLogNotFoundError,
+    CorruptChunkError,
     InvalidValueError,
     RunLogExistsError,
     RunLogNotFoundError,
     StepLogNotFoundError,
+    StoreUsageError,
 )
+from chunkstore.integrity import LENGTH
 from chunkstore.models import BranchLog, StepLog
+from chunkstore.names import LOCK_FILE, RUN_FILE
 from chunkstore.stores.chunked import ChunkedStore
 
 RUNS = st.sampled_from(["run-a", "run-b"])
@@ -33,6 +39,7 @@ KEYS = st.sampled_from(["a", "b", "c"])
 VALUES = st.sampled_from([0, 1, 1.0, True, -0.0, 0.0, None, "", "text", float("nan"), float("inf"), 10**30, 0.1])
 METRICS = st.dictionaries(KEYS, VALUES)
 SCOPES = st.sampled_from(["", "p.x", "root"])
+DAMAGE = st.tuples(st.sampled_from(["flip", "cut", "zeros"]), st.integers(0, 1_000), st.integers(0, 7))
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -41,7 +48,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.folder = tempfile.mkdtemp()
+        self.folder = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.runs = {}
         self.numbers = itertools.count()
         self.handles = [self.make_store(), self.make_store()]
@@ -176,6 +183,22 @@ class StoreMachine(RuleBasedStateMachine):
         self.handles[handle] = self.make_store()
         self.owners[handle] = self.owner_of(self.handles[handle])
 
+    @rule(handle=HANDLES, again=st.none() | st.tuples(STATUSES, METRICS))
+    def send_to_another_process_and_back(self, handle, again):
+        """A handle that was pickled owns nothing: what it records of its sender's records are records of its own."""
+        store, sender = self.handles[handle], self.owners[handle]
+        if not store.backend.shared_between_processes:
+            with pytest.raises(StoreUsageError):
+                pickle.dumps(store)
+            return
+        self.handles[handle] = pickle.loads(pickle.dumps(store))
+        self.owners[handle] = self.owner_of(self.handles[handle])
+        for run_id, run in self.runs.items():
+            sent = [key for key, record in run.records.items() if record.owner == sender]
+            if again and sent:
+                self.change_status(run_id, handle, sent[0], "changed")  # which lies over the sender's record alone
+                self.add(run_id, handle, sent[0], *again)
+
     @rule(handle=HANDLES)
     def close(self, handle):
         self.handles[handle].close()
@@ -241,6 +264,107 @@ class ChunkedFolderMachine(StoreMachine):
     def make_store(self):
         return chunkstore.open_store("chunked-fs", log_folder=self.folder)
 
+    # --- damaged files -----------------------------------------------------------------------------------------------
+
+    @rule(
+        run_id=RUNS,
+        handle=HANDLES,
+        which=st.integers(0, 1_000),
+        damage=DAMAGE,
+        meanwhile=st.tuples(RECORDS, STATUSES, METRICS),
+        later=st.tuples(STATUSES, METRICS),
+    )
+    def damage_a_file_and_mend_it(self, run_id, handle, *, which, damage, meanwhile, later):
+        """A file is damaged and others go on; then its owner writes it anew, or it is put back."""
+        if run_id not in self.runs:
+            return
+        folder = os.path.join(self.folder, run_id)
+        files = {name: read_file(folder, name) for name in sorted(os.listdir(folder)) if name != LOCK_FILE}
+        file = list(files)[which % len(files)]
+        key = held_in(file, files[file])
+        write_file(folder, file, damaged(file, files[file], *damage))
+        self.compare_all_but(run_id, file, key)
+        if file != RUN_FILE and meanwhile[0] != key:
+            self.add(run_id, handle, *meanwhile)
+            self.compare_all_but(run_id, file, key)
+        kind = "StepLog-" if key[0] == STEP else "BranchLog-"
+        counting = file.startswith(kind) and file == max(
+            (name for name in files if name.startswith(kind) and held_in(name, files[name]) == key), key=timestamp
+        )
+        if counting:
+            self.check_that_no_older_record_passes(run_id, handle, key)
+        if counting and self.runs[run_id].records[key].owner in self.owners:
+            owner = self.owners.index(self.runs[run_id].records[key].owner)
+            self.add(run_id, owner, key, *later)
+        else:
+            write_file(folder, file, files[file])
+
+    def compare_all_but(self, run_id, file, key):
+        """Check that reads report this file alone, and that whatever is not in it is as the model says."""
+        run = self.runs[run_id]
+        for store in self.handles:
+            log = store.get_run_log(run_id)
+            assert {problem.file for problem in log.problems if problem.kind != "orphan"} == {file}
+            with pytest.raises(CorruptChunkError, match="strict=True"):
+                store.get_run_log(run_id, strict=True)
+            summaries = {summary.run_id: bool(summary.problem) for summary in store.list_runs()}
+            assert summaries == {each: each == run_id and file == RUN_FILE for each in self.runs}
+            records, parameters = flat(log)
+            assert records.keys() - {key} == run.records.keys() - {key}
+            for each, record in run.records.items():
+                if each != key:
+                    self.compare_record(records[each], record)
+            for scope in {*parameters, *run.parameters}:
+                if (PARAMETERS, scope) != key:
+                    assert canonical(parameters.get(scope, {})) == canonical(run.parameters.get(scope, {}))
+            assert key == RUN_RECORD or (log.status, log.tag) == (run.status, run.tag)
+
+    def compare_record(self, found, record):
+        if isinstance(found, StepLog):
+            self.compare_step(found, record)
+        else:
+            assert found.status == record.visible()["status"]
+
+    def check_that_no_older_record_passes(self, run_id, handle, key):
+        kind, name = key
+        store = self.handles[handle]
+        if len(name) > MOST_IN_A_FILE_NAME:
+            return  # the file's name does not tell all of the record's: it could be another's
+        for call in (
+            (lambda: store.get_step_log(run_id, name))
+            if kind == STEP
+            else (lambda: store.get_branch_log(run_id, name)),
+            lambda: self.call_change(run_id, handle, key, lambda record: setattr(record, "status", "FAIL")),
+        ):
+            with pytest.raises(CorruptChunkError):
+                call()
+
+
+MOST_IN_A_FILE_NAME = 200
+
+
+def timestamp(file):
+    return int(file.rpartition("-")[2].partition(".")[0])
+
+
+def read_file(folder, file):
+    with open(os.path.join(folder, file), "rb") as opened:
+        return opened.read()
+
+
+def write_file(folder, file, data):
+    with open(os.path.join(folder, file), "wb") as opened:
+        opened.write(data)
+
+
+def damaged(file, data, kind, place, bit):
+    """Return the bytes of a file with some damage that can be noticed."""
+    if kind == "flip" or file.startswith("Metric-"):  # lines that are cut off were not acknowledged
+        changed = bytearray(data)
+        changed[place % len(data)] ^= 1 << bit
+        return bytes(changed)
+    return data[: place % (len(data) - LENGTH)] if kind == "cut" else bytes(len(data))
+
 
 class DocumentFolderMachine(StoreMachine):
     def make_store(self):
@@ -262,8 +386,13 @@ class ChunkedMemoryMachine(StoreMachine):
         return ChunkedStore(self.backend)
 
 
-for machine in (ChunkedFolderMachine, DocumentFolderMachine, BufferedMachine, ChunkedMemoryMachine):
-    machine.TestCase.settings = settings(max_examples=4 * settings().max_examples, stateful_step_count=50)
+for machine, times in (
+    (ChunkedFolderMachine, 8),
+    (DocumentFolderMachine, 8),
+    (BufferedMachine, 4),
+    (ChunkedMemoryMachine, 4),
+):
+    machine.TestCase.settings = settings(max_examples=times * settings().max_examples, stateful_step_count=50)
 
 TestChunkedFolder = ChunkedFolderMachine.TestCase
 TestDocumentFolder = DocumentFolderMachine.TestCase

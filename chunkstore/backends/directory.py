@@ -182,6 +182,7 @@ class DirectoryBackend(Backend):
         # refuses to replace a folder that has something in it.
         temporary = self._path(temporary_names.next())
         target = self._path(folder)
+        handle = None
         try:
             self._syscalls.mkdir(temporary)
             handle = Folder(self._syscalls, temporary)
@@ -198,6 +199,9 @@ class DirectoryBackend(Backend):
                 self._complete_folder(folder, files)
                 return
         except BaseException:
+            if handle is not None:
+                for file in files:
+                    handle.discard(file)  # there may be no descriptor left to list the folder with
             self._discard_tree(temporary)
             raise
         self._forget(folder)
@@ -281,10 +285,12 @@ class DirectoryBackend(Backend):
 
     def _discard_tree(self, path: str) -> None:
         """Remove a folder of our own on the way out of an error, as far as that goes."""
-        try:
-            self._remove_tree(path)
-        except OSError:
-            pass
+        for remove in (self._syscalls.rmdir, self._remove_tree):  # an empty one needs no descriptor
+            try:
+                remove(path)
+            except OSError:
+                continue
+            return
 
     # --- files -------------------------------------------------------------------------------------------------------
 

@@ -315,9 +315,16 @@ class Folder(FolderReader):
 
     def open_for_append(self, file: str) -> int:
         """Return a descriptor of a file, new or not, to whose end `append` adds; `append` closes it."""
-        return self._syscalls.open(
-            file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, self.fd
-        )
+        fd = self._syscalls.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, self.fd)
+        is_regular = False
+        try:
+            is_regular = stat.S_ISREG(self._syscalls.fstat(fd).st_mode)
+        finally:
+            if not is_regular:
+                self._syscalls.close(fd)
+        if not is_regular:
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), file)
+        return fd
 
     def append(self, fd: int, data: bytes, *, durable: bool) -> None:
         """Add bytes to the end of an open file, and close it. Not to be repeated: some may have been written."""

@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import msgspec
 
@@ -70,7 +70,7 @@ class Catalog(msgspec.Struct, frozen=True):
             )
         if not path.is_dir():
             return [self._put_file(path, chosen, branch)]
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = _files_below(path)
         names = [str(PurePosixPath(chosen, *file.relative_to(path).parts)) for file in files]
         for inner in names:
             check_data_name(inner)
@@ -78,7 +78,7 @@ class Catalog(msgspec.Struct, frozen=True):
 
     def _put_file(self, source: Path, name: str, branch: str) -> DataCatalog:
         relative = self.relative_path(name, branch)
-        with source.open("rb") as content:
+        with _opened(source) as content:
             digest = self._copy(content, os.path.join(self.path, relative), sync=self.sync_writes)
         return self.entry(name, digest, relative, PUT)
 
@@ -104,7 +104,7 @@ class Catalog(msgspec.Struct, frozen=True):
                 destination = Path(name if target is None else target)
                 if destination.is_dir():
                     destination /= PurePosixPath(name).name
-                with source.open("rb") as content:
+                with _opened(source) as content:
                     digest = self._copy(content, os.path.abspath(destination), sync=False)
                 return destination, self.entry(name, digest, relative, GET)
         raise self._not_found(name, self.run_id)
@@ -138,7 +138,7 @@ class Catalog(msgspec.Struct, frozen=True):
         try:
             self._link(str(source), target)
         except OSError:  # no links on this file system, or too many
-            with source.open("rb") as content:
+            with _opened(source) as content:
                 self._copy(content, target, sync=self.sync_writes)
         return msgspec.structs.replace(entry, catalog_relative_path=relative, catalog_handler_location=self.location)
 
@@ -229,9 +229,35 @@ class Catalog(msgspec.Struct, frozen=True):
             raise os_error(error, top) from error
 
 
+def _files_below(folder: Path) -> list[Path]:
+    """Return all files in a folder and in those inside; one that cannot be looked into is an error."""
+    found: list[Path] = []
+    for inner, _, names in os.walk(folder, onerror=_raise):
+        found.extend(file for name in names if (file := Path(inner, name)).is_file())
+    return sorted(found)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise _told(error, str(error.filename))
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise _told(error, str(file)) from error
+
+
+def _told(error: OSError, where: str) -> Exception:
+    """Return what to raise for a file that cannot be read: Python says best what is wrong with one of the author's."""
+    if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
+        return error
+    return os_error(error, where)
+
+
 def _hash_of(file: Path) -> str:
     digest = hashlib.sha256()
-    with file.open("rb") as content:
+    with _opened(file) as content:
         while block := content.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

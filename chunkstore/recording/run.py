@@ -83,6 +83,10 @@ class Run:
         """In a forked child: let go of the mutex, which a thread of the parent may hold."""
         self._mutex = threading.Lock()
 
+    def note_fork(self) -> None:
+        """In the parent of a forked child: the child may record steps of this run too."""
+        self._shared = True
+
     def __repr__(self) -> str:
         return f"<Run {self.run_id!r}{f' branch {self.branch!r}' if self.branch else ''} in {self.store!r}>"
 

@@ -104,6 +104,9 @@ class Step:
         self._timer = None
         self._points = {}
 
+    def note_fork(self) -> None:
+        """In the parent of a forked child: the step stays its own."""
+
     def __repr__(self) -> str:
         return f"<Step {self.internal_name!r} of run {self.run.run_id!r}: {self._log.status}>"
 

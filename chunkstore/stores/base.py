@@ -295,7 +295,7 @@ class Store(ABC):
             self._read_metadata(run_id)
         except FileNotFoundError:
             return False
-        except ChunkstoreError:
+        except CorruptChunkError:
             return True
         return True
 

@@ -28,7 +28,6 @@ from chunkstore.names import (
     encode_for_file,
     inner_prefixes,
     is_parameter_file,
-    is_shortened,
     parameter_file,
     parse_chunk_file,
     unescape_segment,
@@ -239,7 +238,7 @@ class ChunkReader:
             encoded = encode_for_file(name)
             for chunk in reversed(self._chunks_of(_KIND_OF[kind], encoded)):
                 update = self._update_over(chunk, internal_name, strict=strict)
-                record = self._record(chunk, update, strict=not is_shortened(encoded))
+                record = self._record(chunk, update, strict=True)
                 if isinstance(record, kind) and record.internal_name == internal_name:
                     if isinstance(record, StepLog) and with_series:
                         self._add_series(self._chunks_of(METRIC, encoded), {internal_name: record})
@@ -255,10 +254,12 @@ class ChunkReader:
     ) -> StepLog | BranchLog | None:
         record_codec = _CODEC_OF[chunk.kind]
         try:
-            data = self._load(chunk.file)
+            written = self._reader.load(chunk.file)
+            data = without_checksum(written, chunk.file)
             if change is not None:
                 data = codec.encode(overlay.apply(change, codec.decode(data, chunk.file)))
             record = record_codec.decode(data, chunk.file)
+            _check_is_file_of(record.internal_name, chunk)
         except FileNotFoundError:
             return None  # removed since it was listed
         except (*_UNREADABLE, RecursionError) as error:
@@ -267,7 +268,8 @@ class ChunkReader:
             self._report(chunk.file, error)
             return None
         self._origins[id(record)] = _Origin(chunk, change)
-        self.bodies[id(record)] = record, data
+        if has_checksum(written) and data.startswith(_beginning(record)):  # what others write may lack fields
+            self.bodies[id(record)] = record, data
         return record
 
     def _updates(self, chunks: Iterable[ChunkName]) -> dict[str, overlay.Change]:
@@ -275,7 +277,11 @@ class ChunkReader:
         found: dict[str, overlay.Change] = {}
         for chunk in chunks:
             if chunk.kind in _UPDATE_KINDS and (update := self._update(chunk.file)) is not None:
-                found[update.over] = update.change
+                over = parse_chunk_file(update.over)
+                if over and over.kind in _TYPE_OF and update_file(over, update.internal_name) == chunk.file:
+                    found[update.over] = update.change
+                else:
+                    self._report(chunk.file, codec.corrupt(chunk.file, 0, "it is not the file for what it changes"))
         return found
 
     def _update_over(self, chunk: ChunkName, internal_name: str, *, strict: bool) -> overlay.Change | None:
@@ -325,7 +331,12 @@ class ChunkReader:
         # whole but for the line break itself.
         if has_checksum(rest[:-1] + b"\n"):
             lines.append(rest)
+        elif rest and not rest.startswith(b"{"):
+            self._report(chunk.file, codec.corrupt(chunk.file, len(data) - len(rest), "it ends in something else"))
         for line in lines:
+            if not line:
+                self._add_problem("corrupt", chunk.file, "it holds empty lines")
+                continue
             try:
                 whole = without_checksum(line + b"\n", chunk.file)
                 metric_line = codec.decode(whole, chunk.file, _line_decoder)
@@ -401,6 +412,25 @@ def checked_run_log(data: bytes, run_id: str, file: str) -> RunLog:
     if log.run_id != run_id:
         raise codec.corrupt(file, 0, f"it holds the run {log.run_id!r}, not {run_id!r}")
     return log
+
+
+def _beginning(record: StepLog | BranchLog) -> bytes:
+    """Return what the bytes of a record begin with, as `encode_record` writes them."""
+    names = ("name", "internal_name") if isinstance(record, StepLog) else ("internal_name",)
+    fields = (b'"%s":%s' % (name.encode(), codec.encode(getattr(record, name))) for name in names)
+    return b'{%s,"status":' % b",".join(fields)
+
+
+def _check_is_file_of(internal_name: str, chunk: ChunkName) -> None:
+    """Raise `CorruptChunkError` if a record stands in a file that is named after another one.
+
+    Other tools name files after the last segment alone.
+    """
+    last = internal_name.rpartition(".")[2]
+    for name in (internal_name, last, unescape_segment(last)):
+        if name and chunk.encoded == encode_for_file(name):
+            return
+    raise codec.corrupt(chunk.file, 0, f"it holds {internal_name!r}, and is not the file for that")
 
 
 def update_file(chunk: ChunkName, internal_name: str) -> str:

@@ -131,7 +131,12 @@ class DocumentStore(Store):
                 self.backend.replace(_TOP, _file_of(run_id), self._encode(document.to_write()), durable=durable)
             return result
 
-        check_format(self._load(run_id))  # no lock file for a run that does not exist, or may not be changed
+        # No lock file for a run that does not exist, or may not be changed.
+        if run_id in self.backend.admitted:
+            self.backend.load(_TOP, _file_of(run_id))
+        else:
+            check_format(self._load(run_id))
+            self.backend.admitted.add(run_id)
         return self.backend.while_locked(_TOP, _lock_of(run_id), edit_document)
 
     # --- runs --------------------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ def make_store(store_type: str, settings: dict[str, Any], *, source: str = "") -
     options = _checked_options(store_type, named, settings, source)
     backend: Backend
     if named.persistent:
+        _check_working_folder(options.log_folder, source)
         _check_log_folder(options.log_folder, source)
         backend = DirectoryBackend(options.log_folder, durability=options.durability, lock_timeout=options.lock_timeout)
     else:
@@ -92,6 +93,13 @@ def _checked_value(key: str, value: Any, source: str) -> Any:
     raise _wrong(key, value, "the path of a folder", source)
 
 
+def _check_working_folder(folder: str, source: str) -> None:
+    try:
+        os.path.abspath(folder)
+    except FileNotFoundError:
+        raise _wrong("log_folder", folder, "an absolute path, as the working folder is gone", source) from None
+
+
 def _check_log_folder(folder: str, source: str) -> None:
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise ConfigurationError(
@@ -117,7 +125,7 @@ def unknown_option(what: str, value: Any, right: Sequence[str], key: str, source
     hint = f"Did you mean {close[0]!r}? " if close else ""
     known = ", ".join(map(repr, right))
     return ConfigurationError(
-        f"Unknown {what} {reprlib.repr(value)}{_in(source)}. {hint}Known: {known}.",
+        f"Unknown {what} {shown(value)}{_in(source)}. {hint}Known: {known}.",
         file=source,
         key=key,
         expected=list(right),
@@ -126,11 +134,19 @@ def unknown_option(what: str, value: Any, right: Sequence[str], key: str, source
 
 def _wrong(key: str, value: Any, expected: str, source: str) -> ConfigurationError:
     return ConfigurationError(
-        f"Cannot use {reprlib.repr(value)} for {key}{_in(source)}: it must be {expected}.",
+        f"Cannot use {shown(value)} for {key}{_in(source)}: it must be {expected}.",
         file=source,
         key=key,
         expected=expected,
     )
+
+
+def shown(value: Any) -> str:
+    """Return a value as text of bounded length."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"  # Python refuses to write those
 
 
 def _in(source: str) -> str:
