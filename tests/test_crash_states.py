@@ -413,6 +413,25 @@ def test_files_without_a_name_links_threads_and_children_are_followed(top):
     assert ({"g": b"child"}, frozenset(), ("child", "parent")) in found
 
 
+def test_relative_paths_are_followed_from_wherever_a_process_is(top, monkeypatch):
+    monkeypatch.chdir(top)
+
+    def work(_):
+        os.mkdir("inner")
+        os.chdir("inner")
+        write("f", b"")
+        os.rename("f", "../g")
+        folder = os.open("..", os.O_RDONLY)
+        os.fchdir(folder)
+        if os.fork() == 0:
+            os.link("g", "h")
+            os._exit(0)
+        os.wait()
+
+    (*_, (files, folders, _)) = states_of(record(work, top), ANY_ORDER)
+    assert (files, folders) == ({"g": b"", "h": b""}, {"inner"})
+
+
 def test_what_fails_while_it_is_recorded_is_an_error(top, capfd):
     def work(_):
         raise ValueError("no")

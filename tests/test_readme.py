@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from privileges import skip_or_fail
 
 import chunkstore
+from chunkstore.testing.system_trace import why_no_trace
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()
@@ -39,6 +41,8 @@ def normal(output: str) -> list[str]:
 
 @pytest.mark.parametrize(("code", "output"), python_blocks())
 def test_python_blocks_run_and_print_what_the_readme_shows(code, output, tmp_path):
+    if "system_trace" in code and (reason := why_no_trace()):
+        skip_or_fail(reason)
     script = tmp_path / "block.py"
     script.write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "error"}
@@ -103,6 +107,20 @@ def test_the_pipeline_of_runnable_leaves_the_folder_that_is_shown(tmp_path):
     assert without_digits([".run_log_store", "cold-austin-1910", *left]) == without_digits(folder_blocks()[1])
     (printed,) = (tmp_path / ".catalog" / "cold-austin-1910").glob("simple*.execution.log")
     assert "Hello World!" in printed.read_text()
+
+
+def test_the_example_of_testing_a_store_of_ones_own_passes(tmp_path):
+    # Without the property tests, which take longest, and which our own stores go through anyway.
+    options = ["-q", "-p", "no:cacheprovider", "-k", "not any"]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(PROJECT / "examples" / "test_own_store.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 180
 
 
 def test_ci_runs_the_two_commands_of_the_readme():

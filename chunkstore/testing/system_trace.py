@@ -21,7 +21,7 @@ from typing import NamedTuple
 _CALLS = (
     "open,openat,creat,close,dup,dup2,dup3,fcntl,write,pwrite64,ftruncate,truncate,fsync,fdatasync,sync,syncfs,"
     "link,linkat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,"
-    "clone,clone3,fork,vfork,writev,pwritev,pwritev2,sendfile,copy_file_range,fallocate"
+    "chdir,fchdir,clone,clone3,fork,vfork,writev,pwritev,pwritev2,sendfile,copy_file_range,fallocate"
 )
 _PR_SET_PTRACER, _ANYBODY = 0x59616D61, ctypes.c_ulong(-1)
 
@@ -271,6 +271,8 @@ class _Reading:
         # By process: what its descriptors lead to (an inode and whether it appends), as far as that is in the folder.
         self._open: dict[int, dict[int, tuple[int, bool]]] = {}
         self._partial: dict[int, bytes] = {}
+        self._first_folder = os.getcwd()
+        self._working_folder: dict[int, str] = {}
 
     def add(self, thread: int, text: str) -> None:
         match = _CALL.match(text)
@@ -300,12 +302,12 @@ class _Reading:
             return []
         return path[len(self._top) + 1 :].split("/") if path.startswith(f"{self._top}/") else None
 
-    def _path(self, text: str, folder: str | None = None) -> str:
+    def _path(self, call: _Call, text: str, folder: str = "") -> str:
         match = _TEXT.match(text)
         if match is None or match[2]:
             raise TraceError(f"no path: {text}")
-        base = ""
-        if folder is not None and (found := _DESCRIPTOR.match(folder)) and found[2]:
+        base = self._working_folder.get(call.process, self._first_folder)
+        if (found := _DESCRIPTOR.match(folder)) and found[2]:
             base = _decoded(found[2])
         return os.path.join(base, _decoded(match[1]))
 
@@ -365,10 +367,10 @@ class _Reading:
         self._emit(Naming(names, folder))
 
     def _on_openat(self, call: _Call) -> None:
-        self._open_file(call, self._path(call.arguments[1], call.arguments[0]), call.arguments[2])
+        self._open_file(call, self._path(call, call.arguments[1], call.arguments[0]), call.arguments[2])
 
     def _on_open(self, call: _Call) -> None:
-        self._open_file(call, self._path(call.arguments[0]), call.arguments[1])
+        self._open_file(call, self._path(call, call.arguments[0]), call.arguments[1])
 
     def _open_file(self, call: _Call, path: str, flags: str) -> None:
         opened = self._descriptors(call.process)
@@ -389,6 +391,15 @@ class _Reading:
                 self._cut(found, 0)
             inode = found
         opened[call.result] = inode, "O_APPEND" in flags
+
+    def _on_chdir(self, call: _Call) -> None:
+        self._working_folder[call.process] = self._path(call, call.arguments[0])
+
+    def _on_fchdir(self, call: _Call) -> None:
+        match = _DESCRIPTOR.match(call.arguments[0])
+        if match is None or not match[2]:
+            raise TraceError("strace did not tell which folder became the working folder")
+        self._working_folder[call.process] = _decoded(match[2])
 
     def _on_close(self, call: _Call) -> None:
         match = _DESCRIPTOR.match(call.arguments[0])
@@ -464,10 +475,10 @@ class _Reading:
 
     def _on_linkat(self, call: _Call) -> None:
         source, target = call.arguments[:2], call.arguments[2:4]
-        self._link(call, self._path(source[1], source[0]), self._path(target[1], target[0]))
+        self._link(call, self._path(call, source[1], source[0]), self._path(call, target[1], target[0]))
 
     def _on_link(self, call: _Call) -> None:
-        self._link(call, self._path(call.arguments[0]), self._path(call.arguments[1]))
+        self._link(call, self._path(call, call.arguments[0]), self._path(call, call.arguments[1]))
 
     def _link(self, call: _Call, source: str, target: str) -> None:
         place = self._place(target)
@@ -481,14 +492,14 @@ class _Reading:
         self._name({place: inode})
 
     def _on_renameat(self, call: _Call) -> None:
-        source = self._place(self._path(call.arguments[1], call.arguments[0]))
-        target = self._place(self._path(call.arguments[3], call.arguments[2]))
+        source = self._place(self._path(call, call.arguments[1], call.arguments[0]))
+        target = self._place(self._path(call, call.arguments[3], call.arguments[2]))
         self._rename(source, target)
 
     _on_renameat2 = _on_renameat
 
     def _on_rename(self, call: _Call) -> None:
-        self._rename(self._place(self._path(call.arguments[0])), self._place(self._path(call.arguments[1])))
+        self._rename(self._place(self._path(call, call.arguments[0])), self._place(self._path(call, call.arguments[1])))
 
     def _rename(self, source: Name | None, target: Name | None) -> None:
         if source is None and target is None:
@@ -499,10 +510,10 @@ class _Reading:
             self._name({source: None, target: self._live[source]})
 
     def _on_unlinkat(self, call: _Call) -> None:
-        self._remove(self._path(call.arguments[1], call.arguments[0]))
+        self._remove(self._path(call, call.arguments[1], call.arguments[0]))
 
     def _on_unlink(self, call: _Call) -> None:
-        self._remove(self._path(call.arguments[0]))
+        self._remove(self._path(call, call.arguments[0]))
 
     _on_rmdir = _on_unlink
 
@@ -512,10 +523,10 @@ class _Reading:
             self._name({place: None})
 
     def _on_mkdirat(self, call: _Call) -> None:
-        self._make_folder(self._path(call.arguments[1], call.arguments[0]))
+        self._make_folder(self._path(call, call.arguments[1], call.arguments[0]))
 
     def _on_mkdir(self, call: _Call) -> None:
-        self._make_folder(self._path(call.arguments[0]))
+        self._make_folder(self._path(call, call.arguments[0]))
 
     def _make_folder(self, path: str) -> None:
         place = self._place(path)
@@ -531,5 +542,7 @@ class _Reading:
             own.update(self._open.pop(call.result, {}))
         else:
             self._open[call.result] = {**own, **self._descriptors(call.result)}
+            if call.process in self._working_folder:
+                self._working_folder.setdefault(call.result, self._working_folder[call.process])
 
     _on_clone3 = _on_fork = _on_vfork = _on_clone
