@@ -3,6 +3,7 @@
 import errno
 import gc
 import itertools
+import json
 import os
 import shutil
 import tempfile
@@ -11,8 +12,16 @@ import pytest
 
 from chunkstore.backends.base import UnreadableFileError
 from chunkstore.backends.directory import DirectoryBackend
-from chunkstore.errors import ChunkstoreError, RunLogExistsError, StoreAccessError, StoreFullError, StoreIOError
-from chunkstore.models import StepLog
+from chunkstore.errors import (
+    ChunkstoreError,
+    CorruptChunkError,
+    RunLogExistsError,
+    RunLogNotFoundError,
+    StoreAccessError,
+    StoreFullError,
+    StoreIOError,
+)
+from chunkstore.models import BranchLog, RunLog, StepLog
 from chunkstore.records import MetricPoint
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
@@ -26,34 +35,115 @@ ERRORS = {
     errno.EMFILE: StoreIOError,
     errno.ESTALE: StoreIOError,
     errno.EROFS: StoreAccessError,
+    errno.EACCES: StoreAccessError,
 }
-RUN = "run"
+#: What the user can do about each.
+ADVICE = {
+    errno.EIO: "Check the disk",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EMFILE: "Raise the limit",
+    errno.ESTALE: "Check the disk",
+    errno.EROFS: "Check that log_folder",
+    errno.EACCES: "Check that log_folder",
+}
+RUN, ENDED = "run", "ended"
 
 
 def step(name, **fields):
     return StepLog(name=name, internal_name=name, **fields)
 
 
+def branch(name, **fields):
+    return BranchLog(internal_name=name, **fields)
+
+
+def whole_run(run_id):
+    inner = StepLog(name="inner", internal_name="outer.b.inner")
+    outer = step("outer", branches={"outer.b": branch("outer.b", steps={"outer.b.inner": inner}, parameters={"x": 1})})
+    return RunLog(run_id=run_id, status="SUCCESS", steps={"outer": outer}, parameters={"a": 1})
+
+
+def set_message(record):
+    record.message = "x"
+
+
+def set_status(record):
+    record.status = "SUCCESS"
+
+
+def a_point(store, step_name, series):
+    store.append_metrics(RUN, step_name, {series: [MetricPoint(1, 2)]})
+
+
 OPERATIONS = {
     "create": lambda store: store.create_run_log("new", tag="t", parameters={"a": 1}),
+    "add run": lambda store: store.add_run_log(whole_run("new")),
     "add": lambda store: store.add_step_log(RUN, step("added")),
     "add again": lambda store: store.add_step_log(RUN, step("owned", message="again")),
     "add what another added": lambda store: store.add_step_log(RUN, step("foreign", message="newer")),
-    "update own": lambda store: store.update_step_log(RUN, "owned", lambda found: setattr(found, "message", "x")),
-    "update": lambda store: store.update_step_log(RUN, "foreign", lambda found: setattr(found, "message", "x")),
+    "put": lambda store: store.put_step_log(RUN, step("added")),
+    "put again": lambda store: store.put_step_log(RUN, step("owned", message="again")),
+    "put what another added": lambda store: store.put_step_log(RUN, step("foreign", message="newer")),
+    "add branch": lambda store: store.add_branch_log(RUN, branch("owned.c")),
+    "add branch again": lambda store: store.add_branch_log(RUN, branch("owned.b", status="SUCCESS")),
+    "add branch that another added": lambda store: store.add_branch_log(RUN, branch("foreign.a", status="SUCCESS")),
+    "put branch": lambda store: store.put_branch_log(RUN, branch("owned.c")),
+    "put branch again": lambda store: store.put_branch_log(RUN, branch("owned.b", status="SUCCESS")),
+    "put branch that another added": lambda store: store.put_branch_log(RUN, branch("foreign.a", status="SUCCESS")),
+    "update own": lambda store: store.update_step_log(RUN, "owned", set_message),
+    "update": lambda store: store.update_step_log(RUN, "foreign", set_message),
+    "update own branch": lambda store: store.update_branch_log(RUN, "owned.b", set_status),
+    "update branch": lambda store: store.update_branch_log(RUN, "foreign.a", set_status),
     "update run": lambda store: store.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS")),
+    "tag run": lambda store: store.update_run_log(RUN, lambda log: setattr(log, "tag", "new")),
     "set parameters": lambda store: store.set_parameters(RUN, {"b": 2}),
+    "set parameters that are missing": lambda store: store.set_parameters(RUN, {"a": 7, "b": 2}, overwrite=False),
     "set first parameters": lambda store: store.set_parameters(RUN, {"b": 2}, branch="foreign.b"),
-    "append": lambda store: store.append_metrics(RUN, "owned", {"more": [MetricPoint(1, 2)]}),
+    "set parameters of a branch": lambda store: store.set_parameters(RUN, {"b": 2}, branch="owned.b"),
+    "append": lambda store: a_point(store, "owned", "more"),
+    "append first": lambda store: a_point(store, "foreign", "first"),
+    "sync": lambda store: store.sync(RUN),
     "delete": lambda store: store.delete_run(RUN),
 }
+#: Done again, they add to what the first try may have done.
+NOT_REPEATED = ("append", "append first", "delete")
+#: They go the same ways as what is done to steps, so they are tried in fewer ways.
+LIKE_OTHERS = {name for name in OPERATIONS if "branch" in name} | {"set parameters that are missing", "tag run"}
+#: They may make a file under a name that is new to all.
+PUBLISHING = {name for name in OPERATIONS if name.startswith(("create", "add", "put", "append first"))}
+#: They are not done to the run, so it makes no difference whether that has ended.
+TO_NEW_RUNS = ("create", "add run")
 READS = {
     "get run": lambda store: store.get_run_log(RUN),
+    "get run without steps": lambda store: store.get_run_log(RUN, full=False),
+    "get run as JSON": lambda store: json.loads(store.get_run_json(RUN)),
     "get step": lambda store: store.get_step_log(RUN, "foreign"),
+    "get step without branches": lambda store: store.get_step_log(RUN, "foreign", full=False),
+    "get own step": lambda store: store.get_step_log(RUN, "owned"),
+    "get branch": lambda store: store.get_branch_log(RUN, "foreign.a"),
+    "get branch without steps": lambda store: store.get_branch_log(RUN, "foreign.a", full=False),
     "get parameters": lambda store: store.get_parameters(RUN),
-    "list": lambda store: sorted(summary.run_id for summary in store.list_runs()),
+    "get parameters of a branch": lambda store: store.get_parameters(RUN, "owned.b"),
+    "get parameters that nobody set": lambda store: store.get_parameters(RUN, "foreign.b"),
+    "has run": lambda store: store.has_run(RUN),
+    "has no run": lambda store: store.has_run("absent"),
+    "has step": lambda store: store.has_step_log(RUN, "foreign"),
+    "has no step": lambda store: store.has_step_log(RUN, "absent"),
+    "has branch": lambda store: store.has_branch_log(RUN, "foreign.a"),
+    "has no branch": lambda store: store.has_branch_log(RUN, "foreign.absent"),
+    "list": lambda store: list(store.list_runs()),
     "sync": lambda store: store.sync(RUN),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections():
+    """Let the garbage collector pass over what was there before: it is run after each test, to find descriptors."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -64,23 +154,30 @@ def folder():
 
 
 class World:
-    """A folder with a run, and a store in it whose system calls can fail."""
+    """A folder with a run, and a store in it whose system calls can fail.
+
+    Of the run's records the store owns some; at the level `ended` it is one that has finished at the level `run`.
+    """
 
     def __init__(self, folder, layout, durability, syscalls):
         self.logs = os.path.join(folder, "parent", "logs")
         shutil.rmtree(os.path.dirname(self.logs), ignore_errors=True)
         self.layout = LAYOUTS[layout]
-        healthy = self.healthy()
-        healthy.create_run_log(RUN, parameters={"a": 1})
-        healthy.add_step_log(RUN, step("foreign"))
+        healthy = self.healthy("process")
+        inner = StepLog(name="inner", internal_name="foreign.a.inner")
+        foreign = step("foreign", branches={"foreign.a": branch("foreign.a", steps={inner.internal_name: inner})})
+        healthy.add_run_log(RunLog(run_id=RUN, status="PROCESSING", steps={"foreign": foreign}, parameters={"a": 1}))
         self.syscalls = syscalls
-        backend = DirectoryBackend(self.logs, durability=durability, lock_timeout=1, syscalls=syscalls)
+        level = "run" if durability == ENDED else durability
+        backend = DirectoryBackend(self.logs, durability=level, lock_timeout=1, syscalls=syscalls)
         self.store = self.layout(backend)
-        self.store.add_step_log(RUN, step("owned"))
+        self.store.add_step_log(RUN, step("owned", branches={"owned.b": branch("owned.b", parameters={"p": 1})}))
         self.store.append_metrics(RUN, "owned", {"m": [MetricPoint(1, 1)]})
+        if durability == ENDED:
+            healthy.update_run_log(RUN, lambda log: setattr(log, "status", "FAIL"))
 
-    def healthy(self):
-        return self.layout(DirectoryBackend(self.logs, lock_timeout=1))
+    def healthy(self, durability="run"):
+        return self.layout(DirectoryBackend(self.logs, durability=durability, lock_timeout=1))
 
     def state(self):
         store = self.healthy()
@@ -95,14 +192,55 @@ class World:
         names = itertools.chain.from_iterable([*folders, *files] for _, folders, files in os.walk(self.logs))
         return [name for name in names if name.startswith((".tmp-", ".deleted-"))]
 
+    def remove_reserved(self):
+        """Remove the empty files that reserve a name where there are no links; each must be reported."""
+        reported = set()
+        for summary in self.healthy().list_runs():
+            reported.add(f"{summary.run_id}.json" if summary.problem else "")
+            try:
+                reported.update(problem.file for problem in self.healthy().get_run_log(summary.run_id).problems)
+            except CorruptChunkError as error:
+                reported.add(error.file)
+        paths = [os.path.join(where, name) for where, _, names in os.walk(self.logs) for name in names]
+        for path in paths:
+            if path.endswith((".json", ".jsonl")) and ".tmp-" not in path and not os.path.getsize(path):
+                # A file of metrics without a line is whole.
+                assert path.endswith(".jsonl") or os.path.basename(path) in reported, path
+                os.unlink(path)
+
 
 class Once(FaultySyscalls):
-    """Fails at the Nth call from when it is armed."""
+    """Fails at the Nth call from when it is armed.
+
+    Args:
+        half: whether the call is a write that takes half of the bytes, and the write of the others fails.
+        links: whether there are hard links.
+    """
+
+    def __init__(self, *arguments, half=False, links=True, **options):
+        super().__init__(*arguments, **options, **({"only": ("write",)} if half else {}))
+        self._half = half
+        self.links = links
 
     def arm(self, at):
         self.counted = 0
         self.failed.clear()
-        self._at = at
+        self._at = at + self._half
+
+    def perform(self, call, action):
+        if call.name in ("fsync", "syncfs"):
+            return super().perform(call, lambda: None)  # the folders above are on a disk, and that takes its time
+        if call.name == "link" and not self.links:
+            return super().perform(call, self._no_link)
+        return super().perform(call, action)
+
+    @staticmethod
+    def _no_link():
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def write(self, fd, data):
+        half = self._half and self.counted + 2 == self._at
+        return super().write(fd, memoryview(data)[: len(data) // 2] if half else data)
 
 
 def open_descriptors():
@@ -121,7 +259,8 @@ def check_every_call(folder, layout, durability, operation, **fault):
     numbers = itertools.count(1)
     while check_one_call(World(folder, layout, durability, Once(**fault)), operation, next(numbers), states, fault):
         pass
-    assert next(numbers) > 2 or operation == "delete"
+    # A file is removed, and a run made durable, without a byte being written.
+    assert next(numbers) > 2 or operation == "delete" or operation == "sync" or "half" in fault
     assert open_descriptors() <= descriptors
 
 
@@ -134,30 +273,50 @@ def check_one_call(world, operation, number, states, fault):
         OPERATIONS[operation](world.store)
     except ChunkstoreError as raised:
         error = raised
-    failed, world.syscalls._at = list(world.syscalls.failed), 0
+    failed = list(world.syscalls.failed)
+    world.syscalls.heal()
+    if not world.syscalls.links and "unlink" in {call.name for call in failed}:
+        world.remove_reserved()  # nothing could be removed when it was seen that the write had failed
     state = world.state()
     where = f"call {number}: {failed}: {error!r}"
     if error is None:
         assert state == after, where
     else:
-        code = fault["code"]
-        unreadable = isinstance(error, UnreadableFileError) and code == errno.EIO
-        assert unreadable or (isinstance(error, ERRORS[code]) and error.errno == code), where
+        check_error(error, fault["code"], where)
         assert state in (before, after), where
     if not {call.name for call in failed} & {"unlink", "rmdir"} and operation != "delete":
         assert world.leftovers() == [], where
-    if error is not None and operation not in ("append", "delete"):
-        try:
-            OPERATIONS[operation](world.store)
-        except RunLogExistsError:
-            assert operation == "create", where
-        assert world.state() == after, where
+    if error is not None:
+        check_another_try(world, operation, states, where)
     if operation != "delete":
         world.healthy().set_parameters(RUN, {"the lock": "is free"})
     return bool(failed)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+def check_error(error, code, where):
+    """The error is of the right type, holds the error number, and says what to do."""
+    if isinstance(error, UnreadableFileError) and code == errno.EACCES:
+        assert "permission denied" in str(error), where
+        return
+    assert isinstance(error, ERRORS[code]), where
+    assert error.errno == code, where
+    assert ADVICE[code] in str(error), where
+
+
+def check_another_try(world, operation, states, where):
+    """The same store, and any other, goes on working."""
+    try:
+        OPERATIONS[operation](world.store)
+    except RunLogExistsError:
+        assert operation in TO_NEW_RUNS, where
+    except RunLogNotFoundError:
+        assert operation == "delete", where
+    state = world.state()
+    assert state == states[1] or operation in NOT_REPEATED[:2], where
+    assert state != states[0] or states[0] == states[1], where
+
+
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in LIKE_OTHERS])
 @pytest.mark.parametrize("durability", ["process", "step"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 class TestEveryCallOfEveryWrite:
@@ -178,37 +337,103 @@ def test_every_open_fails_once_with_what_opens_fail_with(folder, operation, code
     check_every_call(folder, "chunked", "run", operation, code=code, only=("open", "create", "mkdir"))
 
 
-@pytest.mark.parametrize("operation", ["add", "add again", "update", "create"])
-def test_every_call_fails_where_there_are_no_files_without_names(folder, operation, monkeypatch):
-    monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
-    check_every_call(folder, "chunked", "step", operation, code=errno.EIO)
+ONCE, FROM_THEN_ON, LATE, HALF = {}, {"persistent": True}, {"late": True}, {"half": True}
+UNNAMED, TEMPORARY, NO_LINKS = "unnamed", "temporary", "no links"
+#: Each error number once and from then on, each level, and each way to make files.
+OTHER_WAYS = [
+    ("run", UNNAMED, errno.EDQUOT, ONCE),
+    ("step", UNNAMED, errno.EDQUOT, FROM_THEN_ON),
+    ("process", TEMPORARY, errno.EACCES, ONCE),
+    ("step", NO_LINKS, errno.EACCES, FROM_THEN_ON),
+    ("step", NO_LINKS, errno.EMFILE, ONCE),
+    ("run", TEMPORARY, errno.EMFILE, FROM_THEN_ON),
+    ("run", NO_LINKS, errno.ESTALE, ONCE),
+    ("process", UNNAMED, errno.ESTALE, FROM_THEN_ON),
+    ("step", TEMPORARY, errno.EIO, ONCE),
+    ("process", NO_LINKS, errno.EIO, FROM_THEN_ON),
+    ("run", TEMPORARY, errno.EIO, LATE),
+    (ENDED, UNNAMED, errno.EIO, ONCE),
+    (ENDED, TEMPORARY, errno.ENOSPC, FROM_THEN_ON),
+    # A write that takes half of the bytes before the disk is full.
+    ("run", UNNAMED, errno.ENOSPC, HALF),
+    ("run", TEMPORARY, errno.ENOSPC, HALF),
+    ("run", NO_LINKS, errno.ENOSPC, HALF),
+]
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.EMFILE], ids=errno.errorcode.get)
+def _other_ways():
+    """Yield layout, operation and way, where the way to make files makes a difference."""
+    for operation in OPERATIONS:
+        for durability, files, code, way in OTHER_WAYS:
+            for layout in LAYOUTS:
+                # Only a new file is made in another way than a replaced one; a document is one for its first write.
+                new = operation in (PUBLISHING if layout == "chunked" else TO_NEW_RUNS)
+                alike = not new and (files == NO_LINKS if layout == "chunked" else files != UNNAMED)
+                if (alike and way is not FROM_THEN_ON) or (durability == ENDED and operation in TO_NEW_RUNS):
+                    continue
+                name = "-".join([layout, operation, durability, files, errno.errorcode[code], *way])
+                fault = {"code": code, "links": files != NO_LINKS, **way}
+                yield pytest.param((layout, durability, operation), files, fault, id=name)
+
+
+@pytest.mark.parametrize(("what", "files", "fault"), list(_other_ways()))
+def test_every_call_fails_in_every_other_way(folder, what, files, fault, monkeypatch):
+    if files != UNNAMED:
+        monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+    check_every_call(folder, *what, **fault)
+
+
+def says_what_is_missing(result):
+    if isinstance(result, RunLog):
+        return result.problems
+    if isinstance(result, list):
+        return [summary.problem for summary in result if summary.problem]
+    return isinstance(result, dict) and result.get("problems")
+
+
+@pytest.mark.parametrize("way", [ONCE, FROM_THEN_ON], ids=["once", "from then on"])
+@pytest.mark.parametrize(
+    "code",
+    [errno.EIO, errno.EACCES, errno.EMFILE, errno.ESTALE, errno.ENOSPC, errno.EDQUOT],
+    ids=errno.errorcode.get,
+)
 @pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_read_is_whole_or_says_what_is_missing(folder, layout, read, code):
-    world = World(folder, layout, "run", Once(code))
+def test_a_read_is_whole_or_says_what_is_missing(folder, layout, read, code, way):
+    world = World(folder, layout, "run", Once(code, **way))
     expected = repr(READS[read](world.store))
+    before, descriptors = world.state(), open_descriptors()
     for number in itertools.count(1):
         world.syscalls.arm(number)
+        error = None
         try:
             result = READS[read](world.store)
-        except ChunkstoreError:
-            pass
+        except ChunkstoreError as raised:
+            error = raised
+        failed = list(world.syscalls.failed)
+        world.syscalls.heal()
+        where = f"call {number}: {failed}: {error!r}"
+        if error is not None:
+            check_error(error, code, where)
         else:
-            assert repr(result) == expected or result.problems, world.syscalls.failed
-        if not world.syscalls.failed:
+            assert repr(result) == expected or says_what_is_missing(result), where
+        assert repr(READS[read](world.store)) == expected, where
+        if not failed:
             break
     assert number > 1
+    assert world.state() == before
+    assert world.leftovers() == []
+    del error, result
+    assert open_descriptors() <= descriptors
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_short_writes_and_reads_change_nothing(folder, operation):
-    expected = World(folder, "chunked", "run", Once())
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_short_writes_and_reads_change_nothing(folder, layout, operation):
+    expected = World(folder, layout, "run", Once())
     OPERATIONS[operation](expected.store)
     after = expected.state()
-    world = World(folder, "chunked", "run", Once(short_writes=True))
+    world = World(folder, layout, "run", Once(short_writes=True))
     OPERATIONS[operation](world.store)
     assert world.state() == after
     assert set(ALL_CALLS) >= set(world.syscalls.counts)

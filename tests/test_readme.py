@@ -120,7 +120,7 @@ def test_the_example_of_testing_a_store_of_ones_own_passes(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stdout
-    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 180
+    assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 120
 
 
 def test_ci_runs_the_two_commands_of_the_readme():
