@@ -162,6 +162,29 @@ def test_level_run_loses_nothing_of_a_run_that_has_finished(top, disk, store_typ
     assert states > 20
 
 
+@pytest.mark.parametrize("durability", ["step", "run"])
+@pytest.mark.parametrize("store_type", LAYOUTS)
+def test_branches_in_other_processes_are_not_lost_either(top, disk, store_type, durability, elsewhere):
+    def work(say):
+        def claim():
+            for name in ("double", "double.1.double", "double.2.double", "double.3.double"):
+                say(json.dumps(["ended", RUN, name, "SUCCESS"]))
+            say(json.dumps(["data", RUN, "double.2.double"]))
+
+        store = chunkstore.open_store(store_type, log_folder=str(top / "a" / "logs"), durability=durability)
+        with store.start_run(RUN) as run:
+            run.map("double", [1, 2, 3], double)
+            if durability == "step":
+                claim()
+        claim()
+
+    trace = record(work, top)
+    for model in MODELS:
+        broken, states = lost(trace, model, disk, store_type, catalog="a/.catalog")
+        assert broken == []
+        assert states >= 1
+
+
 @pytest.mark.parametrize("store_type", LAYOUTS)
 def test_level_run_keeps_what_engines_record_once_they_say_that_the_run_has_ended(top, disk, store_type):
     def work(say):

@@ -58,7 +58,16 @@ def _branch(branch: BranchLog, chunks: Chunks) -> dict[str, Any]:
 
 def _bytes_of(read: object, chunks: Chunks) -> bytes | None:
     found = chunks.get(id(read))
-    return found[1] if found else None
+    if found is None or (isinstance(read, StepLog | BranchLog) and not found[1].startswith(_beginning(read))):
+        return None
+    return found[1]
+
+
+def _beginning(record: StepLog | BranchLog) -> bytes:
+    """Return what the bytes of a record begin with, as `encode_record` writes them: others may leave out fields."""
+    names = ("name", "internal_name") if isinstance(record, StepLog) else ("internal_name",)
+    fields = (b'"%s":%s' % (name.encode(), encode(getattr(record, name))) for name in names)
+    return b'{%s,"status":' % b",".join(fields)
 
 
 def _fields_of(record: Record | bytes) -> dict[str, Any]:
