@@ -76,6 +76,8 @@ class World:
         """Nothing but the old or the new state may be left, and the same store object must go on working."""
         assert self.state() in states, where
         assert self.leftovers() == [], where
+        for folder in os.scandir(self.logs):
+            assert not folder.is_dir() or "RunLog.json" in os.listdir(folder), where
         if operation == "delete":
             return
         try:

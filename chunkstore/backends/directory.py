@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
@@ -199,15 +199,22 @@ class DirectoryBackend(Backend):
                 self._complete_folder(folder, files)
                 return
         except BaseException:
-            if handle is not None:
-                for file in files:
-                    handle.discard(file)  # there may be no descriptor left to list the folder with
-            self._discard_tree(temporary)
+            self._discard_new(handle, temporary, files)
             raise
         self._forget(folder)
         if self._sync_writes:
             # If this fails the run stays, though nobody was told of it: others may have joined it by now.
             self._sync_way_to(folder)
+
+    def _discard_new(self, handle: Folder | None, path: str, files: Iterable[str]) -> None:
+        """Remove a folder that was not to be renamed, also where no descriptor is left to list it with."""
+        try:
+            if handle is not None and handle.is_current():  # else it has its true name by now: it is a run
+                for file in files:
+                    handle.discard(file)
+        except OSError:
+            pass  # then it is left to what comes next
+        self._discard_tree(path)
 
     def _complete_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Put the files into a folder that is there already; the last one decides whether it was a run."""
