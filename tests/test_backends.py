@@ -2,16 +2,19 @@
 
 import errno
 import itertools
+import os
 
 import pytest
+from processes import fork_and_wait
 
 import chunkstore
 from chunkstore.backends.directory import DirectoryBackend
-from chunkstore.backends.folder import Folder
+from chunkstore.backends.folder import Folder, temporary_names
 from chunkstore.backends.memory import MemoryBackend
+from chunkstore.backends.syscalls import Syscalls
 from chunkstore.clock import clock
 from chunkstore.models import StepLog
-from chunkstore.testing.faults import FaultySyscalls
+from chunkstore.testing.faults import CountingSyscalls, FaultySyscalls
 
 FOLDER = "run"
 
@@ -186,3 +189,86 @@ def test_temporary_files_are_never_listed(tmp_path):
     (tmp_path / ".deleted-1-a-2").mkdir()
     assert content(backend) == {"last": b""}
     assert list(backend.folders()) == [FOLDER]
+
+
+def test_temporary_files_lie_in_the_folder_of_the_file_that_they_become(tmp_path, monkeypatch):
+    monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+    syscalls = CountingSyscalls()
+    backend = DirectoryBackend(tmp_path / "logs", syscalls=syscalls)
+    backend.create_folder(FOLDER, {"last": b""})
+    backend.publish(FOLDER, "new", b"")
+    backend.replace(FOLDER, "new", b"")
+    made = [call.target for call in syscalls.calls if call.name == "create"]
+    assert len(made) == 3
+    assert [os.path.dirname(name) for name in made] == [""] * 3  # relative to the folder
+    made = [call.target for call in syscalls.calls if call.name == "mkdir"]
+    assert {os.path.dirname(path) for path in made} <= {str(tmp_path), str(tmp_path / "logs")}
+
+
+def test_processes_of_one_id_have_temporary_names_of_their_own():
+    """Containers all run as process 1."""
+    assert type(temporary_names)().next() != type(temporary_names)().next()
+
+
+def test_a_forked_child_has_temporary_names_of_its_own():
+    reader, writer = os.pipe()
+    assert fork_and_wait(lambda: os.write(writer, temporary_names.next().encode()))
+    assert os.read(reader, 1_000).decode().rpartition("-")[0] != temporary_names.next().rpartition("-")[0]
+    os.close(reader)
+    os.close(writer)
+
+
+class PartialListings(Syscalls):
+    """Lists folders as a busy file system may: each listing lacks something, as `missing` says for its number.
+
+    Attributes:
+        listings: how many there were so far.
+        opened: descriptors that were opened since, and not listed yet.
+    """
+
+    def __init__(self, missing):
+        self._missing = missing
+        self.listings = 0
+        self.opened = set()
+
+    def open(self, path, flags, dir_fd=None):
+        fd = super().open(path, flags, dir_fd)
+        self.opened.add(fd)
+        return fd
+
+    def list(self, fd):
+        return [name for name, _ in self.scan(fd)]
+
+    def scan(self, fd):
+        assert fd in self.opened, "this descriptor was listed before"
+        self.opened.discard(fd)
+        self.listings += 1
+        return [entry for entry in super().scan(fd) if not self._missing(self.listings, entry[0])]
+
+
+@pytest.mark.parametrize("to_load", [True, False])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        lambda number, name: number == 1 and name == "a",
+        lambda number, name: number > 1 and name == "a",
+        lambda number, name: name == ("a", "b", "c")[number % 3],
+    ],
+    ids=["first", "later", "each"],
+)
+def test_a_name_that_some_listings_of_a_changing_folder_lack_is_found(tmp_path, monkeypatch, missing, to_load):
+    monkeypatch.setattr("chunkstore.backends.folder._QUIET_NS", 10**18)  # every folder has just changed
+    DirectoryBackend(tmp_path).create_folder(FOLDER, {"a": b"", "b": b"", "c": b""})
+    syscalls = PartialListings(missing)
+    with DirectoryBackend(tmp_path, syscalls=syscalls).reader(FOLDER) as reader:
+        assert sorted(reader.names(to_load=to_load)) == ["a", "b", "c"]
+    assert syscalls.listings > 1
+
+
+def test_a_listing_of_a_folder_at_rest_is_not_repeated(tmp_path):
+    DirectoryBackend(tmp_path).create_folder(FOLDER, {"a": b""})
+    os.utime(tmp_path / FOLDER, (1, 1))
+    syscalls = PartialListings(lambda *_: False)
+    with DirectoryBackend(tmp_path, syscalls=syscalls).reader(FOLDER) as reader:
+        assert reader.names() == ["a"]
+    assert syscalls.listings == 1

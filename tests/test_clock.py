@@ -1,5 +1,6 @@
 """Timestamps only ever grow, whatever the wall clock does."""
 
+import pickle
 import re
 from datetime import datetime, timedelta, timezone
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import chunkstore
 from chunkstore.clock import HybridClock, clock, format_duration, format_time, parse_time, utc_now
 from chunkstore.testing.suite_sharing import run_threads
 
@@ -89,3 +91,12 @@ def test_older_and_foreign_times_are_understood(text, moment):
 def test_durations_have_the_form_of_the_run_log():
     assert format_duration(0.005841) == "0:00:00.005841"
     assert format_duration(3_661) == "1:01:01"
+
+
+def test_whoever_receives_a_store_goes_on_after_what_its_sender_has_seen(tmp_path, monkeypatch):
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path)
+    clock.observe(clock.tick() + 3_600_000_000_000)
+    seen, sent = clock.latest, pickle.dumps(store)
+    monkeypatch.setattr(clock, "_latest", 0)  # as in the process that receives it
+    pickle.loads(sent)
+    assert clock.tick() > seen

@@ -108,3 +108,11 @@ def test_text_with_half_a_surrogate_pair_is_no_document():
 
 def test_of_two_equal_keys_one_counts():
     assert StepLog.from_json('{"name": "a", "internal_name": "s", "name": "b"}').name == "b"
+
+
+def test_text_beyond_the_limit_of_size_is_refused_before_it_is_decoded(monkeypatch):
+    text = StepLog(name="s", internal_name="s").to_json()
+    monkeypatch.setattr("chunkstore.codec.MAX_BYTES", len(text))
+    assert StepLog.from_json(text).name == "s"
+    with pytest.raises(CorruptChunkError, match="larger than"):
+        StepLog.from_json(text + " ")

@@ -10,7 +10,7 @@ import pytest
 
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError, StoreFullError, StoreIOError
-from chunkstore.models import StepLog
+from chunkstore.models import RunLog, StepLog
 from chunkstore.records import MetricPoint
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
@@ -266,3 +266,75 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path, small_disk, l
     left = [name for _, folders, files in os.walk(logs) for name in (*folders, *files) if name.startswith(".tmp-")]
     assert left == []
     assert [summary.run_id for summary in store.list_runs()] == [RUN]
+
+
+def test_level_step_syncs_what_a_new_run_holds_before_it_has_its_name(tmp_path):
+    syscalls = CountingSyscalls()
+    logs = tmp_path / "logs"
+    ChunkedStore(DirectoryBackend(logs, durability="step", syscalls=syscalls)).create_run_log(RUN, parameters={"a": 1})
+    named = [(call.name, call.target) for call in syscalls.calls].index(("rename", str(logs / RUN)))
+    last_file = max(number for number, call in enumerate(syscalls.calls[:named]) if call.name == "create")
+    synced = [call.target for call in syscalls.calls[last_file:named] if call.name == "fsync"]
+    assert [os.path.dirname(target) for target in synced if os.path.basename(target).startswith(".tmp-")] == [str(logs)]
+
+
+def test_level_step_syncs_folders_that_were_made_anew(tmp_path):
+    syscalls = CountingSyscalls()
+    logs = tmp_path / "a" / "logs"
+    store = ChunkedStore(DirectoryBackend(logs, durability="step", syscalls=syscalls))
+    store.create_run_log(RUN)
+    os.rename(tmp_path / "a", tmp_path / "earlier")
+    syscalls.clear()
+    store.create_run_log(RUN)
+    synced = {call.target for call in syscalls.calls if call.name == "fsync"}
+    assert {str(tmp_path), str(tmp_path / "a"), str(logs)} <= synced
+
+
+def test_level_step_syncs_the_folder_of_a_file_that_appending_makes(tmp_path):
+    syscalls = CountingSyscalls()
+    backend = DirectoryBackend(tmp_path / "logs", durability="step", syscalls=syscalls)
+    backend.create_folder(RUN, {"last": b""})
+    syscalls.clear()
+    backend.append(RUN, "lines", b"a")
+    synced = [call.target for call in syscalls.calls if call.name == "fsync"]
+    folder = str(tmp_path / "logs" / RUN)
+    assert synced[-2:] == [f"{folder}/lines", folder]
+
+
+@_layouts
+def test_level_step_syncs_that_a_run_was_removed(tmp_path, layout):
+    syscalls = CountingSyscalls()
+    store = prepared(tmp_path, layout, "step", syscalls)
+    store.set_parameters(RUN, {"a": 1})
+    syscalls.clear()
+    store.delete_run(RUN)
+    logs = str(tmp_path / "logs")
+    removed = [
+        number
+        for number, call in enumerate(syscalls.calls)
+        if (call.name == "rename" and call.target.startswith(f"{logs}/.deleted-"))
+        or (call.name == "unlink" and call.target == f"{RUN}.json")
+    ]
+    assert len(removed) == 1
+    assert logs in [call.target for call in syscalls.calls[removed[0] :] if call.name == "fsync"]
+
+
+@pytest.mark.parametrize("durability", ["run", "step"])
+@_layouts
+def test_a_run_that_is_added_whole_is_synced(tmp_path, layout, durability):
+    log = RunLog(run_id="whole", steps={"s": STEP}, parameters={"a": 1})
+    syscalls = CountingSyscalls()
+    logs = tmp_path / "logs"
+    store = layout(DirectoryBackend(logs, durability=durability, syscalls=syscalls))
+    store.add_run_log(log)
+    synced = [call.target for call in syscalls.calls if call.name == "fsync"]
+    assert {str(logs), str(tmp_path)} <= set(synced)
+    files = 3 if layout is ChunkedStore else 1
+    assert len([target for target in synced if not os.path.isdir(target)]) >= files
+
+
+def test_durability_process_syncs_nothing_of_a_run_that_is_added_whole(tmp_path):
+    syscalls = CountingSyscalls()
+    store = ChunkedStore(DirectoryBackend(tmp_path / "logs", durability="process", syscalls=syscalls))
+    store.add_run_log(RunLog(run_id="whole", steps={"s": STEP}))
+    assert not {"fsync", "syncfs"} & set(syscalls.counts)

@@ -60,6 +60,19 @@ def test_a_file_that_was_cut_off_is_reported_or_means_the_same(folder, pattern):
             assert log == complete
 
 
+def test_a_damaged_line_of_metrics_is_reported_and_hides_no_other(folder):
+    store = chunkstore.open_store("chunked-fs", log_folder=folder.parent)
+    for number in range(3):
+        store.append_metrics(RUN, "map", {"acc": [MetricPoint(number, number, "")]})
+    file = max(folder.glob("Metric-*"))
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[0] = lines[0].replace(b"acc", b"bad")
+    file.write_bytes(b"".join(lines))
+    log = read(folder)
+    assert [point.step for point in log.steps["map"].metric_series["acc"]] == [1, 2]
+    assert [problem.file for problem in log.problems] == [file.name]
+
+
 def test_plain_json_tools_read_every_file(folder):
     for pattern in KINDS:
         (file,) = folder.glob(pattern)

@@ -5,7 +5,9 @@ import os
 import pytest
 
 import chunkstore
-from chunkstore import MetricPoint, RunLogNotFoundError, StepLog
+from chunkstore import LockTimeoutError, MetricPoint, RunLogNotFoundError, StepLog
+from chunkstore.backends.syscalls import Syscalls
+from chunkstore.names import LOCK_FILE
 
 RUN = "run"
 WRITES = {
@@ -83,3 +85,82 @@ def test_changes_of_a_folder_that_is_no_run_leave_nothing_in_it(logs):
         with pytest.raises(RunLogNotFoundError):
             write(store)
     assert os.listdir(logs / RUN) == []
+
+
+READS = {
+    "get run": lambda store: list(store.get_run_log(RUN).steps),
+    "get parameters": lambda store: list(store.get_parameters(RUN)),
+    "has step": lambda store: store.has_step_log(RUN, "old"),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_reads_go_where_the_path_leads(read, store, logs):
+    assert READS[read](store)
+    os.rename(logs / RUN, logs / ".deleted-by-another")
+    with pytest.raises(RunLogNotFoundError):
+        READS[read](store)
+    chunkstore.open_store("chunked-fs", log_folder=logs).create_run_log(RUN)
+    assert not READS[read](store)
+
+
+class At(Syscalls):
+    """Does something just before the first call of a name, with a certain path if one is given."""
+
+    def __init__(self, name, deed, path=None):
+        original = getattr(self, name)
+
+        def call(*arguments):
+            if self.deed is not None and path in (None, arguments[0]):
+                deed, self.deed = self.deed, None
+                deed()
+            return original(*arguments)
+
+        self.deed = deed
+        setattr(self, name, call)
+
+
+def test_points_that_go_to_a_folder_that_is_just_moved_aside_are_not_acknowledged(store, logs):
+    # At this level nothing else looks at the folder afterwards.
+    store = chunkstore.open_store("chunked-fs", log_folder=logs, durability="process")
+    store.append_metrics(RUN, "old", {"m": [MetricPoint(1, 1)]})
+    store.backend._syscalls = syscalls = At("write", lambda: os.rename(logs / RUN, logs / ".deleted-by-another"))
+    store.backend.close()  # folders are opened anew, with these calls
+    with pytest.raises(RunLogNotFoundError):
+        WRITES["append"](store)
+    assert syscalls.deed is None
+
+
+def test_a_run_that_is_being_deleted_is_gone_at_once(store, logs):
+    seen = []
+    other = chunkstore.open_store("chunked-fs", log_folder=logs)
+    store.backend._syscalls = At("unlink", lambda: seen.append(list(other.list_runs())))
+    store.backend.close()
+    store.delete_run(RUN)
+    assert seen == [[]]
+
+
+@pytest.fixture
+def locked(logs):
+    """Returns a context in which somebody else holds the lock of the run."""
+    return lambda: chunkstore.open_store("chunked-fs", log_folder=logs).backend.lock(RUN, LOCK_FILE)
+
+
+def test_deleting_waits_for_whoever_changes_the_run(store, logs, locked):
+    impatient = chunkstore.open_store("chunked-fs", log_folder=logs, lock_timeout=0.05)
+    with locked(), pytest.raises(LockTimeoutError):
+        impatient.delete_run(RUN)
+    assert list(store.get_run_log(RUN).steps) == ["old"]
+    impatient.delete_run(RUN)
+    assert list(store.list_runs()) == []
+
+
+def test_a_folder_becomes_a_run_under_its_lock(logs, locked):
+    """Else of two who fill it at once, each with parameters, one could leave its own to the other's run."""
+    (logs / RUN).mkdir(parents=True)
+    impatient = chunkstore.open_store("chunked-fs", log_folder=logs, lock_timeout=0.05)
+    with locked(), pytest.raises(LockTimeoutError):
+        impatient.create_run_log(RUN, parameters={"a": 1})
+    assert [name for name in os.listdir(logs / RUN) if name != LOCK_FILE] == []
+    impatient.create_run_log(RUN, parameters={"a": 1})
+    assert impatient.get_run_log(RUN).parameters == {"a": 1}

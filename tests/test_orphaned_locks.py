@@ -30,7 +30,7 @@ time.sleep(60)
 
 
 def test_a_child_forked_while_another_thread_held_the_lock_does_not_keep_it(tmp_path):
-    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path, lock_timeout=20)
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path, lock_timeout=5)
     store.create_run_log("run")
     holder = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True

@@ -8,7 +8,10 @@ import pytest
 
 import chunkstore
 from chunkstore import BranchLog, CorruptChunkError, MetricPoint, RunLog, StepLog
+from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.backends.syscalls import Syscalls
 from chunkstore.names import END_OF_TIME, chunk_file
+from chunkstore.stores.chunked import ChunkedStore
 
 RUN = "run"
 
@@ -118,6 +121,59 @@ def test_files_named_after_the_last_segment_alone_are_found(store, folder):
     assert store.get_step_log(RUN, "m.b.x").message == "found"
 
 
+def test_files_named_after_the_last_segment_alone_are_told_apart_by_what_is_in_them(store, folder):
+    now = time.time_ns()
+    for number, name in enumerate(["m.b.x", "n.c.x", "x"]):
+        (folder / chunk_file("StepLog", "x", now + number)).write_text(step(name, message=name).to_json())
+    for name in ("m.b.x", "n.c.x", "x"):
+        assert store.get_step_log(RUN, name).message == name
+
+
+class Listed(Syscalls):
+    """Lists every folder in a certain order."""
+
+    def __init__(self, order):
+        self._order = order
+
+    def list(self, fd):
+        return [name for name, _ in self.scan(fd)]
+
+    def scan(self, fd):
+        return self._order(super().scan(fd))
+
+
+@pytest.mark.parametrize("order", [sorted, lambda names: sorted(names, reverse=True)], ids=["forwards", "backwards"])
+def test_equal_timestamps_are_ordered_by_name(store, folder, order):
+    now = time.time_ns()
+    for name in "bdac":
+        (folder / chunk_file("StepLog", name, now)).write_text(step(name).to_json())
+    reader = ChunkedStore(DirectoryBackend(folder.parent, syscalls=Listed(order)))
+    assert list(reader.get_run_log(RUN).steps) == ["a", "b", "c", "d"]
+
+
+class WhenOpened(Syscalls):
+    """Does something just before a file is opened for the first time."""
+
+    def __init__(self, file, deed):
+        self._file, self._deed = file, deed
+
+    def open(self, path, flags, dir_fd=None):
+        if path == self._file and self._deed is not None:
+            deed, self._deed = self._deed, None
+            deed()
+        return super().open(path, flags, dir_fd)
+
+
+def test_a_run_that_says_that_it_has_finished_shows_all_that_came_before(store, folder):
+    def finish():
+        store.add_step_log(RUN, step("last"))
+        store.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS"))
+
+    reader = ChunkedStore(DirectoryBackend(folder.parent, syscalls=WhenOpened("RunLog.json", finish)))
+    log = reader.get_run_log(RUN)
+    assert (log.status, list(log.steps)) == ("SUCCESS", ["last"])
+
+
 @pytest.mark.parametrize("store_type", ["chunked-fs", "file-system", "buffered"])
 class TestAlike:
     """What the stores did differently once."""
@@ -135,6 +191,19 @@ class TestAlike:
         run.add_step_log(RUN, step("s"))
         assert run.get_run_log(RUN).steps["s"].metric_series == {"m": [MetricPoint(1, 1)]}
         assert run.get_run_log(RUN).problems == []
+
+    def test_names_that_begin_alike_are_told_apart(self, run):
+        for name in ("simple-two", "simple-1", "simple.x"):
+            run.add_step_log(RUN, step(name))
+        assert not run.has_step_log(RUN, "simple")
+        with pytest.raises(chunkstore.StepLogNotFoundError):
+            run.get_step_log(RUN, "simple")
+        run.put_step_log(RUN, step("simple"))
+        assert run.has_step_log(RUN, "simple")
+        assert set(run.get_run_log(RUN).steps) >= {"simple", "simple-two", "simple-1"}
+        run.put_step_log(RUN, step("simple", message="again"))
+        assert run.get_step_log(RUN, "simple").message == "again"
+        assert run.get_step_log(RUN, "simple-two").message == ""
 
     def test_equal_points_that_were_logged_twice_are_two(self, run):
         run.add_step_log(RUN, step("s"))

@@ -46,6 +46,24 @@ def test_changes_one_after_the_other_end_with_the_last(base, values):
         assert equal(overlay.apply(change, base), value)
 
 
+@pytest.mark.parametrize(
+    ("base", "one", "other"),
+    [
+        ({"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 2, "b": 2}),
+        ({"a": 1, "b": 1}, {"b": 1}, {"b": 2}),
+        ({"a": 1, "b": 1}, {"b": 1}, {}),
+        ({"a": 1}, {"a": 1, "b": 1}, {"a": 1, "b": 1, "c": 1}),
+        ([{"a": 1}, {"a": 1}], [{"a": 2}, {"a": 1}], [{"a": 2}, {"a": 2}]),
+        ([1], [1, 2], [1, 2, 3]),
+        ({"k": {"a": 1, "b": 1}}, {"k": {"a": 2, "b": 1}}, {"k": {"a": 2, "b": 2}}),
+    ],
+)
+def test_a_second_change_keeps_what_the_first_has_changed(base, one, other):
+    change = through_json(overlay.merge(base, None, one))
+    change = through_json(overlay.merge(overlay.apply(change, base), change, other))
+    assert overlay.apply(change, base) == other
+
+
 @given(base=SMALL)
 def test_no_difference_is_no_change(base):
     assert overlay.merge(base, None, copy.deepcopy(base)) is None

@@ -161,6 +161,19 @@ def test_counting_at_once_is_exact(store):
     assert store.get_step_log(RUN, "shared").user_defined_metrics == {"count": 400}
 
 
+def change_run(store, times):
+    def change(log):
+        log.run_config["count"] = log.run_config.get("count", 0) + 1
+
+    for _ in range(times):
+        store.update_run_log(RUN, change)
+
+
+def test_those_who_change_the_run_at_once_lose_nothing(store):
+    run_processes(change_run, [(store, 50)] * 4)
+    assert store.get_run_log(RUN).run_config["count"] == 200
+
+
 def test_counting_beside_an_owner_that_goes_on_writing_is_exact(store):
     def own(turns):
         for turn in range(turns):

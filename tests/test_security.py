@@ -3,14 +3,17 @@
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 
 import pytest
 
 import chunkstore
+from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError, ConfigurationError, CorruptChunkError, RunLogNotFoundError
 from chunkstore.models import StepLog
+from chunkstore.testing.faults import CountingSyscalls
 from chunkstore.testing.strategies import HOSTILE_NAMES
 from chunkstore.testing.suite_runs import CALLS_ON_A_RUN, HOSTILE_RUN_IDS
 
@@ -306,3 +309,66 @@ def test_a_pickled_store_holds_no_runs_and_no_descriptors(chunked):
     data = pickle.dumps(chunked)
     assert len(data) < 2_000
     assert b"good" not in data
+
+
+@pytest.fixture
+def _no_waiting():
+    """Ends a test that waits for the other end of a pipe."""
+
+    def end(*_):
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(3)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+@_planted
+def test_what_took_the_place_of_a_file_since_it_was_listed_is_not_read(logs, tmp_path, plant):
+    backend = DirectoryBackend(logs)
+    backend.create_folder(RUN, {"file": b"{}"})
+    with backend.reader(RUN) as reader:
+        assert reader.names(to_load=True) == ["file"]
+        (logs / RUN / "file").unlink()
+        plant(logs / RUN / "file", tmp_path)
+        with pytest.raises(CorruptChunkError):
+            reader.load("file")
+
+
+@_planted
+def test_what_is_no_file_is_never_opened(logs, tmp_path, plant):
+    """Opening a device can do something."""
+    syscalls = CountingSyscalls()
+    backend = DirectoryBackend(logs, syscalls=syscalls)
+    backend.create_folder(RUN, {"file": b"{}"})
+    plant(logs / RUN / "evil", tmp_path)
+    for to_load in (True, False):
+        with backend.reader(RUN) as reader:
+            assert "evil" in reader.names(to_load=to_load)
+            with pytest.raises(CorruptChunkError):
+                reader.load("evil")
+    backend.sync(RUN)
+    assert not [call for call in syscalls.calls if call.name in ("open", "create") and call.target == "evil"]
+
+
+def test_nothing_is_appended_to_what_a_link_leads_to(logs, tmp_path):
+    backend = DirectoryBackend(logs)
+    backend.create_folder(RUN, {"file": b"{}"})
+    (tmp_path / "secret").write_text("untouched")
+    os.symlink(tmp_path / "secret", logs / RUN / "lines")
+    with pytest.raises(ChunkstoreError):
+        backend.append(RUN, "lines", b"more")
+    assert (tmp_path / "secret").read_text() == "untouched"
+
+
+def test_a_file_beyond_the_limit_of_size_is_reported_and_not_read(chunked, logs, monkeypatch):
+    limit = 10_000
+    (logs / RUN / "StepLog-large-1.json").write_bytes(STEP.to_json().encode() + b" " * limit)
+    monkeypatch.setattr("chunkstore.backends.folder.MAX_BYTES", limit)
+    log = chunked.get_run_log(RUN)
+    assert log.steps == {"good": STEP}
+    assert [(problem.kind, problem.file) for problem in log.problems] == [("unreadable", "StepLog-large-1.json")]
+    assert "larger" in log.problems[0].message

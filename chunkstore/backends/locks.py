@@ -127,6 +127,9 @@ class SidecarLock:
                 unlock_descriptor(self._fd)
         except OSError:
             self._close()  # closing the last descriptor unlocks too
+        except BaseException:  # an interrupt, perhaps before it was unlocked
+            self._close()
+            raise
         finally:
             self._thread = None
             self._mutex.release()

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import socket
 
 import pytest
@@ -22,7 +21,7 @@ from chunkstore.plugins.runnable import ChunkstoreRunLogStore
 from chunkstore.records import MetricPoint
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
-from chunkstore.testing.faults import WRITING_CALLS, CountingSyscalls
+from chunkstore.testing.faults import WRITING_CALLS, KillingSyscalls
 from chunkstore.testing.suite_sharing import run_threads
 from maintenance.layouts import (
     LAYOUTS,
@@ -292,21 +291,6 @@ def test_an_imported_run_can_be_continued_and_imports_no_more(source, store):
     assert log.steps["zeta"].extra == UNKNOWN
 
 
-class Killing(CountingSyscalls):
-    """Kills its process just before one of the calls that change something."""
-
-    def __init__(self, at):
-        super().__init__()
-        self.left = at
-
-    def perform(self, call, action):
-        if call.name in WRITING_CALLS:
-            self.left -= 1
-            if not self.left:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return super().perform(call, action)
-
-
 @pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed", "temporary"])
 @pytest.mark.parametrize("layout", PERSISTENT.values(), ids=list(PERSISTENT))
 def test_an_import_that_is_killed_anywhere_leaves_whole_runs_and_can_be_done_again(
@@ -323,7 +307,7 @@ def test_an_import_that_is_killed_anywhere_leaves_whole_runs_and_can_be_done_aga
         target = tmp_path / f"target-{killed_at}"
 
         def work(say, target=target, at=killed_at):
-            import_all(source, layout(DirectoryBackend(target, syscalls=Killing(at))))
+            import_all(source, layout(DirectoryBackend(target, syscalls=KillingSyscalls(at=at, only=WRITING_CALLS))))
             say("finished")
 
         with Forked(work) as child:

@@ -263,3 +263,12 @@ def test_many_threads_put_one_name_at_once_and_one_copy_is_whole(run, catalog):
     assert list(content(catalog)) == ["run/out"]
     assert len(content(catalog)["run/out"]) in sizes
     assert len(entries(run)) == 12
+
+
+def test_short_writes_change_nothing(run, catalog, monkeypatch):
+    original = SYSTEM.write
+    monkeypatch.setattr(SYSTEM, "write", lambda fd, data: original(fd, memoryview(data)[:2]))
+    Path("out.csv").write_text("data")
+    with run.step("load") as step:
+        step.put_data("out.csv")
+    assert content(catalog) == {"run/out.csv": b"data"}

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -207,3 +208,19 @@ def test_the_stream_has_all_that_the_original_has(store, attribute):
     has = hasattr(sys.__stdout__, attribute)
     with store.start_run() as run, run.step("load"):
         assert hasattr(sys.stdout, attribute) == has
+
+
+@pytest.mark.parametrize("durability", ["step", "run", "process"])
+def test_what_was_printed_survives_a_loss_of_power_as_all_data_does(tmp_path, monkeypatch, durability):
+    synced = []
+    original = SYSTEM.fsync
+    monkeypatch.setattr(SYSTEM, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), original(fd)))
+    store = chunkstore.open_store("chunked-fs", log_folder=str(tmp_path / "log"), durability=durability)
+    run = store.start_run("run")
+    with run.step("load"):
+        print("out")
+    folder = f"{store.catalog_path}/run"
+    kept_in = {f"{folder}/load.execution.log", folder, store.catalog_path, str(tmp_path)}
+    assert (kept_in <= set(synced)) == (durability == "step")
+    run.finish()
+    assert (kept_in <= set(synced)) == (durability != "process")
