@@ -9,49 +9,25 @@ import shutil
 import tempfile
 
 import pytest
+from failing_calls import Once, check_error, check_one_call
 from operations import (
     ENDED,
     LAYOUTS,
     LIKE_OTHERS,
-    NOT_REPEATED,
     OPERATIONS,
     PUBLISHING,
     RUN,
     TO_NEW_RUNS,
     World,
 )
+from torture.faults import fail_calls
 
-from chunkstore.backends.base import UnreadableFileError
 from chunkstore.errors import (
     ChunkstoreError,
-    RunLogExistsError,
-    RunLogNotFoundError,
-    StoreAccessError,
-    StoreFullError,
-    StoreIOError,
 )
 from chunkstore.models import RunLog
-from chunkstore.testing.faults import ALL_CALLS, WRITING_CALLS, FaultySyscalls
+from chunkstore.testing.faults import ALL_CALLS, WRITING_CALLS
 
-ERRORS = {
-    errno.EIO: StoreIOError,
-    errno.ENOSPC: StoreFullError,
-    errno.EDQUOT: StoreFullError,
-    errno.EMFILE: StoreIOError,
-    errno.ESTALE: StoreIOError,
-    errno.EROFS: StoreAccessError,
-    errno.EACCES: StoreAccessError,
-}
-#: What the user can do about each.
-ADVICE = {
-    errno.EIO: "Check the disk",
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.EMFILE: "Raise the limit",
-    errno.ESTALE: "Check the disk",
-    errno.EROFS: "Check that log_folder",
-    errno.EACCES: "Check that log_folder",
-}
 READS = {
     "get run": lambda store: store.get_run_log(RUN),
     "get run without steps": lambda store: store.get_run_log(RUN, full=False),
@@ -91,40 +67,6 @@ def folder():
     shutil.rmtree(path)
 
 
-class Once(FaultySyscalls):
-    """Fails at the Nth call from when it is armed.
-
-    Args:
-        half: whether the call is a write that takes half of the bytes, and the write of the others fails.
-        links: whether there are hard links.
-    """
-
-    def __init__(self, *arguments, half=False, links=True, **options):
-        super().__init__(*arguments, **options, **({"only": ("write",)} if half else {}))
-        self._half = half
-        self.links = links
-
-    def arm(self, at):
-        self.counted = 0
-        self.failed.clear()
-        self._at = at + self._half
-
-    def perform(self, call, action):
-        if call.name in ("fsync", "syncfs"):
-            return super().perform(call, lambda: None)  # the folders above are on a disk, and that takes its time
-        if call.name == "link" and not self.links:
-            return super().perform(call, self._no_link)
-        return super().perform(call, action)
-
-    @staticmethod
-    def _no_link():
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-
-    def write(self, fd, data):
-        half = self._half and self.counted + 2 == self._at
-        return super().write(fd, memoryview(data)[: len(data) // 2] if half else data)
-
-
 def open_descriptors():
     gc.collect()
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
@@ -144,58 +86,6 @@ def check_every_call(folder, layout, durability, operation, **fault):
     # A file is removed, and a run made durable, without a byte being written.
     assert next(numbers) > 2 or operation in {"delete", "sync"} or "half" in fault
     assert open_descriptors() <= descriptors
-
-
-def check_one_call(world, operation, number, states, fault):
-    """Let one call fail, and look at the state then and after another try; False if there was no such call."""
-    before, after = states
-    world.syscalls.arm(number)
-    error = None
-    try:
-        OPERATIONS[operation](world.store)
-    except ChunkstoreError as raised:
-        error = raised
-    failed = list(world.syscalls.failed)
-    world.syscalls.heal()
-    if not world.syscalls.links and "unlink" in {call.name for call in failed}:
-        world.remove_reserved()  # nothing could be removed when it was seen that the write had failed
-    state = world.state()
-    where = f"call {number}: {failed}: {error!r}"
-    if error is None:
-        assert state == after, where
-    else:
-        check_error(error, fault["code"], where)
-        assert state in (before, after), where
-    if not {call.name for call in failed} & {"unlink", "rmdir"} and operation != "delete":
-        assert world.leftovers() == [], where
-    if error is not None:
-        check_another_try(world, operation, states, where)
-    if operation != "delete":
-        world.healthy().set_parameters(RUN, {"the lock": "is free"})
-    return bool(failed)
-
-
-def check_error(error, code, where):
-    """The error is of the right type, holds the error number, and says what to do."""
-    if isinstance(error, UnreadableFileError) and code == errno.EACCES:
-        assert "permission denied" in str(error), where
-        return
-    assert isinstance(error, ERRORS[code]), where
-    assert error.errno == code, where
-    assert ADVICE[code] in str(error), where
-
-
-def check_another_try(world, operation, states, where):
-    """The same store, and any other, goes on working."""
-    try:
-        OPERATIONS[operation](world.store)
-    except RunLogExistsError:
-        assert operation in TO_NEW_RUNS, where
-    except RunLogNotFoundError:
-        assert operation == "delete", where
-    state = world.state()
-    assert state == states[1] or operation in NOT_REPEATED[:2], where
-    assert state != states[0] or states[0] == states[1], where
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in LIKE_OTHERS])
@@ -281,12 +171,13 @@ def says_what_is_missing(result):
 )
 @pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_read_is_whole_or_says_what_is_missing(folder, layout, read, code, way):
+def test_a_read_is_whole_or_says_what_is_missing(folder, layout, read, code, way, caplog):
     world = World(folder, layout, "run", Once(code, **way))
     expected = repr(READS[read](world.store))
     before, descriptors = world.state(), open_descriptors()
     for number in itertools.count(1):
         world.syscalls.arm(number)
+        caplog.clear()
         error = None
         try:
             result = READS[read](world.store)
@@ -298,7 +189,8 @@ def test_a_read_is_whole_or_says_what_is_missing(folder, layout, read, code, way
         if error is not None:
             check_error(error, code, where)
         else:
-            assert repr(result) == expected or says_what_is_missing(result), where
+            # What is missing inside a single step or branch is logged.
+            assert repr(result) == expected or says_what_is_missing(result) or caplog.records, where
         assert repr(READS[read](world.store)) == expected, where
         if not failed:
             break
@@ -319,3 +211,9 @@ def test_short_writes_and_reads_change_nothing(folder, layout, operation):
     OPERATIONS[operation](world.store)
     assert world.state() == after
     assert set(ALL_CALLS) >= set(world.syscalls.counts)
+
+
+def test_random_calls_fail_in_random_ways(folder):
+    figures = fail_calls(folder, 1, 300)
+    figures.check()
+    assert figures.faults > 100

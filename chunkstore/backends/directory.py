@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 import weakref
 from collections import OrderedDict
@@ -275,7 +276,9 @@ class DirectoryBackend(Backend):
             for name in handle.names():
                 try:
                     self._syscalls.unlink(name, handle.fd)
-                except (IsADirectoryError, PermissionError):
+                except (IsADirectoryError, PermissionError):  # the latter is what POSIX says of a folder
+                    if not stat.S_ISDIR(self._syscalls.lstat(name, handle.fd).st_mode):
+                        raise
                     self._remove_tree(os.path.join(path, name))
                 except OSError as error:
                     if error.errno not in (errno.ENOENT, errno.EBUSY):

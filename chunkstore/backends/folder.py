@@ -179,8 +179,6 @@ class Folder(FolderReader):
         for attempt in range(1, _READ_ATTEMPTS + 1):
             try:
                 return self._load(file)
-            except PermissionError:
-                raise UnreadableFileError.because(file, "permission denied") from None
             except OSError as error:
                 if error.errno in _NOT_REGULAR:
                     raise UnreadableFileError.because(file, "it is no regular file") from None
@@ -194,7 +192,10 @@ class Folder(FolderReader):
     def _load(self, file: str) -> bytes:
         if not self._is_regular(file):
             raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
-        fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
+        try:
+            fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
+        except PermissionError:
+            raise UnreadableFileError.because(file, "permission denied") from None
         try:
             status = self._syscalls.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -294,8 +295,9 @@ class Folder(FolderReader):
 
         Readers report an empty chunk as a leftover of a write that was not acknowledged, which is what it is.
         """
-        self._syscalls.close(self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self.fd))
+        fd = self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self.fd)
         try:
+            self._syscalls.close(fd)
             self._syscalls.rename(temporary, file, self.fd)
         except BaseException:
             self.discard(file)

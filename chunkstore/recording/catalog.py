@@ -131,7 +131,7 @@ class Catalog(msgspec.Struct, frozen=True):
         source = Path(self.path, run_id, inner)
         if ".." in source.parts or not source.is_file() or source.is_symlink():
             raise self._not_found(entry.name, run_id)
-        if _hash_of(source) != entry.data_hash:
+        if hash_of(source) != entry.data_hash:
             raise self._not_found(entry.name, run_id)  # a later step has put other data under the name
         relative = str(PurePosixPath(self.run_id, inner))
         target = os.path.join(self.path, relative)
@@ -255,7 +255,8 @@ def _told(error: OSError, where: str) -> Exception:
     return os_error(error, where)
 
 
-def _hash_of(file: Path) -> str:
+def hash_of(file: Path) -> str:
+    """Return the SHA-256 of a file."""
     digest = hashlib.sha256()
     with _opened(file) as content:
         while block := content.read(_BLOCK):

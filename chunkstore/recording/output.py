@@ -15,13 +15,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from chunkstore.backends.folder import sync_way_to, temporary_names
 from chunkstore.backends.syscalls import SYSTEM
+from chunkstore.errors import ChunkstoreError
 from chunkstore.models import DataCatalog
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, discard, make_folders
+from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, discard, hash_of, make_folders
 
 logger = logging.getLogger("chunkstore")
 
@@ -52,21 +54,26 @@ class OutputFile:
         # A task or thread can outlive its step; a forked child prints for itself.
         if not text or os.getpid() != self._pid:
             return
-        data = text.encode(errors="backslashreplace")
-        with self._mutex:
-            if self._broken or self._closed:
-                return
-            try:
-                if self._fd < 0:
-                    self._fd = self._open()
-                view = memoryview(data)
-                while view:
-                    written = SYSTEM.write(self._fd, view)
-                    self._digest.update(view[:written])
-                    view = view[written:]
-            except OSError as error:
-                self._broken = True
-                logger.warning("What step prints is no longer kept in %s: %s", self._relative, error)
+        try:
+            with self._mutex:
+                if not self._broken and not self._closed:
+                    self._append(text.encode(errors="backslashreplace"))
+        except OSError as error:
+            # Outside of the mutex: what is logged may be printed, and so come back here.
+            logger.warning("What a step prints is no longer kept in %s: %s", self._relative, error)
+
+    def _append(self, data: bytes) -> None:
+        try:
+            if self._fd < 0:
+                self._fd = self._open()
+            view = memoryview(data)
+            while view:
+                written = SYSTEM.write(self._fd, view)
+                self._digest.update(view[:written])
+                view = view[written:]
+        except OSError:
+            self._broken = True
+            raise
 
     def _open(self) -> int:
         target = os.path.join(self._catalog.path, self._relative)
@@ -74,30 +81,41 @@ class OutputFile:
         make_folders(folder)
         # Renamed before anything is written: another process that runs the same step keeps a file of its own.
         temporary = os.path.join(folder, temporary_names.next())
+        fd = -1
         try:
             fd = SYSTEM.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
             SYSTEM.rename(temporary, target)
         except BaseException:
+            if fd >= 0:
+                SYSTEM.close(fd)
             discard(temporary)
             raise
         return fd
 
     def finish(self) -> DataCatalog | None:
-        """Close the file; return its record, or None if nothing was printed."""
+        """Close the file; return its record, or None if nothing was printed or kept."""
         with self._mutex:
             self._closed = True
             fd, self._fd = self._fd, -1
-            if fd < 0:
-                return None
+        if fd < 0:
+            return None
+        target = os.path.join(self._catalog.path, self._relative)
+        try:
             try:
                 if self._catalog.sync_writes and not self._broken:
                     SYSTEM.fsync(fd)
-                    sync_way_to(SYSTEM, os.path.join(self._catalog.path, self._relative))
-            except OSError as error:
-                logger.warning("What a step printed may not survive a loss of power, %s: %s", self._relative, error)
+                    sync_way_to(SYSTEM, target)
             finally:
                 SYSTEM.close(fd)
-            return self._catalog.entry(self._name, self._digest.hexdigest(), self._relative, PUT)
+        except OSError as error:
+            logger.warning("What a step printed may not survive a loss of power, %s: %s", self._relative, error)
+        digest = self._digest.hexdigest()
+        if self._broken:
+            try:
+                digest = hash_of(Path(target))  # a write that failed may have written something
+            except (OSError, ChunkstoreError):
+                return None
+        return self._catalog.entry(self._name, digest, self._relative, PUT)
 
 
 class _Tee:

@@ -270,9 +270,11 @@ class Step:
             self.run.note_outcome(self.internal_name, failed=failed)
 
     def _close(self, *, last: bool) -> None:
-        self.flush()
-        if last and self._output is not None and (printed := self._output.finish()) is not None:
-            self._log.data_catalog.append(printed)
+        try:
+            self.flush()
+        finally:
+            if last and self._output is not None and (printed := self._output.finish()) is not None:
+                self._log.data_catalog.append(printed)
         with self._mutex:
             self._write()
 

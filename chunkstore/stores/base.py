@@ -441,6 +441,8 @@ class Store(ABC):
     def get_step_log(self, run_id: str, internal_name: str, *, full: bool = True) -> StepLog:
         """Return a step.
 
+        What cannot be read inside it is left out, and logged as a warning; `get_run_log` has a list of problems.
+
         Args:
             run_id: the run.
             internal_name: the step.
@@ -449,11 +451,12 @@ class Store(ABC):
         Raises:
             RunLogNotFoundError: there is no such run.
             StepLogNotFoundError: the run has no such step.
+            CorruptChunkError: the step's own file cannot be read.
         """
         return self._get(run_id, internal_name, StepLog, full=full)
 
     def get_branch_log(self, run_id: str, internal_name: str, *, full: bool = True) -> BranchLog:
-        """Return a branch.
+        """Return a branch; what cannot be read inside it is left out, as from `get_step_log`.
 
         Args:
             run_id: the run.
@@ -463,6 +466,7 @@ class Store(ABC):
         Raises:
             RunLogNotFoundError: there is no such run.
             BranchLogNotFoundError: the run has no such branch.
+            CorruptChunkError: the branch's own file cannot be read.
         """
         return self._get(run_id, internal_name, BranchLog, full=full)
 

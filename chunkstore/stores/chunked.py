@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -35,6 +36,8 @@ from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, chec
 from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
 from chunkstore.stores.run_json import join_chunks
+
+logger = logging.getLogger("chunkstore")
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
@@ -291,7 +294,10 @@ class ChunkedStore(Store):
             if record is None:
                 chunks.metadata()  # is it the record that is missing, or the run?
             elif full:
-                return self._with_others_inside(chunks, record)
+                record = self._with_others_inside(chunks, record)
+        for problem in chunks.problems:
+            if problem.kind != "orphan":
+                logger.warning("Left out of %s of run %s: %s: %s", internal_name, run_id, problem.file, problem.message)
         return record
 
     def _newest(

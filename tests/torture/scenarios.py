@@ -7,10 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from .crash_states import read_crash_states
 from .exclusion import count_in_every_way
+from .faults import fail_calls
 from .figures import Figures
 from .filesystems import CUTTABLE, KINDS
 from .kills import kill_writers
+from .kills_at_calls import kill_at_calls
 from .power_cuts import RUN_LEVEL, STEP, cut_power
 from .readers_under_fire import read_under_fire
 
@@ -46,4 +49,8 @@ SCENARIOS: dict[str, Scenario] = {
     "readers-document": Scenario(partial(read_under_fire, store_type=_DOCUMENT), 5_000, KINDS),
     "exclusion": Scenario(count_in_every_way, 800),
     "exclusion-document": Scenario(partial(count_in_every_way, store_type=_DOCUMENT), 800),
+    "faults": Scenario(fail_calls, 2_000),
+    "kills-at-calls": Scenario(kill_at_calls, 1_000),
+    "crash-states": Scenario(read_crash_states, 20),
+    "crash-states-document": Scenario(partial(read_crash_states, store_type=_DOCUMENT), 20),
 }

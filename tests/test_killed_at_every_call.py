@@ -1,0 +1,203 @@
+"""A process that is killed at whichever system call: the state is the old or the new one, and the others go on."""
+
+import errno
+import gc
+import itertools
+import os
+import re
+import shutil
+import signal
+import tempfile
+from collections import Counter
+
+import pytest
+from failing_calls import Killing, check_after_kill, exit_code_of
+from operations import LIKE_OTHERS, OPERATIONS, View, World, states_of
+from privileges import skip_or_fail
+from torture.crash_states import read_crash_states
+from torture.kills_at_calls import kill_at_calls
+
+from chunkstore.backends.syscalls import SYSTEM
+from chunkstore.testing.faults import ALL_CALLS, WRITING_CALLS
+from chunkstore.testing.system_trace import run_under_strace, why_no_trace
+
+
+@pytest.fixture
+def folder():
+    path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_forks():
+    """Let the garbage collector of the children pass over what was there before."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+#: Calls that leave something behind; a kill at any other is one just after these.
+CHANGING_CALLS = (*WRITING_CALLS, "close", "unlink", "rmdir")
+#: Layout, level, whether files that are being written have no name yet, whether the call does its work before, and the
+#: calls.
+WAYS = {
+    "chunked-process-unnamed-before": ("chunked", "process", "unnamed", False, ALL_CALLS),
+    "chunked-process-temporary-after": ("chunked", "process", "temporary", True, CHANGING_CALLS),
+    "chunked-step-unnamed-after": ("chunked", "step", "unnamed", True, CHANGING_CALLS),
+    "chunked-step-temporary-before": ("chunked", "step", "temporary", False, CHANGING_CALLS),
+    "document-process-temporary-before": ("document", "process", "temporary", False, ALL_CALLS),
+    "document-step-unnamed-after": ("document", "step", "unnamed", True, CHANGING_CALLS),
+}
+
+
+def _ways():
+    for operation in OPERATIONS:
+        for name, way in WAYS.items():
+            late = way[3]
+            if operation not in LIKE_OTHERS or late:
+                yield pytest.param(operation, way, id=f"{operation}-{name}")
+
+
+def killed_anywhere(world, operation, late=False, calls=ALL_CALLS):
+    """Yield after each kill, at the first call, the second and so on, where it was; at last after none.
+
+    Args:
+        world: makes a new world with the system calls that it is given.
+        operation: what is done in it.
+        late: whether the call does its work before the kill.
+        calls: those that are counted.
+    """
+    for number in itertools.count(1):
+
+        def work(number=number):
+            syscalls = Killing(late=late, only=calls)
+            store = world(syscalls).store
+            syscalls.arm(number)
+            OPERATIONS[operation](store)
+
+        code = exit_code_of(work)
+        assert code in {0, -signal.SIGKILL}, number
+        yield f"call {number}"
+        if code == 0:
+            assert number > 2
+            return
+
+
+@pytest.mark.parametrize(("operation", "way"), list(_ways()))
+def test_a_write_that_is_killed_at_any_call_is_done_or_not_done(folder, operation, way, monkeypatch):
+    layout, durability, files, late, calls = way
+    if files == "temporary":
+        monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+    states = states_of(folder, layout, "process", operation)
+    view = View(folder, layout)
+    for where in killed_anywhere(lambda calls: World(folder, layout, durability, calls), operation, late, calls):
+        check_after_kill(view, operation, states, where)
+
+
+@pytest.fixture
+def _no_links(monkeypatch):
+    """A file system that has neither hard links nor files without a name."""
+
+    def no_link():
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def perform(self, call, action):
+        return perform_others(self, call, no_link if call.name == "link" else action)
+
+    perform_others = Killing.perform
+    monkeypatch.setattr(Killing, "perform", perform)
+    monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+
+
+@pytest.mark.usefixtures("_no_links")
+@pytest.mark.parametrize("operation", ["add", "add what another added", "append first"])
+def test_where_there_are_no_links_a_kill_leaves_at_most_an_empty_file_that_is_reported(folder, operation):
+    states = states_of(folder, "chunked", "process", operation)
+    view, reserved = View(folder, "chunked"), 0
+    for where in killed_anywhere(lambda calls: World(folder, "chunked", "process", calls), operation):
+        reserved += view.remove_reserved()
+        check_after_kill(view, operation, states, where)
+    assert reserved
+
+
+@pytest.mark.usefixtures("_no_links")
+def test_where_there_are_no_links_a_document_of_a_killed_writer_can_be_deleted_and_made_anew(folder):
+    states = states_of(folder, "document", "process", "create")
+    view = View(folder, "document")
+    for where in killed_anywhere(lambda calls: World(folder, "document", "process", calls), "create"):
+        others = view.healthy()
+        if [summary.run_id for summary in others.list_runs() if summary.problem]:
+            others.delete_run("new")
+        check_after_kill(view, "create", states, where)
+
+
+# --- as the kernel sees it -------------------------------------------------------------------------------------------
+
+TRACED = "%file,%desc"
+_CALL = re.compile(r"^\d+ +(\w+)\(", re.MULTILINE)
+#: Layout, level and operations that are killed at every call that the kernel gets to see, also those of libraries.
+OF_THE_KERNEL = {
+    ("chunked", "process"): "create,add run,add,add again,update,set parameters,append,delete,sync",
+    ("chunked", "step"): "create,add,add again,update own,set first parameters,append first,update run,delete,sync",
+    ("document", "process"): "create,add again,update,delete",
+}
+
+
+@pytest.fixture
+def _strace():
+    if reason := why_no_trace():
+        skip_or_fail(reason)
+
+
+def trace(world, operation, log, *options):
+    """Make an operation under strace in a child that may do with the store's records what this process may."""
+    owned = {run_id: dict(records) for run_id, records in world.store._owned.items()}
+
+    def work():
+        world.store._owned = owned
+        OPERATIONS[operation](world.store)
+
+    return run_under_strace(work, ["-o", log, "-e", f"trace={TRACED}", *options])
+
+
+@pytest.mark.usefixtures("_strace")
+@pytest.mark.parametrize(
+    ("layout", "durability", "operation"),
+    [(*where, name) for where, names in OF_THE_KERNEL.items() for name in names.split(",")],
+)
+def test_a_write_that_is_killed_at_any_call_of_the_kernel_is_done_or_not_done(folder, layout, durability, operation):
+    states = states_of(folder, layout, "process", operation)
+    log = os.path.join(folder, "log")
+
+    def new_world():
+        return World(folder, layout, durability, SYSTEM)
+
+    assert trace(new_world(), operation, log) == 0
+    with open(log, encoding="ascii") as lines:
+        counts = Counter(_CALL.findall(lines.read()))
+    assert counts["close"]
+    kills = 0
+    for call, count in counts.items():  # strace counts each call by itself
+        for number in range(1 + (call == "read"), count + 1):  # the first thing that is read is the word to begin
+            world = new_world()
+            code = trace(world, operation, log, "-e", f"inject={call}:signal=KILL:when={number}")
+            assert code in {0, -signal.SIGKILL}
+            kills += code != 0
+            check_after_kill(world, operation, states, f"{call} {number}")
+    assert kills > sum(counts.values()) * 0.6  # some calls come only when something has been just changed
+
+
+def test_random_kills_in_random_ways(folder):
+    figures = kill_at_calls(folder, 1, 100)
+    figures.check()
+    assert figures.kills > 30
+
+
+@pytest.mark.usefixtures("_strace")
+@pytest.mark.parametrize("store_type", ["chunked-fs", "file-system"])
+def test_random_programs_lose_nothing_when_the_power_goes(folder, store_type):
+    figures = read_crash_states(folder, 1, 2, store_type=store_type)
+    figures.check()
+    assert figures.crash_states > 100
