@@ -201,6 +201,7 @@ def test_temporary_files_lie_in_the_folder_of_the_file_that_they_become(tmp_path
     made = [call.target for call in syscalls.calls if call.name == "create"]
     assert len(made) == 3
     assert [os.path.dirname(name) for name in made] == [""] * 3  # relative to the folder
+    assert sorted(os.listdir(tmp_path / "logs" / FOLDER)) == ["last", "new"]
     made = [call.target for call in syscalls.calls if call.name == "mkdir"]
     assert {os.path.dirname(path) for path in made} <= {str(tmp_path), str(tmp_path / "logs")}
 
@@ -272,3 +273,40 @@ def test_a_listing_of_a_folder_at_rest_is_not_repeated(tmp_path):
     with DirectoryBackend(tmp_path, syscalls=syscalls).reader(FOLDER) as reader:
         assert reader.names() == ["a"]
     assert syscalls.listings == 1
+
+
+class ShortReads(Syscalls):
+    """Reads a few bytes at a time."""
+
+    def read(self, fd, size):
+        return super().read(fd, min(size, 3))
+
+
+def test_a_read_that_gives_a_part_is_continued(tmp_path):
+    data = bytes(range(256)) * 5
+    backend = DirectoryBackend(tmp_path, syscalls=ShortReads())
+    backend.create_folder(FOLDER, {"file": data})
+    assert content(backend) == {"file": data}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs a list of open descriptors")
+@pytest.mark.parametrize("store_type", ["chunked-fs", "file-system"])
+def test_descriptors_do_not_grow_with_the_runs_that_were_used(tmp_path, store_type):
+    store = chunkstore.open_store(store_type, log_folder=tmp_path)
+    counts = []
+    for number in range(220):
+        store.create_run_log(f"run-{number}")
+        store.set_parameters(f"run-{number}", {"a": 1})  # opens the folder and its lock
+        assert store.get_parameters(f"run-{number}") == {"a": 1}
+        counts.append(len(os.listdir("/proc/self/fd")))
+    assert max(counts[-20:]) <= max(counts[:180])
+
+
+def test_a_file_that_a_server_forgot_while_it_was_replaced_is_read_again(tmp_path):
+    DirectoryBackend(tmp_path).create_folder(FOLDER, {"file": b"data"})
+    for call in ("open", "read"):
+        syscalls = FaultySyscalls(errno.ESTALE, only=(call,))
+        with DirectoryBackend(tmp_path, syscalls=syscalls).reader(FOLDER) as reader:
+            syscalls.counted, syscalls._at = 0, 1
+            assert reader.load("file") == b"data"
+        assert len(syscalls.failed) == 1

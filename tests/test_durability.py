@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError, StoreFullError, StoreIOError
 from chunkstore.models import RunLog, StepLog
 from chunkstore.records import MetricPoint
@@ -283,7 +284,7 @@ def test_level_step_syncs_folders_that_were_made_anew(tmp_path):
     logs = tmp_path / "a" / "logs"
     store = ChunkedStore(DirectoryBackend(logs, durability="step", syscalls=syscalls))
     store.create_run_log(RUN)
-    os.rename(tmp_path / "a", tmp_path / "earlier")
+    shutil.rmtree(tmp_path / "a")  # the new folders may get the inodes of the old ones
     syscalls.clear()
     store.create_run_log(RUN)
     synced = {call.target for call in syscalls.calls if call.name == "fsync"}
@@ -338,3 +339,21 @@ def test_durability_process_syncs_nothing_of_a_run_that_is_added_whole(tmp_path)
     store = ChunkedStore(DirectoryBackend(tmp_path / "logs", durability="process", syscalls=syscalls))
     store.add_run_log(RunLog(run_id="whole", steps={"s": STEP}))
     assert not {"fsync", "syncfs"} & set(syscalls.counts)
+
+
+def test_syncing_a_large_run_syncs_every_file_where_there_is_no_call_for_all(tmp_path):
+    syscalls = FaultySyscalls(errno.ENOSYS, at=1, persistent=True, only=("syncfs",))
+    store = prepared(tmp_path, ChunkedStore, "run", syscalls)
+    for number in range(300):
+        store.add_step_log(RUN, StepLog(name=f"s{number}", internal_name=f"s{number}"))
+    syscalls.clear()
+    store.sync(RUN)
+    assert syscalls.failed
+    folder = tmp_path / "logs" / RUN
+    synced = {call.target for call in syscalls.calls if call.name == "fsync"}
+    assert {str(folder / name) for name in os.listdir(folder)} | {str(folder), str(tmp_path / "logs")} <= synced
+
+
+def test_a_sync_of_everything_that_fails_says_so():
+    with pytest.raises(OSError):
+        SYSTEM.syncfs(-1)

@@ -1,5 +1,6 @@
 """A changed file is noticed, whichever bit of it has changed, and JSON tools notice nothing of how."""
 
+import errno
 import json
 
 import pytest
@@ -7,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chunkstore
-from chunkstore import BranchLog, CorruptChunkError, MetricPoint, StepLog
+from chunkstore import BranchLog, CorruptChunkError, MetricPoint, StepLog, StoreIOError
+from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.integrity import LENGTH, with_checksum, without_checksum
+from chunkstore.stores.chunked import ChunkedStore
+from chunkstore.testing.faults import FaultySyscalls
 
 RUN = "run"
 
@@ -112,3 +116,39 @@ def test_bytes_come_back_as_they_were(data):
 @given(st.binary().filter(lambda data: data[-LENGTH:-1].strip(b" \t\r") or len(data) < LENGTH))
 def test_bytes_that_end_in_no_checksum_are_left_alone(data):
     assert without_checksum(data, "file") == data
+
+
+def test_a_line_of_metrics_that_was_cut_off_is_no_damage(folder):
+    """It was not acknowledged."""
+    store = chunkstore.open_store("chunked-fs", log_folder=folder.parent)
+    for number in range(2):
+        store.append_metrics(RUN, "map", {"acc": [MetricPoint(number, number, "")]})
+    file = max(folder.glob("Metric-*"))
+    whole = file.read_bytes()
+    first = whole.index(b"\n") + 1
+    for length in range(first, len(whole)):
+        file.write_bytes(whole[:length])
+        log = read(folder)
+        assert log.problems == []
+        # All that is missing at last may be the line break.
+        steps = [point.step for point in log.steps["map"].metric_series["acc"]]
+        assert steps == [0] if length < len(whole) - 1 else [0, 1]
+
+
+def test_points_that_follow_a_failed_append_are_not_written_behind_what_it_left(folder):
+    syscalls = FaultySyscalls(errno.EIO, only=("write",), short_writes=True)
+    store = ChunkedStore(DirectoryBackend(folder.parent, syscalls=syscalls))
+
+    def log(number):
+        store.append_metrics(RUN, "map", {"acc": [MetricPoint(number, number, "")]})
+
+    log(1)
+    syscalls.counted, syscalls._at = 0, 5  # four bytes of the line are in the file by then
+    with pytest.raises(StoreIOError):
+        log(2)
+    syscalls.heal()
+    log(3)
+    log(4)
+    found = read(folder)
+    assert [point.step for point in found.steps["map"].metric_series["acc"]] == [1, 3, 4]
+    assert found.problems == []

@@ -11,6 +11,7 @@ from chunkstore.backends import locks
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.errors import LockTimeoutError, StoreIOError, StoreUsageError
+from chunkstore.testing.suite_sharing import run_threads
 
 FOLDER, FILE = "run", ".lock"
 _SHORT = 0.05
@@ -82,6 +83,18 @@ def test_a_thread_that_holds_the_lock_too_long_is_waited_for_as_long(any_backend
     thread.join()
     with any_backend.lock(FOLDER, FILE):
         pass
+
+
+def test_a_thread_that_waited_in_vain_keeps_no_other_out(tmp_path, backend):
+    with backend_in(tmp_path / "logs").lock(FOLDER, FILE), pytest.raises(LockTimeoutError), backend.lock(FOLDER, FILE):
+        pass
+
+    def work():
+        with backend.lock(FOLDER, FILE):
+            return "locked"
+
+    assert run_threads([work]) == ["locked"]
+    assert work() == "locked"
 
 
 def test_locking_twice_in_one_thread_is_refused_at_once(any_backend):

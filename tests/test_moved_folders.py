@@ -66,6 +66,18 @@ def test_who_creates_a_run_anew_owns_nothing_of_the_earlier_one(store):
     assert log.problems == []
 
 
+@pytest.mark.parametrize("who_deletes", ["we", "others"])
+def test_whose_run_was_deleted_owns_nothing_in_the_next_one_of_that_id(store, logs, who_deletes):
+    """Else a record would go to a file that is named after a time before those of the others, and would not count."""
+    other = chunkstore.open_store("chunked-fs", log_folder=logs)
+    deleting, creating = (store, other) if who_deletes == "we" else (other, store)
+    deleting.delete_run(RUN)
+    creating.create_run_log(RUN)
+    for each, message in ((other, "theirs"), (store, "ours")):
+        each.add_step_log(RUN, StepLog(name="old", internal_name="old", message=message))
+        assert each.get_step_log(RUN, "old").message == message
+
+
 def test_a_folder_without_a_run_becomes_one_with_its_parameters(logs):
     (logs / RUN).mkdir(parents=True)
     (logs / RUN / "notes.txt").write_text("kept")

@@ -149,3 +149,8 @@ def test_generated_run_ids_are_words_and_a_time_and_random():
     for run_id in ids:
         check_run_id(run_id)
         assert re.fullmatch(r"[a-z]+-[a-z]+-[0-2][0-9][0-5][0-9]-[0-9a-z]{12}", run_id)
+
+
+def test_long_names_that_differ_at_their_ends_have_different_files():
+    files = {encode_for_file("x" * 300 + end) for end in ("", "a", "b", "aa", ".a")}
+    assert len(files) == 5

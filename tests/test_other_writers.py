@@ -205,6 +205,16 @@ class TestAlike:
         assert run.get_step_log(RUN, "simple").message == "again"
         assert run.get_step_log(RUN, "simple-two").message == ""
 
+    def test_points_of_a_record_are_not_shown_with_a_newer_one_of_that_name(self, run):
+        run.add_step_log(RUN, step("s", message="older"))
+        run.append_metrics(RUN, "s", {"m": [MetricPoint(1, 1)]})
+        other = type(run)(run.backend, run.options)
+        other.add_step_log(RUN, step("s", message="newer"))
+        other.append_metrics(RUN, "s", {"n": [MetricPoint(2, 2)]})
+        run.append_metrics(RUN, "s", {"m": [MetricPoint(3, 3)]})
+        for shown in (run.get_run_log(RUN).steps["s"], run.get_step_log(RUN, "s")):
+            assert (shown.message, shown.metric_series) == ("newer", {"n": [MetricPoint(2, 2)]})
+
     def test_equal_points_that_were_logged_twice_are_two(self, run):
         run.add_step_log(RUN, step("s"))
         for _ in range(2):

@@ -127,10 +127,29 @@ def test_values_that_python_takes_for_equal_are_told_apart(one, other):
         assert repr(overlay.apply(change, base)) == repr(new)
 
 
-def test_what_is_applied_is_not_shared():
-    change = overlay.merge({}, None, {"list": [1]})
-    overlay.apply(change, {})["list"].append(2)
-    assert overlay.apply(change, {}) == {"list": [1]}
+@pytest.mark.parametrize("written", [5, None, "text", [1], {"$float": "NaN"}])
+def test_a_change_inside_an_object_is_nothing_to_a_value_that_is_none(written):
+    change = overlay.merge({"k": {"a": 1}}, None, {"k": {"a": 2}})
+    assert overlay.apply(change, {"k": written}) == {"k": written}
+
+
+def test_a_change_inside_an_object_that_is_gone_brings_nothing_back():
+    change = overlay.merge({"k": {"a": 1}}, None, {"k": {"a": 2}})
+    assert overlay.apply(change, {"other": 1}) == {"other": 1}
+
+
+def test_a_key_that_others_changed_and_then_removed_stays_away():
+    change = through_json(overlay.merge({"a": 1}, None, {"a": 2}))
+    change = through_json(overlay.merge({"a": 2}, change, {}))
+    for written in ({}, {"a": 3}):
+        assert overlay.apply(change, written) == {}
+
+
+@pytest.mark.parametrize("base", [{}, {"list": 0}])
+def test_what_is_applied_is_not_shared(base):
+    change = overlay.merge(base, None, {"list": [1]})
+    overlay.apply(change, base)["list"].append(2)
+    assert overlay.apply(change, base) == {"list": [1]}
 
 
 @given(value=plain_values)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 from chunkstore.backends.base import AT_THE_END, STEP, Backend, FileVersion, FolderReader, MissingError
-from chunkstore.backends.folder import Folder, FolderIdentity, sync_way_to, temporary_names
+from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
 from chunkstore.backends.locks import SidecarLock
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM, Syscalls
@@ -64,8 +64,8 @@ class DirectoryBackend(Backend):
         self._syscalls = syscalls
         self._open_folders: OrderedDict[str, Folder] = OrderedDict()
         self._mutex = threading.Lock()
-        # Which top folder the way to it is known to be durable of.
-        self._way_is_durable: FolderIdentity | None = None
+        # The top folder, if the way to it is known to be durable; while it is open, no other gets its inode.
+        self._durable_top: Folder | None = None
         _backends.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -107,12 +107,14 @@ class DirectoryBackend(Backend):
     def close(self) -> None:
         with self._mutex:
             self._open_folders.clear()
+            self._durable_top = None
             self.admitted.clear()
 
     def reset_after_fork(self) -> None:
         """In a forked child: let go of the parent's descriptors (never unlocking them) and of its mutexes."""
         self._mutex = threading.Lock()
         self._open_folders = OrderedDict()
+        self._durable_top = None
         self.admitted = set()
 
     def _in_folder(
@@ -406,10 +408,10 @@ class DirectoryBackend(Backend):
         if folder:
             top = self._fresh("")
             top.sync_self()
-            if self._way_is_durable == top.identity():
-                return
-            sync_way_to(self._syscalls, self.location)
-            self._way_is_durable = top.identity()
+            known = self._durable_top
+            if known is None or known.identity() != top.identity():
+                sync_way_to(self._syscalls, self.location)
+                self._durable_top = top
         else:
             sync_way_to(self._syscalls, self.location)
 

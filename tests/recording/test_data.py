@@ -272,3 +272,23 @@ def test_short_writes_change_nothing(run, catalog, monkeypatch):
     with run.step("load") as step:
         step.put_data("out.csv")
     assert content(catalog) == {"run/out.csv": b"data"}
+
+
+@pytest.mark.parametrize("durability", ["step", "run"])
+def test_data_is_synced_before_the_run_is_said_to_have_ended(tmp_path, monkeypatch, durability):
+    store = chunkstore.open_store("chunked-fs", log_folder=str(tmp_path / "log"), durability=durability)
+    Path("out.csv").write_text("data")
+    run = store.start_run("run")
+    with run.step("load") as step:
+        step.put_data("out.csv")
+    said = []
+    original = SYSTEM.fsync
+
+    def fsync(fd):
+        if os.readlink(f"/proc/self/fd/{fd}").startswith(store.catalog_path):
+            said.append(store.get_run_log("run", full=False).status)
+        original(fd)
+
+    monkeypatch.setattr(SYSTEM, "fsync", fsync)
+    run.finish()
+    assert set(said) == ({"PROCESSING"} if durability == "run" else set())

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from processes import fork_and_wait
 
 import chunkstore
 from chunkstore.backends.syscalls import SYSTEM
@@ -224,3 +225,13 @@ def test_what_was_printed_survives_a_loss_of_power_as_all_data_does(tmp_path, mo
     assert (kept_in <= set(synced)) == (durability == "step")
     run.finish()
     assert (kept_in <= set(synced)) == (durability != "process")
+
+
+def test_what_a_forked_child_prints_is_not_kept_as_the_steps_output(store):
+    with store.start_run("run") as run, run.step("load"):
+        print("parent")
+        assert fork_and_wait(lambda: print("child"))
+        print("parent again")
+    assert kept(run, "load") == "parent\nparent again\n"
+    (entry,) = store.get_step_log("run", "load").data_catalog
+    assert entry.data_hash == hashlib.sha256(kept(run, "load").encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The defects, by what they break."""

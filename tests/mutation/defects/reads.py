@@ -1,0 +1,408 @@
+"""What a read finds, opens and says."""
+
+from mutant import Mutant
+
+from defects.sources import (
+    CATALOG,
+    CHUNKED,
+    CODEC,
+    DIRECTORY,
+    DOCUMENT,
+    FOLDER,
+    INTEGRITY,
+    LISTING,
+    LOCKS,
+    READER,
+    RECORDS,
+    STORE,
+    SYSCALLS,
+)
+
+_BACKENDS = "tests/test_backends.py"
+_SECURITY = "tests/test_security.py"
+_CHUNKED = "tests/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and not Remember and {}'"
+
+MUTANTS = (
+    Mutant(
+        "an open folder is used without a look at where its path leads",
+        DIRECTORY,
+        "                        current = handle.is_current()\n",
+        "                        current = True\n",
+        "tests/test_moved_folders.py",
+    ),
+    Mutant(
+        "an open folder is appended to without a look at where its path leads",
+        DIRECTORY,
+        "            current = handle.is_current()\n        except OSError",
+        "            current = True\n        except OSError",
+        "tests/test_moved_folders.py -k just_moved_aside",
+    ),
+    Mutant(
+        "any folder at a path is the one that is open",
+        FOLDER,
+        "        return (status.st_dev, status.st_ino) == identity",
+        "        return True",
+        "tests/test_moved_folders.py",
+    ),
+    Mutant(
+        "reads use a folder that was opened before",
+        DIRECTORY,
+        "            handle = self._fresh(folder)\n        except OSError as error:\n            if isinstance",
+        "            handle = self._cached(folder)\n        except OSError as error:\n            if isinstance",
+        "tests/test_moved_folders.py",
+    ),
+    Mutant(
+        "a folder is listed once",
+        FOLDER,
+        "for _ in range(_MOST_LISTINGS):",
+        "for _ in range(1):",
+        f"{_BACKENDS} -k listing",
+    ),
+    Mutant(
+        "a folder that has just changed is listed once",
+        FOLDER,
+        "if before == after and not 0 <= time.time_ns() - after < _QUIET_NS:",
+        "if before == after:",
+        f"{_BACKENDS} -k listing",
+    ),
+    Mutant(
+        "the last listing counts and not the union of all",
+        FOLDER,
+        "                for name in self._listing(self._syscalls.list):\n",
+        "                found.clear()\n                for name in self._listing(self._syscalls.list):\n",
+        f"{_BACKENDS} -k listing",
+    ),
+    Mutant(
+        "a folder is listed through a descriptor that was listed before",
+        FOLDER,
+        "            return listed(fd)",
+        "            return listed(self.fd)",
+        f"{_BACKENDS} -k listing",
+    ),
+    Mutant(
+        "a listing is used again for ever",
+        LISTING,
+        "if remembered is None or time.monotonic_ns() >= remembered.until:",
+        "if remembered is None:",
+        "tests/test_listing.py -k share_of_the_time",
+    ),
+    Mutant(
+        "a run is listed before its own record is read",
+        CHUNKED,
+        (
+            "            metadata = chunks.metadata()\n"
+            "            records = chunks.records_of(metadata)\n"
+            "            return"
+        ),
+        (
+            "            chunks._chunks\n"
+            "            metadata = chunks.metadata()\n"
+            "            records = chunks.records_of(metadata)\n"
+            "            return"
+        ),
+        "tests/test_other_writers.py -k says_that_it_has_finished",
+    ),
+    Mutant(
+        "no checksum is looked at",
+        INTEGRITY,
+        "    if end == _checksum(body):",
+        "    if len(end) == LENGTH and not end[:-1].strip(_WHITE):",
+        "tests/test_integrity.py -k changed_document",
+    ),
+    Mutant(
+        "the checksum of a step is not looked at",
+        READER,
+        "            data = without_checksum(written, chunk.file)",
+        "            data = written",
+        "tests/test_integrity.py -k 'flipped_bit and StepLog'",
+    ),
+    Mutant(
+        "the checksum of a run is not looked at",
+        READER,
+        "decode(without_checksum(data, file), file)",
+        "decode(data, file)",
+        "tests/test_integrity.py -k 'flipped_bit and RunLog'",
+    ),
+    Mutant(
+        "the checksum of changes and parameters is not looked at",
+        READER,
+        "        return without_checksum(self._reader.load(file), file)",
+        "        return self._reader.load(file)",
+        "tests/test_integrity.py -k 'flipped_bit and Parameter'",
+    ),
+    Mutant(
+        "the checksum of parameters that are changed is not looked at",
+        CHUNKED,
+        "Parameters.read(without_checksum(reader.load(file), file), file)",
+        "Parameters.read(reader.load(file), file)",
+        "tests/test_bad_bytes.py -k never_written_over",
+    ),
+    Mutant(
+        "the checksum of metrics is not looked at",
+        READER,
+        r"""whole = without_checksum(line + b"\n", chunk.file)""",
+        "whole = line",
+        "tests/test_integrity.py -k 'flipped_bit and Metric'",
+    ),
+    Mutant(
+        "the checksum of a document is not looked at",
+        DOCUMENT,
+        "decode(without_checksum(self.backend.load(_TOP, file), file), file)",
+        "decode(self.backend.load(_TOP, file), file)",
+        "tests/test_integrity.py -k changed_document",
+    ),
+    Mutant(
+        "a file that cannot be read hides the others",
+        READER,
+        "            if strict:\n                raise self._as_error(chunk.file, error)",
+        "            if True:\n                raise self._as_error(chunk.file, error)",
+        f"{_SECURITY} -k 'hides_nothing and StepLog'",
+    ),
+    Mutant(
+        "a step that cannot be read is passed over in silence",
+        READER,
+        "            self._report(chunk.file, error)\n            return None\n        self._origins",
+        "            return None\n        self._origins",
+        f"{_SECURITY} -k 'hides_nothing and StepLog'",
+    ),
+    Mutant(
+        "metrics that cannot be read are passed over in silence",
+        READER,
+        "                self._report(chunk.file, error)\n                continue",
+        "                continue",
+        "tests/test_integrity.py -k 'flipped_bit and Metric'",
+    ),
+    Mutant(
+        "a damaged line of metrics hides those behind it",
+        READER,
+        "                self._report(chunk.file, error)\n                continue",
+        "                self._report(chunk.file, error)\n                return",
+        "tests/test_integrity.py -k line",
+    ),
+    Mutant(
+        "a strict read gives what could be read",
+        STORE,
+        "        if strict:",
+        "        if False:",
+        f"{_SECURITY} -k 'hides_nothing and StepLog'",
+    ),
+    Mutant(
+        "what has become no file since it was listed is read",
+        FOLDER,
+        "            if not stat.S_ISREG(status.st_mode):\n                raise UnreadableFileError",
+        "            if False:\n                raise UnreadableFileError",
+        f"{_SECURITY} -k since_it_was_listed",
+        may_hang=True,
+    ),
+    Mutant(
+        "a link that took the place of a file is followed",
+        FOLDER,
+        "_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | ",
+        "_READ_FLAGS = os.O_RDONLY | ",
+        f"{_SECURITY} -k since_it_was_listed",
+    ),
+    Mutant(
+        "a pipe that took the place of a file is waited for",
+        FOLDER,
+        "os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY",
+        "os.O_NOFOLLOW | os.O_NOCTTY",
+        f"{_SECURITY} -k 'since_it_was_listed and fifo'",
+        may_hang=True,
+    ),
+    Mutant(
+        "pipes and devices are opened",
+        FOLDER,
+        "        return self._listed.get(file, False) or stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode)",
+        "        return True",
+        f"{_SECURITY} -k never_opened",
+    ),
+    Mutant(
+        "a run may be a link to a folder elsewhere",
+        FOLDER,
+        "(0 if follow else os.O_NOFOLLOW)",
+        "0",
+        f"{_SECURITY} -k link_to_a_folder_elsewhere",
+    ),
+    Mutant(
+        "a lock may be a link to a file elsewhere",
+        LOCKS,
+        "os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDWR | os.O_CREAT | os.O_NONBLOCK",
+        f"{_SECURITY} -k lock_that_is_no_file",
+    ),
+    Mutant(
+        "metrics are appended to what a link leads to",
+        FOLDER,
+        "os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK",
+        f"{_SECURITY} -k appended",
+    ),
+    Mutant(
+        "data in the catalog may be a link to a file elsewhere",
+        CATALOG,
+        "            if source.is_file() and not source.is_symlink():",
+        "            if source.is_file():",
+        "tests/recording/test_data.py -k symbolic_link",
+    ),
+    Mutant(
+        "a file of any size is read",
+        FOLDER,
+        "            if status.st_size > MAX_BYTES:",
+        "            if False:",
+        f"{_SECURITY} -k size",
+    ),
+    Mutant(
+        "text of any size is decoded",
+        CODEC,
+        "    if len(data) > MAX_BYTES:\n        raise corrupt",
+        "    if False:\n        raise corrupt",
+        "tests/test_damaged.py -k size",
+    ),
+    Mutant(
+        "floats that JSON lacks become null",
+        CODEC,
+        "        return value if math.isfinite(value) else {FLOAT_KEY: _float_text(value)}",
+        "        return value",
+        "tests/test_values.py -k 'any_json_value or form_of_a_value'",
+    ),
+    Mutant(
+        "a newer format is written to",
+        CHUNKED,
+        "            check_format(self._read_run_file(run_id))",
+        "            self._read_run_file(run_id)",
+        _CHUNKED.format("newer_format"),
+    ),
+    Mutant(
+        "short reads are taken for whole ones",
+        FOLDER,
+        "            return data if len(data) == status.st_size else self._read_rest(fd, data)",
+        "            return data",
+        f"{_BACKENDS} -k gives_a_part",
+    ),
+    Mutant(
+        "a file that a server has forgotten is not read again",
+        FOLDER,
+        "                if error.errno != errno.ESTALE or attempt == _READ_ATTEMPTS:",
+        "                if True:",
+        f"{_BACKENDS} -k server_forgot",
+    ),
+    Mutant(
+        "a stale handle is not opened anew", DIRECTORY, "_ATTEMPTS = 2", "_ATTEMPTS = 1", "tests/test_moved_folders.py"
+    ),
+    Mutant(
+        "folders stay open without a limit",
+        DIRECTORY,
+        "            while len(self._open_folders) > _MAX_OPEN_FOLDERS:",
+        "            while False:",
+        f"{_BACKENDS} -k descriptors_do_not_grow",
+    ),
+    Mutant(
+        "locks stay open without a limit",
+        FOLDER,
+        "            while len(self._locks) > _MAX_IDLE_LOCKS:",
+        "            while False:",
+        f"{_BACKENDS} -k descriptors_do_not_grow",
+    ),
+    Mutant(
+        "a folder that is not used any more stays open",
+        FOLDER,
+        "    def __del__(self) -> None:\n        try:\n            self.close()",
+        "    def __del__(self) -> None:\n        try:\n            pass",
+        f"{_BACKENDS} -k descriptors_do_not_grow",
+    ),
+    Mutant(
+        "a file stays open after an error",
+        FOLDER,
+        (
+            "            self._syscalls.link_unnamed(fd, file, self.fd)\n"
+            "        except BaseException:\n"
+            "            self._syscalls.close(fd)\n"
+        ),
+        "            self._syscalls.link_unnamed(fd, file, self.fd)\n        except BaseException:\n",
+        "tests/test_interrupts.py -k descriptors",
+    ),
+    Mutant(
+        "a run that cannot be read is not listed",
+        STORE,
+        "            return RunSummary(run_id=run_id, problem=str(error))",
+        "            return None",
+        f"{_SECURITY} -k place_of_a_document",
+    ),
+    Mutant(
+        "a line of metrics that was cut off is taken for damage",
+        READER,
+        """        if has_checksum(rest[:-1] + b"\\n"):""",
+        "        if rest:",
+        "tests/test_integrity.py -k cut_off",
+    ),
+    Mutant(
+        "what is no line of metrics is taken for one that was cut off",
+        READER,
+        """        elif rest and not rest.startswith(b"{"):""",
+        "        elif False:",
+        "tests/test_bad_bytes.py -k 'there_twice and Metric'",
+    ),
+    Mutant(
+        "what has no place in a run is dropped",
+        "chunkstore/assemble.py",
+        "            orphans.steps[name] = step\n",
+        "            pass\n",
+        "tests/test_assemble.py",
+    ),
+    Mutant(
+        "that something has no place is not said",
+        "chunkstore/assemble.py",
+        "    found = [*problems, *_orphan_problems(orphans)]",
+        "    found = [*problems]",
+        "tests/test_assemble.py",
+    ),
+    Mutant(
+        "unknown fields are not read",
+        RECORDS,
+        "        unknown.append((path, extra))",
+        "        pass",
+        "tests/test_golden.py -k unknown",
+    ),
+    Mutant(
+        "unknown fields are not written again",
+        RECORDS,
+        "        result.update(record.extra)",
+        "        pass",
+        "tests/test_golden.py -k unknown",
+    ),
+    Mutant(
+        "links are listed as files",
+        SYSCALLS,
+        "entry.is_file(follow_symlinks=False)",
+        "entry.is_file()",
+        f"{_SECURITY} -k never_opened",
+    ),
+    Mutant(
+        "a damaged record of a run hides its steps",
+        READER,
+        "        except _UNREADABLE as error:\n            self._report(RUN_FILE, error)",
+        "        except _UNREADABLE as error:\n            raise",
+        f"{_SECURITY} -k runs_record",
+    ),
+    Mutant(
+        "a record of another run is read",
+        READER,
+        "    if log.run_id != run_id:",
+        "    if False:",
+        f"{_SECURITY} -k speak",
+    ),
+    Mutant(
+        "a copy of a record under another's name counts",
+        READER,
+        "            _check_is_file_of(record.internal_name, chunk)\n",
+        "",
+        "tests/test_bad_bytes.py -k copy_of_a_step",
+    ),
+    Mutant(
+        "a foreign file of parameters counts",
+        READER,
+        "        if parameter_file(found.branch) != file:",
+        "        if False:",
+        f"{_SECURITY} -k speak",
+    ),
+)

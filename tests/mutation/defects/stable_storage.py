@@ -1,0 +1,340 @@
+"""What is brought to stable storage, and when."""
+
+from mutant import Mutant
+
+from defects.sources import CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, OUTPUT, RUN, STORE, SYSCALLS
+
+_AT_LEVEL_STEP = "tests/test_durability.py -k level_step_syncs_data_before"
+_AFTER_THE_END = "tests/test_durability.py -k syncs_what_changes_a_run_that_has_finished"
+_SYNC = "tests/test_durability.py -k syncing_a_run"
+_DURABLE_DATA = """\
+        if durable:
+            self._syscalls.fsync(fd)
+"""
+_RENAMED = """\
+            self.write_plain(temporary, data, durable=durable)
+            self._syscalls.rename(temporary, file, self.fd)
+"""
+_LINKED_UNNAMED = """\
+            self._fill(fd, data, durable=durable)
+            self._syscalls.link_unnamed(fd, file, self.fd)
+"""
+_LINKED_TEMPORARY = """\
+            self.write_plain(temporary, data, durable=durable)
+            if self._links:
+"""
+_FOLDER_AFTER_PUBLISH = """\
+        if durable:
+            try:
+                self._syscalls.fsync(self.fd)
+"""
+_FOLDER_AFTER_REPLACE = """\
+            self.discard(temporary)
+            raise
+        if durable:
+"""
+_FOLDER_AFTER_APPEND = """\
+            self._syscalls.close(fd)
+        if durable:
+"""
+_CREATED_FOLDER = """\
+            # If this fails the run stays, though nobody was told of it: others may have joined it by now.
+            self._sync_way_to(folder)
+"""
+_OPENED_FOLDER = """\
+            # Whoever made the folder need not have come to making it durable, and what is in it is no better.
+            self._sync_way_to(folder)
+"""
+
+MUTANTS = (
+    Mutant("the data of a file is not synced", FOLDER, _DURABLE_DATA, "", _AT_LEVEL_STEP),
+    Mutant(
+        "a folder is not synced after a file was published",
+        FOLDER,
+        _FOLDER_AFTER_PUBLISH,
+        _FOLDER_AFTER_PUBLISH.replace("if durable", "if False"),
+        "tests/test_durability.py -k 'level_step_syncs_data_before and add'",
+    ),
+    Mutant(
+        "a folder is not synced after a file was replaced",
+        FOLDER,
+        _FOLDER_AFTER_REPLACE,
+        _FOLDER_AFTER_REPLACE.replace("if durable", "if False"),
+        _AT_LEVEL_STEP,
+    ),
+    Mutant(
+        "a folder is not synced after a file was appended to",
+        FOLDER,
+        _FOLDER_AFTER_APPEND,
+        _FOLDER_AFTER_APPEND.replace("if durable", "if False"),
+        "tests/test_durability.py -k that_appending_makes",
+    ),
+    Mutant(
+        "a file is synced after it was linked",
+        FOLDER,
+        _LINKED_UNNAMED,
+        """\
+            self._fill(fd, data, durable=False)
+            self._syscalls.link_unnamed(fd, file, self.fd)
+            self._syscalls.fsync(fd)
+""",
+        "tests/test_durability.py -k 'level_step_syncs_data_before and unnamed and add'",
+    ),
+    Mutant(
+        "a temporary file is linked before it was synced",
+        FOLDER,
+        _LINKED_TEMPORARY,
+        _LINKED_TEMPORARY.replace("durable=durable", "durable=False"),
+        "tests/test_durability.py -k 'level_step_syncs_data_before and temporary and add'",
+    ),
+    Mutant(
+        "a file is synced after it was renamed",
+        FOLDER,
+        _RENAMED,
+        """\
+            self.write_plain(temporary, data, durable=False)
+            self._syscalls.rename(temporary, file, self.fd)
+            if durable:
+                self.sync_file(file)
+""",
+        _AT_LEVEL_STEP,
+    ),
+    Mutant(
+        "a failed fsync is passed over",
+        FOLDER,
+        _DURABLE_DATA,
+        """\
+        if durable:
+            try:
+                self._syscalls.fsync(fd)
+            except OSError:
+                pass
+""",
+        "tests/test_durability.py -k failed_fsync",
+    ),
+    Mutant(
+        "a failed fsync is tried again",
+        FOLDER,
+        _DURABLE_DATA,
+        """\
+        if durable:
+            try:
+                self._syscalls.fsync(fd)
+            except OSError:
+                self._syscalls.fsync(fd)
+""",
+        "tests/test_durability.py -k failed_fsync",
+    ),
+    Mutant(
+        "a failed fsync of a folder is passed over",
+        FOLDER,
+        "                if take_back:\n                    self.discard(file)\n                raise\n",
+        "                pass\n",
+        "tests/test_durability.py -k 'failed_fsync and add'",
+    ),
+    Mutant(
+        "the files of a new run are not synced",
+        DIRECTORY,
+        "handle.write_plain(file, data, durable=self._sync_writes)",
+        "handle.write_plain(file, data, durable=False)",
+        "tests/test_durability.py -k every_folder_that_creating",
+    ),
+    Mutant(
+        "the names of the files of a new run are not synced",
+        DIRECTORY,
+        "                handle.sync_self()\n            try:",
+        "                pass\n            try:",
+        "tests/test_durability.py -k before_it_has_its_name",
+    ),
+    Mutant(
+        "the name of a new run is not synced",
+        DIRECTORY,
+        _CREATED_FOLDER,
+        "            pass\n",
+        "tests/test_durability.py -k every_folder_that_creating",
+    ),
+    Mutant(
+        "of the folders above a new run only the next is synced",
+        FOLDER,
+        "        path = parent\n",
+        "        return\n",
+        "tests/test_durability.py -k every_folder_that_creating",
+    ),
+    Mutant(
+        "the folder of a run that another process has made is not synced",
+        DIRECTORY,
+        _OPENED_FOLDER,
+        "            pass\n",
+        "tests/test_crash_states.py -k another_process_has_made",
+    ),
+    Mutant(
+        "once the folders above the runs were durable they are taken to be durable for ever",
+        DIRECTORY,
+        "if known is None or known.identity() != top.identity():",
+        "if known is None:",
+        "tests/test_durability.py -k folders_that_were_made_anew",
+    ),
+    Mutant(
+        "the removal of a run is not synced",
+        DIRECTORY,
+        '                self._fresh("").sync_self()',
+        "                pass",
+        "tests/test_durability.py -k that_a_run_was_removed",
+    ),
+    Mutant(
+        "the removal of a file is not synced",
+        FOLDER,
+        "        self._syscalls.unlink(file, self.fd)\n        if durable:",
+        "        self._syscalls.unlink(file, self.fd)\n        if False:",
+        "tests/test_durability.py -k that_a_run_was_removed",
+    ),
+    Mutant(
+        "a run that has ended is not synced",
+        STORE,
+        "if ends and ",
+        "if False and ",
+        "tests/test_durability.py -k once_its_status",
+    ),
+    Mutant("to sync a run does not sync its files", DIRECTORY, "handle.sync_file(name)", "pass", _SYNC),
+    Mutant(
+        "to sync a run does not sync the names of its files",
+        DIRECTORY,
+        "            handle.sync_self()\n            self._sync_way_to(folder)",
+        "            self._sync_way_to(folder)",
+        _SYNC,
+    ),
+    Mutant(
+        "to sync a run does not sync the way to it",
+        DIRECTORY,
+        "            handle.sync_self()\n            self._sync_way_to(folder)",
+        "            handle.sync_self()",
+        _SYNC,
+    ),
+    Mutant(
+        "to sync a large run does nothing",
+        DIRECTORY,
+        "                    handle.sync_all()",
+        "                    pass",
+        "tests/test_durability.py -k syncing_a_large_run",
+    ),
+    Mutant(
+        "what is added to a run that has ended is not synced",
+        CHUNKED,
+        "        if not durable and self._has_finished(run_id):",
+        "        if False:",
+        _AFTER_THE_END,
+    ),
+    Mutant(
+        "what is replaced in a run that has ended is synced after it was renamed",
+        CHUNKED,
+        "durable = verb == self.backend.replace and self._has_finished(run_id)",
+        "durable = False",
+        _AFTER_THE_END,
+    ),
+    Mutant(
+        "whether a run has ended is asked once",
+        CHUNKED,
+        "if known is None or known[0] != version:",
+        "if known is None:",
+        _AFTER_THE_END,
+    ),
+    Mutant(
+        "a document of a run that has ended is not synced",
+        DOCUMENT,
+        "durable = self.backend.durability == AT_THE_END and has_finished",
+        "durable = False",
+        _AFTER_THE_END,
+    ),
+    Mutant(
+        "a run that is added whole is not synced",
+        STORE,
+        "        if self.backend.durability == AT_THE_END:\n            with self._existing(log.run_id):",
+        "        if False:\n            with self._existing(log.run_id):",
+        "tests/test_durability.py -k added_whole",
+    ),
+    Mutant(
+        "data in the catalog is not synced",
+        CATALOG,
+        "                if sync:\n                    SYSTEM.fsync(fd)",
+        "                if False:\n                    SYSTEM.fsync(fd)",
+        "tests/recording/test_data.py -k synced",
+    ),
+    Mutant(
+        "folders of the catalog are not synced",
+        CATALOG,
+        "                sync_way_to(SYSTEM, target)\n        except",
+        "                pass\n        except",
+        "tests/recording/test_data.py -k synced",
+    ),
+    Mutant(
+        "data that was taken over is not synced",
+        CATALOG,
+        "        if self.sync_writes:\n            sync_way_to(SYSTEM, target)",
+        "",
+        "tests/recording/test_resume.py -k loss_of_power",
+    ),
+    Mutant(
+        "the catalog is not synced when a run ends",
+        RUN,
+        "            self.catalog.sync()",
+        "            pass",
+        "tests/recording/test_data.py -k synced",
+    ),
+    Mutant(
+        "what a step printed is not synced",
+        OUTPUT,
+        "                    SYSTEM.fsync(fd)\n",
+        "",
+        "tests/recording/test_output.py -k loss_of_power",
+    ),
+    Mutant(
+        "the name of the file that a step printed to is not synced",
+        OUTPUT,
+        "                    sync_way_to(SYSTEM, target)\n",
+        "",
+        "tests/recording/test_output.py -k loss_of_power",
+    ),
+    Mutant(
+        "a file is synced before it is written",
+        FOLDER,
+        "        written = self._syscalls.write(fd, data)\n",
+        (
+            "        if durable:\n"
+            "            self._syscalls.fsync(fd)\n"
+            "        durable = False\n"
+            "        written = self._syscalls.write(fd, data)\n"
+        ),
+        _AT_LEVEL_STEP,
+    ),
+    Mutant(
+        "a run is said to have ended before its data is synced",
+        RUN,
+        """        if self.store.backend.durability == AT_THE_END:
+            self.catalog.sync()
+        log = self.store.update_run_log(self.run_id, change)
+""",
+        """        log = self.store.update_run_log(self.run_id, change)
+        if self.store.backend.durability == AT_THE_END:
+            self.catalog.sync()
+""",
+        "tests/recording/test_data.py -k before_the_run",
+    ),
+    Mutant(
+        "a failed syncfs is passed over",
+        SYSCALLS,
+        "        if function(fd) != 0:",
+        "        if False:",
+        "tests/test_durability.py -k sync_of_everything",
+    ),
+    Mutant(
+        "without syncfs nothing is synced",
+        DIRECTORY,
+        "                    if error.errno != errno.ENOSYS:\n                        raise\n",
+        (
+            "                    if error.errno != errno.ENOSYS:\n"
+            "                        raise\n"
+            "                    return\n"
+        ),
+        "tests/test_durability.py -k no_call_for_all",
+    ),
+)

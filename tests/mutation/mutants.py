@@ -1,0 +1,26 @@
+"""All the deliberate defects."""
+
+from defects import exclusion, order, reads, stable_storage, whole_files
+from mutant import Mutant
+
+MUTANTS = (
+    *stable_storage.MUTANTS,
+    *whole_files.MUTANTS,
+    *exclusion.MUTANTS,
+    *order.MUTANTS,
+    *reads.MUTANTS,
+)
+
+#: Applied as all the others are, and no defect: the tests must pass.
+HARMLESS = Mutant(
+    "nothing",
+    "chunkstore/backends/folder.py",
+    "class Folder(FolderReader):",
+    "class Folder(FolderReader):",
+    "tests/test_backends.py",
+)
+
+
+def named(name):
+    """Return the defect of a name."""
+    return next(mutant for mutant in (*MUTANTS, HARMLESS) if mutant.name == name)
