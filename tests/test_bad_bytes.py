@@ -26,6 +26,8 @@ from chunkstore.errors import RunLogExistsError, RunLogNotFoundError, StepLogNot
 from chunkstore.integrity import LENGTH
 from chunkstore.testing.suite_runs import CALLS_ON_A_RUN
 
+pytestmark = pytest.mark.thorough
+
 RUN = "run"
 NOBODY = 65534
 MEBIBYTE = 1 << 20

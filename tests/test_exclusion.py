@@ -3,6 +3,8 @@
 import pytest
 from torture.exclusion import ARRANGEMENTS, UPDATES, count_at_once
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("update", UPDATES)
 def test_of_eight_processes_that_update_five_hundred_times_each_update_counts(tmp_path, update):

@@ -8,6 +8,8 @@ from torture.figures import Figures
 from torture.kills import kill_writers
 from torture.scenarios import Scenario
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize(("store_type", "kills"), [("chunked-fs", 500), ("file-system", 100)])
 def test_whatever_killed_writers_acknowledged_is_there_whole_and_no_lock_stays(tmp_path, store_type, kills):

@@ -18,6 +18,8 @@ sys.path.insert(0, str(TESTS / "mutation"))
 from mutant import Mutant  # noqa: E402
 from mutants import HARMLESS, MUTANTS, named  # noqa: E402
 
+pytestmark = pytest.mark.thorough
+
 TIMEOUT = 60
 FAILED = 1
 _LAST_LINES = 2_000

@@ -4,6 +4,8 @@ import pytest
 from torture.filesystems import CUTTABLE, mounted, require
 from torture.power_cuts import PROCESS, RUN_LEVEL, STEP, cut_power
 
+pytestmark = pytest.mark.thorough
+
 #: With those of the other stores and levels these are 20 cuts on each file system.
 CUTS = {(STEP, "chunked-fs"): 7, (STEP, "file-system"): 5, (RUN_LEVEL, "chunked-fs"): 5, (RUN_LEVEL, "file-system"): 3}
 STORES = ["chunked-fs", "file-system"]

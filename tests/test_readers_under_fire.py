@@ -4,6 +4,8 @@ import pytest
 from torture.filesystems import KINDS, mounted, require
 from torture.readers_under_fire import read_under_fire
 
+pytestmark = pytest.mark.thorough
+
 READS = 25_000
 
 
