@@ -20,7 +20,8 @@ import chunkstore
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.backends.syscalls import Syscalls
 from chunkstore.testing.crash_states import ANY_ORDER, IN_ORDER, MODELS, crash_states
-from chunkstore.testing.system_trace import Acknowledgement, Naming, TraceError, Writing, record, why_no_trace
+from chunkstore.testing.disk_operations import Acknowledgement, Naming, TraceError, Writing
+from chunkstore.testing.system_trace import record, why_no_trace
 
 MANY = 64
 

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chunkstore.testing.system_trace import TOP, Acknowledgement, Name, Naming, Operation, Syncing, Trace, Writing
+from chunkstore.testing.disk_operations import TOP, Acknowledgement, Name, Naming, Operation, Syncing, Trace, Writing
 
 ANY_ORDER, IN_ORDER = "any order", "in order"
 MODELS = (ANY_ORDER, IN_ORDER)

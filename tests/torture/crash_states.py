@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from chunkstore.testing.crash_states import MODELS, crash_states
-from chunkstore.testing.system_trace import Acknowledgement, record
+from chunkstore.testing.disk_operations import Acknowledgement
+from chunkstore.testing.system_trace import record
 
 from .figures import Figures
 from .shared import Writer, holds
