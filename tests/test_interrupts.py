@@ -234,12 +234,11 @@ def test_an_interrupted_run_is_there_whole_or_not_at_all_and_never_a_success(fol
     monkeypatch.setattr("chunkstore.recording.run.git_identity", lambda: None)
     logs = os.path.join(folder, "logs")
     seen = set()
-    for moment in itertools.count(1, 7):  # all of them, some 2,000, would take a minute
+    for moment in itertools.count(1, 11):  # all of them, some 2,000, would take a minute
         shutil.rmtree(folder, ignore_errors=True)
         store = chunkstore.open_store(store_type, log_folder=logs, lock_timeout=1)
         interrupter = Interrupter(moment)
         interrupted = interrupter.run(lambda store=store: record_a_run(store))
-        gc.collect()
         if not interrupted:
             break
         where = f"moment {moment}: {interrupter.where}"
