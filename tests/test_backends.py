@@ -310,3 +310,12 @@ def test_a_file_that_a_server_forgot_while_it_was_replaced_is_read_again(tmp_pat
             syscalls.counted, syscalls._at = 0, 1
             assert reader.load("file") == b"data"
         assert len(syscalls.failed) == 1
+
+
+def test_a_file_whose_removal_was_done_and_said_to_be_refused_is_removed(tmp_path):
+    syscalls = FaultySyscalls(errno.EACCES, at=1, only=("unlink",), late=True)
+    backend = DirectoryBackend(tmp_path, syscalls=syscalls)
+    backend.create_folder(FOLDER, {"a": b"", "b": b""})
+    backend.remove_folder(FOLDER)
+    assert len(syscalls.failed) == 1
+    assert os.listdir(tmp_path) == []

@@ -279,6 +279,8 @@ class DirectoryBackend(Backend):
                 try:
                     self._syscalls.unlink(name, handle.fd)
                 except (IsADirectoryError, PermissionError):  # the latter is what POSIX says of a folder
+                    if not handle.has(name):
+                        continue  # it was removed all the same, as when the answer of a file server is lost
                     if not stat.S_ISDIR(self._syscalls.lstat(name, handle.fd).st_mode):
                         raise
                     self._remove_tree(os.path.join(path, name))

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import random
 import time
-from contextlib import nullcontext
-from unittest import mock
 
 from chunkstore.errors import ChunkstoreError
 
 from .figures import Figures
-from .shared import ENDED, ERRORS, LAYOUTS, OPERATIONS, Once, World, check_one_call, states_of
-
-_LEVELS = ("process", "run", "step", ENDED)
-#: More calls than most operations make.
-_MOST_CALLS = 40
+from .shared import (
+    ERRORS,
+    LAYOUTS,
+    LEVELS,
+    MOST_CALLS,
+    OPERATIONS,
+    Once,
+    World,
+    check_one_call,
+    states_of,
+    with_files,
+)
 
 
 def fail_calls(folder: str | os.PathLike[str], seed: int, size: int = 2_000) -> Figures:
@@ -24,8 +29,8 @@ def fail_calls(folder: str | os.PathLike[str], seed: int, size: int = 2_000) -> 
     decisions = random.Random(seed)
     states: dict[tuple[str, str, str], list[str]] = {}
     for _ in range(size):
-        layout, level = decisions.choice(list(LAYOUTS)), decisions.choice(_LEVELS)
-        operation, number = decisions.choice(list(OPERATIONS)), decisions.randint(1, _MOST_CALLS)
+        layout, level = decisions.choice(list(LAYOUTS)), decisions.choice(LEVELS)
+        operation, number = decisions.choice(list(OPERATIONS)), decisions.randint(1, MOST_CALLS)
         fault = {
             "code": decisions.choice(list(ERRORS)),
             "late": decisions.random() < 0.2,
@@ -37,10 +42,7 @@ def fail_calls(folder: str | os.PathLike[str], seed: int, size: int = 2_000) -> 
         key = layout, level, operation
         if key not in states:
             states[key] = states_of(os.fspath(folder), *key)
-        way = (
-            nullcontext() if unnamed else mock.patch("chunkstore.backends.folder.has_unnamed_files", return_value=False)
-        )
-        with way:
+        with with_files(unnamed=unnamed):
             world = World(os.fspath(folder), layout, level, Once(**fault))
             try:
                 check_one_call(world, operation, number, states[key], fault)

@@ -6,17 +6,23 @@ import os
 import random
 import signal
 import time
-from contextlib import nullcontext
-from unittest import mock
 
 from chunkstore.errors import ChunkstoreError
 
 from .figures import Figures
-from .shared import ENDED, LAYOUTS, OPERATIONS, Killing, View, World, check_after_kill, exit_code_of, states_of
-
-_LEVELS = ("process", "run", "step", ENDED)
-#: More calls than most operations make.
-_MOST_CALLS = 40
+from .shared import (
+    LAYOUTS,
+    LEVELS,
+    MOST_CALLS,
+    OPERATIONS,
+    Killing,
+    View,
+    World,
+    check_after_kill,
+    exit_code_of,
+    states_of,
+    with_files,
+)
 
 
 def kill_at_calls(folder: str | os.PathLike[str], seed: int, size: int = 1_000) -> Figures:
@@ -25,17 +31,14 @@ def kill_at_calls(folder: str | os.PathLike[str], seed: int, size: int = 1_000) 
     decisions = random.Random(seed)
     states: dict[tuple[str, str, str], list[str]] = {}
     for _ in range(size):
-        layout, level = decisions.choice(list(LAYOUTS)), decisions.choice(_LEVELS)
-        operation, number = decisions.choice(list(OPERATIONS)), decisions.randint(1, _MOST_CALLS)
+        layout, level = decisions.choice(list(LAYOUTS)), decisions.choice(LEVELS)
+        operation, number = decisions.choice(list(OPERATIONS)), decisions.randint(1, MOST_CALLS)
         late, unnamed = decisions.random() < 0.5, decisions.random() < 0.5
         when, files = "after" if late else "before", "unnamed" if unnamed else "temporary"
         where = f"{operation}, {layout}, {level}, {when} call {number}, {files} files"
         key = layout, level, operation
         if key not in states:
             states[key] = states_of(os.fspath(folder), *key)
-        way = (
-            nullcontext() if unnamed else mock.patch("chunkstore.backends.folder.has_unnamed_files", return_value=False)
-        )
 
         def work(layout=layout, level=level, operation=operation, number=number, late=late) -> None:
             syscalls = Killing(late=late)
@@ -43,7 +46,7 @@ def kill_at_calls(folder: str | os.PathLike[str], seed: int, size: int = 1_000) 
             syscalls.arm(number)
             OPERATIONS[operation](world.store)
 
-        with way:
+        with with_files(unnamed=unnamed):
             code = exit_code_of(work)
             figures.kills += code == -signal.SIGKILL
             figures.acknowledged += code == 0

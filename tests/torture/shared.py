@@ -1,7 +1,10 @@
 """What the scenarios share with the tests, also for the command, for which `tests` is no folder of modules."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 # Before the imports below, which need it.
 sys.path.append(str(Path(__file__).parents[1]))
@@ -26,3 +29,14 @@ __all__ = [
     "holds",
     "states_of",
 ]
+
+LEVELS = ("process", "run", "step", ENDED)
+#: More calls than most operations make.
+MOST_CALLS = 40
+
+
+def with_files(*, unnamed: bool) -> AbstractContextManager[Any]:
+    """Return a block in which files that are being written have no name yet, or a temporary one."""
+    if unnamed:
+        return nullcontext()
+    return mock.patch("chunkstore.backends.folder.has_unnamed_files", return_value=False)
