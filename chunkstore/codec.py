@@ -84,6 +84,25 @@ def plain(value: Any, key: str = "value", depth: int = 0) -> Any:
     return plain(_convert(value, key), key, depth + 1)
 
 
+def is_plain_number(value: int | float) -> bool:  # noqa: PYI041 - they are two kinds of numbers here
+    """Tell whether `plain` leaves a number, and not a boolean, surely as it is."""
+    return value.bit_length() <= _MAX_BITS if isinstance(value, int) else math.isfinite(value)
+
+
+def is_flat(value: dict[Any, Any]) -> bool:
+    """Tell whether an object holds nothing but scalars that `plain` leaves as they are."""
+    for name, item in value.items():
+        if type(name) is not str:
+            return False
+        kind = type(item)
+        if kind is float or kind is int:
+            if not is_plain_number(item):
+                return False
+        elif kind is not str and kind is not bool and item is not None:
+            return False
+    return True
+
+
 def _float_text(value: float) -> str:
     if math.isnan(value):
         return "NaN"

@@ -12,7 +12,8 @@ import zlib
 
 from chunkstore.codec import corrupt
 
-_BITS = str.maketrans("01", " \t")
+#: The bits of each byte, as spaces and tabs.
+_BITS = [f"{byte:08b}".replace("0", " ").replace("1", "\t").encode() for byte in range(256)]
 #: What spaces and tabs are, and what a flipped bit makes of them that is still white space.
 _WHITE = b" \t\r"
 #: Bytes of the checksum: one for each bit, and a line break.
@@ -50,4 +51,5 @@ def has_checksum(data: bytes) -> bool:
 
 
 def _checksum(data: bytes) -> bytes:
-    return f"{zlib.crc32(data):032b}\n".translate(_BITS).encode()
+    a, b, c, d = zlib.crc32(data).to_bytes(4, "big")
+    return b"%b%b%b%b\n" % (_BITS[a], _BITS[b], _BITS[c], _BITS[d])

@@ -6,7 +6,7 @@ Fields of a document that a record does not declare are kept in `extra` and writ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -108,6 +108,8 @@ def encode_record(record: Record, *, indent: int | None = None) -> bytes:
         InvalidValueError: a value cannot be recorded without loss; `key` says which.
     """
     try:
+        if _is_plain(record):
+            return codec.encode(record, indent=indent)
         prepared = _prepare(record, "")
         return codec.encode(_as_dict(prepared) if _has_extra(prepared) else prepared, indent=indent)
     except RecursionError:
@@ -115,6 +117,76 @@ def encode_record(record: Record, *, indent: int | None = None) -> bytes:
         raise InvalidValueError(
             f"Cannot record the {type(record).__name__}: {reason}.", key="", reason=reason
         ) from None
+
+
+#: What to look at in a field's value; by the types of all values of a record, with the places of the fields.
+_Check = Callable[[Any], bool]
+_Checks = tuple[tuple[int, _Check], ...]
+
+_checks: dict[tuple[type, ...], _Checks | None] = {}
+_MOST_SIGNATURES = 1_000
+
+
+def _is_plain(record: Record) -> bool:
+    """Tell whether every value in a record is surely such that `_prepare` would change nothing.
+
+    Records of one kind mostly have values of the same types: what to look at, beyond those, is found out once.
+    """
+    values = msgspec.structs.astuple(record)
+    signature = (type(record), *map(type, values))
+    try:
+        checks = _checks[signature]
+    except KeyError:
+        if len(_checks) >= _MOST_SIGNATURES:
+            _checks.clear()
+        checks = _checks[signature] = _checks_for(type(record), signature[1:])
+    if checks is None:
+        return False
+    for place, check in checks:
+        value = values[place]
+        if value and not check(value):  # an empty collection or zero of these types is plain
+            return False
+    return True
+
+
+def _checks_for(cls: type[Record], types: tuple[type, ...]) -> _Checks | None:
+    """Return what else to look at in values of these types, or None if one of them is to be converted."""
+    scalars = dict(cls.SCALARS + cls.OPTIONAL)
+    checks: list[tuple[int, _Check]] = []
+    for place, (info, kind) in enumerate(zip(_fields(cls), types, strict=True)):
+        name = info.name
+        check: _Check | None = None
+        if kind is UnsetType and name not in dict(cls.SCALARS):
+            continue
+        if name in scalars:
+            if kind is not scalars[name]:
+                return None
+            check = codec.is_plain_number if kind is int else None
+        elif name in cls.NESTED and kind is (dict if name in _IN_DICTS else list):
+            check = _all_plain(cls.NESTED[name], kind)
+        elif name in cls.FREE and kind is dict:
+            check = codec.is_flat if name not in _ANY_JSON and name != "metric_series" else _never
+        elif name in _ANY_JSON and kind in {int, float}:
+            check = codec.is_plain_number
+        elif not (name in _ANY_JSON and kind in {str, bool, type(None)}):
+            return None
+        if check is not None:
+            checks.append((place, check))
+    return tuple(checks)
+
+
+def _all_plain(kind: type[Record], container: type) -> _Check:
+    def check(items: Any) -> bool:
+        for item in items.values() if container is dict else items:
+            if type(item) is not kind or not _is_plain(item):
+                return False
+        return True
+
+    return check
+
+
+def _never(_value: Any) -> bool:
+    return False
 
 
 def _prepare(record: _Self, key: str) -> _Self:
