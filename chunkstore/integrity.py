@@ -35,13 +35,18 @@ def without_checksum(data: bytes, file: str) -> bytes:
     Raises:
         CorruptChunkError: there is a checksum, of something else.
     """
+    return split_checksum(data, file)[0]
+
+
+def split_checksum(data: bytes, file: str) -> tuple[bytes, bool]:
+    """Return the JSON bytes that a file holds, and whether there was a checksum; as `without_checksum`."""
     if data[-1:] != b"\n":
-        return data
+        return data, False
     body, end = data[:-LENGTH], data[-LENGTH:]
     if end == _checksum(body):
-        return body
+        return body, True
     if len(end) < LENGTH or end[:-1].strip(_WHITE):
-        return data  # no checksum: JSON that ends in a line break
+        return data, False  # no checksum: JSON that ends in a line break
     raise corrupt(file, len(body), "its checksum does not match: the file was changed after it was written")
 
 

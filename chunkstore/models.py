@@ -23,6 +23,8 @@ _USUAL_LENGTH = 1_000
 
 #: The format of the files, in the notes. Runs of a newer format are read, never written.
 FORMAT = 1
+#: The format of a run whose chunks may lie in sealed files or journals.
+PACKED_FORMAT = 2
 #: Under this key of `run_config` stand the notes of chunkstore itself.
 NOTES = "chunkstore"
 

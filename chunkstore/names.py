@@ -21,10 +21,14 @@ STEP_UPDATE = "StepUpdate"
 BRANCH_UPDATE = "BranchUpdate"
 METRIC = "Metric"
 PARAMETER = "Parameter"
+SEALED = "Sealed"
+JOURNAL = "Journal"
 RUN_FILE = "RunLog.json"
 LOCK_FILE = ".lock"
 TEMPORARY_PREFIX = ".tmp-"
 DELETED_PREFIX = ".deleted-"
+#: What a file is renamed to while it is being removed, so that it can be put back; see `Backend.remove_unchanged`.
+ASIDE_PREFIX = ".aside-"
 
 #: The scope of the run's own parameters in `Parameter-root.json`.
 ROOT_SCOPE = "root"
@@ -51,6 +55,7 @@ _MOST_DIGITS = 19
 _HASH_DIGITS = 16
 #: How much of a long encoded name is kept before the hash.
 _KEPT_LENGTH = MAX_ENCODED_LENGTH - _HASH_DIGITS - 1
+_PACKED_FILE = re.compile(r"(Sealed|Journal-[0-9]{1,19})-[0-9]{1,19}\.jsonl\Z", re.ASCII)
 _RUN_ID_REJECTED = re.compile(r"""[\x00-\x1f\x7f/\\:*?"<>|]""")
 
 
@@ -190,6 +195,31 @@ def parameter_file(scope: str) -> str:
 def is_parameter_file(file: str) -> bool:
     """Tell whether `file` is the name of a file of parameters."""
     return file.startswith(f"{PARAMETER}-") and file.endswith(".json")
+
+
+def sealed_file(timestamp: int) -> str:
+    """Return the name of the file that a run is sealed in at a time, in nanoseconds."""
+    return f"{SEALED}-{timestamp}.jsonl"
+
+
+def journal_file(pid: int, timestamp: int) -> str:
+    """Return the name of a journal that a process begins at a time, in nanoseconds."""
+    return f"{JOURNAL}-{pid}-{timestamp}.jsonl"
+
+
+def is_sealed_file(file: str) -> bool:
+    """Tell whether `file` is the name of a sealed file."""
+    return _PACKED_FILE.match(file) is not None and file.startswith(SEALED)
+
+
+def is_journal_file(file: str) -> bool:
+    """Tell whether `file` is the name of a journal."""
+    return _PACKED_FILE.match(file) is not None and file.startswith(JOURNAL)
+
+
+def timestamp_of_packed(file: str) -> int:
+    """Return the time, in nanoseconds, in the name of a sealed file or journal."""
+    return int(file[: -len(".jsonl")].rpartition("-")[2])
 
 
 def check_run_id(run_id: Any) -> None:

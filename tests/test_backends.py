@@ -65,9 +65,57 @@ def test_replacing_makes_or_replaces_the_whole_file(backend):
 
 
 def test_appending_adds_at_the_end(backend):
-    for data in (b"a\n", b"b\n"):
-        backend.append(FOLDER, "lines", data)
+    backend.publish(FOLDER, "lines", b"a\n")
+    backend.append(FOLDER, "lines", b"b\n")
     assert backend.load(FOLDER, "lines") == b"a\nb\n"
+
+
+def test_appending_makes_no_file(backend):
+    with pytest.raises(FileNotFoundError):
+        backend.append(FOLDER, "lines", b"a\n")
+    assert "lines" not in content(backend)
+
+
+def test_a_file_is_removed_only_if_it_is_unchanged(backend):
+    backend.publish(FOLDER, "file", b"new")
+    assert not backend.remove_unchanged(FOLDER, "file", b"old")
+    assert content(backend)["file"] == b"new"
+    assert backend.remove_unchanged(FOLDER, "file", b"new")
+    assert backend.remove_unchanged(FOLDER, "file", b"new"), "it is gone already"
+    assert "file" not in content(backend)
+
+
+def test_a_file_that_is_appended_to_is_removed_only_if_nothing_was_added(backend):
+    journal = backend.begin_journal(FOLDER, "lines")
+    journal.append(b"a\n")
+    assert not backend.remove_complete(FOLDER, "lines", 1)
+    journal.append(b"b\n")
+    assert backend.load(FOLDER, "lines") == b"a\nb\n"
+    assert backend.remove_complete(FOLDER, "lines", 4)
+    assert backend.remove_complete(FOLDER, "lines", 4), "it is gone already"
+    with pytest.raises(FileNotFoundError):
+        journal.append(b"c\n")
+    assert "lines" not in content(backend)
+
+
+def test_a_journal_is_a_new_file(backend):
+    backend.publish(FOLDER, "lines", b"a\n")
+    with pytest.raises(FileExistsError):
+        backend.begin_journal(FOLDER, "lines")
+    with pytest.raises(FileNotFoundError):
+        backend.begin_journal("nowhere", "lines")
+    assert backend.load(FOLDER, "lines") == b"a\n"
+
+
+def test_a_part_of_a_file_is_read(backend):
+    backend.publish(FOLDER, "file", [b"0123", b"", b"456789"])
+    with backend.reader(FOLDER) as reader:
+        assert reader.size("file") == 10
+        assert [reader.load_part("file", start, 4) for start in (0, 3, 8, 10)] == [b"0123", b"3456", b"89", b""]
+        with pytest.raises(FileNotFoundError):
+            reader.load_part("missing", 0, 1)
+        with pytest.raises(FileNotFoundError):
+            reader.size("missing")
 
 
 def test_a_folder_is_created_once_with_all_its_files(backend):

@@ -29,6 +29,7 @@ WRITES = {
     "append": lambda store: store.append_metrics(RUN, "s", {"m": [MetricPoint(1, 1)]}),
     "append again": lambda store: store.append_metrics(RUN, "s", {"m": [MetricPoint(2, 2)]}),
 }
+SYNCS = ("fsync", "fdatasync")
 _layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
 
 
@@ -47,14 +48,14 @@ def check_synced_before_named(calls, top):
             dirty.add(call.target)
         elif call.name == "fsync" and os.path.isdir(call.target):
             renamed = False
-        elif call.name == "fsync":
+        elif call.name in SYNCS:
             dirty.discard(call.target)
         elif call.name in ("link", "link_unnamed", "rename"):
             assert not dirty, f"{call} before the fsync of {dirty}"
             renamed = True
     assert not dirty
     assert not renamed
-    assert any(call.name == "fsync" and call.target.startswith(top) for call in calls)
+    assert any(call.name in SYNCS and call.target.startswith(top) for call in calls)
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -80,7 +81,7 @@ def test_levels_process_and_run_sync_nothing_while_writing(tmp_path, layout, dur
     for name, write in WRITES.items():
         if name != "update run" or durability == "process":
             write(store)
-    assert not {"fsync", "syncfs"} & set(syscalls.counts)
+    assert not {*SYNCS, "syncfs"} & set(syscalls.counts)
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -196,7 +197,7 @@ def test_a_failed_fsync_is_never_acknowledged_and_never_tried_again_on_that_file
     while True:
         number += 1
         folder = tmp_path / str(number)
-        syscalls = FaultySyscalls(errno.EIO, only=("fsync",))
+        syscalls = FaultySyscalls(errno.EIO, only=SYNCS)
         store = prepared(folder, layout, "step", syscalls)
         if write == "append again":
             WRITES["append"](store)
@@ -291,15 +292,18 @@ def test_level_step_syncs_folders_that_were_made_anew(tmp_path):
     assert {str(tmp_path), str(tmp_path / "a"), str(logs)} <= synced
 
 
-def test_level_step_syncs_the_folder_of_a_file_that_appending_makes(tmp_path):
+def test_level_step_syncs_each_line_of_a_journal_and_its_name_once(tmp_path):
     syscalls = CountingSyscalls()
     backend = DirectoryBackend(tmp_path / "logs", durability="step", syscalls=syscalls)
     backend.create_folder(RUN, {"last": b""})
+    journal = backend.begin_journal(RUN, "lines")
     syscalls.clear()
-    backend.append(RUN, "lines", b"a")
-    synced = [call.target for call in syscalls.calls if call.name == "fsync"]
+    for line in (b"a", b"b"):
+        journal.append(line)
+    synced = [(call.name, call.target) for call in syscalls.calls if call.name in SYNCS]
     folder = str(tmp_path / "logs" / RUN)
-    assert synced[-2:] == [f"{folder}/lines", folder]
+    line = ("fdatasync", f"{folder}/lines")
+    assert synced == [line, ("fsync", folder), line]
 
 
 @_layouts
@@ -338,7 +342,7 @@ def test_durability_process_syncs_nothing_of_a_run_that_is_added_whole(tmp_path)
     syscalls = CountingSyscalls()
     store = ChunkedStore(DirectoryBackend(tmp_path / "logs", durability="process", syscalls=syscalls))
     store.add_run_log(RunLog(run_id="whole", steps={"s": STEP}))
-    assert not {"fsync", "syncfs"} & set(syscalls.counts)
+    assert not {*SYNCS, "syncfs"} & set(syscalls.counts)
 
 
 def test_syncing_a_large_run_syncs_every_file_where_there_is_no_call_for_all(tmp_path):

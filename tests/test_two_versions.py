@@ -16,7 +16,7 @@ import pytest
 import chunkstore
 from chunkstore import ChunkstoreError, UnsupportedFormatError
 from chunkstore.integrity import has_checksum
-from chunkstore.models import FORMAT, NOTES
+from chunkstore.models import NOTES, PACKED_FORMAT
 from chunkstore.records import ExtraFields
 from chunkstore.testing.suite_runs import CALLS_ON_A_RUN
 
@@ -336,7 +336,7 @@ def newer(logs, store_type):
         return chunkstore.open_store(store_type, log_folder=logs, lock_timeout=5)
 
     def lift(log):
-        log.run_config[NOTES]["format"] = FORMAT + 1
+        log.run_config[NOTES]["format"] = PACKED_FORMAT + 1
 
     store = open_it()
     store.create_run_log(RUN, parameters={"a": 1})
@@ -372,10 +372,10 @@ def everything_in(folder):
 def test_a_run_of_a_newer_format_refuses_every_write_and_is_as_before(newer, logs, write):
     before = everything_in(logs.parent)
     with pytest.raises(
-        UnsupportedFormatError, match=rf"format is {FORMAT + 1}.*up to {FORMAT}.*newer chunkstore"
+        UnsupportedFormatError, match=rf"format is {PACKED_FORMAT + 1}.*up to {PACKED_FORMAT}.*newer chunkstore"
     ) as caught:
         write(newer(), RUN)
-    assert (caught.value.run_id, caught.value.format) == (RUN, FORMAT + 1)
+    assert (caught.value.run_id, caught.value.format) == (RUN, PACKED_FORMAT + 1)
     assert everything_in(logs.parent) == before
 
 
@@ -411,9 +411,9 @@ def test_a_run_that_becomes_one_of_a_newer_format_while_it_is_open_is_not_writte
                 document["run_config"][NOTES]["format"] = number
                 path.write_text(json.dumps(document))
 
-    set_format(FORMAT)
+    set_format(PACKED_FORMAT)
     store.set_parameters(RUN, {"b": 2})
-    set_format(FORMAT + 1)
+    set_format(PACKED_FORMAT + 1)
     with pytest.raises(UnsupportedFormatError):
         store.update_run_log(RUN, lambda log: setattr(log, "tag", "x"))
     store.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
@@ -79,6 +79,45 @@ class FolderReader(ABC):
             UnreadableFileError: it cannot be read.
         """
 
+    @abstractmethod
+    def size(self, file: str) -> int:
+        """Return the length of a file in bytes.
+
+        Raises:
+            MissingError: there is no such file.
+        """
+
+    @abstractmethod
+    def load_part(self, file: str, start: int, size: int) -> bytes:
+        """Return up to `size` bytes of a file that is never replaced, from the byte `start` on.
+
+        Raises:
+            MissingError: there is no such file.
+            UnreadableFileError: it cannot be read.
+        """
+
+
+class Journal(ABC):
+    """A file of lines that one process appends to.
+
+    Attributes:
+        file: its name.
+    """
+
+    file: str
+
+    @abstractmethod
+    def append(self, data: bytes, *, durable: bool = False) -> None:
+        """Add bytes to its end; after an error, nothing more is to be appended.
+
+        Raises:
+            MissingError: the file, or its folder, was removed; nothing was added to it.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is held open."""
+
 
 class Backend(ABC):
     """Files of bytes in folders one level deep; the folder "" is the top.
@@ -128,8 +167,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def publish(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
-        """Make a new file, whole from its first moment on.
+    def publish(self, folder: str, file: str, data: bytes | Sequence[bytes], *, durable: bool = False) -> None:
+        """Make a new file, whole from its first moment on, of bytes in one piece or several.
 
         Raises:
             MissingError: there is no such folder.
@@ -146,10 +185,19 @@ class Backend(ABC):
 
     @abstractmethod
     def append(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
-        """Add bytes to the end of a file, or make it.
+        """Add bytes to the end of a file that nobody else appends to.
+
+        Raises:
+            MissingError: there is no such folder or file, or the file is being removed.
+        """
+
+    @abstractmethod
+    def begin_journal(self, folder: str, file: str) -> Journal:
+        """Make a new, empty file to append to many times.
 
         Raises:
             MissingError: there is no such folder.
+            FileExistsError: there is such a file; it is not touched.
         """
 
     @abstractmethod
@@ -158,6 +206,24 @@ class Backend(ABC):
 
         Raises:
             MissingError: there is no such file.
+        """
+
+    @abstractmethod
+    def remove_unchanged(self, folder: str, file: str, data: bytes) -> bool:
+        """Remove a file that others may replace at any time, unless it holds anything but `data`.
+
+        Readers find the file, old or new, until it is gone.
+
+        Returns:
+            Whether it is gone.
+        """
+
+    @abstractmethod
+    def remove_complete(self, folder: str, file: str, size: int) -> bool:
+        """Remove a file that is appended to, unless anything was added since it was `size` bytes long.
+
+        Returns:
+            Whether it is gone.
         """
 
     @abstractmethod

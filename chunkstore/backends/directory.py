@@ -8,12 +8,13 @@ import stat
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
-from chunkstore.backends.base import AT_THE_END, STEP, Backend, FileVersion, FolderReader, MissingError
+from chunkstore.backends.appended import DirectoryJournal, append
+from chunkstore.backends.base import AT_THE_END, STEP, Backend, FileVersion, FolderReader, Journal, MissingError
 from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
 from chunkstore.backends.locks import SidecarLock
 from chunkstore.backends.os_errors import os_error
@@ -275,11 +276,11 @@ class DirectoryBackend(Backend):
     def _remove_tree(self, path: str) -> None:
         while True:
             handle = Folder(self._syscalls, path)
-            for name in handle.names():
+            for name in handle.all_entries():
                 try:
                     self._syscalls.unlink(name, handle.fd)
                 except (IsADirectoryError, PermissionError):  # the latter is what POSIX says of a folder
-                    if not handle.has(name):
+                    if name not in handle.all_entries():
                         continue  # it was removed all the same, as when the answer of a file server is lost
                     if not stat.S_ISDIR(self._syscalls.lstat(name, handle.fd).st_mode):
                         raise
@@ -292,7 +293,8 @@ class DirectoryBackend(Backend):
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                if all(name.startswith(_NFS_PREFIX) for name in handle.names()):
+                names = handle.all_entries()
+                if names and all(name.startswith(_NFS_PREFIX) for name in names):
                     return  # NFS keeps files that somebody has open under such names, and removes them later
                 continue  # a writer that still had the folder open added a file
             return
@@ -321,7 +323,7 @@ class DirectoryBackend(Backend):
         except OSError as error:
             self._fail(error, folder)
 
-    def publish(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
+    def publish(self, folder: str, file: str, data: bytes | Sequence[bytes], *, durable: bool = False) -> None:
         if not folder:
             self._make_root_for_files()
         durable = durable or self._sync_writes
@@ -345,13 +347,30 @@ class DirectoryBackend(Backend):
         # Only the opening may be done twice: what was begun to be written must not be written again.
         handle, fd = self._in_folder(folder, open_file, lambda stale, opened: stale.close_file(opened[1]))
         try:
-            handle.append(fd, data, durable=durable or self._sync_writes)
+            try:
+                append(self._syscalls, fd, data, durable=durable or self._sync_writes)
+            finally:
+                handle.close_file(fd)
             current = handle.is_current()
+        except FileNotFoundError:
+            raise MissingError(os.path.join(self._path(folder), file)) from None
         except OSError as error:
             raise os_error(error, os.path.join(self._path(folder), file)) from error
         if not current:
             self._forget(folder)
             raise MissingError(self._path(folder))
+
+    def begin_journal(self, folder: str, file: str) -> Journal:
+        def begin(handle: Folder) -> DirectoryJournal:
+            return DirectoryJournal(self._syscalls, handle, file, durable=self._sync_writes)
+
+        return self._in_folder(folder, begin, lambda _, stale: stale.close())
+
+    def remove_unchanged(self, folder: str, file: str, data: bytes) -> bool:
+        return self._in_folder(folder, lambda handle: handle.remove_unchanged(file, data))
+
+    def remove_complete(self, folder: str, file: str, size: int) -> bool:
+        return self._in_folder(folder, lambda handle: handle.remove_complete(file, size))
 
     def remove(self, folder: str, file: str) -> None:
         self._in_folder(folder, lambda handle: handle.remove(file, durable=self._sync_writes))

@@ -8,15 +8,15 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from chunkstore.backends.base import FolderReader, UnreadableFileError
-from chunkstore.backends.locks import SidecarLock
+from chunkstore.backends.locks import SidecarLock, lock_now
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
 from chunkstore.codec import MAX_BYTES
-from chunkstore.names import TEMPORARY_PREFIX
+from chunkstore.names import ASIDE_PREFIX, TEMPORARY_PREFIX
 
 #: Device and inode.
 FolderIdentity = tuple[int, int]
@@ -140,9 +140,11 @@ class Folder(FolderReader):
             else:
                 for name in self._listing(self._syscalls.list):
                     found.setdefault(name, False)
-            # Temporary files come and go all the time; they are nobody's news.
-            for name in [name for name in found if name.startswith(TEMPORARY_PREFIX)]:
+            # Temporary files come and go all the time; they are nobody's news. A file that is set aside is there.
+            for name in [name for name in found if name.startswith((TEMPORARY_PREFIX, ASIDE_PREFIX))]:
                 del found[name]
+                if name.startswith(ASIDE_PREFIX):
+                    found.setdefault(name.removeprefix(ASIDE_PREFIX), False)
             after = self._syscalls.fstat(self.fd).st_mtime_ns
             if before == after and not 0 <= time.time_ns() - after < _QUIET_NS:
                 break
@@ -150,6 +152,10 @@ class Folder(FolderReader):
             if without_news >= _LISTINGS_WITHOUT_NEWS or (before == after and without_news):
                 break
         return list(found)
+
+    def all_entries(self) -> list[str]:
+        """Return the names of all entries, also of those that are no files for readers; a single listing."""
+        return self._listing(self._syscalls.list)
 
     def _listing(self, listed: Callable[[int], list[_Entry]]) -> list[_Entry]:
         # A fresh descriptor: one that was read before starts at its end, and NFS would answer from its cache.
@@ -168,14 +174,27 @@ class Folder(FolderReader):
 
     def has(self, file: str) -> bool:
         """Tell whether there is a file of that name."""
+        return self._exists(file) or self._exists(ASIDE_PREFIX + file) or self._exists(file)
+
+    def _exists(self, entry: str) -> bool:
         try:
-            self._syscalls.lstat(file, self.fd)
+            self._syscalls.lstat(entry, self.fd)
         except FileNotFoundError:
             return False
         return True
 
     def load(self, file: str) -> bytes:
         """Return the bytes of a regular file; nothing else is opened, no link is followed."""
+        try:
+            return self._load_entry(file)
+        except FileNotFoundError:
+            pass
+        try:
+            return self._load_entry(ASIDE_PREFIX + file)
+        except (FileNotFoundError, UnreadableFileError):
+            return self._load_entry(file)  # it may have been put back
+
+    def _load_entry(self, file: str) -> bytes:
         for attempt in range(1, _READ_ATTEMPTS + 1):
             try:
                 return self._load(file)
@@ -208,6 +227,27 @@ class Folder(FolderReader):
         finally:
             self._syscalls.close(fd)
 
+    def size(self, file: str) -> int:
+        """Return the length of a file in bytes."""
+        return self._syscalls.lstat(file, self.fd).st_size
+
+    def load_part(self, file: str, start: int, size: int) -> bytes:
+        """Return up to `size` bytes of a regular file, from the byte `start` on."""
+        if not self._is_regular(file):
+            raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
+        try:
+            fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
+        except PermissionError:
+            raise UnreadableFileError.because(file, "permission denied") from None
+        except OSError as error:
+            if error.errno in _NOT_REGULAR:
+                raise UnreadableFileError.because(file, "it is no regular file") from None
+            raise
+        try:
+            return self._syscalls.pread(fd, size, start)
+        finally:
+            self._syscalls.close(fd)
+
     def _is_regular(self, file: str) -> bool:
         """Tell whether a file may be opened: that alone can do something where it is a pipe or a device."""
         # Should it have become one since it was listed, fstat will tell.
@@ -223,7 +263,7 @@ class Folder(FolderReader):
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def publish(self, file: str, data: bytes, *, durable: bool, take_back: bool) -> None:
+    def publish(self, file: str, data: bytes | Sequence[bytes], *, durable: bool, take_back: bool) -> None:
         """Make a new file, whole from its first moment on; an existing one is never touched.
 
         Args:
@@ -242,7 +282,7 @@ class Folder(FolderReader):
                     self.discard(file)
                 raise
 
-    def _publish_unnamed(self, file: str, data: bytes, *, durable: bool) -> bool:
+    def _publish_unnamed(self, file: str, data: bytes | Sequence[bytes], *, durable: bool) -> bool:
         """Publish through a file that has no name before it is whole; False where there is no such thing."""
         try:
             fd = self._syscalls.open(".", os.O_TMPFILE | os.O_WRONLY, self.fd)
@@ -264,7 +304,7 @@ class Folder(FolderReader):
             raise
         return True
 
-    def _publish_temporary(self, file: str, data: bytes, *, durable: bool) -> None:
+    def _publish_temporary(self, file: str, data: bytes | Sequence[bytes], *, durable: bool) -> None:
         temporary = temporary_names.next()
         try:
             self.write_plain(temporary, data, durable=durable)
@@ -316,8 +356,8 @@ class Folder(FolderReader):
             self._syscalls.fsync(self.fd)
 
     def open_for_append(self, file: str) -> int:
-        """Return a descriptor of a file, new or not, to whose end `append` adds; `append` closes it."""
-        fd = self._syscalls.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, self.fd)
+        """Return a descriptor of a regular file, to add to its end."""
+        fd = self._syscalls.open(file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, self.fd)
         is_regular = False
         try:
             is_regular = stat.S_ISREG(self._syscalls.fstat(fd).st_mode)
@@ -328,20 +368,11 @@ class Folder(FolderReader):
             raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), file)
         return fd
 
-    def append(self, fd: int, data: bytes, *, durable: bool) -> None:
-        """Add bytes to the end of an open file, and close it. Not to be repeated: some may have been written."""
-        try:
-            self._fill(fd, data, durable=durable)
-        finally:
-            self._syscalls.close(fd)
-        if durable:
-            self._syscalls.fsync(self.fd)
-
     def close_file(self, fd: int) -> None:
         """Close a file that was opened for nothing."""
         self._syscalls.close(fd)
 
-    def write_plain(self, file: str, data: bytes, *, durable: bool) -> None:
+    def write_plain(self, file: str, data: bytes | Sequence[bytes], *, durable: bool) -> None:
         """Make a new file, not atomically: under a name, or in a folder, that nobody reads."""
         fd = self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, self.fd)
         try:
@@ -351,12 +382,11 @@ class Folder(FolderReader):
             raise
         self._syscalls.close(fd)
 
-    def _fill(self, fd: int, data: bytes, *, durable: bool) -> None:
-        written = self._syscalls.write(fd, data)
-        if written < len(data):
-            view = memoryview(data)
-            while written < len(data):
-                written += self._syscalls.write(fd, view[written:])
+    def _fill(self, fd: int, data: bytes | Sequence[bytes], *, durable: bool) -> None:
+        for part in (data,) if isinstance(data, bytes) else _in_blocks(data):
+            written = self._syscalls.write(fd, part)
+            while written < len(part):
+                written += self._syscalls.write(fd, memoryview(part)[written:])
         if durable:
             self._syscalls.fsync(fd)
 
@@ -373,6 +403,49 @@ class Folder(FolderReader):
         if durable:
             self._syscalls.fsync(self.fd)
 
+    def remove_unchanged(self, file: str, data: bytes) -> bool:
+        """Remove a file unless it holds anything but `data`; see `Backend.remove_unchanged`.
+
+        Nothing tells apart, in one call, a file that was read from one that has replaced it since. So the file is set
+        aside, where readers still look for it, compared, and put back if it was replaced.
+        """
+        aside = ASIDE_PREFIX + file
+        if self._exists(aside) and self._exists(file):
+            self._syscalls.unlink(aside, self.fd)  # put back, or replaced; a file is not renamed to a link of itself
+        try:
+            self._syscalls.rename(file, aside, self.fd)
+        except FileNotFoundError:
+            if not self._exists(aside):
+                return True
+            # else whoever set it aside before was stopped on the way
+        if self._load_entry(aside) == data:
+            self._syscalls.unlink(aside, self.fd)
+            return True
+        try:
+            self._syscalls.link(aside, file, self.fd)
+        except FileExistsError:
+            pass  # it was replaced once more, which is newer than what was set aside
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return False  # it stays aside: putting it back could undo what its owner writes now
+        self._syscalls.unlink(aside, self.fd)
+        return False
+
+    def remove_complete(self, file: str, size: int) -> bool:
+        """Remove a file that is appended to, unless anything was added since; see `Backend.remove_complete`."""
+        try:
+            fd = self.open_for_append(file)
+        except FileNotFoundError:
+            return True
+        try:
+            if not lock_now(fd) or self._syscalls.fstat(fd).st_size != size:
+                return False
+            self._syscalls.unlink(file, self.fd)
+            return True
+        finally:
+            self._syscalls.close(fd)
+
     # --- locks and durability ----------------------------------------------------------------------------------------
 
     def lock(self, file: str) -> SidecarLock:
@@ -387,9 +460,10 @@ class Folder(FolderReader):
 
     def sync_file(self, file: str) -> None:
         """Bring one file to stable storage, if it is a regular file."""
-        if not self._is_regular(file):
+        entry = file if self._exists(file) else ASIDE_PREFIX + file if self._exists(ASIDE_PREFIX + file) else file
+        if not self._is_regular(entry):
             return
-        fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
+        fd = self._syscalls.open(entry, _READ_FLAGS, self.fd)
         try:
             self._syscalls.fsync(fd)
         finally:
@@ -406,6 +480,19 @@ class Folder(FolderReader):
     def sync_self(self) -> None:
         """Bring the names in this folder to stable storage."""
         self._syscalls.fsync(self.fd)
+
+
+def _in_blocks(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in fewer pieces."""
+    block: list[bytes] = []
+    size = 0
+    for part in parts:
+        block.append(part)
+        size += len(part)
+        if size >= _BLOCK:
+            yield b"".join(block)
+            block, size = [], 0
+    yield b"".join(block)
 
 
 def sync_way_to(syscalls: Syscalls, path: str) -> None:

@@ -26,6 +26,28 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 _locks: weakref.WeakSet[SidecarLock] = weakref.WeakSet()
 
 
+def lock_now(fd: int) -> bool:
+    """Lock an open file without waiting, if locks work there; where they do not, nobody who needs them gets further.
+
+    Returns:
+        Whether nobody else has locked it.
+    """
+    try:
+        return lock_descriptor(fd, blocking=False)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return True
+        raise
+
+
+def unlock(fd: int) -> None:
+    """Unlock an open file, if it was locked."""
+    try:
+        unlock_descriptor(fd)
+    except OSError:
+        pass  # there was no lock
+
+
 class SidecarLock:
     """An exclusive lock on a cached descriptor of a lock file.
 

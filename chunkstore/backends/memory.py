@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from chunkstore.backends.base import PROCESS, Backend, FileVersion, FolderReader, MissingError
+from chunkstore.backends.base import PROCESS, Backend, FileVersion, FolderReader, Journal, MissingError
 from chunkstore.backends.locks import locked_twice
 from chunkstore.errors import LockTimeoutError, StoreUsageError
 
@@ -73,12 +73,12 @@ class MemoryBackend(Backend):
     def reader(self, folder: str) -> Iterator[FolderReader]:
         yield _MemoryReader(folder, self._files(folder))
 
-    def publish(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
+    def publish(self, folder: str, file: str, data: bytes | Sequence[bytes], *, durable: bool = False) -> None:
         files = self._files(folder)
         with self._mutex:
             if file in files:
                 raise FileExistsError(file)
-            files[file] = data
+            files[file] = data if isinstance(data, bytes) else b"".join(data)
 
     def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         self._files(folder)[file] = data
@@ -86,7 +86,27 @@ class MemoryBackend(Backend):
     def append(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         files = self._files(folder)
         with self._mutex:
-            files[file] = files.get(file, b"") + data
+            if file not in files:
+                _missing(file)
+            files[file] += data
+
+    def begin_journal(self, folder: str, file: str) -> Journal:
+        self.publish(folder, file, b"")
+        return _MemoryJournal(self, folder, file)
+
+    def remove_unchanged(self, folder: str, file: str, data: bytes) -> bool:
+        files = self._files(folder)
+        with self._mutex:
+            if file in files and files[file] == data:
+                del files[file]
+            return file not in files
+
+    def remove_complete(self, folder: str, file: str, size: int) -> bool:
+        files = self._files(folder)
+        with self._mutex:
+            if file in files and len(files[file]) == size:
+                del files[file]
+            return file not in files
 
     def remove(self, folder: str, file: str) -> None:
         if self._files(folder).pop(file, None) is None:
@@ -170,6 +190,25 @@ class _MemoryReader(FolderReader):
     def load(self, file: str) -> bytes:
         data = self._files.get(file)
         return _missing(file) if data is None else data
+
+    def size(self, file: str) -> int:
+        return len(self.load(file))
+
+    def load_part(self, file: str, start: int, size: int) -> bytes:
+        return self.load(file)[start : start + size]
+
+
+class _MemoryJournal(Journal):
+    def __init__(self, backend: MemoryBackend, folder: str, file: str) -> None:
+        self.file = file
+        self._backend = backend
+        self._folder = folder
+
+    def append(self, data: bytes, *, durable: bool = False) -> None:
+        self._backend.append(self._folder, self.file, data)
+
+    def close(self) -> None:
+        pass
 
 
 def _missing(name: str) -> NoReturn:

@@ -54,6 +54,21 @@ class Syscalls:
         else:
             os.fsync(fd)
 
+    def fdatasync(self, fd: int) -> None:
+        """Bring what a file holds, and how long it is, to stable storage."""
+        if hasattr(os, "fdatasync"):
+            os.fdatasync(fd)
+        else:  # macOS
+            self.fsync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut an open file off after `size` bytes."""
+        os.ftruncate(fd, size)
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        """Read up to `size` bytes from `offset` on; nothing at the end of the file."""
+        return os.pread(fd, size, offset)
+
     def syncfs(self, fd: int) -> None:
         """Bring everything of the file system that `fd` is on to stable storage (syncfs(2), Linux).
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from chunkstore.assemble import bare, flatten_branches, flatten_steps
+from chunkstore.assemble import bare, flatten, flatten_branches, flatten_steps
 from chunkstore.backends.base import AT_THE_END, Backend, MissingError
 from chunkstore.clock import clock, utc_now
 from chunkstore.codec import decode
@@ -30,6 +30,7 @@ from chunkstore.models import (
     FAIL,
     FORMAT,
     NOTES,
+    PACKED_FORMAT,
     PROCESSING,
     SUCCESS,
     BranchLog,
@@ -237,6 +238,22 @@ class Store(ABC):
                     )
         return log
 
+    def iter_records(self, run_id: str) -> Iterator[StepLog | BranchLog]:
+        """Yield the steps and branches of a run in order of execution, each without what is inside it.
+
+        Memory use does not grow with the size of the records, only with their number: some 500 bytes each. Everything
+        that was acknowledged before the first is asked for is yielded. What cannot be read is left out, and logged as a
+        warning at the end; `get_run_log` has a list of problems, parameters, and everything in its place.
+
+        Args:
+            run_id: the run.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with self._existing(run_id):
+            yield from self._stream(run_id)
+
     def get_run_json(self, run_id: str) -> bytes:
         """Return a run as JSON in UTF-8, as `get_run_log(run_id).to_json()` has it, for tools that decode it.
 
@@ -342,6 +359,36 @@ class Store(ABC):
         """
         with self._existing(run_id):
             self._sync(run_id)
+
+    def seal(self, run_id: str) -> int:
+        """Pack the chunks of a finished run into one file, `Sealed-….jsonl`, which is read faster.
+
+        Nothing else changes: all calls work as before, and what is written later lies beside that file until the run
+        is sealed again. The chunks are removed only when the sealed file would survive a loss of power. Stores that
+        keep a run in one place have nothing to pack.
+
+        Args:
+            run_id: the run.
+
+        Returns:
+            How many chunks are in the sealed file; 0 if there was nothing to pack.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            StoreUsageError: it has not finished.
+        """
+        with self._existing(run_id):
+            return self._seal(run_id)
+
+    def unseal(self, run_id: str) -> None:
+        """Give back the chunks of a sealed run as files, byte for byte; nothing happens to a run that is not sealed.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            ChunkstoreError: a sealed file was damaged; nothing is removed.
+        """
+        with self._existing(run_id):
+            self._unseal(run_id)
 
     # --- steps and branches ------------------------------------------------------------------------------------------
 
@@ -635,6 +682,10 @@ class Store(ABC):
         """Return the whole run as JSON."""
         return encode_record(self._read(run_id))
 
+    def _stream(self, run_id: str) -> Iterator[StepLog | BranchLog]:
+        """Yield the records of a run, each without inner records."""
+        yield from flatten(self._read(run_id))[0]
+
     @abstractmethod
     def _read_metadata(self, run_id: str) -> RunLog:
         """Return the run without steps and parameters."""
@@ -687,6 +738,15 @@ class Store(ABC):
     def _sync(self, run_id: str) -> None:
         """Make a run durable."""
 
+    def _seal(self, run_id: str) -> int:
+        """Pack a run; return how many chunks were packed."""
+        self._read_metadata(run_id)
+        return 0
+
+    def _unseal(self, run_id: str) -> None:
+        """Undo `_seal`."""
+        self._read_metadata(run_id)
+
     # --- helpers -----------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -730,10 +790,10 @@ def _unpickle(cls: type[Store], backend: Backend, options: StoreOptions, catalog
 def check_format(log: RunLog) -> None:
     """Raise `UnsupportedFormatError` if a newer version wrote this run in a way that this version may not add to."""
     number = log.notes.get("format", FORMAT)
-    if not isinstance(number, int) or number > FORMAT:
+    if not isinstance(number, int) or number > PACKED_FORMAT:
         raise UnsupportedFormatError(
             f"Cannot write to run {log.run_id!r}: its format is {number}, and chunkstore {__version__} knows formats "
-            f"up to {FORMAT}. Install a newer chunkstore; reading works with this one.",
+            f"up to {PACKED_FORMAT}. Install a newer chunkstore; reading works with this one.",
             run_id=log.run_id,
             format=number,
         )
@@ -742,6 +802,12 @@ def check_format(log: RunLog) -> None:
 def is_finished(log: RunLog) -> bool:
     """Tell whether a run has ended, however it did."""
     return log.status in (SUCCESS, FAIL) or "finished" in log.notes
+
+
+def is_packed(log: RunLog) -> bool:
+    """Tell whether chunks of a run may lie in sealed files or journals."""
+    number = log.notes.get("format", FORMAT)
+    return not isinstance(number, int) or number >= PACKED_FORMAT
 
 
 def as_stored(record: _AnyRecord) -> _AnyRecord:

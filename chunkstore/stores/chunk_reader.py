@@ -10,7 +10,7 @@ import msgspec
 from msgspec import field
 
 from chunkstore import codec, overlay
-from chunkstore.assemble import flatten_branches, flatten_steps
+from chunkstore.assemble import bare, flatten_branches, flatten_steps
 from chunkstore.backends.base import FolderReader, UnreadableFileError
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
@@ -35,6 +35,7 @@ from chunkstore.names import (
 from chunkstore.records import Record, RecordCodec
 from chunkstore.stores.listing import Listing
 from chunkstore.stores.metric_lines import MetricLine, joined
+from chunkstore.stores.run_files import RunFiles
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
@@ -104,13 +105,23 @@ class ChunkReader:
         run_id: the run.
         reader: its folder, opened for this read.
         listing: what is in the folder; None to list it when that is needed.
+        keep: see `RunFiles`.
+        with_bodies: whether `bodies` are kept.
     """
 
-    def __init__(self, run_id: str, reader: FolderReader, listing: Listing | None = None) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        reader: FolderReader,
+        listing: Listing | None = None,
+        *,
+        keep: bool = True,
+        with_bodies: bool = False,
+    ) -> None:
         self._run_id = run_id
-        self._reader = reader
-        self._given = listing
+        self._files = RunFiles(reader, listing, self._report, keep=keep)
         self._origins: dict[int, _Origin] = {}
+        self._with_bodies = with_bodies
         #: By `id`, records and parameters that have a file for themselves, and its bytes. What is kept here keeps its
         #: `id` to itself.
         self.bodies: dict[int, tuple[object, bytes]] = {}
@@ -124,24 +135,24 @@ class ChunkReader:
         return list(self._problems)
 
     @cached_property
-    def _listing(self) -> Listing:
-        return Listing(self._reader.names(to_load=True)) if self._given is None else self._given
+    def _names(self) -> list[str]:
+        return self._files.names()
 
     @cached_property
     def _chunks(self) -> list[ChunkName]:
         """All chunks in order of execution."""
-        return _in_order(self._listing.names())
+        return _in_order(self._names)
 
     def _chunks_of(self, kind: str, encoded: str) -> list[ChunkName]:
         """Return the chunks of one kind and encoded name, in order of execution."""
-        files = self._listing.starting_with(f"{kind}-{encoded}-")
+        files = self._files.starting_with(f"{kind}-{encoded}-")
         return [chunk for chunk in _in_order(files) if chunk.encoded == encoded]
 
     def _chunks_inside(self, internal_name: str) -> list[ChunkName]:
         """Return the chunks that may belong inside the record of a name, in order of execution."""
         prefixes = inner_prefixes(internal_name)
         return _in_order(
-            {file for kind in _KINDS for start in prefixes for file in self._listing.starting_with(f"{kind}-{start}")}
+            {file for kind in _KINDS for start in prefixes for file in self._files.starting_with(f"{kind}-{start}")}
         )
 
     # --- the run's own record ----------------------------------------------------------------------------------------
@@ -155,7 +166,7 @@ class ChunkReader:
             FileNotFoundError: there is neither.
         """
         try:
-            return checked_run_log(self._reader.load(RUN_FILE), self._run_id, RUN_FILE)
+            return checked_run_log(self._files.load(RUN_FILE, is_listed=False), self._run_id, RUN_FILE)
         except FileNotFoundError:
             if not self._chunks:
                 raise
@@ -188,6 +199,42 @@ class ChunkReader:
         if metrics:
             self._add_series(metrics, {name: record for (kind, name), record in newest.items() if kind == STEP})
         return list(newest.values())
+
+    def stream(self) -> Iterator[StepLog | BranchLog]:
+        """Yield the steps and branches that count, in order of execution, each without what is inside it."""
+        groups: dict[tuple[str, str], int] = {}
+        for chunk in self._chunks:
+            key = (chunk.kind, chunk.encoded)
+            groups[key] = groups.get(key, 0) + 1
+        updates = self._updates(self._chunks)
+        superseded = self._superseded({key for key, count in groups.items() if count > 1})
+        for chunk in self._chunks:
+            if chunk.kind not in _TYPE_OF or chunk.file in superseded:
+                continue
+            record = self._record(chunk, updates.get(chunk.file))
+            if record is None:
+                continue
+            if isinstance(record, StepLog) and (METRIC, chunk.encoded) in groups:
+                self._add_series(self._chunks_of(METRIC, chunk.encoded), {record.internal_name: record})
+            yield from map(bare, self._flat(record))
+            self._origins.clear()
+
+    def _superseded(self, groups: set[tuple[str, str]]) -> set[str]:
+        """Return the files that do not count, as there are newer ones for the same record.
+
+        Args:
+            groups: kinds and encoded names of which there are several files.
+        """
+        newest: dict[tuple[str, str], str] = {}
+        superseded = set()
+        for chunk in self._chunks:
+            if chunk.kind in _TYPE_OF and (chunk.kind, chunk.encoded) in groups:
+                record = self._record(chunk, None)
+                if record is not None:
+                    older = newest.get((chunk.kind, record.internal_name))
+                    superseded.update((older,) if older else ())
+                    newest[chunk.kind, record.internal_name] = chunk.file
+        return superseded
 
     def _flat(self, record: StepLog | BranchLog) -> list[StepLog | BranchLog]:
         """Return a record and those inside it: other tools write whole branches into one file."""
@@ -254,8 +301,7 @@ class ChunkReader:
     ) -> StepLog | BranchLog | None:
         record_codec = _CODEC_OF[chunk.kind]
         try:
-            written = self._reader.load(chunk.file)
-            data = without_checksum(written, chunk.file)
+            data, is_ours = self._files.content(chunk.file)
             if change is not None:
                 data = codec.encode(overlay.apply(change, codec.decode(data, chunk.file)))
             record = record_codec.decode(data, chunk.file)
@@ -268,7 +314,7 @@ class ChunkReader:
             self._report(chunk.file, error)
             return None
         self._origins[id(record)] = _Origin(chunk, change)
-        if has_checksum(written):  # what other tools write may lack fields
+        if is_ours and self._with_bodies:  # what other tools write may lack fields
             self.bodies[id(record)] = record, data
         return record
 
@@ -286,12 +332,13 @@ class ChunkReader:
 
     def _update_over(self, chunk: ChunkName, internal_name: str, *, strict: bool) -> overlay.Change | None:
         """Return the change over one file; its name tells where it is, so that no listing can miss it."""
-        update = self._update(update_file(chunk, internal_name), strict=strict)
+        update = self._update(update_file(chunk, internal_name), is_listed=False, strict=strict)
         return update.change if update is not None and update.over == chunk.file else None
 
-    def _update(self, file: str, *, strict: bool = False) -> Update | None:
+    def _update(self, file: str, *, is_listed: bool = True, strict: bool = False) -> Update | None:
         try:
-            update: Update = codec.decode(self._load(file), file, _update_decoder)
+            body, _ = self._files.content(file, is_listed=is_listed)
+            update: Update = codec.decode(body, file, _update_decoder)
         except FileNotFoundError:
             return None
         except (*_UNREADABLE, msgspec.ValidationError) as error:
@@ -320,7 +367,7 @@ class ChunkReader:
 
     def _metric_lines(self, chunk: ChunkName) -> Iterator[MetricLine]:
         try:
-            data = self._reader.load(chunk.file)
+            data = self._files.load(chunk.file)
         except FileNotFoundError:
             return
         except _UNREADABLE as error:
@@ -350,8 +397,8 @@ class ChunkReader:
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Return the parameters of all scopes; to be called after `records`, as those may hold some."""
         result = dict(self._inner_parameters)
-        for file in self._listing.names():
-            if is_parameter_file(file) and (found := self._parameters(file)) is not None:
+        for file in self._names:
+            if is_parameter_file(file) and (found := self._parameters(file, is_listed=True)) is not None:
                 result[found.branch] = found.parameters
         return result
 
@@ -362,23 +409,21 @@ class ChunkReader:
 
     def parameters_of(self, scope: str) -> dict[str, Any]:
         """Return the parameters of one scope; empty if it has none."""
-        found = self._parameters(parameter_file(scope))
+        found = self._parameters(parameter_file(scope), is_listed=False)
         return found.parameters if found else self._inner_parameters.get(scope, {})
 
-    def _parameters(self, file: str) -> Parameters | None:
+    def _parameters(self, file: str, *, is_listed: bool) -> Parameters | None:
         try:
-            data = self._load(file)
+            data, _ = self._files.content(file, is_listed=is_listed)
             found = Parameters.read(data, file)
         except FileNotFoundError:
             return None
         except _UNREADABLE as error:
             self._report(file, error)
             return None
-        self.bodies[id(found.parameters)] = found.parameters, data
+        if self._with_bodies:
+            self.bodies[id(found.parameters)] = found.parameters, data
         return found
-
-    def _load(self, file: str) -> bytes:
-        return without_checksum(self._reader.load(file), file)
 
     # --- problems ----------------------------------------------------------------------------------------------------
 
@@ -433,7 +478,7 @@ def update_file(chunk: ChunkName, internal_name: str) -> str:
     return chunk_file(_UPDATE_KIND_OF[chunk.kind], internal_name, chunk.timestamp)
 
 
-def newest_listed(listing: Listing, kind: type[_R], internal_name: str) -> ChunkName | None:
+def newest_listed(listing: Listing | RunFiles, kind: type[_R], internal_name: str) -> ChunkName | None:
     """Return the newest of the files that are named after a record, or None."""
     encoded = encode_for_file(internal_name)
     files = listing.starting_with(f"{_KIND_OF[kind]}-{encoded}-")

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,24 +17,26 @@ from chunkstore.assemble import assemble, flatten
 from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader
 from chunkstore.clock import clock
 from chunkstore.codec import encode
-from chunkstore.errors import CorruptChunkError
+from chunkstore.errors import CorruptChunkError, StoreUsageError
 from chunkstore.integrity import with_checksum, without_checksum
-from chunkstore.models import BranchLog, RunLog, StepLog
+from chunkstore.models import FORMAT, NOTES, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
     LOCK_FILE,
     METRIC,
     RUN_FILE,
     STEP,
-    ChunkName,
     chunk_file,
+    is_journal_file,
     parameter_file,
 )
 from chunkstore.records import MetricPoint, Record
-from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format, is_finished
+from chunkstore.stores import sealing
+from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format, is_finished, is_packed
 from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, newest_listed, update_file
 from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
+from chunkstore.stores.run_files import RunFiles
 from chunkstore.stores.run_json import join_chunks
 
 logger = logging.getLogger("chunkstore")
@@ -128,11 +130,18 @@ class ChunkedStore(Store):
 
     def _read_json(self, run_id: str) -> bytes:
         with self.backend.reader(run_id) as reader:
-            chunks = ChunkReader(run_id, reader)
+            chunks = ChunkReader(run_id, reader, with_bodies=True)
             metadata = chunks.metadata()
             records = chunks.records_of(metadata)
             log = assemble(metadata, records, chunks.parameters(), chunks.problems)
         return join_chunks(log, chunks.bodies)
+
+    def _stream(self, run_id: str) -> Iterator[StepLog | BranchLog]:
+        with self.backend.reader(run_id) as reader:
+            chunks = ChunkReader(run_id, reader, keep=False)
+            chunks.metadata()
+            yield from chunks.stream()
+        self._warn_of(chunks.problems, f"run {run_id}")
 
     def _read_metadata(self, run_id: str) -> RunLog:
         with self.backend.reader(run_id) as reader:
@@ -170,6 +179,65 @@ class ChunkedStore(Store):
     def _sync(self, run_id: str) -> None:
         self.backend.sync(run_id)
 
+    # --- sealing -----------------------------------------------------------------------------------------------------
+
+    def _seal(self, run_id: str) -> int:
+        def seal_run() -> int:
+            log = self._read_run_file(run_id)
+            check_format(log)
+            if not is_finished(log):
+                raise StoreUsageError(
+                    f"Cannot seal run {run_id!r}: its status is {log.status}. Seal it when it has finished; if "
+                    "nobody is going to finish it, say so with update_run_log, which sets its status."
+                )
+            return sealing.seal(self.backend, run_id, lambda: self._mark_packed(run_id, log))
+
+        self._admit(run_id)
+        try:
+            return self.backend.while_locked(run_id, LOCK_FILE, seal_run)
+        finally:
+            self._listings.forget(run_id)
+
+    def _mark_packed(self, run_id: str, log: RunLog) -> bytes | None:
+        """Make the run's record say that chunks may be packed; return what it was before, as far as is known."""
+        current = self.backend.load(run_id, RUN_FILE)
+        if not is_packed(log):
+            self.backend.replace(run_id, RUN_FILE, self._encode(_with_format(log, PACKED_FORMAT)), durable=True)
+            return current
+        before = sealing.sealed_record(self.backend, run_id)
+        return before if before is not None and self._is_marked(before, current, run_id) else None
+
+    def _is_marked(self, before: bytes, current: bytes, run_id: str) -> bool:
+        """Tell whether nothing has changed in a run's record but that chunks may be packed."""
+        log = checked_run_log(before, run_id, RUN_FILE)
+        return self._encode(_with_format(log, PACKED_FORMAT)) == current
+
+    def _unseal(self, run_id: str) -> None:
+        def unseal_run() -> None:
+            log = self._read_run_file(run_id)
+            check_format(log)
+            if not is_packed(log):
+                return
+            before = sealing.sealed_record(self.backend, run_id)
+            sealed = sealing.unseal(self.backend, run_id)
+            for file in sealed:
+                self.backend.remove(run_id, file)
+            if not self._has_journals(run_id):
+                current = self.backend.load(run_id, RUN_FILE)
+                if before is None or not self._is_marked(before, current, run_id):
+                    before = self._encode(_with_format(log, FORMAT))
+                self.backend.replace(run_id, RUN_FILE, before, durable=True)
+
+        self._admit(run_id)
+        try:
+            self.backend.while_locked(run_id, LOCK_FILE, unseal_run)
+        finally:
+            self._listings.forget(run_id)
+
+    def _has_journals(self, run_id: str) -> bool:
+        with self.backend.reader(run_id) as reader:
+            return any(map(is_journal_file, reader.names()))
+
     # --- records -----------------------------------------------------------------------------------------------------
 
     def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:
@@ -182,21 +250,25 @@ class ChunkedStore(Store):
 
     def _put_last(self, run_id: str, record: _R) -> None:
         kind, name = type(record), record.internal_name
-        newest = newest_listed(self._recent_listing(run_id), kind, name)
-        if newest is None or self._is_ours_alone(run_id, kind, name, newest):
+        if self._is_new_or_ours_alone(run_id, kind, name):
             self._put(run_id, [record], {})
         elif self._change(run_id, name, kind, lambda _: record) is None:
             self._put(run_id, [record], {})  # it was another name, with the same hash
 
-    def _is_ours_alone(self, run_id: str, kind: type[_R], name: str, chunk: ChunkName) -> bool:
-        """Tell whether we wrote a chunk and nobody else has changed it."""
-        if chunk.file != self._owned_in(run_id).get((_KIND_OF[kind], name)):
+    def _is_new_or_ours_alone(self, run_id: str, kind: type[_R], name: str) -> bool:
+        """Tell whether nobody but us has written a record, or changed it."""
+        with self.backend.reader(run_id) as reader:
+            files = RunFiles(reader, self._listings.recent(run_id) or self._fresh_listing(run_id, reader))
+            newest = newest_listed(files, kind, name)
+            if newest is None:
+                return True
+            if newest.file != self._owned_in(run_id).get((_KIND_OF[kind], name)):
+                return False
+            try:
+                files.load(update_file(newest, name), is_listed=False)
+            except FileNotFoundError:
+                return True
             return False
-        try:
-            self.backend.load(run_id, update_file(chunk, name))
-        except FileNotFoundError:
-            return True
-        return False
 
     def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         recent = self._listings.recent(run_id)
@@ -206,17 +278,10 @@ class ChunkedStore(Store):
                 return True
             if recent and not remembered and self._is_unchanged_since(recent, run_id, reader):
                 return False
-            if newest_listed(self._fresh_listing(run_id, reader), kind, internal_name):
+            if newest_listed(RunFiles(reader, self._fresh_listing(run_id, reader)), kind, internal_name):
                 return True
             ChunkReader(run_id, reader).metadata()  # is it the record that is missing, or the run?
         return False
-
-    def _recent_listing(self, run_id: str) -> Listing:
-        recent = self._listings.recent(run_id)
-        if recent is not None:
-            return recent
-        with self.backend.reader(run_id) as reader:
-            return self._fresh_listing(run_id, reader)
 
     def _is_unchanged_since(self, listing: Listing, run_id: str, reader: FolderReader) -> bool:
         """Tell whether nobody else has changed anything in the folder since it was listed."""
@@ -295,10 +360,14 @@ class ChunkedStore(Store):
                 chunks.metadata()  # is it the record that is missing, or the run?
             elif full:
                 record = self._with_others_inside(chunks, record)
-        for problem in chunks.problems:
-            if problem.kind != "orphan":
-                logger.warning("Left out of %s of run %s: %s: %s", internal_name, run_id, problem.file, problem.message)
+        self._warn_of(chunks.problems, f"{internal_name} of run {run_id}")
         return record
+
+    @staticmethod
+    def _warn_of(problems: Iterable[Problem], where: str) -> None:
+        for problem in problems:
+            if problem.kind != "orphan":
+                logger.warning("Left out of %s: %s: %s", where, problem.file, problem.message)
 
     def _newest(
         self,
@@ -368,11 +437,17 @@ class ChunkedStore(Store):
         with self._stripe(run_id, METRIC, internal_name):
             # A line that was cut off must stay the last of its file: after a failure the next line starts a new one.
             file = owned.pop((METRIC, internal_name), None)
-            if file is None:
+            if file is None or not self._append(run_id, file, line):
                 file = self._publish(run_id, METRIC, internal_name, line)
-            else:
-                self._record(run_id, self.backend.append, file, line)
             owned[METRIC, internal_name] = file
+
+    def _append(self, run_id: str, file: str, line: bytes) -> bool:
+        """Append to a file of our own; tell whether it was there, and not packed by somebody who seals the run."""
+        try:
+            self._record(run_id, self.backend.append, file, line)
+        except FileNotFoundError:
+            return False
+        return True
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
@@ -400,7 +475,17 @@ class ChunkedStore(Store):
             except FileNotFoundError:
                 # No run, a run without such parameters, or one whose parameters another tool has left with it?
                 log = checked_run_log(reader.load(RUN_FILE), run_id, RUN_FILE)
-                return Parameters(branch=scope, parameters=log.parameters if not scope else {})
+            if is_packed(log):
+                try:
+                    body, _ = RunFiles(reader, self._fresh_listing(run_id, reader)).content(file)
+                    return Parameters.read(body, file)
+                except FileNotFoundError:
+                    pass
+            return Parameters(branch=scope, parameters=log.parameters if not scope else {})
+
+
+def _with_format(log: RunLog, number: int) -> RunLog:
+    return msgspec.structs.replace(log, run_config={**log.run_config, NOTES: {**log.notes, "format": number}})
 
 
 def _reset_after_fork() -> None:

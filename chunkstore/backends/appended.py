@@ -1,0 +1,131 @@
+"""Files of lines that one process appends to, until somebody has packed and removed them.
+
+Whoever appends holds a lock on the file itself for the length of one write, and so does whoever removes it. So a line
+is either in the file when it is packed, or its writer finds that the file is gone and begins another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import weakref
+
+from chunkstore.backends.base import Journal, MissingError
+from chunkstore.backends.folder import Folder
+from chunkstore.backends.locks import lock_now, unlock
+from chunkstore.backends.os_errors import os_error
+from chunkstore.backends.syscalls import Syscalls
+
+_journals: weakref.WeakSet[DirectoryJournal] = weakref.WeakSet()
+
+
+def append(syscalls: Syscalls, fd: int, data: bytes, *, durable: bool) -> None:
+    """Add bytes to the end of an open file; if that fails, the file is left as it was, as far as that can be done.
+
+    Args:
+        syscalls: how files are touched.
+        fd: opened to append.
+        data: what to add.
+        durable: whether it survives a loss of power when this returns.
+
+    Raises:
+        FileNotFoundError: the file has been removed, or is being removed; nothing was added.
+    """
+    size = -1
+    try:
+        size = _locked_size(syscalls, fd)
+        written = syscalls.write(fd, data)
+        while written < len(data):
+            written += syscalls.write(fd, memoryview(data)[written:])
+        if durable:
+            syscalls.fdatasync(fd)
+    except BaseException:
+        if size >= 0:
+            _cut(syscalls, fd, size)
+        raise
+    finally:
+        unlock(fd)
+
+
+def _locked_size(syscalls: Syscalls, fd: int) -> int:
+    """Lock a file and return how long it is."""
+    if lock_now(fd):
+        status = syscalls.fstat(fd)
+        if status.st_nlink:
+            return status.st_size
+    raise FileNotFoundError(errno.ENOENT, "it was removed, or is being removed")
+
+
+def _cut(syscalls: Syscalls, fd: int, size: int) -> None:
+    """Take back what was not acknowledged; should that fail, it is a line that was cut off or came to be all the same.
+
+    Either way nothing more is written to this file, so that such a line stays the last.
+    """
+    try:
+        syscalls.truncate(fd, size)
+    except OSError:
+        pass
+
+
+class DirectoryJournal(Journal):
+    """A file of a folder that stays open to append to.
+
+    Args:
+        syscalls: how files are touched.
+        folder: where the file is.
+        file: its name, a new one.
+        durable: whether every line is made durable.
+
+    Raises:
+        FileExistsError: there is such a file.
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, syscalls: Syscalls, folder: Folder, file: str, *, durable: bool) -> None:
+        self.file = file
+        self._syscalls = syscalls
+        self._folder = folder
+        self._durable = durable
+        self._has_durable_name = False
+        self._fd = -1
+        _journals.add(self)
+        self._fd = syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW, folder.fd)
+
+    def append(self, data: bytes, *, durable: bool = False) -> None:  # noqa: D102
+        durable = durable or self._durable
+        try:
+            append(self._syscalls, self._fd, data, durable=durable)
+            if durable and not self._has_durable_name:
+                self._folder.sync_self()
+                self._has_durable_name = True
+            current = self._folder.is_current()
+        except FileNotFoundError:
+            raise MissingError(self.file) from None
+        except OSError as error:
+            raise os_error(error, os.path.join(self._folder.location, self.file)) from error
+        if not current:
+            raise MissingError(self._folder.location)
+
+    def close(self) -> None:  # noqa: D102
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._syscalls.close(fd)
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
+            pass
+
+
+def _abandon_all() -> None:
+    """In a forked child: close what the parent appends to; both share one open file, and so its lock."""
+    for journal in list(_journals):
+        try:
+            journal.close()
+        except OSError:
+            pass  # closed by somebody else
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

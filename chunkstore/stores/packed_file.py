@@ -1,0 +1,196 @@
+"""One sealed file or journal, as a reader finds chunks in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from chunkstore import codec
+from chunkstore.backends.base import FolderReader
+from chunkstore.names import is_journal_file
+from chunkstore.stores.packed_lines import is_line_file, name_in, split_damaged
+
+#: Where a line begins, and how many bytes it has.
+_Place = tuple[int, int]
+
+_BLOCK = 4 * 1024 * 1024
+_PROBE = 16 * 1024
+#: A packed file is kept in memory while its chunks are read, up to this size; of a larger one only their places are.
+_MOST_KEPT = 256 * 1024 * 1024
+
+
+class PackedFile:
+    """The chunks in a sealed file or journal.
+
+    A sealed file is ordered by names, so that single chunks are found in it by bisection. A journal is in the order of
+    writing: of several lines for one chunk the last counts.
+
+    Args:
+        reader: the run's folder.
+        file: the name of the packed file.
+        report: is told of damaged lines: the file, and what is wrong.
+        keep: whether its bytes are kept while it is read; else lines are read again one by one.
+
+    Attributes:
+        file: its name.
+        is_damaged: whether there are lines in it that cannot be read, as far as it has been looked through.
+        size: how many bytes have been looked through; 0 until all were.
+    """
+
+    def __init__(
+        self, reader: FolderReader, file: str, report: Callable[[str, Exception], None], *, keep: bool = True
+    ) -> None:
+        self.file = file
+        self.is_damaged = False
+        self.size = 0
+        self._reader = reader
+        self._report = report
+        self._keep = keep
+        self._is_ordered = not is_journal_file(file)
+        self._is_indexed = False
+        self._kept: bytes | None = None
+        self._places: dict[str, list[_Place]] = {}
+
+    def names(self) -> list[str]:
+        """Return the names of all chunks in it.
+
+        Raises:
+            MissingError: the packed file is gone.
+        """
+        if not self._is_indexed:
+            self._index()
+        return list(self._places)
+
+    def starting_with(self, prefix: str) -> list[str]:
+        """Return the names of the chunks that begin with `prefix`.
+
+        Raises:
+            MissingError: the packed file is gone.
+        """
+        if self._is_ordered and not self._is_indexed:
+            found = self._search(prefix)
+            if found is not None:
+                self._places.update(found)
+                return list(found)
+        return [name for name in self.names() if name.startswith(prefix)]
+
+    def lines_of(self, name: str) -> list[bytes]:
+        """Return the lines of a chunk, none if it is not in here.
+
+        Raises:
+            MissingError: the packed file is gone.
+        """
+        if name not in self._places and not self._is_indexed:
+            self.starting_with(name)
+        return [self._line(place) for place in self._places.get(name, ())]
+
+    def _line(self, place: _Place) -> bytes:
+        start, length = place
+        if self._kept is not None:
+            return self._kept[start : start + length]
+        return self._reader.load_part(self.file, start, length)
+
+    # --- everything --------------------------------------------------------------------------------------------------
+
+    def _index(self) -> None:
+        if self._keep and self._reader.size(self.file) <= _MOST_KEPT:
+            self._kept = self._reader.load(self.file)
+        places: dict[str, list[_Place]] = {}
+        size = 0
+        for number, (start, line) in enumerate(self._all_lines(), 1):
+            size = start + len(line)
+            name = name_in(line)
+            if name is not None:
+                self._add(places, name, (start, len(line)))
+                continue
+            for part in split_damaged(line):
+                name = name_in(part)
+                if name is not None:
+                    self._add(places, name, (start + line.find(part[:-1]), len(part)))
+                elif line.endswith(b"\n") or not self._may_be_cut_off(line):
+                    reason = f"line {number:,} was damaged"
+                    self.is_damaged = True
+                    self._report(self.file, codec.corrupt(self.file, start, reason))
+        self.size = size
+        self._places = places
+        self._is_indexed = True
+
+    def _add(self, places: dict[str, list[_Place]], name: str, place: _Place) -> None:
+        if is_line_file(name):
+            places.setdefault(name, []).append(place)
+        else:
+            places[name] = [place]
+
+    def _may_be_cut_off(self, line: bytes) -> bool:
+        """Tell whether the end of a file is a line that nobody acknowledged: that can only be in a journal."""
+        return not self._is_ordered and line.startswith(b"{"[: len(line)])
+
+    def _all_lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield every line with its line break, and where it begins."""
+        start = 0
+        rest = b""
+        for block in self._blocks():
+            *lines, last = block.split(b"\n")
+            for line in lines:
+                whole = b"%b%b\n" % (rest, line)
+                rest = b""
+                yield start, whole
+                start += len(whole)
+            rest += last
+        if rest:
+            yield start, rest
+
+    def _blocks(self) -> Iterator[bytes]:
+        if self._kept is not None:
+            yield self._kept
+            return
+        offset = 0
+        while block := self._reader.load_part(self.file, offset, _BLOCK):
+            yield block
+            offset += len(block)
+
+    # --- a few -------------------------------------------------------------------------------------------------------
+
+    def _search(self, prefix: str) -> dict[str, list[_Place]] | None:
+        """Return the places of the chunks whose names begin with `prefix`, or None if damage is in the way."""
+        low, high = 0, self._reader.size(self.file)
+        # `low` is 0, or where a line of an earlier name begins.
+        while high - low > _PROBE:
+            middle = (low + high) // 2
+            start = self._end_of_line(middle)
+            name = name_in(self._line_at(start)) if start < high else None
+            if start >= high:
+                high = middle
+            elif name is None:
+                return None
+            elif name < prefix:
+                low = start
+            else:
+                high = middle
+        return self._scan(low, prefix)
+
+    def _scan(self, start: int, prefix: str) -> dict[str, list[_Place]] | None:
+        found: dict[str, list[_Place]] = {}
+        while line := self._line_at(start):
+            name = name_in(line)
+            if name is None:
+                return None
+            if name.startswith(prefix):
+                self._add(found, name, (start, len(line)))
+            elif name > prefix:
+                break
+            start += len(line)
+        return found
+
+    def _end_of_line(self, offset: int) -> int:
+        """Return where the line ends that the byte at `offset` belongs to: where the next one begins."""
+        return offset + len(self._line_at(offset))
+
+    def _line_at(self, offset: int) -> bytes:
+        """Return what follows, up to the end of the line."""
+        size = _PROBE
+        while True:
+            data = self._reader.load_part(self.file, offset, size)
+            end = data.find(b"\n")
+            if end >= 0 or len(data) < size:
+                return data[: end + 1] if end >= 0 else data
+            size *= 4

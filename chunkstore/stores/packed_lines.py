@@ -1,0 +1,186 @@
+"""Chunks as lines of one file: what sealed files and journals hold.
+
+A line is a JSON object of a chunk's file name and its body, and ends in a checksum of the line (see `integrity`):
+
+    {"file":"StepLog-load-1706852981689005000.json","body":{"name":"load",…}}
+
+Tools that read JSON lines see the bodies as values. How the bytes of the file follow from the body, `form` says:
+without it, they are the body and its checksum, as this library writes. Lines of a file of metrics are packed one by
+one. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from chunkstore import codec
+from chunkstore.errors import CorruptChunkError
+from chunkstore.integrity import LENGTH, has_checksum, with_checksum, without_checksum
+from chunkstore.names import METRIC
+
+#: The body alone, as other tools write it.
+BARE = "bare"
+#: The body with line breaks and indents, as the option `pretty` has it.
+INDENTED = "indented"
+#: The field `text` has the bytes as text.
+TEXT = "text"
+
+_INDENT = 4
+_START = b'{"file":"'
+_MIDDLE = b'","body":'
+_PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f\x7f-\U0010ffff]+\Z')
+#: Where a line begins behind another one whose line break was damaged.
+_LOST_BREAK = re.compile(rb'(?<=[ \t]{32}.)(?=\{"file":")', re.DOTALL)
+
+
+class _Line(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    file: str
+    form: str = ""
+    text: str = ""
+    body: Raw = Raw(b"null")
+
+
+_decoder = msgspec.json.Decoder(_Line)
+_values: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+
+class Content(NamedTuple):
+    """What a chunk holds.
+
+    Attributes:
+        body: JSON.
+        is_ours: whether this library wrote it as it stands, with all fields.
+    """
+
+    body: bytes
+    is_ours: bool
+
+
+# --- packing ---------------------------------------------------------------------------------------------------------
+
+
+def is_line_file(file: str) -> bool:
+    """Tell whether a chunk consists of lines."""
+    return file.startswith(f"{METRIC}-")
+
+
+def pack_body(file: str, body: bytes) -> bytes:
+    """Return the line for a chunk that this library writes.
+
+    Args:
+        file: the name of the chunk's file, as `names` makes it.
+        body: compact JSON, without a checksum.
+    """
+    return with_checksum(b"%b%b%b%b}" % (_START, file.encode(), _MIDDLE, body))
+
+
+def pack(file: str, data: bytes) -> bytes | None:
+    """Return the lines for a file, or None if what it holds is no JSON: there is nothing to be packed.
+
+    Args:
+        file: its name.
+        data: all its bytes; `unpack` gives them back.
+    """
+    if is_line_file(file):
+        bodies = _whole_lines(data)
+    elif has_checksum(data):
+        bodies = [data[:-LENGTH]]
+    else:
+        return _pack_foreign(file, data)
+    if bodies is None or not _PLAIN_NAME.match(file) or not all(map(_is_json_line, bodies)):
+        return _pack_foreign(file, data)
+    return b"".join([pack_body(file, body) for body in bodies])
+
+
+def _whole_lines(data: bytes) -> list[bytes] | None:
+    """Return the bodies of lines that each end in their checksum, or None if there is anything else."""
+    lines = data.splitlines(keepends=True)
+    return [line[:-LENGTH] for line in lines] if lines and all(map(has_checksum, lines)) else None
+
+
+def _is_json_line(body: bytes) -> bool:
+    if b"\n" in body or b"\r" in body:
+        return False
+    try:
+        codec.decode(body)
+    except CorruptChunkError:
+        return False
+    return True
+
+
+def _pack_foreign(file: str, data: bytes) -> bytes | None:
+    try:
+        text = data.decode()
+        lines = data.splitlines() if is_line_file(file) else [data]
+        values = [msgspec.json.format(part, indent=-1) for part in lines if codec.decode(part) is not None]
+        file.encode()
+    except (UnicodeError, CorruptChunkError, msgspec.DecodeError):
+        return None
+    if len(values) != len(lines):
+        return None
+    body = values[0] if not is_line_file(file) else b"[%b]" % b",".join(values)
+    for form in (BARE, INDENTED):
+        if not is_line_file(file) and _shaped(body, form) == data:
+            return _encode(_Line(file, form, body=Raw(body)))
+    return _encode(_Line(file, TEXT, text, Raw(body)))
+
+
+def _encode(line: _Line) -> bytes:
+    return with_checksum(codec.encode(line))
+
+
+def _shaped(body: bytes, form: str) -> bytes:
+    if form == INDENTED:
+        return msgspec.json.format(body, indent=_INDENT)
+    return body if form == BARE else with_checksum(body)
+
+
+# --- unpacking -------------------------------------------------------------------------------------------------------
+
+
+def split_damaged(line: bytes) -> list[bytes]:
+    """Return the lines in a damaged one: several, if it was a line break between them that was damaged."""
+    whole = [part if has_checksum(part) else part[:-1] + b"\n" for part in _LOST_BREAK.split(line)]
+    return whole if all(map(has_checksum, whole)) else _LOST_BREAK.split(line)
+
+
+def name_in(line: bytes) -> str | None:
+    """Return which file a line belongs to, or None if the line was damaged or cut off."""
+    if not has_checksum(line):
+        return None
+    if line.startswith(_START):
+        end = line.find(b'"', len(_START))
+        if line.startswith(_MIDDLE, end):
+            return line[len(_START) : end].decode()
+    try:
+        return _decoder.decode(line).file
+    except msgspec.DecodeError:
+        return None
+
+
+def content_of(line: bytes) -> Content:
+    """Return what a line holds, for which `name_in` returned a name."""
+    if line.startswith(_START):
+        end = line.find(b'"', len(_START))
+        if line.startswith(_MIDDLE, end):
+            return Content(line[end + len(_MIDDLE) : -LENGTH - 1], is_ours=True)
+    decoded = _decoder.decode(line)
+    return Content(decoded.text.encode() if decoded.form == TEXT else bytes(decoded.body), is_ours=False)
+
+
+def unpack(lines: Iterable[bytes]) -> bytes:
+    """Return the bytes of a file from its lines, for which `name_in` returned its name."""
+    parts = []
+    for line in lines:
+        content = content_of(line)
+        if content.is_ours:
+            parts.append(with_checksum(content.body))
+        else:
+            decoded = _decoder.decode(without_checksum(line, ""))
+            parts.append(decoded.text.encode() if decoded.form == TEXT else _shaped(content.body, decoded.form))
+    return b"".join(parts)

@@ -1,0 +1,188 @@
+"""The files of one run, wherever they lie: by themselves, as lines of a journal, or in a sealed file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chunkstore.backends.base import FolderReader, MissingError
+from chunkstore.integrity import split_checksum
+from chunkstore.names import is_journal_file, is_sealed_file, timestamp_of_packed
+from chunkstore.stores.listing import Listing
+from chunkstore.stores.packed_file import PackedFile
+from chunkstore.stores.packed_lines import Content, content_of, unpack
+
+#: How often a file may be packed, unpacked or packed anew while it is looked for.
+_ATTEMPTS = 20
+
+
+class RunFiles:
+    """The files of a run for the length of one read, while others seal it, or unseal it.
+
+    Of a file that is in several places, what lies by itself counts: nobody writes into a sealed file, and what was
+    sealed is removed only if it is still the same. Then come journals, and then the newest sealed file.
+
+    Args:
+        reader: the run's folder, opened for this read.
+        listing: what is in the folder; None to list it when that is needed.
+        report: is told of what cannot be read: the file, and the error.
+        keep: whether packed files are kept in memory for the length of the read.
+    """
+
+    def __init__(
+        self,
+        reader: FolderReader,
+        listing: Listing | None = None,
+        report: Callable[[str, Exception], None] = lambda _file, _error: None,
+        *,
+        keep: bool = True,
+    ) -> None:
+        self._reader = reader
+        self._loose = listing
+        self._report = report
+        self._keep = keep
+        self._packed: list[PackedFile] = []
+        self._gone: set[str] = set()
+        # When the folder had changed last before it was looked at again.
+        self._looked_at = -1
+        if listing is not None:
+            self._find_packed(listing.starting_with)
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Return the names of all files, in no certain order."""
+        for _ in range(_ATTEMPTS):
+            loose = self._listing().names()
+            try:
+                packed = [pack.names() for pack in self._packed]
+            except MissingError:
+                self._look_again()
+                continue
+            return list(dict.fromkeys([*loose, *(name for names in packed for name in names)])) if packed else loose
+        raise MissingError(self._reader.location)
+
+    def starting_with(self, prefix: str) -> list[str]:
+        """Return the names of the files that begin with `prefix`, in no certain order."""
+        for _ in range(_ATTEMPTS):
+            loose = self._listing().starting_with(prefix)
+            try:
+                packed = [pack.starting_with(prefix) for pack in self._packed]
+            except MissingError:
+                self._look_again()
+                continue
+            return list(dict.fromkeys([*loose, *(name for names in packed for name in names)])) if packed else loose
+        raise MissingError(self._reader.location)
+
+    def packed_files(self) -> list[str]:
+        """Return the names of the sealed files and journals."""
+        self._listing()
+        return [pack.file for pack in self._packed]
+
+    def names_in(self, packed_file: str) -> list[str]:
+        """Return the names of the files in a sealed file or journal."""
+        return self._pack(packed_file).names()
+
+    def is_damaged(self, packed_file: str) -> bool:
+        """Tell whether there are lines in a sealed file or journal that cannot be read."""
+        return self._pack(packed_file).is_damaged
+
+    def size_of(self, packed_file: str) -> int:
+        """Return how many bytes of a journal have been looked through."""
+        return self._pack(packed_file).size
+
+    def _pack(self, packed_file: str) -> PackedFile:
+        return next(pack for pack in self._packed if pack.file == packed_file)
+
+    def _listing(self) -> Listing:
+        if self._loose is None:
+            names = self._reader.names(to_load=True)
+            self._loose = Listing(names)
+            self._find_packed(lambda prefix: [name for name in names if name.startswith(prefix)])
+        return self._loose
+
+    def _find_packed(self, starting_with: Callable[[str], list[str]]) -> None:
+        known = {pack.file for pack in self._packed} | self._gone
+        journals = [file for file in starting_with("Journal-") if is_journal_file(file) and file not in known]
+        sealed = [file for file in starting_with("Sealed-") if is_sealed_file(file) and file not in known]
+        for file in journals + sealed:
+            self._packed.append(PackedFile(self._reader, file, self._report, keep=self._keep))
+        if len(self._packed) > 1:
+            self._packed.sort(key=_precedence)
+
+    def _look_again(self) -> bool:
+        """List the folder anew, and leave out packed files that are gone; tell whether that changed anything."""
+        now = self._reader.changed_at()
+        if now == self._looked_at:
+            return False  # the run was deleted, or somebody removed files by hand
+        self._looked_at = now
+        before = {pack.file for pack in self._packed}
+        names = set(self._reader.names())
+        gone = {pack.file for pack in self._packed if not self._reader.has(pack.file)}
+        self._gone |= gone
+        self._packed = [pack for pack in self._packed if pack.file not in gone]
+        self._loose = Listing(names - self._gone)
+        self._find_packed(self._loose.starting_with)
+        return before != {pack.file for pack in self._packed}
+
+    # --- what is in it -----------------------------------------------------------------------------------------------
+
+    def load(self, file: str, *, is_listed: bool = True) -> bytes:
+        """Return the bytes of a file, as they are or were when it lay by itself.
+
+        Args:
+            file: its name.
+            is_listed: whether it was listed, so that it must be somewhere unless it was removed for good.
+
+        Raises:
+            MissingError: there is no such file.
+            UnreadableFileError: it cannot be read.
+        """
+        found = self.find(file, is_listed=is_listed)
+        return found if isinstance(found, bytes) else unpack(found)
+
+    def load_packed(self, file: str) -> bytes | None:
+        """Return the bytes of a file as a journal or sealed file has it, or None if none has it.
+
+        Raises:
+            MissingError: such a file is gone by now.
+        """
+        lines = self._packed_lines(file)
+        return unpack(lines) if lines else None
+
+    def content(self, file: str, *, is_listed: bool = True) -> Content:
+        """Return the JSON in a file; as `load`.
+
+        Raises:
+            CorruptChunkError: it is not as it was written.
+        """
+        found = self.find(file, is_listed=is_listed)
+        if isinstance(found, bytes):
+            return Content(*split_checksum(found, file))
+        return content_of(found[-1])
+
+    def find(self, file: str, *, is_listed: bool = True) -> bytes | list[bytes]:
+        """Return the bytes of a file that lies by itself, or the lines of one that is packed; as `load`."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._reader.load(file)
+            except FileNotFoundError:
+                pass
+            try:
+                if lines := self._packed_lines(file):
+                    return lines
+            except FileNotFoundError:
+                pass  # a packed file is gone: what was in it is in another one, or lies by itself
+            # A file that was not listed need not exist. It may have been packed since, if anything is.
+            if not (is_listed or self._packed) or not self._look_again():
+                break
+        raise MissingError(file)
+
+    def _packed_lines(self, file: str) -> list[bytes]:
+        for pack in self._packed:
+            if lines := pack.lines_of(file):
+                return lines
+        return []
+
+
+def _precedence(pack: PackedFile) -> tuple[bool, int, str]:
+    return not is_journal_file(pack.file), -timestamp_of_packed(pack.file), pack.file
