@@ -49,6 +49,10 @@ _R = TypeVar("_R", bound=StepLog | BranchLog)
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 
+FILES, JOURNAL = "files", "journal"
+CONTAINERS = (FILES, JOURNAL)
+
+
 class StoreOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What a store can be configured with.
 
@@ -58,6 +62,8 @@ class StoreOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         pretty: whether JSON is written with line breaks and indents, for people who read it with `cat`.
         catalog_folder: the folder for data; empty for `.catalog` beside the log folder.
         lock_timeout: seconds to wait for a lock.
+        container: what holds the chunks of a run: `files`, one for each, or `journal`, one that each writer appends to.
+        seal_finished_runs: a run of more chunks than that is sealed when it finishes; None for never.
     """
 
     log_folder: str = ".run_log_store"
@@ -65,6 +71,8 @@ class StoreOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     pretty: bool = False
     catalog_folder: str = ""
     lock_timeout: float = 60.0
+    container: str = FILES
+    seal_finished_runs: int | None = None
 
 
 class Recorder(Protocol):
@@ -165,7 +173,7 @@ class Store(ABC):
                 parameters=dict(parameters or {}),
                 run_config={
                     **(run_config or {}),
-                    NOTES: {"format": FORMAT, "version": __version__, "created": utc_now()},
+                    NOTES: {"format": self._format, "version": __version__, "created": utc_now()},
                 },
             )
             check_run_id(log.run_id)
@@ -193,7 +201,7 @@ class Store(ABC):
         """
         check_run_id(log.run_id)
         check_format(log)
-        notes = {"created": utc_now(), **log.notes, "format": FORMAT, "version": __version__}
+        notes = {"created": utc_now(), **log.notes, "format": self._format, "version": __version__}
         stored = as_stored(msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes}))
         try:
             self._create(stored)
@@ -303,6 +311,8 @@ class Store(ABC):
             log = self._change_metadata(run_id, checked)
             if ends and self.backend.durability == AT_THE_END:
                 self._sync(run_id)
+            if ends and self.options.seal_finished_runs is not None:
+                self._seal_large(run_id, self.options.seal_finished_runs)
         return log
 
     def has_run(self, run_id: str) -> bool:
@@ -668,6 +678,11 @@ class Store(ABC):
         """
         return self.recorder.join_run(self, run_id, create=create, tag=tag, capture_output=capture_output)
 
+    @property
+    def _format(self) -> int:
+        """The format of the runs that are created here."""
+        return FORMAT
+
     # --- what a layout fills -----------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -742,6 +757,9 @@ class Store(ABC):
         """Pack a run; return how many chunks were packed."""
         self._read_metadata(run_id)
         return 0
+
+    def _seal_large(self, run_id: str, most: int) -> None:  # noqa: B027 - most layouts have nothing to seal
+        """Seal a run of more than `most` chunks."""
 
     def _unseal(self, run_id: str) -> None:
         """Undo `_seal`."""

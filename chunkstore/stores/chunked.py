@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from chunkstore import overlay
+from chunkstore import names, overlay
 from chunkstore.assemble import assemble, flatten
 from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader
 from chunkstore.clock import clock
 from chunkstore.codec import encode
-from chunkstore.errors import CorruptChunkError, StoreUsageError
+from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreUsageError
 from chunkstore.integrity import with_checksum, without_checksum
 from chunkstore.models import FORMAT, NOTES, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import (
@@ -30,10 +30,20 @@ from chunkstore.names import (
     is_journal_file,
     parameter_file,
 )
-from chunkstore.records import MetricPoint, Record
+from chunkstore.records import MetricPoint, Record, encode_record
 from chunkstore.stores import sealing
-from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format, is_finished, is_packed
+from chunkstore.stores.base import (
+    JOURNAL,
+    Store,
+    StoreOptions,
+    as_json,
+    as_stored,
+    check_format,
+    is_finished,
+    is_packed,
+)
 from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, newest_listed, update_file
+from chunkstore.stores.journals import Journals
 from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
 from chunkstore.stores.run_files import RunFiles
@@ -62,6 +72,7 @@ class ChunkedStore(Store):
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         super().__init__(backend, options)
         self._listings = ListingMemory()
+        self._journals = Journals(backend, self._prepare_journal) if self.options.container == JOURNAL else None
         # At level `run`, what a finished run is changed by is durable at once. By run, whether it has finished, and
         # which version of its record says so.
         self._finished: dict[str, tuple[FileVersion, bool]] = {}
@@ -92,6 +103,18 @@ class ChunkedStore(Store):
         self._own_branches = {}
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._listings = ListingMemory(self._listings.share)
+        if self._journals:
+            self._journals.reset_after_fork()
+
+    def close(self) -> None:
+        """Give back what is held open; the store can be used again."""
+        if self._journals:
+            self._journals.close()
+        super().close()
+
+    @property
+    def _format(self) -> int:
+        return PACKED_FORMAT if self._journals else FORMAT
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
@@ -120,6 +143,8 @@ class ChunkedStore(Store):
         self._own_branches.pop(run_id, None)
         self._finished.pop(run_id, None)
         self._listings.forget(run_id)
+        if self._journals:
+            self._journals.close(run_id)
 
     def _read(self, run_id: str) -> RunLog:
         with self.backend.reader(run_id) as reader:
@@ -162,6 +187,8 @@ class ChunkedStore(Store):
             whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
             # If the run ends with this, all of it is going to be made durable.
             self._write(run_id, self.backend.replace, RUN_FILE, self._encode(whole), durable=self._has_finished(run_id))
+            if self._journals and is_finished(new):
+                self._journals.close(run_id)
             return new
 
         self._admit(run_id)
@@ -197,6 +224,15 @@ class ChunkedStore(Store):
             return self.backend.while_locked(run_id, LOCK_FILE, seal_run)
         finally:
             self._listings.forget(run_id)
+
+    def _seal_large(self, run_id: str, most: int) -> None:
+        with self.backend.reader(run_id) as reader:
+            count = sum(map(sealing.is_packable, RunFiles(reader).names()))
+        if count > most:
+            try:
+                self._seal(run_id)
+            except ChunkstoreError as error:  # the run has finished all the same
+                logger.warning("Run %s is not sealed: %s", run_id, error)
 
     def _mark_packed(self, run_id: str, log: RunLog) -> bytes | None:
         """Make the run's record say that chunks may be packed; return what it was before, as far as is known."""
@@ -241,10 +277,10 @@ class ChunkedStore(Store):
     # --- records -----------------------------------------------------------------------------------------------------
 
     def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:
-        encoded = [(record, self._encode(record)) for record in records]
+        encoded = [(record, encode_record(record)) for record in records]
         self._admit(run_id)
-        for record, data in encoded:
-            self._put_one(run_id, _KIND_OF[type(record)], record.internal_name, data)
+        for record, body in encoded:
+            self._put_one(run_id, _KIND_OF[type(record)], record.internal_name, body)
         for scope, values in parameters.items():
             self._set_parameters(run_id, scope, values, overwrite=True)
 
@@ -276,7 +312,8 @@ class ChunkedStore(Store):
         with self.backend.reader(run_id) as reader:
             if remembered and reader.has(remembered.file):
                 return True
-            if recent and not remembered and self._is_unchanged_since(recent, run_id, reader):
+            has_journals = recent is not None and bool(recent.starting_with(f"{names.JOURNAL}-"))
+            if recent and not (remembered or has_journals) and self._is_unchanged_since(recent, run_id, reader):
                 return False
             if newest_listed(RunFiles(reader, self._fresh_listing(run_id, reader)), kind, internal_name):
                 return True
@@ -295,9 +332,8 @@ class ChunkedStore(Store):
         # What is replaced must not give way to what a loss of power may take.
         durable = verb == self.backend.replace and self._has_finished(run_id)
         self._write(run_id, verb, file, data, durable=durable)
-        # Looked at after the deed: whoever finishes the run from now on finds the file and makes it durable.
-        if not durable and self._has_finished(run_id):
-            self.backend.sync(run_id, file)
+        if not durable:
+            self._sync_if_finished(run_id, file)
 
     def _write(self, run_id: str, verb: Callable[..., None], file: str, data: bytes, *, durable: bool) -> None:
         """Write a file, and keep what is remembered of the folder up to date."""
@@ -324,16 +360,16 @@ class ChunkedStore(Store):
             self._finished[run_id] = known
         return known[1]
 
-    def _put_one(self, run_id: str, kind: str, name: str, data: bytes) -> None:
+    def _put_one(self, run_id: str, kind: str, name: str, body: bytes) -> None:
         with self._stripe(run_id, kind, name):
             owned = self._owned_in(run_id)
             file = owned.get((kind, name))
-            if file is not None:
-                self._record(run_id, self.backend.replace, file, data)
-            else:
-                owned[kind, name] = self._publish(run_id, kind, name, data)
+            if file is None:
+                owned[kind, name] = self._publish(run_id, kind, name, body)
                 if kind == STEP:
                     self._own_branches.setdefault(run_id, set()).add(name.rpartition(".")[0])
+            elif not self._add_to_journal(run_id, file, body):
+                self._record(run_id, self.backend.replace, file, self._as_file(body))
 
     def _owned_in(self, run_id: str) -> dict[tuple[str, str], str]:
         return self._owned.setdefault(run_id, {})
@@ -341,7 +377,13 @@ class ChunkedStore(Store):
     def _stripe(self, *key: str) -> threading.Lock:
         return self._stripes[hash(key) % _STRIPES]
 
-    def _publish(self, run_id: str, kind: str, name: str, data: bytes) -> str:
+    def _publish(self, run_id: str, kind: str, name: str, body: bytes) -> str:
+        """Write a new chunk; return the name of its file, which as a line of a journal it has too."""
+        if self._journals:
+            file = chunk_file(kind, name, clock.tick())
+            self._sync_if_finished(run_id, self._journals.add(run_id, file, body))
+            return file
+        data = with_checksum(body) if kind == METRIC else self._as_file(body)
         while True:
             file = chunk_file(kind, name, clock.tick())
             try:
@@ -349,6 +391,32 @@ class ChunkedStore(Store):
             except FileExistsError:
                 continue  # another process had the same nanosecond
             return file
+
+    def _as_file(self, body: bytes) -> bytes:
+        return msgspec.json.format(body, indent=4) if self.options.pretty else with_checksum(body)
+
+    def _add_to_journal(self, run_id: str, file: str, body: bytes) -> bool:
+        """Write to a chunk of our own that is in our present journal; tell whether it is there."""
+        journal = self._journals.add_again(run_id, file, body) if self._journals else None
+        if journal is not None:
+            self._sync_if_finished(run_id, journal)
+        return journal is not None
+
+    def _sync_if_finished(self, run_id: str, file: str) -> None:
+        # Looked at after the deed: whoever finishes the run from now on finds the file and makes it durable.
+        if self._has_finished(run_id):
+            self.backend.sync(run_id, file)
+
+    def _prepare_journal(self, run_id: str) -> None:
+        """Make sure that a run says that chunks may be in journals, to those who look for a file alone."""
+
+        def mark() -> None:
+            log = self._read_run_file(run_id)
+            if not is_packed(log):
+                self._mark_packed(run_id, log)
+
+        if not is_packed(self._read_run_file(run_id)):
+            self.backend.while_locked(run_id, LOCK_FILE, mark)
 
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         with self.backend.reader(run_id) as reader:
@@ -433,7 +501,7 @@ class ChunkedStore(Store):
         self._admit(run_id)
         owned = self._owned_in(run_id)
         over = owned.get((STEP, internal_name), "")
-        line = with_checksum(encode(MetricLine(internal_name=internal_name, over=over, points=points)))
+        line = encode(MetricLine(internal_name=internal_name, over=over, points=points))
         with self._stripe(run_id, METRIC, internal_name):
             # A line that was cut off must stay the last of its file: after a failure the next line starts a new one.
             file = owned.pop((METRIC, internal_name), None)
@@ -443,8 +511,10 @@ class ChunkedStore(Store):
 
     def _append(self, run_id: str, file: str, line: bytes) -> bool:
         """Append to a file of our own; tell whether it was there, and not packed by somebody who seals the run."""
+        if self._journals:
+            return self._add_to_journal(run_id, file, line)
         try:
-            self._record(run_id, self.backend.append, file, line)
+            self._record(run_id, self.backend.append, file, with_checksum(line))
         except FileNotFoundError:
             return False
         return True

@@ -13,7 +13,7 @@ from chunkstore.backends.base import DURABILITY_LEVELS, Backend
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.errors import ConfigurationError
-from chunkstore.stores.base import Store, StoreOptions
+from chunkstore.stores.base import CONTAINERS, JOURNAL, Store, StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 
@@ -35,6 +35,8 @@ DEFAULT_STORE_TYPE = "chunked-fs"
 
 #: Options that mean nothing to a store in memory.
 _ONLY_PERSISTENT = {"log_folder", "durability"}
+#: Options that mean nothing to a store that does not cut its runs into files.
+_ONLY_CHUNKED = {"container", "seal_finished_runs"}
 _ALL_OPTIONS = StoreOptions.__struct_fields__
 
 
@@ -64,7 +66,10 @@ def make_store(store_type: str, settings: dict[str, Any], *, source: str = "") -
 
 
 def _checked_options(store_type: str, named: _NamedStore, settings: dict[str, Any], source: str) -> StoreOptions:
-    allowed = [name for name in _ALL_OPTIONS if named.persistent or name not in _ONLY_PERSISTENT]
+    excluded = set() if named.persistent else _ONLY_PERSISTENT
+    if named.layout is not ChunkedStore or not named.persistent:
+        excluded = excluded | _ONLY_CHUNKED
+    allowed = [name for name in _ALL_OPTIONS if name not in excluded]
     options = StoreOptions()
     for key, value in settings.items():
         if key not in allowed:
@@ -72,6 +77,10 @@ def _checked_options(store_type: str, named: _NamedStore, settings: dict[str, An
         if value is None:
             continue  # as in `log_folder:` with nothing behind it
         setattr(options, key, _checked_value(key, value, source))
+    if options.pretty and options.container == JOURNAL:
+        raise _wrong(
+            "pretty", True, "false where the container is 'journal', which has one line for each chunk", source
+        )
     return options
 
 
@@ -80,6 +89,14 @@ def _checked_value(key: str, value: Any, source: str) -> Any:
         if value not in DURABILITY_LEVELS:
             raise unknown_option("durability", value, DURABILITY_LEVELS, key, source)
         return value
+    if key == "container":
+        if value not in CONTAINERS:
+            raise unknown_option("container", value, CONTAINERS, key, source)
+        return value
+    if key == "seal_finished_runs":
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        raise _wrong(key, value, "a number of chunks", source)
     if key == "pretty":
         if isinstance(value, bool):
             return value
