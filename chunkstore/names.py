@@ -21,10 +21,11 @@ STEP_UPDATE = "StepUpdate"
 BRANCH_UPDATE = "BranchUpdate"
 METRIC = "Metric"
 PARAMETER = "Parameter"
-SEALED = "Sealed"
-JOURNAL = "Journal"
+SEALED_PREFIX = "Sealed-"
+JOURNAL_PREFIX = "Journal-"
 RUN_FILE = "RunLog.json"
 LOCK_FILE = ".lock"
+OWNER_FILE = ".owner"
 TEMPORARY_PREFIX = ".tmp-"
 DELETED_PREFIX = ".deleted-"
 #: What a file is renamed to while it is being removed, so that it can be put back; see `Backend.remove_unchanged`.
@@ -199,22 +200,22 @@ def is_parameter_file(file: str) -> bool:
 
 def sealed_file(timestamp: int) -> str:
     """Return the name of the file that a run is sealed in at a time, in nanoseconds."""
-    return f"{SEALED}-{timestamp}.jsonl"
+    return f"{SEALED_PREFIX}{timestamp}.jsonl"
 
 
 def journal_file(pid: int, timestamp: int) -> str:
     """Return the name of a journal that a process begins at a time, in nanoseconds."""
-    return f"{JOURNAL}-{pid}-{timestamp}.jsonl"
+    return f"{JOURNAL_PREFIX}{pid}-{timestamp}.jsonl"
 
 
 def is_sealed_file(file: str) -> bool:
     """Tell whether `file` is the name of a sealed file."""
-    return _PACKED_FILE.match(file) is not None and file.startswith(SEALED)
+    return file.startswith(SEALED_PREFIX) and _PACKED_FILE.match(file) is not None
 
 
 def is_journal_file(file: str) -> bool:
     """Tell whether `file` is the name of a journal."""
-    return _PACKED_FILE.match(file) is not None and file.startswith(JOURNAL)
+    return file.startswith(JOURNAL_PREFIX) and _PACKED_FILE.match(file) is not None
 
 
 def timestamp_of_packed(file: str) -> int:

@@ -80,6 +80,14 @@ class FolderReader(ABC):
         """
 
     @abstractmethod
+    def version(self, file: str) -> FileVersion:
+        """Return something that is another one after a file was replaced, or appended to.
+
+        Raises:
+            MissingError: there is no such file.
+        """
+
+    @abstractmethod
     def size(self, file: str) -> int:
         """Return the length of a file in bytes.
 
@@ -241,6 +249,25 @@ class Backend(ABC):
         Raises:
             MissingError: there is no such file.
         """
+
+    @abstractmethod
+    def watch(self, folder: str) -> Iterator[set[str]]:
+        """Yield the names of files that may have changed, soon after they have, and nothing from time to time.
+
+        It is a hint: names may be missing, and others too many.
+        """
+
+    @abstractmethod
+    def hold(self, folder: str, file: str, data: bytes) -> Callable[[], None]:
+        """Make a file that says that this process lives, until it ends or gives it back; nothing if that cannot be.
+
+        Returns:
+            Removes the file.
+        """
+
+    @abstractmethod
+    def is_held(self, folder: str, file: str) -> bool | None:
+        """Tell whether a process that holds a file lives; None if there is no such file, or nobody can tell."""
 
     @abstractmethod
     def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:

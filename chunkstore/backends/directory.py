@@ -16,9 +16,11 @@ from typing import Any, NoReturn, TypeVar
 from chunkstore.backends.appended import DirectoryJournal, append
 from chunkstore.backends.base import AT_THE_END, STEP, Backend, FileVersion, FolderReader, Journal, MissingError
 from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
+from chunkstore.backends.held import HeldFile, is_held
 from chunkstore.backends.locks import SidecarLock
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM, Syscalls
+from chunkstore.backends.watching import changes_in
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import DELETED_PREFIX, LOCK_FILE, TEMPORARY_PREFIX
 
@@ -384,6 +386,22 @@ class DirectoryBackend(Backend):
         except OSError as error:
             self._fail(error, folder)
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def watch(self, folder: str) -> Iterator[set[str]]:
+        return changes_in(self._path(folder))
+
+    def hold(self, folder: str, file: str, data: bytes) -> Callable[[], None]:
+        try:
+            held = self._in_folder(folder, lambda handle: HeldFile(self._syscalls, handle, file, data))
+        except ChunkstoreError:
+            return lambda: None  # then nobody can tell whether this process lives; that is no reason not to work
+        return held.release
+
+    def is_held(self, folder: str, file: str) -> bool | None:
+        try:
+            return is_held(self._syscalls, self._fresh(folder), file)
+        except OSError:
+            return None
 
     def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:
         def acquire(handle: Folder) -> tuple[Folder, SidecarLock]:

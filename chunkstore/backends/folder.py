@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from chunkstore.backends.base import FolderReader, UnreadableFileError
+from chunkstore.backends.base import FileVersion, FolderReader, UnreadableFileError
 from chunkstore.backends.locks import SidecarLock, lock_now
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
@@ -226,6 +226,11 @@ class Folder(FolderReader):
             return data if len(data) == status.st_size else self._read_rest(fd, data)
         finally:
             self._syscalls.close(fd)
+
+    def version(self, file: str) -> FileVersion:
+        """Return something that is another one after a file was replaced, or appended to."""
+        status = self._syscalls.lstat(file, self.fd)
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def size(self, file: str) -> int:
         """Return the length of a file in bytes."""

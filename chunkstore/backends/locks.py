@@ -40,6 +40,17 @@ def lock_now(fd: int) -> bool:
         raise
 
 
+def is_locked(fd: int) -> bool | None:
+    """Tell whether somebody has locked an open file, not through this descriptor; None where locks do not work."""
+    try:
+        free = lock_descriptor(fd, blocking=False)
+    except OSError:
+        return None
+    if free:
+        unlock(fd)
+    return not free
+
+
 def unlock(fd: int) -> None:
     """Unlock an open file, if it was locked."""
     try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
 from chunkstore.backends.base import PROCESS, Backend, FileVersion, FolderReader, Journal, MissingError
 from chunkstore.backends.locks import locked_twice
+from chunkstore.backends.watching import poll
 from chunkstore.errors import LockTimeoutError, StoreUsageError
+
+#: No two changes have the same number, also where a folder is made anew.
+_changes = itertools.count(1)
 
 
 class MemoryBackend(Backend):
@@ -31,7 +35,7 @@ class MemoryBackend(Backend):
         self.durability = PROCESS
         self.admitted = set()
         self._lock_timeout = lock_timeout
-        self._folders: dict[str, dict[str, bytes]] = {"": {}}
+        self._folders: dict[str, _Files] = {"": _Files()}
         self._mutex = threading.Lock()
         self._locks: dict[tuple[str, str], _MemoryLock] = {}
         self._pid = os.getpid()
@@ -42,7 +46,7 @@ class MemoryBackend(Backend):
             "or the store type 'chunked-fs' or 'file-system'."
         )
 
-    def _files(self, folder: str) -> dict[str, bytes]:
+    def _files(self, folder: str) -> _Files:
         if os.getpid() != self._pid:
             raise StoreUsageError(
                 f"This buffered store belongs to process {self._pid} and was copied to process {os.getpid()} by a "
@@ -59,7 +63,7 @@ class MemoryBackend(Backend):
         with self._mutex:
             if folder in self._folders:
                 raise FileExistsError(folder)
-            self._folders[folder] = dict(files)
+            self._folders[folder] = _Files(files)
 
     def remove_folder(self, folder: str) -> None:
         self._files(folder)
@@ -109,15 +113,26 @@ class MemoryBackend(Backend):
             return file not in files
 
     def remove(self, folder: str, file: str) -> None:
-        if self._files(folder).pop(file, None) is None:
-            _missing(file)
+        files = self._files(folder)
+        with self._mutex:
+            if file not in files:
+                _missing(file)
+            del files[file]
 
     def changed_at(self, folder: str) -> int:
-        self._files(folder)
-        return time.monotonic_ns()
+        return self._files(folder).changes
 
     def version(self, folder: str, file: str) -> FileVersion:
-        return (time.monotonic_ns(),) if file in self._files(folder) else _missing(file)
+        return _MemoryReader(folder, self._files(folder)).version(file)
+
+    def watch(self, folder: str) -> Iterator[set[str]]:
+        return poll()
+
+    def hold(self, folder: str, file: str, data: bytes) -> Callable[[], None]:
+        return lambda: None  # whoever asks lives in this process
+
+    def is_held(self, folder: str, file: str) -> bool | None:
+        return None
 
     def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:
         self._files(folder)
@@ -148,6 +163,30 @@ class MemoryBackend(Backend):
         self.admitted.clear()
 
 
+class _Files(dict[str, bytes]):
+    """The files of a folder, and when each was changed last, in changes.
+
+    Attributes:
+        changes: how many there were.
+        versions: of each file, the number of its last change.
+    """
+
+    def __init__(self, files: Mapping[str, bytes] | None = None) -> None:
+        super().__init__()
+        self.changes = next(_changes)
+        self.versions: dict[str, int] = {}
+        for file, data in (files or {}).items():
+            self[file] = data
+
+    def __setitem__(self, file: str, data: bytes) -> None:
+        super().__setitem__(file, data)
+        self.changes = self.versions[file] = next(_changes)
+
+    def __delitem__(self, file: str) -> None:
+        super().__delitem__(file)
+        self.changes = next(_changes)
+
+
 class _MemoryLock:
     def __init__(self) -> None:
         # Of the kind that knows its owner: an interrupt may come when it is ours and nobody has noted that yet.
@@ -174,7 +213,7 @@ class _MemoryLock:
 
 
 class _MemoryReader(FolderReader):
-    def __init__(self, folder: str, files: dict[str, bytes]) -> None:
+    def __init__(self, folder: str, files: _Files) -> None:
         self.location = f"memory/{folder}"
         self._files = files
 
@@ -182,7 +221,10 @@ class _MemoryReader(FolderReader):
         return list(self._files)
 
     def changed_at(self) -> int:
-        return time.monotonic_ns()  # listing is cheap here
+        return self._files.changes
+
+    def version(self, file: str) -> FileVersion:
+        return (self._files.versions[file],) if file in self._files else _missing(file)
 
     def has(self, file: str) -> bool:
         return file in self._files

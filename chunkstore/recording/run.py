@@ -68,6 +68,8 @@ class Run:
         self.code_identity = code_identity
         self.previous = previous
         self._finishes = finishes
+        # Others are told that the run is recorded, as long as this object lives in this process.
+        self._release: Callable[[], None] = store.hold(run_id) if finishes else lambda: None
         self._pid = os.getpid()
         self._scope: ExitStack | None = None
         self._left = False
@@ -191,6 +193,7 @@ class Run:
             self.catalog.sync()
         log = self.store.update_run_log(self.run_id, change)
         self._finished = True
+        self._release()
         return log
 
     def note_outcome(self, internal_name: str, *, failed: bool) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from chunkstore.assemble import bare, flatten, flatten_branches, flatten_steps
 from chunkstore.backends.base import AT_THE_END, Backend, MissingError
 from chunkstore.clock import clock, utc_now
-from chunkstore.codec import decode
+from chunkstore.codec import decode, encode
 from chunkstore.errors import (
     BranchLogNotFoundError,
     ChunkstoreError,
@@ -314,6 +314,42 @@ class Store(ABC):
             if ends and self.options.seal_finished_runs is not None:
                 self._seal_large(run_id, self.options.seal_finished_runs)
         return log
+
+    def follow(self, run_id: str) -> Iterator[RunLog]:
+        """Yield a run as it is now, and again whenever it has changed, until it has ended.
+
+        The operating system tells of changes if `watchfiles` is installed (the extra `follow`); else the folder is
+        looked at 50 times a second. Only what has changed is parsed. The logs share what has not; they are never
+        altered. Changes that come faster than they are taken from the iterator are yielded together.
+
+        Args:
+            run_id: the run.
+
+        Returns:
+            An iterator that ends with the log of the finished run, or of a run whose owner has died: the process that
+            called `start_run`. Of a run without such an owner, nobody knows that it was given up.
+
+        Raises:
+            RunLogNotFoundError: there is no such run, or it was deleted meanwhile.
+        """
+        with self._existing(run_id):
+            yield from self._follow(run_id)
+
+    def hold(self, run_id: str) -> Callable[[], None]:
+        """Let others know, as long as this process lives, that somebody records a run.
+
+        Args:
+            run_id: the run.
+
+        Returns:
+            To be called when the run has ended.
+        """
+        data = encode({"pid": os.getpid(), "host": os.uname().nodename, "since": utc_now()})
+        return self.backend.hold(*self._owner_file(run_id), data)
+
+    def is_abandoned(self, run_id: str) -> bool:
+        """Tell whether the process that called `hold` for a run has died without giving it back, as far as is known."""
+        return self.backend.is_held(*self._owner_file(run_id)) is False
 
     def has_run(self, run_id: str) -> bool:
         """Tell whether there is a run of this id, readable or not."""
@@ -700,6 +736,14 @@ class Store(ABC):
     def _stream(self, run_id: str) -> Iterator[StepLog | BranchLog]:
         """Yield the records of a run, each without inner records."""
         yield from flatten(self._read(run_id))[0]
+
+    @abstractmethod
+    def _follow(self, run_id: str) -> Iterator[RunLog]:
+        """Yield the whole run whenever it has changed, until it has ended."""
+
+    @abstractmethod
+    def _owner_file(self, run_id: str) -> tuple[str, str]:
+        """Return the folder and name of the file that a run's owner holds."""
 
     @abstractmethod
     def _read_metadata(self, run_id: str) -> RunLog:

@@ -35,6 +35,7 @@ from chunkstore.names import (
 from chunkstore.records import Record, RecordCodec
 from chunkstore.stores.listing import Listing
 from chunkstore.stores.metric_lines import MetricLine, joined
+from chunkstore.stores.packed_file import PackedFile
 from chunkstore.stores.run_files import RunFiles
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
@@ -106,6 +107,7 @@ class ChunkReader:
         reader: its folder, opened for this read.
         listing: what is in the folder; None to list it when that is needed.
         keep: see `RunFiles`.
+        packed: packed files that an earlier read has looked through; further ones are added to them.
         with_bodies: whether `bodies` are kept.
     """
 
@@ -116,10 +118,13 @@ class ChunkReader:
         listing: Listing | None = None,
         *,
         keep: bool = True,
+        packed: dict[str, PackedFile] | None = None,
         with_bodies: bool = False,
     ) -> None:
         self._run_id = run_id
         self._files = RunFiles(reader, listing, self._report, keep=keep)
+        if packed is not None:
+            self._files.reuse(packed)
         self._origins: dict[int, _Origin] = {}
         self._with_bodies = with_bodies
         #: By `id`, records and parameters that have a file for themselves, and its bytes. What is kept here keeps its
@@ -226,7 +231,7 @@ class ChunkReader:
             groups: kinds and encoded names of which there are several files.
         """
         newest: dict[tuple[str, str], str] = {}
-        superseded = set()
+        superseded: set[str] = set()
         for chunk in self._chunks:
             if chunk.kind in _TYPE_OF and (chunk.kind, chunk.encoded) in groups:
                 record = self._record(chunk, None)
@@ -296,6 +301,35 @@ class ChunkReader:
         """Return the file that a record was read from, and the change that was laid over it."""
         return self._origins[id(record)]
 
+    def record_in(self, chunk: ChunkName) -> StepLog | BranchLog | None:
+        """Return the record in one file, with what others have changed of it, or None if the file is gone.
+
+        Raises:
+            CorruptChunkError: it cannot be read.
+        """
+        record = self._record(chunk, None, strict=True)
+        if record is None:
+            return None
+        change = self._update_over(chunk, record.internal_name, strict=True)
+        return record if change is None else self._record(chunk, change, strict=True)
+
+    def file_changed_by(self, update: ChunkName) -> ChunkName | None:
+        """Return the chunk that a file of changes lies over.
+
+        Raises:
+            CorruptChunkError: the file cannot be read.
+        """
+        found = self._update(update.file, strict=True)
+        return parse_chunk_file(found.over) if found else None
+
+    def files_of(self, records: Iterable[StepLog | BranchLog]) -> dict[tuple[str, str], ChunkName]:
+        """Return the files that records were read from, by kind and internal name."""
+        origins = ((record, self._origins.get(id(record))) for record in records)
+        return {(_KIND_OF[type(record)], record.internal_name): origin.chunk for record, origin in origins if origin}
+
+    def _note_origin(self, record: StepLog | BranchLog, chunk: ChunkName, change: overlay.Change | None) -> None:
+        self._origins[id(record)] = _Origin(chunk, change)
+
     def _record(
         self, chunk: ChunkName, change: overlay.Change | None, *, strict: bool = False
     ) -> StepLog | BranchLog | None:
@@ -313,7 +347,7 @@ class ChunkReader:
                 raise self._as_error(chunk.file, error) from None
             self._report(chunk.file, error)
             return None
-        self._origins[id(record)] = _Origin(chunk, change)
+        self._note_origin(record, chunk, change)
         if is_ours and self._with_bodies:  # what other tools write may lack fields
             self.bodies[id(record)] = record, data
         return record

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from chunkstore import names, overlay
+from chunkstore import overlay
 from chunkstore.assemble import assemble, flatten
 from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader
 from chunkstore.clock import clock
@@ -22,8 +22,10 @@ from chunkstore.integrity import with_checksum, without_checksum
 from chunkstore.models import FORMAT, NOTES, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
+    JOURNAL_PREFIX,
     LOCK_FILE,
     METRIC,
+    OWNER_FILE,
     RUN_FILE,
     STEP,
     chunk_file,
@@ -43,6 +45,7 @@ from chunkstore.stores.base import (
     is_packed,
 )
 from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, newest_listed, update_file
+from chunkstore.stores.following import FollowedRun, Patience
 from chunkstore.stores.journals import Journals
 from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
@@ -206,6 +209,36 @@ class ChunkedStore(Store):
     def _sync(self, run_id: str) -> None:
         self.backend.sync(run_id)
 
+    def _owner_file(self, run_id: str) -> tuple[str, str]:
+        return run_id, OWNER_FILE
+
+    def _follow(self, run_id: str) -> Iterator[RunLog]:
+        run = FollowedRun(run_id, lambda: self.backend.reader(run_id))
+        state = run.state()
+        log = run.read_all()
+        yield log
+        patience = Patience()
+        for names in self.backend.watch(run_id):
+            if is_finished(log):
+                return
+            before, state = state, run.state()
+            if names and not patience.is_at_an_end():
+                newer = run.read_changed(names)
+            elif state != before or patience.is_at_an_end():
+                newer = patience.look(run)
+            elif patience.may_be_over() and self.is_abandoned(run_id):
+                newer = run.read_all()
+                if newer is not log:
+                    yield newer
+                return
+            else:
+                continue
+            if is_finished(newer):
+                newer = run.read_all()
+            if newer is not log:
+                yield newer
+            log = newer
+
     # --- sealing -----------------------------------------------------------------------------------------------------
 
     def _seal(self, run_id: str) -> int:
@@ -312,7 +345,7 @@ class ChunkedStore(Store):
         with self.backend.reader(run_id) as reader:
             if remembered and reader.has(remembered.file):
                 return True
-            has_journals = recent is not None and bool(recent.starting_with(f"{names.JOURNAL}-"))
+            has_journals = recent is not None and bool(recent.starting_with(JOURNAL_PREFIX))
             if recent and not (remembered or has_journals) and self._is_unchanged_since(recent, run_id, reader):
                 return False
             if newest_listed(RunFiles(reader, self._fresh_listing(run_id, reader)), kind, internal_name):

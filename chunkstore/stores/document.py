@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,15 +12,16 @@ from msgspec import UNSET, UnsetType, field
 
 from chunkstore import overlay
 from chunkstore.assemble import assemble, bare, flatten
-from chunkstore.backends.base import AT_THE_END, Backend, MissingError
+from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, MissingError
 from chunkstore.clock import clock
 from chunkstore.codec import corrupt, encode
 from chunkstore.integrity import without_checksum
 from chunkstore.models import BranchLog, Problem, RunLog, StepLog
-from chunkstore.names import BRANCH, STEP
+from chunkstore.names import BRANCH, OWNER_FILE, STEP
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
 from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format, is_finished
 from chunkstore.stores.chunk_reader import Parameters
+from chunkstore.stores.following import Patience
 from chunkstore.stores.metric_lines import MetricLine, as_series, joined
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
@@ -151,6 +152,24 @@ class DocumentStore(Store):
 
     def _read(self, run_id: str) -> RunLog:
         return _Document(self._load(run_id)).to_show()
+
+    def _follow(self, run_id: str) -> Iterator[RunLog]:
+        version: FileVersion = ()
+        patience = Patience()
+        for _ in self.backend.watch(_TOP):
+            before, version = version, self.backend.version(_TOP, _file_of(run_id))
+            is_over = version == before and patience.may_be_over() and self.is_abandoned(run_id)
+            if is_over:
+                before, version = version, self.backend.version(_TOP, _file_of(run_id))
+            if version != before:
+                log = self._read(run_id)
+                yield log
+                is_over = is_over or is_finished(log)
+            if is_over:
+                return
+
+    def _owner_file(self, run_id: str) -> tuple[str, str]:
+        return _TOP, f".{run_id}{OWNER_FILE}"
 
     def _read_metadata(self, run_id: str) -> RunLog:
         return _metadata(self._load(run_id))

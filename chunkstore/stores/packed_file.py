@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from chunkstore import codec
 from chunkstore.backends.base import FolderReader
+from chunkstore.errors import CorruptChunkError
 from chunkstore.names import is_journal_file
 from chunkstore.stores.packed_lines import is_line_file, name_in, split_damaged
 
@@ -32,7 +33,6 @@ class PackedFile:
 
     Attributes:
         file: its name.
-        is_damaged: whether there are lines in it that cannot be read, as far as it has been looked through.
         size: how many bytes have been looked through; 0 until all were.
     """
 
@@ -40,14 +40,16 @@ class PackedFile:
         self, reader: FolderReader, file: str, report: Callable[[str, Exception], None], *, keep: bool = True
     ) -> None:
         self.file = file
-        self.is_damaged = False
         self.size = 0
         self._reader = reader
         self._report = report
         self._keep = keep
         self._is_ordered = not is_journal_file(file)
+        # Where the last whole line ends: a journal may go on from there.
+        self._end = 0
         self._is_indexed = False
         self._kept: bytes | None = None
+        self._damage: list[CorruptChunkError] = []
         self._places: dict[str, list[_Place]] = {}
 
     def names(self) -> list[str]:
@@ -83,6 +85,34 @@ class PackedFile:
             self.starting_with(name)
         return [self._line(place) for place in self._places.get(name, ())]
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether there are lines in it that cannot be read, as far as it has been looked through."""
+        return bool(self._damage)
+
+    def attach(self, reader: FolderReader, report: Callable[[str, Exception], None]) -> None:
+        """Go on with the folder opened for another read."""
+        self._reader = reader
+        self._report = report
+        for error in self._damage:
+            report(self.file, error)
+
+    def look_further(self, reader: FolderReader) -> list[str]:
+        """Find what was appended to a journal since it was looked through; return the names of the chunks.
+
+        Only for a packed file that is not kept in memory.
+
+        Raises:
+            MissingError: the packed file is gone.
+        """
+        self._reader = reader
+        found: dict[str, list[_Place]] = {}
+        self._look_through(found, self._end)
+        for name, places in found.items():
+            known = self._places.get(name, []) if is_line_file(name) else []
+            self._places[name] = known + places
+        return list(found)
+
     def _line(self, place: _Place) -> bytes:
         start, length = place
         if self._kept is not None:
@@ -95,9 +125,17 @@ class PackedFile:
         if self._keep and self._reader.size(self.file) <= _MOST_KEPT:
             self._kept = self._reader.load(self.file)
         places: dict[str, list[_Place]] = {}
-        size = 0
-        for number, (start, line) in enumerate(self._all_lines(), 1):
-            size = start + len(line)
+        self._look_through(places, 0)
+        self._places = places
+        self._is_indexed = True
+
+    def _look_through(self, places: dict[str, list[_Place]], start_at: int) -> None:
+        """Find the lines from a place on, where one begins."""
+        self.size = self._end = start_at
+        for number, (start, line) in enumerate(self._all_lines(start_at), 1):
+            self.size = start + len(line)
+            if line.endswith(b"\n"):
+                self._end = self.size
             name = name_in(line)
             if name is not None:
                 self._add(places, name, (start, len(line)))
@@ -107,12 +145,9 @@ class PackedFile:
                 if name is not None:
                     self._add(places, name, (start + line.find(part[:-1]), len(part)))
                 elif line.endswith(b"\n") or not self._may_be_cut_off(line):
-                    reason = f"line {number:,} was damaged"
-                    self.is_damaged = True
-                    self._report(self.file, codec.corrupt(self.file, start, reason))
-        self.size = size
-        self._places = places
-        self._is_indexed = True
+                    reason = f"a line was damaged, number {number:,} from byte {start_at:,} on"
+                    self._damage.append(codec.corrupt(self.file, start, reason))
+                    self._report(self.file, self._damage[-1])
 
     def _add(self, places: dict[str, list[_Place]], name: str, place: _Place) -> None:
         if is_line_file(name):
@@ -124,11 +159,10 @@ class PackedFile:
         """Tell whether the end of a file is a line that nobody acknowledged: that can only be in a journal."""
         return not self._is_ordered and line.startswith(b"{"[: len(line)])
 
-    def _all_lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield every line with its line break, and where it begins."""
-        start = 0
+    def _all_lines(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Yield every line from a place on, with its line break, and where it begins."""
         rest = b""
-        for block in self._blocks():
+        for block in self._blocks(start):
             *lines, last = block.split(b"\n")
             for line in lines:
                 whole = b"%b%b\n" % (rest, line)
@@ -139,11 +173,10 @@ class PackedFile:
         if rest:
             yield start, rest
 
-    def _blocks(self) -> Iterator[bytes]:
+    def _blocks(self, offset: int) -> Iterator[bytes]:
         if self._kept is not None:
-            yield self._kept
+            yield self._kept[offset:]
             return
-        offset = 0
         while block := self._reader.load_part(self.file, offset, _BLOCK):
             yield block
             offset += len(block)

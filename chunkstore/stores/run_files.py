@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chunkstore.backends.base import FolderReader, MissingError
 from chunkstore.integrity import split_checksum
-from chunkstore.names import is_journal_file, is_sealed_file, timestamp_of_packed
+from chunkstore.names import JOURNAL_PREFIX, SEALED_PREFIX, is_journal_file, is_sealed_file, timestamp_of_packed
 from chunkstore.stores.listing import Listing
 from chunkstore.stores.packed_file import PackedFile
 from chunkstore.stores.packed_lines import Content, content_of, unpack
@@ -42,10 +42,19 @@ class RunFiles:
         self._keep = keep
         self._packed: list[PackedFile] = []
         self._gone: set[str] = set()
+        self._known: dict[str, PackedFile] = {}
         # When the folder had changed last before it was looked at again.
         self._looked_at = -1
         if listing is not None:
             self._find_packed(listing.starting_with)
+
+    def reuse(self, packed: dict[str, PackedFile]) -> None:
+        """Go on with packed files that an earlier read has looked through, and add further ones to them."""
+        self._known = packed
+        for pack in packed.values():
+            pack.attach(self._reader, self._report)
+        if self._loose is not None:
+            self._packed = sorted(packed.values(), key=_precedence)
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
@@ -102,10 +111,12 @@ class RunFiles:
 
     def _find_packed(self, starting_with: Callable[[str], list[str]]) -> None:
         known = {pack.file for pack in self._packed} | self._gone
-        journals = [file for file in starting_with("Journal-") if is_journal_file(file) and file not in known]
-        sealed = [file for file in starting_with("Sealed-") if is_sealed_file(file) and file not in known]
+        journals = [file for file in starting_with(JOURNAL_PREFIX) if is_journal_file(file) and file not in known]
+        sealed = [file for file in starting_with(SEALED_PREFIX) if is_sealed_file(file) and file not in known]
         for file in journals + sealed:
-            self._packed.append(PackedFile(self._reader, file, self._report, keep=self._keep))
+            if file not in self._known:
+                self._known[file] = PackedFile(self._reader, file, self._report, keep=self._keep)
+            self._packed.append(self._known[file])
         if len(self._packed) > 1:
             self._packed.sort(key=_precedence)
 
