@@ -329,6 +329,12 @@ class RunLog(Record, kw_only=True):
         return notes if isinstance(notes, dict) else {}
 
     @property
+    def is_packed(self) -> bool:
+        """Whether chunks of the run may lie in sealed files or journals."""
+        number = self.notes.get("format", FORMAT)
+        return not isinstance(number, int) or number >= PACKED_FORMAT
+
+    @property
     def problems(self) -> list[Problem]:
         """What could not be read, or has no place in the run."""
         return [] if self.found_problems is UNSET else self.found_problems

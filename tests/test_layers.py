@@ -30,7 +30,9 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 THIRD_PARTY = {"filelock", "msgspec", "orjson"}
-ONLY_IMPORTER = {"filelock": {"backends/locks.py"}}
+ONLY_IMPORTER = {"filelock": {"backends/locks.py"}, "watchfiles": {"backends/watching.py"}}
+#: Extras, imported where they are used.
+LATE = {"watchfiles"}
 CORE = {name for names in LAYERS[: LEVEL["config"] + 1] for name in names}
 
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
@@ -90,9 +92,11 @@ def test_peers_do_not_import_each_other():
 
 @pytest.mark.parametrize("module", [module for module in MODULES if part(module) in CORE])
 def test_the_core_needs_three_packages_alone(module):
+    early = imports_of(module, also_late=False)
     for imported in imports_of(module, also_late=True):
         first = imported.split(".")[0]
         allowed = first == "chunkstore" or first in THIRD_PARTY or first in sys.stdlib_module_names
+        allowed = allowed or (first in LATE and imported not in early)
         assert allowed, f"{module} imports {imported}"
         assert module in ONLY_IMPORTER.get(first, {module}), f"{module} imports {imported}"
 

@@ -392,8 +392,12 @@ class DirectoryBackend(Backend):
 
     def hold(self, folder: str, file: str, data: bytes) -> Callable[[], None]:
         try:
-            held = self._in_folder(folder, lambda handle: HeldFile(self._syscalls, handle, file, data))
-        except ChunkstoreError:
+            held = self._in_folder(
+                folder,
+                lambda handle: HeldFile(self._syscalls, handle, file, data),
+                lambda _, stale: stale.release(),
+            )
+        except (ChunkstoreError, MissingError):
             return lambda: None  # then nobody can tell whether this process lives; that is no reason not to work
         return held.release
 

@@ -32,28 +32,32 @@ class HeldFile:
         self._fd = -1
         _held.add(self)
         self._fd = syscalls.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, folder.fd)
-        if not lock_now(self._fd):
-            self.abandon()  # somebody else holds it, and goes on holding it
-            return
-        syscalls.truncate(self._fd, 0)
-        syscalls.write(self._fd, data)
+        try:
+            if not lock_now(self._fd):
+                self.abandon()  # somebody else holds it, and goes on holding it
+                return
+            syscalls.truncate(self._fd, 0)
+            syscalls.write(self._fd, data)
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
-        """Remove the file."""
+        """Remove the file, as far as that goes: without the lock it means nothing."""
         if self._fd < 0:
             return
-        try:
-            self._syscalls.unlink(self._file, self._folder.fd)
-        except OSError:
-            pass  # the run was deleted
+        self._folder.discard(self._file)
         unlock(self._fd)  # forked children may have it open too
         self.abandon()
 
     def abandon(self) -> None:
         """Close the file, and leave it to others that have it open."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._syscalls.close(fd)
+        try:
+            if fd >= 0:
+                self._syscalls.close(fd)
+        except OSError:
+            pass  # it is closed all the same
 
     def __del__(self) -> None:
         try:
@@ -78,10 +82,7 @@ def is_held(syscalls: Syscalls, folder: Folder, file: str) -> bool | None:
 def _abandon_all() -> None:
     """In a forked child: it does not stand for its parent, which may die before."""
     for held in list(_held):
-        try:
-            held.abandon()
-        except OSError:
-            pass  # closed by somebody else
+        held.abandon()
 
 
 if hasattr(os, "register_at_fork"):

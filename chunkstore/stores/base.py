@@ -866,12 +866,6 @@ def is_finished(log: RunLog) -> bool:
     return log.status in (SUCCESS, FAIL) or "finished" in log.notes
 
 
-def is_packed(log: RunLog) -> bool:
-    """Tell whether chunks of a run may lie in sealed files or journals."""
-    number = log.notes.get("format", FORMAT)
-    return not isinstance(number, int) or number >= PACKED_FORMAT
-
-
 def as_stored(record: _AnyRecord) -> _AnyRecord:
     """Return what a reader of the written record will get: values converted, nothing shared with the caller."""
     return RecordCodec.of(type(record)).decode(encode_record(record))

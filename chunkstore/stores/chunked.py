@@ -42,7 +42,6 @@ from chunkstore.stores.base import (
     as_stored,
     check_format,
     is_finished,
-    is_packed,
 )
 from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, newest_listed, update_file
 from chunkstore.stores.following import FollowedRun, Patience
@@ -270,7 +269,7 @@ class ChunkedStore(Store):
     def _mark_packed(self, run_id: str, log: RunLog) -> bytes | None:
         """Make the run's record say that chunks may be packed; return what it was before, as far as is known."""
         current = self.backend.load(run_id, RUN_FILE)
-        if not is_packed(log):
+        if not log.is_packed:
             self.backend.replace(run_id, RUN_FILE, self._encode(_with_format(log, PACKED_FORMAT)), durable=True)
             return current
         before = sealing.sealed_record(self.backend, run_id)
@@ -285,7 +284,7 @@ class ChunkedStore(Store):
         def unseal_run() -> None:
             log = self._read_run_file(run_id)
             check_format(log)
-            if not is_packed(log):
+            if not log.is_packed:
                 return
             before = sealing.sealed_record(self.backend, run_id)
             sealed = sealing.unseal(self.backend, run_id)
@@ -438,17 +437,20 @@ class ChunkedStore(Store):
     def _sync_if_finished(self, run_id: str, file: str) -> None:
         # Looked at after the deed: whoever finishes the run from now on finds the file and makes it durable.
         if self._has_finished(run_id):
-            self.backend.sync(run_id, file)
+            try:
+                self.backend.sync(run_id, file)
+            except FileNotFoundError:
+                self.backend.sync(run_id)  # it was sealed meanwhile
 
     def _prepare_journal(self, run_id: str) -> None:
         """Make sure that a run says that chunks may be in journals, to those who look for a file alone."""
 
         def mark() -> None:
             log = self._read_run_file(run_id)
-            if not is_packed(log):
+            if not log.is_packed:
                 self._mark_packed(run_id, log)
 
-        if not is_packed(self._read_run_file(run_id)):
+        if not self._read_run_file(run_id).is_packed:
             self.backend.while_locked(run_id, LOCK_FILE, mark)
 
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
@@ -573,17 +575,23 @@ class ChunkedStore(Store):
 
     def _load_parameters(self, run_id: str, scope: str, file: str) -> Parameters:
         with self.backend.reader(run_id) as reader:
-            try:
-                return Parameters.read(without_checksum(reader.load(file), file), file)
-            except FileNotFoundError:
-                # No run, a run without such parameters, or one whose parameters another tool has left with it?
-                log = checked_run_log(reader.load(RUN_FILE), run_id, RUN_FILE)
-            if is_packed(log):
+            known: FileVersion | None = None
+            while True:
                 try:
-                    body, _ = RunFiles(reader, self._fresh_listing(run_id, reader)).content(file)
-                    return Parameters.read(body, file)
+                    return Parameters.read(without_checksum(reader.load(file), file), file)
                 except FileNotFoundError:
-                    pass
+                    version = reader.version(RUN_FILE)
+                    log = checked_run_log(reader.load(RUN_FILE), run_id, RUN_FILE)
+                if log.is_packed:
+                    try:
+                        body, _ = RunFiles(reader, Listing(reader.names())).content(file)
+                        return Parameters.read(body, file)
+                    except FileNotFoundError:
+                        break
+                if version == known:
+                    break
+                known = version  # it may have been unsealed in between
+            # A run without such parameters, or one whose parameters another tool has left with it.
             return Parameters(branch=scope, parameters=log.parameters if not scope else {})
 
 

@@ -13,6 +13,7 @@ from chunkstore.names import journal_file
 from chunkstore.stores.packed_lines import pack_body
 
 _MOST_OPEN = 64
+_ATTEMPTS = 100
 
 
 class _Open:
@@ -63,11 +64,13 @@ class Journals:
             if found is not None and self._append(run_id, found, line):
                 found.chunks.add(chunk)
                 return found.journal.file
-            begun = self._begin(run_id)
-            if not self._append(run_id, begun, line):
-                raise MissingError(run_id)
-            begun.chunks.add(chunk)
-            return begun.journal.file
+            for _ in range(_ATTEMPTS):
+                begun = self._begin(run_id)
+                if self._append(run_id, begun, line):
+                    begun.chunks.add(chunk)
+                    return begun.journal.file
+                # Who seals the run has removed it, as it was empty; that the run is gone, the next attempt will tell.
+            raise MissingError(run_id)
 
     def add_again(self, run_id: str, chunk: str, body: bytes) -> str | None:
         """Write to a chunk that the run's present journal has; return the journal's name, or None if it has not."""

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chunkstore.backends.base import FolderReader, MissingError
-from chunkstore.integrity import split_checksum
-from chunkstore.names import JOURNAL_PREFIX, SEALED_PREFIX, is_journal_file, is_sealed_file, timestamp_of_packed
+from chunkstore.backends.base import FileVersion, FolderReader, MissingError
+from chunkstore.errors import ChunkstoreError
+from chunkstore.integrity import split_checksum, without_checksum
+from chunkstore.models import RunLog
+from chunkstore.names import (
+    JOURNAL_PREFIX,
+    RUN_FILE,
+    SEALED_PREFIX,
+    is_journal_file,
+    is_sealed_file,
+    timestamp_of_packed,
+)
+from chunkstore.records import RecordCodec
 from chunkstore.stores.listing import Listing
 from chunkstore.stores.packed_file import PackedFile
 from chunkstore.stores.packed_lines import Content, content_of, unpack
@@ -43,6 +53,8 @@ class RunFiles:
         self._packed: list[PackedFile] = []
         self._gone: set[str] = set()
         self._known: dict[str, PackedFile] = {}
+        # Which version of the run's own record said that nothing is packed.
+        self._plain: FileVersion | None = None
         # When the folder had changed last before it was looked at again.
         self._looked_at = -1
         if listing is not None:
@@ -64,7 +76,7 @@ class RunFiles:
             loose = self._listing().names()
             try:
                 packed = [pack.names() for pack in self._packed]
-            except MissingError:
+            except FileNotFoundError:
                 self._look_again()
                 continue
             return list(dict.fromkeys([*loose, *(name for names in packed for name in names)])) if packed else loose
@@ -76,7 +88,7 @@ class RunFiles:
             loose = self._listing().starting_with(prefix)
             try:
                 packed = [pack.starting_with(prefix) for pack in self._packed]
-            except MissingError:
+            except FileNotFoundError:
                 self._look_again()
                 continue
             return list(dict.fromkeys([*loose, *(name for names in packed for name in names)])) if packed else loose
@@ -127,9 +139,9 @@ class RunFiles:
             return False  # the run was deleted, or somebody removed files by hand
         self._looked_at = now
         before = {pack.file for pack in self._packed}
-        names = set(self._reader.names())
         gone = {pack.file for pack in self._packed if not self._reader.has(pack.file)}
         self._gone |= gone
+        names = set(self._reader.names())  # after that, so that what was in them is listed where it is now
         self._packed = [pack for pack in self._packed if pack.file not in gone]
         self._loose = Listing(names - self._gone)
         self._find_packed(self._loose.starting_with)
@@ -183,10 +195,28 @@ class RunFiles:
                     return lines
             except FileNotFoundError:
                 pass  # a packed file is gone: what was in it is in another one, or lies by itself
-            # A file that was not listed need not exist. It may have been packed since, if anything is.
-            if not (is_listed or self._packed) or not self._look_again():
+            if not is_listed and not self._packed:
+                # It need not exist. The run's own record says so before anything is packed, and again only when all is
+                # unpacked; so if that has not changed since the last attempt, it does not.
+                before, self._plain = self._plain, self._version_if_plain()
+                if self._plain is not None:
+                    if self._plain == before:
+                        break
+                    continue
+            if not self._look_again():
                 break
         raise MissingError(file)
+
+    def _version_if_plain(self) -> FileVersion | None:
+        """Return the version of the run's own record if it says that nothing is packed."""
+        try:
+            version = self._reader.version(RUN_FILE)
+            if version == self._plain:
+                return version
+            log = RecordCodec.of(RunLog).decode(without_checksum(self._reader.load(RUN_FILE), RUN_FILE), RUN_FILE)
+        except (FileNotFoundError, ChunkstoreError):
+            return None
+        return None if log.is_packed else version
 
     def _packed_lines(self, file: str) -> list[bytes]:
         for pack in self._packed:

@@ -12,7 +12,7 @@
 
 import pytest
 
-for _module in ("runs", "records", "updates", "values", "sharing", "base"):
+for _module in ("runs", "records", "updates", "values", "sharing", "sealing", "base"):
     pytest.register_assert_rewrite(f"{__name__}.suite_{_module}")
 
 from chunkstore.testing.conformance import StoreConformance  # noqa: E402 - rewriting comes before the import

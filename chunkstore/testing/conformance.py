@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from chunkstore.testing.suite_records import RecordSuite
 from chunkstore.testing.suite_runs import RunSuite
+from chunkstore.testing.suite_sealing import SealingSuite
 from chunkstore.testing.suite_sharing import SharingSuite
 from chunkstore.testing.suite_updates import UpdateSuite
 from chunkstore.testing.suite_values import ValueSuite
 
 
-class StoreConformance(RunSuite, RecordSuite, UpdateSuite, ValueSuite, SharingSuite):
+class StoreConformance(RunSuite, RecordSuite, UpdateSuite, ValueSuite, SharingSuite, SealingSuite):
     """Runs any store through everything that chunkstore promises.
 
     Subclass it in a test module of pytest, give the fixture `open_another`, and declare what the store cannot do:
