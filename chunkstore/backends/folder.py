@@ -186,6 +186,12 @@ class Folder(FolderReader):
     def load(self, file: str) -> bytes:
         """Return the bytes of a regular file; nothing else is opened, no link is followed."""
         try:
+            # Most files were listed; what goes wrong with one, the way that takes care will tell.
+            if self._listed.get(file):
+                return self._read_regular(file)
+        except OSError:
+            pass
+        try:
             return self._load_entry(file)
         except FileNotFoundError:
             pass
@@ -212,9 +218,12 @@ class Folder(FolderReader):
         if not self._is_regular(file):
             raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
         try:
-            fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
+            return self._read_regular(file)
         except PermissionError:
             raise UnreadableFileError.because(file, "permission denied") from None
+
+    def _read_regular(self, file: str) -> bytes:
+        fd = self._syscalls.open(file, _READ_FLAGS, self.fd)
         try:
             status = self._syscalls.fstat(fd)
             if not stat.S_ISREG(status.st_mode):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import field
@@ -94,11 +94,6 @@ _update_decoder = msgspec.json.Decoder(Update)
 _line_decoder = msgspec.json.Decoder(MetricLine)
 
 
-class _Origin(NamedTuple):
-    chunk: ChunkName
-    change: overlay.Change | None
-
-
 class ChunkReader:
     """The chunks of one run, listed once.
 
@@ -125,7 +120,7 @@ class ChunkReader:
         self._files = RunFiles(reader, listing, self._report, keep=keep)
         if packed is not None:
             self._files.reuse(packed)
-        self._origins: dict[int, _Origin] = {}
+        self._origins: dict[int, tuple[ChunkName, overlay.Change | None]] = {}
         self._with_bodies = with_bodies
         #: By `id`, records and parameters that have a file for themselves, and its bytes. What is kept here keeps its
         #: `id` to itself.
@@ -325,10 +320,10 @@ class ChunkReader:
     def files_of(self, records: Iterable[StepLog | BranchLog]) -> dict[tuple[str, str], ChunkName]:
         """Return the files that records were read from, by kind and internal name."""
         origins = ((record, self._origins.get(id(record))) for record in records)
-        return {(_KIND_OF[type(record)], record.internal_name): origin.chunk for record, origin in origins if origin}
+        return {(_KIND_OF[type(record)], record.internal_name): origin[0] for record, origin in origins if origin}
 
     def _note_origin(self, record: StepLog | BranchLog, chunk: ChunkName, change: overlay.Change | None) -> None:
-        self._origins[id(record)] = _Origin(chunk, change)
+        self._origins[id(record)] = (chunk, change)
 
     def _record(
         self, chunk: ChunkName, change: overlay.Change | None, *, strict: bool = False
@@ -396,7 +391,7 @@ class ChunkReader:
         for name, of_step in lines.items():
             step = steps[name]
             assert isinstance(step, StepLog)
-            file = self._origins[id(step)].chunk.file
+            file = self._origins[id(step)][0].file
             step.metric_series = joined(step, (line for line in of_step if line.over in ("", file)))
 
     def _metric_lines(self, chunk: ChunkName) -> Iterator[MetricLine]:

@@ -30,7 +30,7 @@ class Journals:
 
     Args:
         backend: where the runs are.
-        prepare: is called with a run's id before its first journal is begun.
+        prepare: is called with a run's id when a journal was begun, before anything is written to it.
     """
 
     def __init__(self, backend: Backend, prepare: Callable[[str], None]) -> None:
@@ -88,13 +88,17 @@ class Journals:
                     found.journal.close()
 
     def _begin(self, run_id: str) -> _Open:
-        self._prepare(run_id)
         while True:
             try:
                 begun = _Open(self._backend.begin_journal(run_id, journal_file(os.getpid(), clock.tick())))
             except FileExistsError:
                 continue  # a process of the same number on another host
             break
+        try:
+            self._prepare(run_id)
+        except BaseException:
+            begun.journal.close()
+            raise
         self._open[run_id] = begun
         while len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)[1].journal.close()

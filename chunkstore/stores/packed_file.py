@@ -8,7 +8,14 @@ from chunkstore import codec
 from chunkstore.backends.base import FolderReader
 from chunkstore.errors import CorruptChunkError
 from chunkstore.names import is_journal_file
-from chunkstore.stores.packed_lines import is_line_file, name_in, split_damaged
+from chunkstore.stores.packed_lines import (
+    Content,
+    content_of,
+    is_line_file,
+    name_in,
+    place_of_body,
+    split_damaged,
+)
 
 #: Where a line begins, and how many bytes it has.
 _Place = tuple[int, int]
@@ -50,7 +57,9 @@ class PackedFile:
         self._is_indexed = False
         self._kept: bytes | None = None
         self._damage: list[CorruptChunkError] = []
-        self._places: dict[str, list[_Place]] = {}
+        # Of chunks of one line; and, in order, of those that consist of lines.
+        self._places: dict[str, _Place] = {}
+        self._lines: dict[str, list[_Place]] = {}
 
     def names(self) -> list[str]:
         """Return the names of all chunks in it.
@@ -60,7 +69,7 @@ class PackedFile:
         """
         if not self._is_indexed:
             self._index()
-        return list(self._places)
+        return [*self._places, *self._lines]
 
     def starting_with(self, prefix: str) -> list[str]:
         """Return the names of the chunks that begin with `prefix`.
@@ -71,8 +80,11 @@ class PackedFile:
         if self._is_ordered and not self._is_indexed:
             found = self._search(prefix)
             if found is not None:
-                self._places.update(found)
-                return list(found)
+                for name in {name for name, _ in found}:
+                    self._lines.pop(name, None)  # found before
+                for name, place in found:
+                    self._note(name, place)
+                return list(dict.fromkeys(name for name, _ in found))
         return [name for name in self.names() if name.startswith(prefix)]
 
     def lines_of(self, name: str) -> list[bytes]:
@@ -81,9 +93,10 @@ class PackedFile:
         Raises:
             MissingError: the packed file is gone.
         """
-        if name not in self._places and not self._is_indexed:
+        if not (name in self._places or name in self._lines or self._is_indexed):
             self.starting_with(name)
-        return [self._line(place) for place in self._places.get(name, ())]
+        place = self._places.get(name)
+        return [self._line(place) for place in (self._lines.get(name, ()) if place is None else (place,))]
 
     @property
     def is_damaged(self) -> bool:
@@ -106,12 +119,22 @@ class PackedFile:
             MissingError: the packed file is gone.
         """
         self._reader = reader
-        found: dict[str, list[_Place]] = {}
-        self._look_through(found, self._end)
-        for name, places in found.items():
-            known = self._places.get(name, []) if is_line_file(name) else []
-            self._places[name] = known + places
-        return list(found)
+        return list(dict.fromkeys(self._look_through(self._end)))
+
+    def content_of(self, name: str) -> Content | None:
+        """Return what a chunk of one line holds, or None if it is not in here, or consists of lines.
+
+        Raises:
+            MissingError: the packed file is gone.
+        """
+        place = self._places.get(name)
+        if place is not None and self._kept is not None:
+            start, length = place
+            body = place_of_body(self._kept, name, start, length)
+            if body is not None:
+                return Content(self._kept[body], is_ours=True)
+        lines = self.lines_of(name)
+        return content_of(lines[0]) if len(lines) == 1 else None
 
     def _line(self, place: _Place) -> bytes:
         start, length = place
@@ -124,36 +147,40 @@ class PackedFile:
     def _index(self) -> None:
         if self._keep and self._reader.size(self.file) <= _MOST_KEPT:
             self._kept = self._reader.load(self.file)
-        places: dict[str, list[_Place]] = {}
-        self._look_through(places, 0)
-        self._places = places
+        self._look_through(0)
         self._is_indexed = True
 
-    def _look_through(self, places: dict[str, list[_Place]], start_at: int) -> None:
-        """Find the lines from a place on, where one begins."""
+    def _look_through(self, start_at: int) -> list[str]:
+        """Note the lines from a place on, where one begins; return the names of their chunks."""
+        found = []
         self.size = self._end = start_at
-        for number, (start, line) in enumerate(self._all_lines(start_at), 1):
-            self.size = start + len(line)
-            if line.endswith(b"\n"):
-                self._end = self.size
+        for start, line in self._all_lines(start_at):
             name = name_in(line)
-            if name is not None:
-                self._add(places, name, (start, len(line)))
-                continue
-            for part in split_damaged(line):
-                name = name_in(part)
-                if name is not None:
-                    self._add(places, name, (start + line.find(part[:-1]), len(part)))
-                elif line.endswith(b"\n") or not self._may_be_cut_off(line):
-                    reason = f"a line was damaged, number {number:,} from byte {start_at:,} on"
-                    self._damage.append(codec.corrupt(self.file, start, reason))
-                    self._report(self.file, self._damage[-1])
+            if name is None:
+                found += self._note_damaged(line, start)
+            else:
+                found.append(name)
+                self._note(name, (start, len(line)))
+        return found
 
-    def _add(self, places: dict[str, list[_Place]], name: str, place: _Place) -> None:
+    def _note(self, name: str, place: _Place) -> None:
         if is_line_file(name):
-            places.setdefault(name, []).append(place)
+            self._lines.setdefault(name, []).append(place)
         else:
-            places[name] = [place]
+            self._places[name] = place
+
+    def _note_damaged(self, line: bytes, start: int) -> list[str]:
+        """Note what can be read of a line that is not as it was written; return the names of the chunks."""
+        found = []
+        for part in split_damaged(line):
+            name = name_in(part)
+            if name is not None:
+                found.append(name)
+                self._note(name, (start + line.find(part[:-1]), len(part)))
+            elif line.endswith(b"\n") or not self._may_be_cut_off(line):
+                self._damage.append(codec.corrupt(self.file, start, "a line was damaged"))
+                self._report(self.file, self._damage[-1])
+        return found
 
     def _may_be_cut_off(self, line: bytes) -> bool:
         """Tell whether the end of a file is a line that nobody acknowledged: that can only be in a journal."""
@@ -163,19 +190,19 @@ class PackedFile:
         """Yield every line from a place on, with its line break, and where it begins."""
         rest = b""
         for block in self._blocks(start):
-            *lines, last = block.split(b"\n")
+            lines = (rest + block if rest else block).split(b"\n")
+            rest = lines.pop()
             for line in lines:
-                whole = b"%b%b\n" % (rest, line)
-                rest = b""
-                yield start, whole
-                start += len(whole)
-            rest += last
+                yield start, line + b"\n"
+                start += len(line) + 1
+            self._end = start
+            self.size = start + len(rest)
         if rest:
             yield start, rest
 
     def _blocks(self, offset: int) -> Iterator[bytes]:
         if self._kept is not None:
-            yield self._kept[offset:]
+            yield self._kept[offset:] if offset else self._kept
             return
         while block := self._reader.load_part(self.file, offset, _BLOCK):
             yield block
@@ -183,7 +210,7 @@ class PackedFile:
 
     # --- a few -------------------------------------------------------------------------------------------------------
 
-    def _search(self, prefix: str) -> dict[str, list[_Place]] | None:
+    def _search(self, prefix: str) -> list[tuple[str, _Place]] | None:
         """Return the places of the chunks whose names begin with `prefix`, or None if damage is in the way."""
         low, high = 0, self._reader.size(self.file)
         # `low` is 0, or where a line of an earlier name begins.
@@ -201,14 +228,14 @@ class PackedFile:
                 high = middle
         return self._scan(low, prefix)
 
-    def _scan(self, start: int, prefix: str) -> dict[str, list[_Place]] | None:
-        found: dict[str, list[_Place]] = {}
+    def _scan(self, start: int, prefix: str) -> list[tuple[str, _Place]] | None:
+        found = []
         while line := self._line_at(start):
             name = name_in(line)
             if name is None:
                 return None
             if name.startswith(prefix):
-                self._add(found, name, (start, len(line)))
+                found.append((name, (start, len(line))))
             elif name > prefix:
                 break
             start += len(line)

@@ -30,6 +30,7 @@ INDENTED = "indented"
 #: The field `text` has the bytes as text.
 TEXT = "text"
 
+_LINES_PREFIX = f"{METRIC}-"
 _INDENT = 4
 _START = b'{"file":"'
 _MIDDLE = b'","body":'
@@ -66,7 +67,7 @@ class Content(NamedTuple):
 
 def is_line_file(file: str) -> bool:
     """Tell whether a chunk consists of lines."""
-    return file.startswith(f"{METRIC}-")
+    return file.startswith(_LINES_PREFIX)
 
 
 def pack_body(file: str, body: bytes) -> bytes:
@@ -161,6 +162,21 @@ def name_in(line: bytes) -> str | None:
         return _decoder.decode(line).file
     except msgspec.DecodeError:
         return None
+
+
+def place_of_body(data: bytes, name: str, start: int, length: int) -> slice | None:
+    """Return where in packed lines the body of a chunk is, if this library wrote it as it stands.
+
+    Args:
+        data: lines.
+        name: the chunk.
+        start: where its line begins.
+        length: how long the line is.
+    """
+    begin = start + len(_START) + len(name)  # in bytes too, if the name is ASCII; else what follows does not fit
+    if not data.startswith(_MIDDLE, begin):
+        return None
+    return slice(begin + len(_MIDDLE), start + length - LENGTH - 1)
 
 
 def content_of(line: bytes) -> Content:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chunkstore.backends.base import FileVersion, FolderReader, MissingError
-from chunkstore.errors import ChunkstoreError
+from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
 from chunkstore.integrity import split_checksum, without_checksum
 from chunkstore.models import RunLog
 from chunkstore.names import (
@@ -51,6 +51,7 @@ class RunFiles:
         self._report = report
         self._keep = keep
         self._packed: list[PackedFile] = []
+        self._loose_names: frozenset[str] | None = None
         self._gone: set[str] = set()
         self._known: dict[str, PackedFile] = {}
         # Which version of the run's own record said that nothing is packed.
@@ -75,7 +76,7 @@ class RunFiles:
         for _ in range(_ATTEMPTS):
             loose = self._listing().names()
             try:
-                packed = [pack.names() for pack in self._packed]
+                packed = [self._names_in(pack) for pack in list(self._packed)]
             except FileNotFoundError:
                 self._look_again()
                 continue
@@ -93,6 +94,14 @@ class RunFiles:
                 continue
             return list(dict.fromkeys([*loose, *(name for names in packed for name in names)])) if packed else loose
         raise MissingError(self._reader.location)
+
+    def _names_in(self, pack: PackedFile) -> list[str]:
+        try:
+            return pack.names()
+        except (CorruptChunkError, StoreIOError) as error:
+            self._report(pack.file, error)
+            self._packed.remove(pack)
+            return []
 
     def packed_files(self) -> list[str]:
         """Return the names of the sealed files and journals."""
@@ -144,6 +153,7 @@ class RunFiles:
         names = set(self._reader.names())  # after that, so that what was in them is listed where it is now
         self._packed = [pack for pack in self._packed if pack.file not in gone]
         self._loose = Listing(names - self._gone)
+        self._loose_names = None
         self._find_packed(self._loose.starting_with)
         return before != {pack.file for pack in self._packed}
 
@@ -178,10 +188,22 @@ class RunFiles:
         Raises:
             CorruptChunkError: it is not as it was written.
         """
-        found = self.find(file, is_listed=is_listed)
-        if isinstance(found, bytes):
-            return Content(*split_checksum(found, file))
-        return content_of(found[-1])
+        if self._packed and not self._is_loose(file):
+            for pack in self._packed:
+                try:
+                    found = pack.content_of(file)
+                except FileNotFoundError:
+                    break
+                if found is not None:
+                    return found
+        data = self.find(file, is_listed=is_listed)
+        return Content(*split_checksum(data, file)) if isinstance(data, bytes) else content_of(data[-1])
+
+    def _is_loose(self, file: str) -> bool:
+        """Tell whether a file lay by itself when the folder was listed."""
+        if self._loose_names is None:
+            self._loose_names = frozenset(self._listing().names())
+        return file in self._loose_names
 
     def find(self, file: str, *, is_listed: bool = True) -> bytes | list[bytes]:
         """Return the bytes of a file that lies by itself, or the lines of one that is packed; as `load`."""
