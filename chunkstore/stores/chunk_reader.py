@@ -277,7 +277,8 @@ class ChunkReader:
             with_series: whether the points of metric files are put into a step.
 
         Raises:
-            CorruptChunkError: the newest file of that name cannot be read; an older one must not pass for it.
+            CorruptChunkError: the newest file of that name cannot be read; an older one must not pass for it. Or there
+                is none, and a file in which it may be packed cannot be read.
         """
         # Other tools name the file after the last segment alone; the name inside decides.
         last = internal_name.rpartition(".")[2]
@@ -290,6 +291,8 @@ class ChunkReader:
                     if isinstance(record, StepLog) and with_series:
                         self._add_series(self._chunks_of(METRIC, encoded), {internal_name: record})
                     return record
+        if self._files.unreadable is not None:
+            raise self._files.unreadable
         return None
 
     def origin(self, record: StepLog | BranchLog) -> tuple[ChunkName, overlay.Change | None]:

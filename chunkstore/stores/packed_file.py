@@ -21,7 +21,7 @@ from chunkstore.stores.packed_lines import (
 _Place = tuple[int, int]
 
 _BLOCK = 4 * 1024 * 1024
-_PROBE = 16 * 1024
+_PROBE = 4 * 1024
 #: A packed file is kept in memory while its chunks are read, up to this size; of a larger one only their places are.
 _MOST_KEPT = 256 * 1024 * 1024
 
@@ -57,6 +57,8 @@ class PackedFile:
         self._is_indexed = False
         self._kept: bytes | None = None
         self._damage: list[CorruptChunkError] = []
+        # What was read last while a few lines were looked for, and where it begins.
+        self._window: tuple[int, bytes] = (0, b"")
         # Of chunks of one line; and, in order, of those that consist of lines.
         self._places: dict[str, _Place] = {}
         self._lines: dict[str, list[_Place]] = {}
@@ -247,9 +249,16 @@ class PackedFile:
 
     def _line_at(self, offset: int) -> bytes:
         """Return what follows, up to the end of the line."""
-        size = _PROBE
+        start, window = self._window
+        if start <= offset < start + len(window):
+            end = window.find(b"\n", offset - start)
+            if end >= 0:
+                return window[offset - start : end + 1]
+        # Whoever reads line by line reads more at a time.
+        size = min(4 * len(window), _BLOCK) if window and start < offset <= start + len(window) else _PROBE
         while True:
             data = self._reader.load_part(self.file, offset, size)
+            self._window = offset, data
             end = data.find(b"\n")
             if end >= 0 or len(data) < size:
                 return data[: end + 1] if end >= 0 else data

@@ -20,7 +20,7 @@ from msgspec import Raw
 
 from chunkstore import codec
 from chunkstore.errors import CorruptChunkError
-from chunkstore.integrity import LENGTH, has_checksum, with_checksum, without_checksum
+from chunkstore.integrity import LENGTH, has_checksum, split_checksum, with_checksum, without_checksum
 from chunkstore.names import METRIC
 
 #: The body alone, as other tools write it.
@@ -87,6 +87,8 @@ def pack(file: str, data: bytes) -> bytes | None:
         file: its name.
         data: all its bytes; `unpack` gives them back.
     """
+    if not _is_intact(file, data):
+        return None
     if is_line_file(file):
         bodies = _whole_lines(data)
     elif has_checksum(data):
@@ -96,6 +98,16 @@ def pack(file: str, data: bytes) -> bytes | None:
     if bodies is None or not _PLAIN_NAME.match(file) or not all(map(_is_json_line, bodies)):
         return _pack_foreign(file, data)
     return b"".join([pack_body(file, body) for body in bodies])
+
+
+def _is_intact(file: str, data: bytes) -> bool:
+    """Tell whether no checksum in a file says that it was changed; the checksums are not packed."""
+    try:
+        for part in data.splitlines(keepends=True) if is_line_file(file) else [data]:
+            split_checksum(part, file)
+    except CorruptChunkError:
+        return False
+    return True
 
 
 def _whole_lines(data: bytes) -> list[bytes] | None:

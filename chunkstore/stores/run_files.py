@@ -51,6 +51,9 @@ class RunFiles:
         self._report = report
         self._keep = keep
         self._packed: list[PackedFile] = []
+        #: Why a packed file could not be read, if there is such a one: anything may be in it.
+        self.unreadable: CorruptChunkError | StoreIOError | None = None
+        self._is_listed = True
         self._loose_names: frozenset[str] | None = None
         self._gone: set[str] = set()
         self._known: dict[str, PackedFile] = {}
@@ -62,45 +65,49 @@ class RunFiles:
             self._find_packed(listing.starting_with)
 
     def reuse(self, packed: dict[str, PackedFile]) -> None:
-        """Go on with packed files that an earlier read has looked through, and add further ones to them."""
+        """Go on with packed files that an earlier read has looked through, and add further ones to them.
+
+        With a listing, only what is in that or in one of them is there, and whatever is asked for by name.
+        """
         self._known = packed
         for pack in packed.values():
             pack.attach(self._reader, self._report)
         if self._loose is not None:
+            self._is_listed = False
             self._packed = sorted(packed.values(), key=_precedence)
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
         """Return the names of all files, in no certain order."""
-        for _ in range(_ATTEMPTS):
-            loose = self._listing().names()
-            try:
-                packed = [self._names_in(pack) for pack in list(self._packed)]
-            except FileNotFoundError:
-                self._look_again()
-                continue
-            return list(dict.fromkeys([*loose, *(name for names in packed for name in names)])) if packed else loose
-        raise MissingError(self._reader.location)
+        return self._all(Listing.names, PackedFile.names)
 
     def starting_with(self, prefix: str) -> list[str]:
         """Return the names of the files that begin with `prefix`, in no certain order."""
+        return self._all(lambda loose: loose.starting_with(prefix), lambda pack: pack.starting_with(prefix))
+
+    def _all(self, of_loose: Callable[[Listing], list[str]], of_packed: Callable[[PackedFile], list[str]]) -> list[str]:
         for _ in range(_ATTEMPTS):
-            loose = self._listing().starting_with(prefix)
+            found = of_loose(self._listing())
+            if not self._packed:
+                return found
             try:
-                packed = [pack.starting_with(prefix) for pack in self._packed]
+                packed = [name for pack in list(self._packed) for name in self._readable(pack, of_packed)]
             except FileNotFoundError:
                 self._look_again()
                 continue
-            return list(dict.fromkeys([*loose, *(name for names in packed for name in names)])) if packed else loose
+            return list(dict.fromkeys([*found, *packed]))
         raise MissingError(self._reader.location)
 
-    def _names_in(self, pack: PackedFile) -> list[str]:
+    def _readable(self, pack: PackedFile, names: Callable[[PackedFile], list[str]]) -> list[str]:
+        """Return names in a packed file, none if it cannot be read."""
         try:
-            return pack.names()
+            return names(pack)
         except (CorruptChunkError, StoreIOError) as error:
             self._report(pack.file, error)
+            self.unreadable = error
             self._packed.remove(pack)
+            self._gone.add(pack.file)
             return []
 
     def packed_files(self) -> list[str]:
@@ -200,7 +207,9 @@ class RunFiles:
         return Content(*split_checksum(data, file)) if isinstance(data, bytes) else content_of(data[-1])
 
     def _is_loose(self, file: str) -> bool:
-        """Tell whether a file lay by itself when the folder was listed."""
+        """Tell whether a file lay by itself when the folder was listed; if it was not, it may."""
+        if not self._is_listed:
+            return True
         if self._loose_names is None:
             self._loose_names = frozenset(self._listing().names())
         return file in self._loose_names

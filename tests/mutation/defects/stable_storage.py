@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, OUTPUT, RUN, STORE, SYSCALLS
+from defects.sources import APPENDED, CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, OUTPUT, RUN, STORE, SYSCALLS
 
 _AT_LEVEL_STEP = "tests/test_durability.py -k level_step_syncs_data_before"
 _AFTER_THE_END = "tests/test_durability.py -k syncs_what_changes_a_run_that_has_finished"
@@ -33,10 +33,6 @@ _FOLDER_AFTER_REPLACE = """\
             raise
         if durable:
 """
-_FOLDER_AFTER_APPEND = """\
-            self._syscalls.close(fd)
-        if durable:
-"""
 _CREATED_FOLDER = """\
             # If this fails the run stays, though nobody was told of it: others may have joined it by now.
             self._sync_way_to(folder)
@@ -63,11 +59,11 @@ MUTANTS = (
         _AT_LEVEL_STEP,
     ),
     Mutant(
-        "a folder is not synced after a file was appended to",
-        FOLDER,
-        _FOLDER_AFTER_APPEND,
-        _FOLDER_AFTER_APPEND.replace("if durable", "if False"),
-        "tests/test_durability.py -k that_appending_makes",
+        "a folder is not synced after a journal was begun",
+        APPENDED,
+        "                self._folder.sync_self()\n",
+        "",
+        "tests/test_durability.py -k each_line_of_a_journal",
     ),
     Mutant(
         "a file is synced after it was linked",
@@ -191,8 +187,8 @@ MUTANTS = (
     Mutant(
         "a run that has ended is not synced",
         STORE,
-        "if ends and ",
-        "if False and ",
+        "if ends and self.backend.durability",
+        "if False and self.backend.durability",
         "tests/test_durability.py -k once_its_status",
     ),
     Mutant("to sync a run does not sync its files", DIRECTORY, "handle.sync_file(name)", "pass", _SYNC),
@@ -220,8 +216,8 @@ MUTANTS = (
     Mutant(
         "what is added to a run that has ended is not synced",
         CHUNKED,
-        "        if not durable and self._has_finished(run_id):",
-        "        if False:",
+        "        if not durable:\n            self._sync_if_finished(run_id, file)",
+        "        if False:\n            self._sync_if_finished(run_id, file)",
         _AFTER_THE_END,
     ),
     Mutant(
@@ -297,12 +293,12 @@ MUTANTS = (
     Mutant(
         "a file is synced before it is written",
         FOLDER,
-        "        written = self._syscalls.write(fd, data)\n",
+        "        for part in (data,) if isinstance(data, bytes) else _in_blocks(data):\n",
         (
             "        if durable:\n"
             "            self._syscalls.fsync(fd)\n"
             "        durable = False\n"
-            "        written = self._syscalls.write(fd, data)\n"
+            "        for part in (data,) if isinstance(data, bytes) else _in_blocks(data):\n"
         ),
         _AT_LEVEL_STEP,
     ),

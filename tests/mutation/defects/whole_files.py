@@ -103,8 +103,8 @@ MUTANTS = (
     Mutant(
         "short writes are taken for whole ones",
         FOLDER,
-        "        if written < len(data):",
-        "        if False:",
+        "            while written < len(part):",
+        "            while False:",
         "tests/test_faults.py -k 'short_writes and add'",
     ),
     Mutant(
