@@ -8,6 +8,10 @@
 ['load']
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from chunkstore.config import open_store
 from chunkstore.errors import (
     BranchFailedError,
@@ -40,12 +44,15 @@ from chunkstore.models import (
     StepAttempt,
     StepLog,
 )
-from chunkstore.recording.context import current_run, current_step
-from chunkstore.recording.run import Run
-from chunkstore.recording.step import Step
 from chunkstore.records import MetricPoint
+from chunkstore.stores.base import Recorder as _Recorder
 from chunkstore.stores.base import Store, StoreOptions
 from chunkstore.version import __version__
+
+if TYPE_CHECKING:
+    from chunkstore.recording.context import current_run, current_step
+    from chunkstore.recording.run import Run
+    from chunkstore.recording.step import Step
 
 __all__ = [
     "BranchFailedError",
@@ -85,3 +92,29 @@ __all__ = [
     "current_step",
     "open_store",
 ]
+
+
+def _load_recorder() -> _Recorder:
+    from chunkstore.recording.run import Recorder  # noqa: PLC0415 - process pools and more, for those who record alone
+
+    return Recorder()
+
+
+Store.load_recorder = staticmethod(_load_recorder)
+
+_RECORDING = {"current_run": "context", "current_step": "context", "Run": "run", "Step": "step"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what records when somebody asks for it."""
+    module = _RECORDING.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - needed here alone
+
+    value = globals()[name] = getattr(import_module(f"chunkstore.recording.{module}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

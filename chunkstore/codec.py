@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import PurePath
 from typing import Any
 
@@ -43,6 +44,13 @@ _BY_TEXT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MAX_BITS = 14_280  # every integer of so many bits has fewer than MAX_DIGITS digits
 _USUAL_RECURSION_LIMIT = 3_000
 _ORJSON_DEPTH_REASON = "depth limit"
+
+
+@cache
+def decoder_of(kind: Any) -> msgspec.json.Decoder[Any]:
+    """Return a decoder for values of a type; making one takes its time, so it is made when it is needed."""
+    return msgspec.json.Decoder(kind)
+
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()

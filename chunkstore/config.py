@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import msgspec
 
 from chunkstore.errors import ConfigurationError
 from chunkstore.stores.base import Store, StoreOptions
-from chunkstore.stores.named import DEFAULT_STORE_TYPE, make_store, shown
+from chunkstore.stores.named import DEFAULT_STORE_TYPE, closest, make_store, shown
 
 #: Names the configuration file where `open_store` gets none.
 ENVIRONMENT_VARIABLE = "CHUNKSTORE_CONFIGURATION_FILE"
@@ -117,7 +116,7 @@ def _section(file: str, content: dict[Any, Any]) -> Any:
                 key=key,
                 expected=f"{_SECTION}.{key}",
             )
-    misspelt = difflib.get_close_matches(_SECTION, [_text(key).replace("-", "_") for key in content], n=1, cutoff=0.8)
+    misspelt = closest(_SECTION, [_text(key).replace("-", "_") for key in content], cutoff=0.8)
     if misspelt:
         raise _unknown_key(file, misspelt[0], (_SECTION,), misspelt[0])
     return None
@@ -172,7 +171,7 @@ def _wrong(file: str, key: str, expected: str, value: Any) -> ConfigurationError
 
 
 def _unknown_key(file: str, key: Any, right: tuple[str, ...], path: str) -> ConfigurationError:
-    close = difflib.get_close_matches(_text(key), right, n=1, cutoff=0.3)
+    close = closest(_text(key), right, cutoff=0.3)
     return ConfigurationError(
         f"Unknown key {shown(key)} in {file}. Did you mean {close[0] if close else right[0]!r}?",
         file=file,

@@ -27,7 +27,6 @@ and what to do next; the same facts are attributes. All of them pickle, because 
 
 from __future__ import annotations
 
-import pickle
 import traceback
 from typing import Any
 
@@ -58,6 +57,8 @@ class ChunkstoreError(Exception):
 def _sendable(cause: BaseException | None) -> BaseException | None:
     """Return a cause that can be pickled: one that cannot must not take the error itself down."""
     try:
+        import pickle  # noqa: PLC0415 - few errors have causes, and importing it takes its time
+
         pickle.loads(pickle.dumps(cause))  # noqa: S301 - what this very process has pickled
     except Exception:  # noqa: BLE001 - whatever an exception's pickling raises
         return RuntimeError("".join(traceback.format_exception(cause)))

@@ -7,7 +7,7 @@ Fields of a document that a record does not declare are kept in `extra` and writ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -364,7 +364,10 @@ class RecordCodec(Generic[_R]):
 
     def __init__(self, cls: type[_R]) -> None:
         self._cls = cls
-        self._decoder = msgspec.json.Decoder(cls)
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[_R]:
+        return msgspec.json.Decoder(self._cls)
 
     @staticmethod
     def of(record_type: type[_AnyR]) -> RecordCodec[_AnyR]:

@@ -968,7 +968,8 @@ def test_a_run_folder_without_permission_is_an_error_or_a_problem_and_hides_no_o
             assert error is None or "permission denied" in str(error).lower(), name
             assert error is not None or name not in NEEDING[mode], name
         summaries = {summary.run_id: bool(summary.problem) for summary in store.list_runs()}
-        assert summaries == {"good": False, RUN: True}
+        # With the permission to go into a folder, a file in it is read by its name.
+        assert summaries == {"good": False, RUN: mode != 0o111}
 
     assert as_nobody(work)
 

@@ -67,6 +67,17 @@ class FolderReader(ABC):
         """Return a number that is another one after a file was made, replaced or removed, as far as can be told."""
 
     @abstractmethod
+    def modified_at(self, file: str) -> int:
+        """Return when a file was written last, in nanoseconds; far ahead if nobody knows."""
+
+    @abstractmethod
+    def glance(self, folder: str, file: str) -> bytes:
+        """Return what a small file in a folder of this one holds, or nothing, at little cost.
+
+        It may be a part, or of something that is no regular file: only bytes that end in their checksum count.
+        """
+
+    @abstractmethod
     def has(self, file: str) -> bool:
         """Tell whether there is a file of that name."""
 
@@ -147,8 +158,11 @@ class Backend(ABC):
     admitted: set[str]
 
     @abstractmethod
-    def folders(self) -> list[str]:
-        """Return the names of all folders, perhaps with others; in no certain order, none if there is no top yet."""
+    def folders(self) -> dict[str, int]:
+        """Return all folders, and when anything was made or replaced in each last; none if there is no top yet.
+
+        The times are in nanoseconds, and as exact as the file system has them; far ahead where nobody knows.
+        """
 
     @abstractmethod
     def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:

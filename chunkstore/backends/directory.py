@@ -165,12 +165,12 @@ class DirectoryBackend(Backend):
 
     # --- folders -----------------------------------------------------------------------------------------------------
 
-    def folders(self) -> list[str]:
+    def folders(self) -> dict[str, int]:
         try:
             top = self._fresh("")
-            return [name for name, is_file in self._syscalls.scan(top.fd) if not is_file and not name.startswith(".")]
+            return self._syscalls.scan_folders(top.fd)
         except FileNotFoundError:
-            return []
+            return {}
         except OSError as error:
             self._fail(error, "")
 

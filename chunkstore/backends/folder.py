@@ -16,7 +16,7 @@ from chunkstore.backends.locks import SidecarLock, lock_now
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
 from chunkstore.codec import MAX_BYTES
-from chunkstore.names import ASIDE_PREFIX, TEMPORARY_PREFIX
+from chunkstore.names import ASIDE_PREFIX, END_OF_TIME, TEMPORARY_PREFIX
 
 #: Device and inode.
 FolderIdentity = tuple[int, int]
@@ -24,6 +24,7 @@ FolderIdentity = tuple[int, int]
 _Entry = TypeVar("_Entry")
 
 _BLOCK = 1 << 20
+_GLANCE = 1 << 14
 _MAX_IDLE_LOCKS = 64
 _READ_ATTEMPTS = 5
 _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
@@ -171,6 +172,26 @@ class Folder(FolderReader):
         Before Linux 6.13 two changes within some milliseconds may have the same time.
         """
         return self._syscalls.fstat(self.fd).st_mtime_ns
+
+    def modified_at(self, file: str) -> int:
+        """Return when a file was written last, in nanoseconds."""
+        try:
+            return self._syscalls.lstat(file, self.fd).st_mtime_ns
+        except OSError:
+            return END_OF_TIME  # who reads it will be told
+
+    def glance(self, folder: str, file: str) -> bytes:
+        """Return what a small file in a folder of this one holds, or nothing; see `FolderReader.glance`."""
+        try:
+            fd = self._syscalls.open(f"{folder}/{file}" if folder else file, _READ_FLAGS, self.fd)
+        except OSError:
+            return b""
+        try:
+            return self._syscalls.read(fd, _GLANCE)
+        except OSError:
+            return b""
+        finally:
+            self._syscalls.close(fd)
 
     def has(self, file: str) -> bool:
         """Tell whether there is a file of that name."""

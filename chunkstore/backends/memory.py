@@ -13,6 +13,7 @@ from chunkstore.backends.base import PROCESS, Backend, FileVersion, FolderReader
 from chunkstore.backends.locks import locked_twice
 from chunkstore.backends.watching import poll
 from chunkstore.errors import LockTimeoutError, StoreUsageError
+from chunkstore.names import END_OF_TIME
 
 #: No two changes have the same number, also where a folder is made anew.
 _changes = itertools.count(1)
@@ -54,9 +55,9 @@ class MemoryBackend(Backend):
             )
         return self._folders[folder] if folder in self._folders else _missing(folder)
 
-    def folders(self) -> list[str]:
+    def folders(self) -> dict[str, int]:
         self._files("")
-        return [folder for folder in list(self._folders) if folder]
+        return {folder: END_OF_TIME for folder in list(self._folders) if folder}
 
     def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
         self._files("")
@@ -222,6 +223,12 @@ class _MemoryReader(FolderReader):
 
     def changed_at(self) -> int:
         return self._files.changes
+
+    def modified_at(self, file: str) -> int:
+        return END_OF_TIME
+
+    def glance(self, folder: str, file: str) -> bytes:
+        return b""
 
     def version(self, file: str) -> FileVersion:
         return (self._files.versions[file],) if file in self._files else _missing(file)

@@ -6,7 +6,6 @@ and so that another platform has one place to look at.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import sys
@@ -75,7 +74,9 @@ class Syscalls:
         Raises:
             OSError: with ENOSYS where there is no such call.
         """
-        function = getattr(_libc(), "syncfs", None)
+        import ctypes  # noqa: PLC0415 - for this call alone
+
+        function = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
         if function is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         if function(fd) != 0:
@@ -119,9 +120,18 @@ class Syscalls:
         with os.scandir(fd) as entries:
             return [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
 
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+    def scan_folders(self, fd: int) -> dict[str, int]:
+        """Return the folders in an open folder whose names do not begin with a dot, and when each changed last."""
+        found = {}
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                name = entry.name
+                if name[0] != "." and entry.is_dir(follow_symlinks=False):
+                    try:
+                        found[name] = entry.stat(follow_symlinks=False).st_mtime_ns
+                    except FileNotFoundError:
+                        pass  # deleted since it was listed
+        return found
 
 
 def has_unnamed_files() -> bool:

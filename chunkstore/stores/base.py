@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import msgspec
 
 from chunkstore.assemble import bare, flatten, flatten_branches, flatten_steps
-from chunkstore.backends.base import AT_THE_END, Backend, MissingError
+from chunkstore.backends.base import AT_THE_END, Backend, FolderReader, MissingError
 from chunkstore.clock import clock, utc_now
 from chunkstore.codec import decode, encode
 from chunkstore.errors import (
@@ -40,6 +40,7 @@ from chunkstore.models import (
 )
 from chunkstore.names import check_name, check_run_id, generate_run_id
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
+from chunkstore.stores.run_list import Candidate, newest_first, summary_in, summary_of
 from chunkstore.version import __version__
 
 if TYPE_CHECKING:  # for annotations alone: recording stands on the stores
@@ -103,7 +104,8 @@ class Store(ABC):
         options: see `StoreOptions`.
     """
 
-    recorder: ClassVar[Recorder]
+    #: Returns what starts recordings. The package sets it: it is imported when somebody records.
+    load_recorder: ClassVar[Callable[[], Recorder]]
 
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         self.backend = backend
@@ -363,30 +365,28 @@ class Store(ABC):
         return True
 
     def list_runs(self) -> Iterator[RunSummary]:
-        """Yield a summary of every run, the newest first; runs without a recorded time come last."""
-        summaries = [self._summary(run_id) for run_id in self._run_ids()]
-        found = [summary for summary in summaries if summary is not None]
-        found.sort(key=lambda summary: summary.run_id)
-        found.sort(key=lambda summary: summary.start_time, reverse=True)
-        yield from found
+        """Yield a summary of every run, the newest first; runs without a recorded time come last.
 
-    def _summary(self, run_id: str) -> RunSummary | None:
+        Not all are read before the first is yielded: a run whose file is older than another run's start has started
+        earlier. So where the times of files were set by hand, it may be yielded later than its start would have it.
+        """
+        try:
+            with self.backend.reader("") as top:
+                yield from newest_first(self._candidates(top), lambda run_id: self._summary(run_id, top))
+        except FileNotFoundError:
+            return  # there is no log folder yet
+
+    def _summary(self, run_id: str, top: FolderReader) -> RunSummary | None:
+        glanced = summary_in(top.glance(*self._run_file(run_id)))
+        if glanced is not None and glanced.run_id == run_id:
+            return glanced
         try:
             log = self._read_metadata(run_id)
         except FileNotFoundError:
             return None  # deleted since it was listed, or no run at all
         except ChunkstoreError as error:
             return RunSummary(run_id=run_id, problem=str(error))
-        notes = log.notes
-        return RunSummary(
-            run_id=run_id,
-            status=log.status,
-            tag=log.tag or "",
-            original_run_id=log.original_run_id or "",
-            start_time=str(notes.get("created", "")),
-            end_time=str(notes.get("finished", "")),
-            problem=log.problems[0].message if log.problems else "",
-        )
+        return summary_of(log)
 
     def delete_run(self, run_id: str) -> None:
         """Delete a run's log; it is gone at once for everybody. Data in the catalog stays.
@@ -688,14 +688,18 @@ class Store(ABC):
             RunLogExistsError: there is a run of this id.
             RunLogNotFoundError: there is no run to resume.
         """
-        return self.recorder.start_run(
-            self,
-            run_id,
-            tag=tag,
-            parameters=parameters,
-            resume=resume,
-            run_config=run_config,
-            capture_output=capture_output,
+        return (
+            type(self)
+            .load_recorder()
+            .start_run(
+                self,
+                run_id,
+                tag=tag,
+                parameters=parameters,
+                resume=resume,
+                run_config=run_config,
+                capture_output=capture_output,
+            )
         )
 
     def join_run(self, run_id: str, *, create: bool = False, tag: str = "", capture_output: bool = True) -> Run:
@@ -712,7 +716,7 @@ class Store(ABC):
         Raises:
             RunLogNotFoundError: there is no such run, and `create` is not set.
         """
-        return self.recorder.join_run(self, run_id, create=create, tag=tag, capture_output=capture_output)
+        return type(self).load_recorder().join_run(self, run_id, create=create, tag=tag, capture_output=capture_output)
 
     @property
     def _format(self) -> int:
@@ -786,8 +790,12 @@ class Store(ABC):
         """Return the parameters of a scope."""
 
     @abstractmethod
-    def _run_ids(self) -> Iterable[str]:
+    def _candidates(self, top: FolderReader) -> list[Candidate]:
         """Return what may be runs, in any order."""
+
+    @abstractmethod
+    def _run_file(self, run_id: str) -> tuple[str, str]:
+        """Return the folder and the name of the file that holds a run's own record."""
 
     @abstractmethod
     def _delete(self, run_id: str) -> None:

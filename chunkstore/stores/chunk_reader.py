@@ -90,10 +90,6 @@ class Update(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     change: overlay.Change
 
 
-_update_decoder = msgspec.json.Decoder(Update)
-_line_decoder = msgspec.json.Decoder(MetricLine)
-
-
 class ChunkReader:
     """The chunks of one run, listed once.
 
@@ -370,7 +366,7 @@ class ChunkReader:
     def _update(self, file: str, *, is_listed: bool = True, strict: bool = False) -> Update | None:
         try:
             body, _ = self._files.content(file, is_listed=is_listed)
-            update: Update = codec.decode(body, file, _update_decoder)
+            update: Update = codec.decode(body, file, codec.decoder_of(Update))
         except FileNotFoundError:
             return None
         except (*_UNREADABLE, msgspec.ValidationError) as error:
@@ -418,7 +414,7 @@ class ChunkReader:
                 continue
             try:
                 whole = without_checksum(line + b"\n", chunk.file)
-                metric_line = codec.decode(whole, chunk.file, _line_decoder)
+                metric_line = codec.decode(whole, chunk.file, codec.decoder_of(MetricLine))
             except (CorruptChunkError, msgspec.ValidationError) as error:
                 self._report(chunk.file, error)
                 continue

@@ -27,6 +27,7 @@ from chunkstore.names import (
     METRIC,
     OWNER_FILE,
     RUN_FILE,
+    SEALED_PREFIX,
     STEP,
     chunk_file,
     is_journal_file,
@@ -50,6 +51,7 @@ from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
 from chunkstore.stores.run_files import RunFiles
 from chunkstore.stores.run_json import join_chunks
+from chunkstore.stores.run_list import Candidate
 
 logger = logging.getLogger("chunkstore")
 
@@ -196,8 +198,11 @@ class ChunkedStore(Store):
         self._admit(run_id)
         return self.backend.while_locked(run_id, LOCK_FILE, change_run)
 
-    def _run_ids(self) -> Iterable[str]:
-        return self.backend.folders()
+    def _candidates(self, top: FolderReader) -> list[Candidate]:  # noqa: ARG002 - they are folders
+        return [(changed_at, folder) for folder, changed_at in self.backend.folders().items()]
+
+    def _run_file(self, run_id: str) -> tuple[str, str]:
+        return run_id, RUN_FILE
 
     def _delete(self, run_id: str) -> None:
         with self.backend.reader(run_id) as reader:
@@ -344,9 +349,10 @@ class ChunkedStore(Store):
         with self.backend.reader(run_id) as reader:
             if remembered and reader.has(remembered.file):
                 return True
-            has_journals = recent is not None and bool(recent.starting_with(JOURNAL_PREFIX))
-            if recent and not (remembered or has_journals) and self._is_unchanged_since(recent, run_id, reader):
-                return False
+            # What a packed file holds its name does not tell.
+            if recent and not (remembered or _has_packed_files(recent)):
+                if self._is_unchanged_since(recent, run_id, reader):
+                    return False
             if newest_listed(RunFiles(reader, self._fresh_listing(run_id, reader)), kind, internal_name):
                 return True
             ChunkReader(run_id, reader).metadata()  # is it the record that is missing, or the run?
@@ -593,6 +599,10 @@ class ChunkedStore(Store):
                 known = version  # it may have been unsealed in between
             # A run without such parameters, or one whose parameters another tool has left with it.
             return Parameters(branch=scope, parameters=log.parameters if not scope else {})
+
+
+def _has_packed_files(listing: Listing) -> bool:
+    return any(map(listing.starting_with, (JOURNAL_PREFIX, SEALED_PREFIX)))
 
 
 def _with_format(log: RunLog, number: int) -> RunLog:

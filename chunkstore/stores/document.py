@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType, field
 
 from chunkstore import overlay
 from chunkstore.assemble import assemble, bare, flatten
-from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, MissingError
+from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader, MissingError
 from chunkstore.clock import clock
 from chunkstore.codec import corrupt, encode
 from chunkstore.integrity import without_checksum
@@ -23,6 +23,7 @@ from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, chec
 from chunkstore.stores.chunk_reader import Parameters
 from chunkstore.stores.following import Patience
 from chunkstore.stores.metric_lines import MetricLine, as_series, joined
+from chunkstore.stores.run_list import Candidate
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 _T = TypeVar("_T")
@@ -183,13 +184,12 @@ class DocumentStore(Store):
 
         return self._edit(run_id, edit)
 
-    def _run_ids(self) -> Iterable[str]:
-        try:
-            with self.backend.reader(_TOP) as reader:
-                names = reader.names()
-        except FileNotFoundError:
-            return []
-        return [name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX) and not name.startswith(".")]
+    def _candidates(self, top: FolderReader) -> list[Candidate]:
+        files = [name for name in top.names() if name.endswith(_SUFFIX) and not name.startswith(".")]
+        return [(top.modified_at(file), file[: -len(_SUFFIX)]) for file in files]
+
+    def _run_file(self, run_id: str) -> tuple[str, str]:
+        return _TOP, _file_of(run_id)
 
     def _delete(self, run_id: str) -> None:
         with self.backend.reader(_TOP) as reader:

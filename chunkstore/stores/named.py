@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import reprlib
 import threading
@@ -128,6 +127,19 @@ def _check_log_folder(folder: str, source: str) -> None:
         )
 
 
+def closest(word: str, right: Sequence[str], cutoff: float) -> list[str]:
+    """Return the one of `right` that a word may have been meant for, if there is one.
+
+    Args:
+        word: any text.
+        right: what there is.
+        cutoff: how alike they must be, from 0 to 1.
+    """
+    import difflib  # noqa: PLC0415 - for messages alone
+
+    return difflib.get_close_matches(word, right, n=1, cutoff=cutoff)
+
+
 def unknown_option(what: str, value: Any, right: Sequence[str], key: str, source: str = "") -> ConfigurationError:
     """Return the error for something in a configuration that nobody knows; it names the closest right one.
 
@@ -138,7 +150,7 @@ def unknown_option(what: str, value: Any, right: Sequence[str], key: str, source
         key: where it says so.
         source: the configuration file.
     """
-    close = difflib.get_close_matches(value if isinstance(value, str) else "", right, n=1, cutoff=0.4)
+    close = closest(value if isinstance(value, str) else "", right, cutoff=0.4)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     known = ", ".join(map(repr, right))
     return ConfigurationError(

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from chunkstore import codec
+from chunkstore.codec import decoder_of
 from chunkstore.errors import CorruptChunkError
 from chunkstore.integrity import LENGTH, has_checksum, split_checksum, with_checksum, without_checksum
 from chunkstore.names import METRIC
@@ -34,7 +35,6 @@ _LINES_PREFIX = f"{METRIC}-"
 _INDENT = 4
 _START = b'{"file":"'
 _MIDDLE = b'","body":'
-_PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f\x7f-\U0010ffff]+\Z')
 #: Where a line begins behind another one whose line break was damaged.
 _LOST_BREAK = re.compile(rb'(?<=[ \t]{32}.)(?=\{"file":")', re.DOTALL)
 
@@ -44,10 +44,6 @@ class _Line(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     form: str = ""
     text: str = ""
     body: Raw = Raw(b"null")
-
-
-_decoder = msgspec.json.Decoder(_Line)
-_values: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 class Content(NamedTuple):
@@ -95,9 +91,14 @@ def pack(file: str, data: bytes) -> bytes | None:
         bodies = [data[:-LENGTH]]
     else:
         return _pack_foreign(file, data)
-    if bodies is None or not _PLAIN_NAME.match(file) or not all(map(_is_json_line, bodies)):
+    if bodies is None or not _is_plain_name(file) or not all(map(_is_json_line, bodies)):
         return _pack_foreign(file, data)
     return b"".join([pack_body(file, body) for body in bodies])
+
+
+def _is_plain_name(file: str) -> bool:
+    """Tell whether a name stands in JSON as it is."""
+    return file.isascii() and file.isprintable() and not {'"', "\\"} & set(file)
 
 
 def _is_intact(file: str, data: bytes) -> bool:
@@ -171,7 +172,7 @@ def name_in(line: bytes) -> str | None:
         if line.startswith(_MIDDLE, end):
             return line[len(_START) : end].decode()
     try:
-        return _decoder.decode(line).file
+        return str(decoder_of(_Line).decode(line).file)
     except msgspec.DecodeError:
         return None
 
@@ -197,7 +198,7 @@ def content_of(line: bytes) -> Content:
         end = line.find(b'"', len(_START))
         if line.startswith(_MIDDLE, end):
             return Content(line[end + len(_MIDDLE) : -LENGTH - 1], is_ours=True)
-    decoded = _decoder.decode(line)
+    decoded = decoder_of(_Line).decode(line)
     return Content(decoded.text.encode() if decoded.form == TEXT else bytes(decoded.body), is_ours=False)
 
 
@@ -209,6 +210,6 @@ def unpack(lines: Iterable[bytes]) -> bytes:
         if content.is_ours:
             parts.append(with_checksum(content.body))
         else:
-            decoded = _decoder.decode(without_checksum(line, ""))
+            decoded = decoder_of(_Line).decode(without_checksum(line, ""))
             parts.append(decoded.text.encode() if decoded.form == TEXT else _shaped(content.body, decoded.form))
     return b"".join(parts)

@@ -8,12 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from chunkstore.codec import encode
+from chunkstore.codec import decoder_of, encode
 from chunkstore.models import BranchLog, RunLog, StepLog
 from chunkstore.records import Record, encode_record
-
-_fields_decoder = msgspec.json.Decoder(dict[str, Raw])
-
 
 #: By `id`, what was read and the bytes that it was read from.
 Chunks = Mapping[int, tuple[object, bytes]]
@@ -71,4 +68,4 @@ def _beginning(record: StepLog | BranchLog) -> bytes:
 
 
 def _fields_of(record: Record | bytes) -> dict[str, Any]:
-    return {**_fields_decoder.decode(record if isinstance(record, bytes) else encode_record(record))}
+    return {**decoder_of(dict[str, Raw]).decode(record if isinstance(record, bytes) else encode_record(record))}

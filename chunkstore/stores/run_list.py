@@ -1,0 +1,111 @@
+"""The list of runs, the newest first, without reading more of them than are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
+from operator import attrgetter
+
+import msgspec
+
+from chunkstore.clock import format_time
+from chunkstore.codec import decoder_of
+from chunkstore.integrity import has_checksum
+from chunkstore.models import NOTES, RunLog, RunSummary
+
+#: By how much the time of a file may be behind the clock that programs read, in nanoseconds: systems write down the
+#: time of their last tick.
+_TICK = 100_000_000
+#: How many runs are read before the first is yielded, at least; then twice as many, and so on.
+_FIRST_READ = 32
+_LATEST = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp()
+
+
+#: What may be a run: when it was changed last, in nanoseconds, as it has not started later; and its id.
+Candidate = tuple[int, str]
+
+
+class _Notes(msgspec.Struct):
+    created: str = ""
+    finished: str = ""
+
+
+class _RunConfig(msgspec.Struct, rename={"notes": NOTES}):
+    notes: _Notes = msgspec.field(default_factory=_Notes)
+
+
+class _Record(msgspec.Struct):
+    """What a summary takes of a run's own record."""
+
+    run_id: str
+    status: str
+    tag: str | None = ""
+    original_run_id: str | None = ""
+    run_config: _RunConfig = msgspec.field(default_factory=_RunConfig)
+
+
+def summary_in(data: bytes) -> RunSummary | None:
+    """Return the summary of the run whose own record these bytes are, if they surely are that and all of it."""
+    if not has_checksum(data):
+        return None
+    try:
+        record: _Record = decoder_of(_Record).decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    notes = record.run_config.notes
+    return RunSummary(
+        run_id=record.run_id,
+        status=record.status,
+        tag=record.tag or "",
+        original_run_id=record.original_run_id or "",
+        start_time=notes.created,
+        end_time=notes.finished,
+    )
+
+
+def summary_of(log: RunLog) -> RunSummary:
+    """Return the summary of a run, of which its own record is enough."""
+    notes = log.notes
+    return RunSummary(
+        run_id=log.run_id,
+        status=log.status,
+        tag=log.tag or "",
+        original_run_id=log.original_run_id or "",
+        start_time=str(notes.get("created", "")),
+        end_time=str(notes.get("finished", "")),
+        problem=log.problems[0].message if log.problems else "",
+    )
+
+
+def newest_first(
+    candidates: Iterable[Candidate], summary_of_run: Callable[[str], RunSummary | None]
+) -> Iterator[RunSummary]:
+    """Yield summaries, the newest first, those of one time by their ids, and those of no time last.
+
+    Args:
+        candidates: in any order.
+        summary_of_run: reads one; returns None if it is no run.
+    """
+    ordered = sorted(candidates, reverse=True)
+    waiting: list[RunSummary] = []
+    begin, size = 0, _FIRST_READ
+    while begin < len(ordered):
+        end = begin + size
+        waiting += filter(None, [summary_of_run(run_id) for _, run_id in ordered[begin:end]])
+        waiting.sort(key=_run_id)
+        waiting.sort(key=_start_time, reverse=True)
+        latest = _as_text(ordered[end][0] + _TICK) if end < len(ordered) else ""
+        known = next((place for place, summary in enumerate(waiting) if summary.start_time <= latest), len(waiting))
+        yield from waiting[:known]
+        del waiting[:known]
+        begin, size = end, 2 * size
+    yield from waiting
+
+
+_run_id = attrgetter("run_id")
+_start_time = attrgetter("start_time")
+
+
+def _as_text(nanoseconds: int) -> str:
+    seconds = min(max(nanoseconds / 1e9, 0), _LATEST)
+    return format_time(datetime.fromtimestamp(seconds, timezone.utc))
