@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
@@ -61,6 +61,10 @@ class FolderReader(ABC):
         Args:
             to_load: whether most of them will be loaded; then more may be found out about them on the way.
         """
+
+    @abstractmethod
+    def forget_names(self) -> None:
+        """Return from `names` no name any more that was found before and is not there."""
 
     @abstractmethod
     def changed_at(self) -> int:
@@ -195,6 +199,14 @@ class Backend(ABC):
         Raises:
             MissingError: there is no such folder.
             FileExistsError: there is such a file; it is not touched.
+        """
+
+    @abstractmethod
+    def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
+        """Make many new files that survive a loss of power, each whole from its first moment on, if there is none.
+
+        Raises:
+            MissingError: there is no such folder.
         """
 
     @abstractmethod

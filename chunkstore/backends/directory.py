@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from chunkstore.backends.appended import DirectoryJournal, append
 from chunkstore.backends.base import AT_THE_END, STEP, Backend, FileVersion, FolderReader, Journal, MissingError
-from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
+from chunkstore.backends.folder import SYNC_ONE_BY_ONE, Folder, sync_way_to, temporary_names
 from chunkstore.backends.held import HeldFile, is_held
 from chunkstore.backends.locks import SidecarLock
 from chunkstore.backends.os_errors import os_error
@@ -27,8 +27,6 @@ from chunkstore.names import DELETED_PREFIX, LOCK_FILE, TEMPORARY_PREFIX
 _T = TypeVar("_T")
 _MAX_OPEN_FOLDERS = 64
 _NFS_PREFIX = ".nfs"
-#: Up to so many files are synced one by one; beyond that one call for the whole file system is faster.
-_SYNC_ONE_BY_ONE = 256
 _GONE = (FileNotFoundError, NotADirectoryError)
 #: What a folder that was removed may answer; EPERM is what ext4 says when asked for a file without a name in it.
 _STALE = {errno.ENOENT, errno.ESTALE, errno.EPERM}
@@ -332,6 +330,9 @@ class DirectoryBackend(Backend):
         # A file at the top is a whole run, which others may have joined by the time that something fails.
         self._in_folder(folder, lambda handle: handle.publish(file, data, durable=durable, take_back=bool(folder)))
 
+    def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
+        self._in_folder(folder, lambda handle: handle.publish_all(files))
+
     def _make_root_for_files(self) -> None:
         try:
             self._make_root()
@@ -426,7 +427,7 @@ class DirectoryBackend(Backend):
         try:
             handle = self._fresh(folder)
             names = handle.names() if file is None else [file]
-            if len(names) > _SYNC_ONE_BY_ONE:
+            if len(names) > SYNC_ONE_BY_ONE:
                 try:
                     handle.sync_all()
                 except OSError as error:

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from chunkstore.backends.base import FileVersion, FolderReader, UnreadableFileError
@@ -39,6 +39,8 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EI
 #: A folder that changed less long ago may be changing still; its listing is repeated.
 _QUIET_NS = 1_000_000_000
 _MOST_LISTINGS = 32
+#: Up to so many files are synced one by one; beyond that one call for the whole file system is faster.
+SYNC_ONE_BY_ONE = 256
 _LISTINGS_WITHOUT_NEWS = 3
 
 
@@ -153,6 +155,10 @@ class Folder(FolderReader):
             if without_news >= _LISTINGS_WITHOUT_NEWS or (before == after and without_news):
                 break
         return list(found)
+
+    def forget_names(self) -> None:
+        """Return from `names` no name any more that was found before and is not there."""
+        self._listed = {}
 
     def all_entries(self) -> list[str]:
         """Return the names of all entries, also of those that are no files for readers; a single listing."""
@@ -343,19 +349,22 @@ class Folder(FolderReader):
         temporary = temporary_names.next()
         try:
             self.write_plain(temporary, data, durable=durable)
-            if self._links:
-                try:
-                    self._link(temporary, file)
-                except OSError as error:
-                    if error.errno not in _NO_LINKS:
-                        raise
-                    self._links = False
-            if not self._links:
-                self._reserve_and_rename(temporary, file)
+            self._give_name(temporary, file)
             self.discard(temporary)
         except BaseException:  # also an interrupt that came before the name was discarded
             self.discard(temporary)
             raise
+
+    def _give_name(self, temporary: str, file: str) -> None:
+        if self._links:
+            try:
+                self._link(temporary, file)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                self._links = False
+        if not self._links:
+            self._reserve_and_rename(temporary, file)
 
     def _link(self, temporary: str, file: str) -> None:
         try:
@@ -377,6 +386,40 @@ class Folder(FolderReader):
         except BaseException:
             self.discard(file)
             raise
+
+    def publish_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Make many new files that survive a loss of power; see `Backend.publish_all`.
+
+        All are written before any gets its name, so that one sync serves them all.
+        """
+        temporary: dict[str, str] = {}
+        try:
+            for file, data in files:
+                name = temporary_names.next()
+                temporary[name] = file
+                self.write_plain(name, data, durable=False)
+            self._sync_files(list(temporary))
+            for name, file in temporary.items():
+                try:
+                    self._give_name(name, file)
+                except FileExistsError:
+                    pass  # it stays
+        finally:
+            for name in temporary:
+                self.discard(name)
+        self._syscalls.fsync(self.fd)
+
+    def _sync_files(self, files: list[str]) -> None:
+        if len(files) > SYNC_ONE_BY_ONE:
+            try:
+                self._syscalls.syncfs(self.fd)
+            except OSError as error:
+                if error.errno != errno.ENOSYS:
+                    raise
+            else:
+                return
+        for file in files:
+            self.sync_file(file)
 
     def replace(self, file: str, data: bytes, *, durable: bool) -> None:
         """Replace a file, or make it: readers see the old bytes or the new ones, whole."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -84,6 +84,13 @@ class MemoryBackend(Backend):
             if file in files:
                 raise FileExistsError(file)
             files[file] = data if isinstance(data, bytes) else b"".join(data)
+
+    def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
+        for file, data in files:
+            try:
+                self.publish(folder, file, data)
+            except FileExistsError:
+                pass  # it stays
 
     def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
         self._files(folder)[file] = data
@@ -223,6 +230,9 @@ class _MemoryReader(FolderReader):
 
     def changed_at(self) -> int:
         return self._files.changes
+
+    def forget_names(self) -> None:
+        pass  # nothing is remembered
 
     def modified_at(self, file: str) -> int:
         return END_OF_TIME

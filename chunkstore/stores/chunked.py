@@ -350,11 +350,15 @@ class ChunkedStore(Store):
             if remembered and reader.has(remembered.file):
                 return True
             # What a packed file holds its name does not tell.
-            if recent and not (remembered or _has_packed_files(recent)):
-                if self._is_unchanged_since(recent, run_id, reader):
-                    return False
-            if newest_listed(RunFiles(reader, self._fresh_listing(run_id, reader)), kind, internal_name):
+            may_know = recent is not None and not remembered and not _has_packed_files(recent)
+            if recent and may_know and self._is_unchanged_since(recent, run_id, reader):
+                return False
+            unreadable: list[Exception] = []
+            files = RunFiles(reader, self._fresh_listing(run_id, reader), lambda _, error: unreadable.append(error))
+            if newest_listed(files, kind, internal_name):
                 return True
+            if unreadable:
+                raise unreadable[0]  # it may be there
             ChunkReader(run_id, reader).metadata()  # is it the record that is missing, or the run?
         return False
 

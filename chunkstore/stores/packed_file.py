@@ -56,6 +56,8 @@ class PackedFile:
         self._end = 0
         self._is_indexed = False
         self._kept: bytes | None = None
+        # What was looked for in vain: nothing is added to a sealed file.
+        self._absent: set[str] = set()
         self._damage: list[CorruptChunkError] = []
         # What was read last while a few lines were looked for, and where it begins.
         self._window: tuple[int, bytes] = (0, b"")
@@ -95,8 +97,8 @@ class PackedFile:
         Raises:
             MissingError: the packed file is gone.
         """
-        if not (name in self._places or name in self._lines or self._is_indexed):
-            self.starting_with(name)
+        if not (name in self._places or name in self._lines or self._is_indexed or name in self._absent):
+            self._absent.update({name}.difference(self.starting_with(name)))
         place = self._places.get(name)
         return [self._line(place) for place in (self._lines.get(name, ()) if place is None else (place,))]
 

@@ -55,12 +55,10 @@ class RunFiles:
         self.unreadable: CorruptChunkError | StoreIOError | None = None
         self._is_listed = True
         self._loose_names: frozenset[str] | None = None
-        self._gone: set[str] = set()
+        self._unreadable: set[str] = set()
         self._known: dict[str, PackedFile] = {}
         # Which version of the run's own record said that nothing is packed.
         self._plain: FileVersion | None = None
-        # When the folder had changed last before it was looked at again.
-        self._looked_at = -1
         if listing is not None:
             self._find_packed(listing.starting_with)
 
@@ -107,7 +105,7 @@ class RunFiles:
             self._report(pack.file, error)
             self.unreadable = error
             self._packed.remove(pack)
-            self._gone.add(pack.file)
+            self._unreadable.add(pack.file)
             return []
 
     def packed_files(self) -> list[str]:
@@ -138,7 +136,7 @@ class RunFiles:
         return self._loose
 
     def _find_packed(self, starting_with: Callable[[str], list[str]]) -> None:
-        known = {pack.file for pack in self._packed} | self._gone
+        known = {pack.file for pack in self._packed} | self._unreadable
         journals = [file for file in starting_with(JOURNAL_PREFIX) if is_journal_file(file) and file not in known]
         sealed = [file for file in starting_with(SEALED_PREFIX) if is_sealed_file(file) and file not in known]
         for file in journals + sealed:
@@ -148,21 +146,15 @@ class RunFiles:
         if len(self._packed) > 1:
             self._packed.sort(key=_precedence)
 
-    def _look_again(self) -> bool:
-        """List the folder anew, and leave out packed files that are gone; tell whether that changed anything."""
-        now = self._reader.changed_at()
-        if now == self._looked_at:
-            return False  # the run was deleted, or somebody removed files by hand
-        self._looked_at = now
-        before = {pack.file for pack in self._packed}
-        gone = {pack.file for pack in self._packed if not self._reader.has(pack.file)}
-        self._gone |= gone
-        names = set(self._reader.names())  # after that, so that what was in them is listed where it is now
-        self._packed = [pack for pack in self._packed if pack.file not in gone]
-        self._loose = Listing(names - self._gone)
-        self._loose_names = None
+    def _look_again(self) -> None:
+        """List the folder anew, and leave out packed files that are gone."""
+        self._packed = [pack for pack in self._packed if self._reader.has(pack.file)]
+        # After that, so that what was in those is listed where it is now.
+        self._reader.forget_names()
+        names = self._reader.names()
+        self._loose = Listing(names)
+        self._loose_names = frozenset(names)
         self._find_packed(self._loose.starting_with)
-        return before != {pack.file for pack in self._packed}
 
     # --- what is in it -----------------------------------------------------------------------------------------------
 
@@ -179,15 +171,6 @@ class RunFiles:
         """
         found = self.find(file, is_listed=is_listed)
         return found if isinstance(found, bytes) else unpack(found)
-
-    def load_packed(self, file: str) -> bytes | None:
-        """Return the bytes of a file as a journal or sealed file has it, or None if none has it.
-
-        Raises:
-            MissingError: such a file is gone by now.
-        """
-        lines = self._packed_lines(file)
-        return unpack(lines) if lines else None
 
     def content(self, file: str, *, is_listed: bool = True) -> Content:
         """Return the JSON in a file; as `load`.
@@ -216,26 +199,32 @@ class RunFiles:
 
     def find(self, file: str, *, is_listed: bool = True) -> bytes | list[bytes]:
         """Return the bytes of a file that lies by itself, or the lines of one that is packed; as `load`."""
+        has_looked = False
         for _ in range(_ATTEMPTS):
             try:
                 return self._reader.load(file)
             except FileNotFoundError:
                 pass
-            try:
-                if lines := self._packed_lines(file):
-                    return lines
-            except FileNotFoundError:
-                pass  # a packed file is gone: what was in it is in another one, or lies by itself
-            if not is_listed and not self._packed:
-                # It need not exist. The run's own record says so before anything is packed, and again only when all is
-                # unpacked; so if that has not changed since the last attempt, it does not.
-                before, self._plain = self._plain, self._version_if_plain()
-                if self._plain is not None:
-                    if self._plain == before:
+            # If it was listed by itself, it was packed since, and is newer there than in what was packed before.
+            if not (self._is_listed and self._loose is not None and self._is_loose(file)):
+                try:
+                    if lines := self.packed_lines(file):
+                        return lines
+                except FileNotFoundError:
+                    pass  # a packed file is gone: what was in it is in another one, or lies by itself
+                else:
+                    if has_looked:
                         break
-                    continue
-            if not self._look_again():
-                break
+                    if not is_listed and not self._packed:
+                        # It need not exist. The run's own record says so before anything is packed, and again only
+                        # when all is unpacked; so if that has not changed since the last attempt, it does not.
+                        before, self._plain = self._plain, self._version_if_plain()
+                        if self._plain is not None and self._plain == before:
+                            break
+                        if self._plain is not None:
+                            continue
+            self._look_again()
+            has_looked = True
         raise MissingError(file)
 
     def _version_if_plain(self) -> FileVersion | None:
@@ -249,7 +238,12 @@ class RunFiles:
             return None
         return None if log.is_packed else version
 
-    def _packed_lines(self, file: str) -> list[bytes]:
+    def packed_lines(self, file: str) -> list[bytes]:
+        """Return the lines of a file as a journal or sealed file has it, none if none has it.
+
+        Raises:
+            MissingError: such a file is gone by now.
+        """
         for pack in self._packed:
             if lines := pack.lines_of(file):
                 return lines

@@ -103,10 +103,12 @@ def _pack_all(files: RunFiles) -> _Packed:
             continue
         if isinstance(found, bytes):
             line = pack(name, found)
-            if line is None:
-                continue  # what cannot be read is left where it is, and reported by readers
-            loose.add(name)
-            lines[name] = line
+            if line is not None:
+                loose.add(name)
+                lines[name] = line
+            elif older := files.packed_lines(name):
+                # What cannot be read is left where it is, and reported by readers; so is what it was before.
+                lines[name] = b"".join(older)
         else:
             lines[name] = b"".join(found)
     sizes = {}
@@ -137,7 +139,7 @@ def sealed_record(backend: Backend, run_id: str) -> bytes | None:
     with backend.reader(run_id) as reader:
         files = RunFiles(reader)
         files.names()
-        return files.load_packed(RUN_FILE)
+        return unpack(files.packed_lines(RUN_FILE)) or None
 
 
 def unseal(backend: Backend, run_id: str) -> list[str]:
@@ -160,14 +162,7 @@ def unseal(backend: Backend, run_id: str) -> list[str]:
             )
         # A journal comes before sealed files, and a file would come before it.
         kept: set[str] = set().union(*map(files.names_in, journals)) if journals else set()
-        for name in sorted({name for file in sealed for name in files.names_in(file)}):
-            if name in kept or name == RUN_FILE or reader.has(name):
-                continue
-            data = files.load_packed(name)
-            assert data is not None
-            try:
-                backend.publish(run_id, name, data)
-            except FileExistsError:
-                pass  # its owner has written it meanwhile
-    backend.sync(run_id)
+        names = {name for file in sealed for name in files.names_in(file)} - kept - {RUN_FILE}
+        missing = [name for name in sorted(names) if not reader.has(name)]
+        backend.publish_all(run_id, ((name, unpack(files.packed_lines(name))) for name in missing))
     return sealed
