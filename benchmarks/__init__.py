@@ -1,1 +1,1 @@
-"""Measurements, as ratios to the bare system calls on the same bytes and names."""
+"""Measurements: ratios to the bare system calls on the same bytes and names, and to other places for such records."""

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from extensions.run_log_store.chunked_fs import ChunkedFileSystemRunLogStore
 from runnable import defaults, exceptions
-from runnable.datastore import BaseRunLogStore, CodeIdentity, JsonParameter, MetricParameter, RunLog, StepAttempt
+from runnable.datastore import BaseRunLogStore, JsonParameter, RunLog, StepAttempt
 
 from benchmarks.environment import describe, scratch, written_bytes
+from benchmarks.peers.runnable_peer import make_attempt, open_store
 from chunkstore.plugins.runnable import ChunkstoreRunLogStore
 
 _RUN = "benchmark"
@@ -31,9 +31,9 @@ _MEASURED_STEPS = 20
 _BRANCHES = 1_000
 _READS = 5
 
-_STORES: dict[str, type[BaseRunLogStore]] = {
-    "chunkstore": ChunkstoreRunLogStore,
-    "chunked-fs": ChunkedFileSystemRunLogStore,
+_STORES: dict[str, Callable[[Path], BaseRunLogStore]] = {
+    "chunkstore": lambda folder: ChunkstoreRunLogStore(log_folder=str(folder)),
+    "chunked-fs": lambda folder: open_store("chunked-fs", folder),
 }
 
 
@@ -50,25 +50,7 @@ class _Result(NamedTuple):
 
 
 def _attempt(number: int) -> StepAttempt:
-    return StepAttempt(
-        start_time="2026-11-24 10:00:00.123456",
-        end_time="2026-11-24 10:00:00.223456",
-        status=defaults.SUCCESS,
-        input_parameters={
-            "seed": JsonParameter(kind="json", value=7),
-            "file": JsonParameter(kind="json", value=f"data/file-{number}.csv"),
-        },
-        output_parameters={"rows": JsonParameter(kind="json", value=number)},
-        user_defined_metrics={"loss": MetricParameter(kind="metric", value=number / 7)},
-        code_identities=[
-            CodeIdentity(
-                code_identifier="39cd98770cb2fd6994d8ac08ae4c5506e5ce694a",
-                code_identifier_type="git",
-                code_identifier_dependable=True,
-                code_identifier_url="https://example.org/organisation/repository.git",
-            )
-        ],
-    )
+    return make_attempt({"loss": number / 7}, file=f"data/file-{number}.csv")
 
 
 def _execute(store: BaseRunLogStore, name: str, number: int) -> None:
@@ -166,14 +148,14 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
 
-    print(describe(arguments.folder, "chunkstore", "runnable", "msgspec", "pydantic"))
+    print(describe(arguments.folder))
     print(f"{'':<26}{'chunkstore':>14}{'chunked-fs':>14}{'times':>8}   median of {arguments.rounds} rounds")
     for title, measure, count in _scenarios():
         work: dict[str, list[_Result]] = {name: [] for name in _STORES}
         reads: dict[str, list[float]] = {name: [] for name in _STORES}
         for _ in range(arguments.rounds):
             with scratch(arguments.folder) as folder:
-                stores = {name: kind(log_folder=str(folder / name)) for name, kind in _STORES.items()}
+                stores = {name: opens(folder / name) for name, opens in _STORES.items()}
                 for name, store in stores.items():
                     work[name].append(measure(store, count))
                 for _ in range(_READS):

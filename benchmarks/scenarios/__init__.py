@@ -1,0 +1,14 @@
+"""What is measured, in the order in which it is shown."""
+
+from __future__ import annotations
+
+from benchmarks.measure import Scenario
+from benchmarks.scenarios import following, importing, mapping, reading, writing
+
+ALL: tuple[Scenario, ...] = (
+    *writing.SCENARIOS,
+    *reading.SCENARIOS,
+    *following.SCENARIOS,
+    *mapping.SCENARIOS,
+    *importing.SCENARIOS,
+)
