@@ -11,6 +11,7 @@ import hashlib
 import re
 import secrets
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from chunkstore.errors import InvalidNameError
@@ -46,6 +47,8 @@ MAX_NAME_LENGTH = 65_536
 MAX_ENCODED_LENGTH = 200
 MAX_RUN_ID_LENGTH = 200
 
+#: Most names: they stand in file names as they are.
+_SIMPLE = re.compile(r"[A-Za-z0-9_#()-]+(?:\.[A-Za-z0-9_#()-]+)*\Z")
 _UNSAFE = re.compile(r"""[\x00-\x1f\x7f/\\:*?"<>|]|[^\x00-\x7f]""")
 _EDGES = re.compile(r"^[. ]|[. ]\Z")
 _LEADING_EDGE = re.compile(r"^[. ]")
@@ -116,6 +119,8 @@ def numbered(name: str, taken: dict[str, int]) -> str:
 
 def check_name(name: Any) -> None:
     """Raise `InvalidNameError` unless `name` can name a step or branch."""
+    if type(name) is str and name.isascii() and 0 < len(name) <= MAX_NAME_LENGTH:
+        return
     if not isinstance(name, str):
         reason = f"names are text, and this is a {type(name).__name__}"
     elif not name:
@@ -140,6 +145,8 @@ def _shorten(name: Any) -> str:
 
 def encode_for_file(name: str) -> str:
     """Return `name` as it stands in file names: at most 200 bytes of ASCII, different for different names."""
+    if len(name) <= MAX_ENCODED_LENGTH and _SIMPLE.match(name):
+        return name
     encoded = _UNSAFE.sub(_percent, name)
     encoded = _EDGES.sub(_percent, encoded)
     if len(encoded) <= MAX_ENCODED_LENGTH and not _AMBIGUOUS.search(name):
@@ -225,6 +232,13 @@ def timestamp_of_packed(file: str) -> int:
 
 def check_run_id(run_id: Any) -> None:
     """Raise `InvalidNameError` unless `run_id` can name a folder on every common file system."""
+    if type(run_id) is str:
+        _check_text_run_id(run_id)
+    else:
+        _check_any_run_id(run_id)
+
+
+def _check_any_run_id(run_id: Any) -> None:
     if not isinstance(run_id, str):
         reason = f"run ids are text, and this is a {type(run_id).__name__}"
     elif not run_id:
@@ -243,6 +257,10 @@ def check_run_id(run_id: Any) -> None:
     raise InvalidNameError(
         f"Cannot use {shown} as a run id: {reason}. Use letters, digits, '-', '_' and '.'.", name=shown, reason=reason
     )
+
+
+#: Every call is about some run, and mostly about the same.
+_check_text_run_id = lru_cache(maxsize=1_024)(_check_any_run_id)
 
 
 def generate_run_id() -> str:

@@ -33,27 +33,33 @@ def append(syscalls: Syscalls, fd: int, data: bytes, *, durable: bool) -> None:
     """
     size = -1
     try:
-        size = _locked_size(syscalls, fd)
-        written = syscalls.write(fd, data)
-        while written < len(data):
-            written += syscalls.write(fd, memoryview(data)[written:])
+        _lock(fd)
+        status = syscalls.fstat(fd)
+        _require(status.st_nlink > 0)
+        size = status.st_size
+        _write(syscalls, fd, data)
         if durable:
             syscalls.fdatasync(fd)
     except BaseException:
-        if size >= 0:
-            _cut(syscalls, fd, size)
+        _cut(syscalls, fd, size)
         raise
     finally:
         unlock(fd)
 
 
-def _locked_size(syscalls: Syscalls, fd: int) -> int:
-    """Lock a file and return how long it is."""
-    if lock_now(fd):
-        status = syscalls.fstat(fd)
-        if status.st_nlink:
-            return status.st_size
-    raise FileNotFoundError(errno.ENOENT, "it was removed, or is being removed")
+def _lock(fd: int) -> None:
+    _require(lock_now(fd))
+
+
+def _require(is_there: bool) -> None:
+    if not is_there:
+        raise FileNotFoundError(errno.ENOENT, "it was removed, or is being removed")
+
+
+def _write(syscalls: Syscalls, fd: int, data: bytes) -> None:
+    written = syscalls.write(fd, data)
+    while written < len(data):
+        written += syscalls.write(fd, memoryview(data)[written:])
 
 
 def _cut(syscalls: Syscalls, fd: int, size: int) -> None:
@@ -62,7 +68,8 @@ def _cut(syscalls: Syscalls, fd: int, size: int) -> None:
     Either way nothing more is written to this file, so that such a line stays the last.
     """
     try:
-        syscalls.truncate(fd, size)
+        if size >= 0:
+            syscalls.truncate(fd, size)
     except OSError:
         pass
 
@@ -85,26 +92,43 @@ class DirectoryJournal(Journal):
         self.file = file
         self._syscalls = syscalls
         self._folder = folder
+        self._path = os.path.join(folder.location, file)
         self._durable = durable
         self._has_durable_name = False
+        self._size = 0
         self._fd = -1
         _journals.add(self)
         self._fd = syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW, folder.fd)
+        status = syscalls.fstat(self._fd)
+        self._identity = status.st_dev, status.st_ino
 
     def append(self, data: bytes, *, durable: bool = False) -> None:  # noqa: D102
-        durable = durable or self._durable
+        fd = self._fd
         try:
-            append(self._syscalls, self._fd, data, durable=durable)
-            if durable and not self._has_durable_name:
-                self._folder.sync_self()
-                self._has_durable_name = True
-            current = self._folder.is_current()
-        except FileNotFoundError:
-            raise MissingError(self.file) from None
+            try:
+                _lock(fd)
+                _write(self._syscalls, fd, data)
+                if durable or self._durable:
+                    self._sync(fd)
+                # Looked at after the deed: if the path leads elsewhere by then, nobody is going to read the line.
+                status = self._syscalls.lstat(self._path)
+                _require((status.st_dev, status.st_ino) == self._identity)
+                self._size += len(data)
+            except BaseException:
+                _cut(self._syscalls, fd, self._size)
+                raise
+            finally:
+                unlock(fd)
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingError(self._path) from None
         except OSError as error:
-            raise os_error(error, os.path.join(self._folder.location, self.file)) from error
-        if not current:
-            raise MissingError(self._folder.location)
+            raise os_error(error, self._path) from error
+
+    def _sync(self, fd: int) -> None:
+        self._syscalls.fdatasync(fd)
+        if not self._has_durable_name:
+            self._folder.sync_self()
+            self._has_durable_name = True
 
     def close(self) -> None:  # noqa: D102
         fd, self._fd = self._fd, -1

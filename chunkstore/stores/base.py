@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -466,19 +466,22 @@ class Store(ABC):
         if not isinstance(record, kind):
             raise _refused("record", f"it is a {type(record).__name__}", f"Give a {kind.__name__}.")
         check_name(record.internal_name)
+        check_run_id(run_id)
+        records: list[StepLog | BranchLog] = [record]
         parameters: dict[str, dict[str, Any]] = {}
-        inner: Iterable[StepLog | BranchLog]
-        if isinstance(record, StepLog):
-            inner = flatten_branches(record.branches, parameters)
-        else:
-            inner = flatten_steps(record.steps, parameters)
-            if record.parameters:
-                parameters[record.internal_name] = record.parameters
         outer = bare(record)
         if outer is not record:
             encode_record(record)  # refuse bad values inside before anything is written
-        with self._existing(run_id):
-            self._put(run_id, [outer, *inner], parameters)
+            if isinstance(record, StepLog):
+                records = [outer, *flatten_branches(record.branches, parameters)]
+            else:
+                records = [outer, *flatten_steps(record.steps, parameters)]
+                if record.parameters:
+                    parameters[record.internal_name] = record.parameters
+        try:
+            self._put(run_id, records, parameters)
+        except MissingError:
+            raise self._no_run(run_id) from None
 
     def put_step_log(self, run_id: str, step_log: StepLog) -> None:
         """Record a step, or replace what anybody has recorded of it: whoever writes last counts.
@@ -826,12 +829,15 @@ class Store(ABC):
         try:
             yield
         except MissingError:
-            raise RunLogNotFoundError(
-                f"Cannot find run {run_id!r} in {self.backend.location}. Check the run id and the log folder; "
-                "list_runs() shows the runs there are.",
-                run_id=run_id,
-                location=self.backend.location,
-            ) from None
+            raise self._no_run(run_id) from None
+
+    def _no_run(self, run_id: str) -> RunLogNotFoundError:
+        return RunLogNotFoundError(
+            f"Cannot find run {run_id!r} in {self.backend.location}. Check the run id and the log folder; "
+            "list_runs() shows the runs there are.",
+            run_id=run_id,
+            location=self.backend.location,
+        )
 
     def _no_record(self, run_id: str, internal_name: str, kind: type[Record]) -> ChunkstoreError:
         what = "step" if kind is StepLog else "branch"
