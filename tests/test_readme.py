@@ -19,6 +19,9 @@ PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
+#: The block that seals the run which the blocks for other tools read.
+SEALING = next(text for language, text in BLOCKS if language == "python" and "store.seal(" in text)
+
 RUN_ID = re.compile(r"[a-z]+-[a-z]+-\d{4}-[0-9a-z]{12}")
 DURATION = re.compile(r"\b[\d.]+ (ms|s|min)\b")
 TREE = re.compile(r"^[│├└─ ]+")
@@ -43,15 +46,34 @@ def normal(output: str) -> list[str]:
 def test_python_blocks_run_and_print_what_the_readme_shows(code, output, tmp_path):
     if "system_trace" in code and (reason := why_no_trace()):
         skip_or_fail(reason)
-    script = tmp_path / "block.py"
+    if "Sealed-" in code:
+        run_block(SEALING, tmp_path)
+    printed = run_block(code, tmp_path)
+    if output is not None:
+        assert normal(printed) == normal(output)
+
+
+def run_block(code: str, folder: Path) -> str:
+    """Run a block as a program in a folder; return what it prints."""
+    script = folder / "block.py"
     script.write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONWARNINGS": "error"}
     result = subprocess.run(
-        [sys.executable, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, script.name], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    if output is not None:
-        assert normal(result.stdout) == normal(output)
+    return result.stdout
+
+
+def test_the_command_for_jq_prints_what_the_readme_shows(tmp_path):
+    if shutil.which("jq") is None:
+        skip_or_fail("jq is not installed")
+    ((_, command), (_, shown)) = next(
+        pair for pair in zip(BLOCKS, BLOCKS[1:], strict=False) if pair[0][1].startswith("jq ")
+    )
+    run_block(SEALING, tmp_path)
+    result = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout == shown
 
 
 def test_most_python_blocks_show_their_output():
@@ -64,7 +86,7 @@ def test_the_configuration_block_opens_the_default_store(tmp_path, monkeypatch):
     (block,) = [text for language, text in BLOCKS if text.startswith("# chunkstore.yaml")]
     Path("chunkstore.yaml").write_text(block)
     configured, default = chunkstore.open_store(), chunkstore.open_store("chunked-fs")
-    assert configured.options == chunkstore.StoreOptions(catalog_folder=".catalog")
+    assert configured.options == chunkstore.StoreOptions(catalog_folder=".catalog", seal_finished_runs=1000)
     assert configured.catalog_folder == default.catalog_folder
     assert configured.backend.location == default.backend.location
 
@@ -124,7 +146,9 @@ def test_the_example_of_testing_a_store_of_ones_own_passes(tmp_path):
 
 
 def test_ci_runs_the_two_commands_of_the_readme():
-    commands = [text.strip() for language, text in BLOCKS if language == "sh" and not text.startswith("RUNNABLE")]
+    commands = [
+        text.strip() for language, text in BLOCKS if language == "sh" and not text.startswith(("RUNNABLE", "jq "))
+    ]
     assert len(commands) == 2
     assert all(re.match(r"python3 -m venv \.venv && ", command) for command in commands)
     assert r"grep -E '^python3 -m venv \.venv && ' README.md" in (PROJECT / ".ci" / "run").read_text()

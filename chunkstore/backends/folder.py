@@ -405,8 +405,13 @@ class Folder(FolderReader):
                 except FileExistsError:
                     pass  # it stays
         finally:
-            for name in temporary:
-                self.discard(name)
+            try:
+                for name in temporary:
+                    self.discard(name)
+            except BaseException:  # an interrupt
+                for name in temporary:
+                    self.discard(name)
+                raise
         self._syscalls.fsync(self.fd)
 
     def _sync_files(self, files: list[str]) -> None:
