@@ -1,5 +1,6 @@
 """What tests of crashes have in common: writers that say what was acknowledged, and whether that is still there."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -9,10 +10,13 @@ from chunkstore import BranchLog, StepLog
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
 from chunkstore.records import MetricPoint
+from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 
 LAYOUTS = {"chunked-fs": ChunkedStore, "file-system": DocumentStore}
+JOURNAL = "journal"
+ALL_LAYOUTS = {**LAYOUTS, JOURNAL: functools.partial(ChunkedStore, options=StoreOptions(container="journal"))}
 RUN = "run"
 
 
@@ -25,7 +29,7 @@ class Writer:
 
     def __init__(self, store_type, logs, say, durability, syscalls=None):
         options = {} if syscalls is None else {"syscalls": syscalls}
-        self.open = lambda: LAYOUTS[store_type](DirectoryBackend(logs, durability=durability, **options))
+        self.open = lambda: ALL_LAYOUTS[store_type](DirectoryBackend(logs, durability=durability, **options))
         self.store = self.open()
         self._say = say
 
@@ -95,6 +99,7 @@ class Writer:
 
 def holds(logs, store_type, claims, catalog=None):
     """Return the claims that are not fulfilled by what a folder holds, each with what was found instead."""
+    store_type = "chunked-fs" if store_type == JOURNAL else store_type
     store = chunkstore.open_store(store_type, log_folder=str(logs))
     found = {}
     broken = []

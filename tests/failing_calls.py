@@ -3,7 +3,7 @@
 import errno
 import os
 
-from operations import NOT_REPEATED, OPERATIONS, RUN, TO_NEW_RUNS
+from operations import NOT_REPEATED, RUN, SEALING, TO_NEW_RUNS, perform
 
 from chunkstore.backends.base import UnreadableFileError
 from chunkstore.errors import (
@@ -25,6 +25,7 @@ ERRORS = {
     errno.EROFS: StoreAccessError,
     errno.EACCES: StoreAccessError,
 }
+SYNCING_CALLS = ("fsync", "fdatasync", "syncfs")
 #: What the user can do about each.
 ADVICE = {
     errno.EIO: "Check the disk",
@@ -56,7 +57,7 @@ class Once(FaultySyscalls):
         self._at = at + self._half
 
     def perform(self, call, action):
-        if call.name in ("fsync", "syncfs"):
+        if call.name in SYNCING_CALLS:
             return super().perform(call, lambda: None)  # the folders above are on a disk, and that takes its time
         if call.name == "link" and not self.links:
             return super().perform(call, self._no_link)
@@ -77,7 +78,7 @@ def check_one_call(world, operation, number, states, fault):
     world.syscalls.arm(number)
     error = None
     try:
-        OPERATIONS[operation](world.store)
+        perform(operation, world.store)
     except ChunkstoreError as raised:
         error = raised
     failed = list(world.syscalls.failed)
@@ -113,7 +114,7 @@ def check_error(error, code, where):
 def check_another_try(world, operation, states, where):
     """The same store, and any other, goes on working."""
     try:
-        OPERATIONS[operation](world.store)
+        perform(operation, world.store)
     except RunLogExistsError:
         assert operation in TO_NEW_RUNS, where
     except RunLogNotFoundError:
@@ -121,6 +122,8 @@ def check_another_try(world, operation, states, where):
     state = world.state()
     assert state == states[1] or operation in NOT_REPEATED[:2], where
     assert state != states[0] or states[0] == states[1], where
+    if operation in SEALING:
+        world.check_packing(operation)
 
 
 def exit_code_of(work):
@@ -143,11 +146,13 @@ def check_after_kill(view, operation, states, where):
     if operation != "delete":
         others.set_parameters(RUN, {"the lock": "is free"})
     try:
-        OPERATIONS[operation](others)
+        perform(operation, others)
     except RunLogExistsError:
         assert operation in TO_NEW_RUNS, where
     except RunLogNotFoundError:
         assert operation == "delete", where
+    if operation in SEALING:
+        view.check_packing(operation)
     runs = {summary.run_id for summary in others.list_runs()}
     assert runs == {"create": {RUN, "new"}, "add run": {RUN, "new"}, "delete": set()}.get(operation, {RUN}), where
     for run_id in runs:
@@ -162,4 +167,4 @@ class Killing(KillingSyscalls):
 
     def perform(self, call, action):
         # The folders above are on a disk, and syncing them takes its time.
-        return super().perform(call, (lambda: None) if call.name in ("fsync", "syncfs") else action)
+        return super().perform(call, (lambda: None) if call.name in SYNCING_CALLS else action)

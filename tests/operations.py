@@ -1,5 +1,6 @@
 """Every call of a store that writes, and a small world to make it in."""
 
+import functools
 import itertools
 import os
 import shutil
@@ -8,11 +9,16 @@ from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.backends.syscalls import Syscalls
 from chunkstore.errors import CorruptChunkError
 from chunkstore.models import BranchLog, RunLog, StepLog
+from chunkstore.names import ASIDE_PREFIX, TEMPORARY_PREFIX
 from chunkstore.records import MetricPoint
+from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 
 LAYOUTS = {"chunked": ChunkedStore, "document": DocumentStore}
+JOURNAL = "journal"
+#: A journal is written to by adding records and points alone, so it is tried with fewer operations.
+ALL_LAYOUTS = {**LAYOUTS, JOURNAL: functools.partial(ChunkedStore, options=StoreOptions(container="journal"))}
 RUN, ENDED = "run", "ended"
 
 
@@ -72,6 +78,14 @@ OPERATIONS = {
     "sync": lambda store: store.sync(RUN),
     "delete": lambda store: store.delete_run(RUN),
 }
+#: Done to a run that has ended; what they leave is what was there before, in other files.
+SEALING = {
+    "seal": lambda store: store.seal(RUN),
+    "seal again": lambda store: store.seal(RUN),
+    "unseal": lambda store: store.unseal(RUN),
+}
+#: What writes to a journal.
+TO_JOURNALS = ("create", "add", "add again", "add what another added", "add branch", "append", "append first")
 #: Done again, they add to what the first try may have done.
 NOT_REPEATED = ("append", "append first", "delete")
 #: They go the same ways as what is done to steps, so they are tried in fewer ways.
@@ -87,7 +101,7 @@ class View:
 
     def __init__(self, folder, layout):
         self.logs = os.path.join(folder, "parent", "logs")
-        self.layout = LAYOUTS[layout]
+        self.layout = ALL_LAYOUTS[layout]
 
     def healthy(self, durability="run"):
         return self.layout(DirectoryBackend(self.logs, durability=durability, lock_timeout=1))
@@ -104,6 +118,16 @@ class View:
     def leftovers(self):
         names = itertools.chain.from_iterable([*folders, *files] for _, folders, files in os.walk(self.logs))
         return [name for name in names if name.startswith((".tmp-", ".deleted-"))]
+
+    def check_packing(self, operation):
+        """Fail unless a run is sealed, or is not any more, and nothing lies set aside."""
+        files = [name for name in os.listdir(os.path.join(self.logs, RUN)) if not name.startswith(TEMPORARY_PREFIX)]
+        sealed = [name for name in files if name.startswith("Sealed-")]
+        assert not [name for name in files if name.startswith(ASIDE_PREFIX)], files
+        if operation == "unseal":
+            assert not sealed, files
+        else:
+            assert sorted(files) == sorted([".lock", "RunLog.json", *sealed[:1]]), files
 
     def remove_reserved(self):
         """Remove the empty files that reserve a name where there are no links, each of which must be reported.
@@ -136,9 +160,10 @@ class World(View):
         layout: one of `LAYOUTS`.
         durability: of the store; `ENDED` for the level `run` and a run that has finished.
         syscalls: of the store.
+        operation: what is going to be done; some of those in `SEALING` need a run that is sealed.
     """
 
-    def __init__(self, folder, layout, durability, syscalls):
+    def __init__(self, folder, layout, durability, syscalls, operation=""):
         super().__init__(folder, layout)
         shutil.rmtree(os.path.dirname(self.logs), ignore_errors=True)
         healthy = self.healthy("process")
@@ -151,13 +176,23 @@ class World(View):
         self.store = self.layout(backend)
         self.store.add_step_log(RUN, step("owned", branches={"owned.b": branch("owned.b", parameters={"p": 1})}))
         self.store.append_metrics(RUN, "owned", {"m": [MetricPoint(1, 1)]})
-        if durability == ENDED:
+        if durability == ENDED or operation in SEALING:
             healthy.update_run_log(RUN, lambda log: setattr(log, "status", "FAIL"))
+        if operation in {"seal again", "unseal"}:
+            healthy.seal(RUN)
+            self.store.add_step_log(RUN, step("owned", message="after it was sealed"))
+            self.store.update_step_log(RUN, "foreign", set_message)
+            a_point(self.store, "owned", "m")
+
+
+def perform(operation, store):
+    """Do one of `OPERATIONS` or `SEALING`."""
+    return {**OPERATIONS, **SEALING}[operation](store)
 
 
 def states_of(folder, layout, durability, operation):
     """Return what others see before an operation and after it."""
-    world = World(folder, layout, durability, Syscalls())
+    world = World(folder, layout, durability, Syscalls(), operation)
     before = world.state()
-    OPERATIONS[operation](world.store)
+    perform(operation, world.store)
     return [before, world.state()]

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from crashing import LAYOUTS, RUN, Writer, holds, step
+from crashing import ALL_LAYOUTS, JOURNAL, LAYOUTS, RUN, Writer, holds, step
 from privileges import skip_or_fail
 
 import chunkstore
@@ -65,6 +65,53 @@ def _files_before_they_are_published(request, monkeypatch):
     """Whether files that are being written have no name yet, or a temporary one."""
     if not request.param:
         monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_level_step_loses_nothing_that_was_written_to_a_journal(top, disk, model):
+    trace = record(lambda say: Writer(JOURNAL, top / "a" / "logs", say, "step").everything(), top)
+    broken, states = lost(trace, model, disk, JOURNAL)
+    assert broken == []
+    assert states > 50
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("store_type", "durability"), [("chunked-fs", "run"), ("chunked-fs", "process"), (JOURNAL, "run")]
+)
+def test_sealing_and_unsealing_lose_nothing_that_was_durable(top, disk, store_type, durability, model):
+    def work(say):
+        claims = []
+
+        def acknowledge():
+            for claim in claims:
+                say(claim)
+            claims.clear()
+
+        writer = Writer(store_type, top / "a" / "logs", claims.append, durability)
+        writer.create()
+        writer.add("a", 1)
+        writer.append("a", 1)
+        writer.append("a", 2)
+        writer.set_status("SUCCESS")
+        writer.update("a", 1)
+        writer.store.sync(RUN)
+        acknowledge()
+        writer.store.seal(RUN)
+        if durability == "run":  # else what comes later may take along what was there
+            writer.add("a", 2)
+            writer.update("a", 2)
+            writer.append("a", 3)
+            writer.add("late", 1)
+            acknowledge()
+            writer.open().seal(RUN)
+        writer.store.unseal(RUN)
+        say(json.dumps(["step", RUN, "a", 1]))
+
+    trace = record(work, top)
+    broken, states = lost(trace, model, disk, store_type)
+    assert broken == []
+    assert states > 20
 
 
 @pytest.mark.usefixtures("_files_before_they_are_published")
@@ -186,7 +233,7 @@ def test_branches_in_other_processes_are_not_lost_either(top, disk, store_type, 
         assert states >= 1
 
 
-@pytest.mark.parametrize("store_type", LAYOUTS)
+@pytest.mark.parametrize("store_type", ALL_LAYOUTS)
 def test_level_run_keeps_what_engines_record_once_they_say_that_the_run_has_ended(top, disk, store_type):
     def work(say):
         claims = []
@@ -298,6 +345,20 @@ def test_a_writer_that_does_not_sync_is_caught(top, disk, store_type, broken, mo
 
     found, _ = lost(record(work, top), model, disk, store_type)
     assert found
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("broken", [WithoutFolderSync, WithoutFileSync])
+def test_a_sealer_that_does_not_sync_is_caught(top, disk, broken, model):
+    def work(say):
+        writer = Writer("chunked-fs", top / "a" / "logs", say, "step")
+        writer.create()
+        writer.add("a", 1)
+        writer.set_status("FAIL")
+        Writer("chunked-fs", top / "a" / "logs", say, "process", broken()).store.seal(RUN)
+
+    found, _ = lost(record(work, top), model, disk, "chunked-fs")
+    assert found or model == IN_ORDER
 
 
 @pytest.mark.parametrize("store_type", LAYOUTS)

@@ -12,13 +12,17 @@ import pytest
 from failing_calls import Once, check_error, check_one_call
 from operations import (
     ENDED,
+    JOURNAL,
     LAYOUTS,
     LIKE_OTHERS,
     OPERATIONS,
     PUBLISHING,
     RUN,
+    SEALING,
+    TO_JOURNALS,
     TO_NEW_RUNS,
     World,
+    perform,
 )
 from torture.faults import fail_calls
 
@@ -74,15 +78,19 @@ def open_descriptors():
 
 def check_every_call(folder, layout, durability, operation, **fault):
     """Let each call of an operation fail, the first, the second and so on, until one goes beyond the last."""
-    expected = World(folder, layout, durability, Once())
+    expected = World(folder, layout, durability, Once(), operation)
     states = [expected.state()]
-    OPERATIONS[operation](expected.store)
+    perform(operation, expected.store)
     states.append(expected.state())
     del expected
     descriptors = open_descriptors()
     numbers = itertools.count(1)
-    while check_one_call(World(folder, layout, durability, Once(**fault)), operation, next(numbers), states, fault):
-        pass
+    while True:
+        world = World(folder, layout, durability, Once(**fault), operation)
+        if not check_one_call(world, operation, next(numbers), states, fault):
+            break
+        del world
+    del world
     # A file is removed, and a run made durable, without a byte being written.
     assert next(numbers) > 2 or operation in {"delete", "sync"} or "half" in fault
     assert open_descriptors() <= descriptors
@@ -101,6 +109,31 @@ class TestEveryCallOfEveryWrite:
 
     def test_fails_from_then_on_as_on_a_full_disk(self, folder, layout, durability, operation):
         check_every_call(folder, layout, durability, operation, code=errno.ENOSPC, persistent=True, only=WRITING_CALLS)
+
+
+#: Ways for what seals a run, and for what writes to a journal: level, error number, and how the call fails.
+PACKING_WAYS = [
+    ("process", errno.EIO, {}),
+    ("step", errno.ENOSPC, {"persistent": True, "only": WRITING_CALLS}),
+    ("run", errno.ESTALE, {"late": True}),
+    ("step", errno.EIO, {"late": True}),
+    ("run", errno.ENOSPC, {"half": True}),
+]
+
+
+def _packing():
+    for layout, operations in (("chunked", SEALING), (JOURNAL, [*TO_JOURNALS, *SEALING])):
+        for operation in operations:
+            for durability, code, way in PACKING_WAYS:
+                alike = operation in SEALING and ("half" in way or (layout == JOURNAL and durability != "step"))
+                if operation not in LIKE_OTHERS and not alike:
+                    name = "-".join([layout, operation, durability, errno.errorcode[code], *way])
+                    yield pytest.param(layout, durability, operation, {"code": code, **way}, id=name)
+
+
+@pytest.mark.parametrize(("layout", "durability", "operation", "fault"), list(_packing()))
+def test_every_call_of_sealing_and_of_writing_to_a_journal_fails(folder, layout, durability, operation, fault):
+    check_every_call(folder, layout, durability, operation, **fault)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -172,7 +205,19 @@ def says_what_is_missing(result):
 @pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_read_is_whole_or_says_what_is_missing(folder, layout, read, code, way, caplog):
-    world = World(folder, layout, "run", Once(code, **way))
+    check_every_call_of_a_read(World(folder, layout, "run", Once(code, **way)), read, code, caplog)
+
+
+@pytest.mark.parametrize(
+    ("layout", "before", "code"),
+    [("chunked", "seal again", errno.EIO), ("chunked", "seal again", errno.EACCES), (JOURNAL, "", errno.EACCES)],
+)
+@pytest.mark.parametrize("read", READS)
+def test_a_read_of_a_packed_run_is_whole_or_says_what_is_missing(folder, read, layout, before, code, caplog):
+    check_every_call_of_a_read(World(folder, layout, "run", Once(code), before), read, code, caplog)
+
+
+def check_every_call_of_a_read(world, read, code, caplog):
     expected = repr(READS[read](world.store))
     before, descriptors = world.state(), open_descriptors()
     for number in itertools.count(1):

@@ -12,7 +12,17 @@ from collections import Counter
 
 import pytest
 from failing_calls import Killing, check_after_kill, exit_code_of
-from operations import LIKE_OTHERS, OPERATIONS, View, World, states_of
+from operations import (
+    JOURNAL,
+    LIKE_OTHERS,
+    OPERATIONS,
+    SEALING,
+    TO_JOURNALS,
+    View,
+    World,
+    perform,
+    states_of,
+)
 from privileges import skip_or_fail
 from torture.crash_states import read_crash_states
 from torture.kills_at_calls import kill_at_calls
@@ -52,7 +62,18 @@ WAYS = {
 }
 
 
+#: For what seals a run, and for what writes to a journal: whenever there is something that the kill leaves behind.
+PACKING_WAYS = {
+    "chunked-process-unnamed-after": ("chunked", "process", "unnamed", True, CHANGING_CALLS),
+    "journal-step-temporary-after": (JOURNAL, "step", "temporary", True, (*CHANGING_CALLS, "fdatasync", "fstat")),
+}
+
+
 def _ways():
+    for name, way in PACKING_WAYS.items():
+        for operation in [*SEALING, *(TO_JOURNALS if way[0] == JOURNAL else ())]:
+            if operation not in LIKE_OTHERS:
+                yield pytest.param(operation, way, id=f"{operation}-{name}")
     for operation in OPERATIONS:
         for name, way in WAYS.items():
             late = way[3]
@@ -75,7 +96,7 @@ def killed_anywhere(world, operation, late=False, calls=ALL_CALLS):
             syscalls = Killing(late=late, only=calls)
             store = world(syscalls).store
             syscalls.arm(number)
-            OPERATIONS[operation](store)
+            perform(operation, store)
 
         code = exit_code_of(work)
         assert code in {0, -signal.SIGKILL}, number
@@ -92,7 +113,11 @@ def test_a_write_that_is_killed_at_any_call_is_done_or_not_done(folder, operatio
         monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
     states = states_of(folder, layout, "process", operation)
     view = View(folder, layout)
-    for where in killed_anywhere(lambda calls: World(folder, layout, durability, calls), operation, late, calls):
+
+    def world(syscalls):
+        return World(folder, layout, durability, syscalls, operation)
+
+    for where in killed_anywhere(world, operation, late, calls):
         check_after_kill(view, operation, states, where)
 
 
@@ -142,7 +167,11 @@ OF_THE_KERNEL = {
     ("chunked", "process"): "create,add run,add,add again,update,set parameters,append,delete,sync",
     ("chunked", "step"): "create,add,add again,update own,set first parameters,append first,update run,delete,sync",
     ("document", "process"): "create,add again,update,delete",
+    (JOURNAL, "process"): "add",
+    (JOURNAL, "step"): "append",
 }
+#: Sealing takes so many calls that it is killed at those alone that leave something behind; so are writes to journals.
+CHANGING_OF_THE_KERNEL = {"rename", "renameat", "link", "linkat", "unlink", "unlinkat", "fsync", "fdatasync", "write"}
 
 
 @pytest.fixture
@@ -157,7 +186,7 @@ def trace(world, operation, log, *options):
 
     def work():
         world.store._owned = owned
-        OPERATIONS[operation](world.store)
+        perform(operation, world.store)
 
     return run_under_strace(work, ["-o", log, "-e", f"trace={TRACED}", *options])
 
@@ -165,19 +194,25 @@ def trace(world, operation, log, *options):
 @pytest.mark.usefixtures("_strace")
 @pytest.mark.parametrize(
     ("layout", "durability", "operation"),
-    [(*where, name) for where, names in OF_THE_KERNEL.items() for name in names.split(",")],
+    [
+        *((*where, name) for where, names in OF_THE_KERNEL.items() for name in names.split(",")),
+        ("chunked", "process", "seal"),
+        ("chunked", "process", "unseal"),
+    ],
 )
 def test_a_write_that_is_killed_at_any_call_of_the_kernel_is_done_or_not_done(folder, layout, durability, operation):
     states = states_of(folder, layout, "process", operation)
     log = os.path.join(folder, "log")
 
     def new_world():
-        return World(folder, layout, durability, SYSTEM)
+        return World(folder, layout, durability, SYSTEM, operation)
 
     assert trace(new_world(), operation, log) == 0
     with open(log, encoding="ascii") as lines:
         counts = Counter(_CALL.findall(lines.read()))
     assert counts["close"]
+    if operation in SEALING or layout == JOURNAL:
+        counts = {call: count for call, count in counts.items() if call in CHANGING_OF_THE_KERNEL}
     kills = 0
     for call, count in counts.items():  # strace counts each call by itself
         for number in range(1 + (call == "read"), count + 1):  # the first thing that is read is the word to begin

@@ -43,6 +43,9 @@ DAMAGE = st.tuples(st.sampled_from(["flip", "cut", "zeros"]), st.integers(0, 1_0
 
 
 class StoreMachine(RuleBasedStateMachine):
+    #: Whether sealing a run packs it, which is for runs that have finished.
+    packs = False
+
     def make_store(self):
         raise NotImplementedError
 
@@ -176,6 +179,30 @@ class StoreMachine(RuleBasedStateMachine):
             self.handles[handle].set_parameters(run_id, parameters, branch=scope)
             self.runs[run_id].parameters.setdefault(scope, {}).update(parameters)
 
+    # --- sealing -----------------------------------------------------------------------------------------------------
+
+    @rule(run_id=RUNS, handle=HANDLES, ended=st.booleans())
+    def seal(self, run_id, handle, ended):
+        store = self.handles[handle]
+        if run_id not in self.runs:
+            with pytest.raises(RunLogNotFoundError):
+                store.seal(run_id)
+            return
+        if self.runs[run_id].status == "PROCESSING" and not ended and self.packs:
+            with pytest.raises(StoreUsageError):
+                store.seal(run_id)
+            return
+        self.set_status(run_id, 1 - handle, "SUCCESS")
+        store.seal(run_id)
+
+    @rule(run_id=RUNS, handle=HANDLES)
+    def unseal(self, run_id, handle):
+        if run_id in self.runs:
+            self.handles[handle].unseal(run_id)
+        else:
+            with pytest.raises(RunLogNotFoundError):
+                self.handles[handle].unseal(run_id)
+
     # --- the world around --------------------------------------------------------------------------------------------
 
     @rule(handle=HANDLES)
@@ -261,6 +288,8 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 class ChunkedFolderMachine(StoreMachine):
+    packs = True
+
     def make_store(self):
         return chunkstore.open_store("chunked-fs", log_folder=self.folder)
 
@@ -279,6 +308,8 @@ class ChunkedFolderMachine(StoreMachine):
         if run_id not in self.runs:
             return
         folder = os.path.join(self.folder, run_id)
+        if any(name.startswith("Sealed-") for name in os.listdir(folder)):
+            self.unseal(run_id, handle)
         files = {name: read_file(folder, name) for name in sorted(os.listdir(folder)) if name != LOCK_FILE}
         file = list(files)[which % len(files)]
         key = held_in(file, files[file])
@@ -371,7 +402,19 @@ class DocumentFolderMachine(StoreMachine):
         return chunkstore.open_store("file-system", log_folder=self.folder)
 
 
+class JournalMachine(StoreMachine):
+    """One handle writes to journals, and the other to files, into the same runs."""
+
+    packs = True
+
+    def make_store(self):
+        container = "files" if next(self.numbers) % 2 else "journal"
+        return chunkstore.open_store("chunked-fs", log_folder=self.folder, container=container)
+
+
 class BufferedMachine(StoreMachine):
+    packs = True
+
     def make_store(self):
         self.only = getattr(self, "only", None) or chunkstore.open_store("buffered")
         return self.only
@@ -381,20 +424,24 @@ class BufferedMachine(StoreMachine):
 
 
 class ChunkedMemoryMachine(StoreMachine):
+    packs = True
+
     def make_store(self):
         self.backend = getattr(self, "backend", None) or MemoryBackend()
         return ChunkedStore(self.backend)
 
 
 for machine, times in (
-    (ChunkedFolderMachine, 8),
-    (DocumentFolderMachine, 8),
-    (BufferedMachine, 4),
-    (ChunkedMemoryMachine, 4),
+    (ChunkedFolderMachine, 7),
+    (JournalMachine, 5),
+    (DocumentFolderMachine, 5),
+    (BufferedMachine, 3),
+    (ChunkedMemoryMachine, 3),
 ):
     machine.TestCase.settings = settings(max_examples=times * settings().max_examples, stateful_step_count=50)
 
 TestChunkedFolder = ChunkedFolderMachine.TestCase
+TestJournal = JournalMachine.TestCase
 TestDocumentFolder = DocumentFolderMachine.TestCase
 TestBuffered = BufferedMachine.TestCase
 TestChunkedMemory = ChunkedMemoryMachine.TestCase

@@ -82,11 +82,9 @@ class DirectoryBackend(Backend):
         return Folder(self._syscalls, self._path(folder), follow=not folder)
 
     def _cached(self, folder: str) -> Folder:
-        with self._mutex:
-            found = self._open_folders.get(folder)
-            if found is not None:
-                self._open_folders.move_to_end(folder)
-                return found
+        found = self._open_folders.get(folder)
+        if found is not None:
+            return found
         opened = self._fresh(folder)
         if self._sync_writes:
             # Whoever made the folder need not have come to making it durable, and what is in it is no better.

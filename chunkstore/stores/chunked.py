@@ -315,7 +315,8 @@ class ChunkedStore(Store):
 
     def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:
         encoded = [(record, encode_record(record)) for record in records]
-        self._admit(run_id)
+        if run_id not in self.backend.admitted:
+            self._admit(run_id)
         for record, body in encoded:
             self._put_one(run_id, _KIND_OF[type(record)], record.internal_name, body)
         for scope, values in parameters.items():
@@ -372,9 +373,10 @@ class ChunkedStore(Store):
     def _record(self, run_id: str, verb: Callable[..., None], file: str, data: bytes) -> None:
         """Write a file of a run; durably at once if the run has finished, as all in it was made durable then."""
         # What is replaced must not give way to what a loss of power may take.
-        durable = verb == self.backend.replace and self._has_finished(run_id)
+        at_the_end = self.backend.durability == AT_THE_END
+        durable = at_the_end and verb == self.backend.replace and self._has_finished(run_id)
         self._write(run_id, verb, file, data, durable=durable)
-        if not durable:
+        if at_the_end and not durable:
             self._sync_if_finished(run_id, file)
 
     def _write(self, run_id: str, verb: Callable[..., None], file: str, data: bytes, *, durable: bool) -> None:

@@ -10,14 +10,14 @@ from chunkstore.errors import ChunkstoreError
 
 from .figures import Figures
 from .shared import (
+    ALL_LAYOUTS,
     ERRORS,
-    LAYOUTS,
     LEVELS,
     MOST_CALLS,
-    OPERATIONS,
     Once,
     World,
     check_one_call,
+    operations_of,
     states_of,
     with_files,
 )
@@ -29,8 +29,8 @@ def fail_calls(folder: str | os.PathLike[str], seed: int, size: int = 2_000) -> 
     decisions = random.Random(seed)
     states: dict[tuple[str, str, str], list[str]] = {}
     for _ in range(size):
-        layout, level = decisions.choice(list(LAYOUTS)), decisions.choice(LEVELS)
-        operation, number = decisions.choice(list(OPERATIONS)), decisions.randint(1, MOST_CALLS)
+        layout, level = decisions.choice(list(ALL_LAYOUTS)), decisions.choice(LEVELS)
+        operation, number = decisions.choice(operations_of(layout)), decisions.randint(1, MOST_CALLS)
         fault = {
             "code": decisions.choice(list(ERRORS)),
             "late": decisions.random() < 0.2,
@@ -43,7 +43,7 @@ def fail_calls(folder: str | os.PathLike[str], seed: int, size: int = 2_000) -> 
         if key not in states:
             states[key] = states_of(os.fspath(folder), *key)
         with with_files(unnamed=unnamed):
-            world = World(os.fspath(folder), layout, level, Once(**fault))
+            world = World(os.fspath(folder), layout, level, Once(**fault), operation)
             try:
                 check_one_call(world, operation, number, states[key], fault)
             except AssertionError as error:

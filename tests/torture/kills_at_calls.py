@@ -11,15 +11,16 @@ from chunkstore.errors import ChunkstoreError
 
 from .figures import Figures
 from .shared import (
-    LAYOUTS,
+    ALL_LAYOUTS,
     LEVELS,
     MOST_CALLS,
-    OPERATIONS,
     Killing,
     View,
     World,
     check_after_kill,
     exit_code_of,
+    operations_of,
+    perform,
     states_of,
     with_files,
 )
@@ -31,8 +32,8 @@ def kill_at_calls(folder: str | os.PathLike[str], seed: int, size: int = 1_000) 
     decisions = random.Random(seed)
     states: dict[tuple[str, str, str], list[str]] = {}
     for _ in range(size):
-        layout, level = decisions.choice(list(LAYOUTS)), decisions.choice(LEVELS)
-        operation, number = decisions.choice(list(OPERATIONS)), decisions.randint(1, MOST_CALLS)
+        layout, level = decisions.choice(list(ALL_LAYOUTS)), decisions.choice(LEVELS)
+        operation, number = decisions.choice(operations_of(layout)), decisions.randint(1, MOST_CALLS)
         late, unnamed = decisions.random() < 0.5, decisions.random() < 0.5
         when, files = "after" if late else "before", "unnamed" if unnamed else "temporary"
         where = f"{operation}, {layout}, {level}, {when} call {number}, {files} files"
@@ -42,9 +43,9 @@ def kill_at_calls(folder: str | os.PathLike[str], seed: int, size: int = 1_000) 
 
         def work(layout=layout, level=level, operation=operation, number=number, late=late) -> None:
             syscalls = Killing(late=late)
-            world = World(os.fspath(folder), layout, level, syscalls)
+            world = World(os.fspath(folder), layout, level, syscalls, operation)
             syscalls.arm(number)
-            OPERATIONS[operation](world.store)
+            perform(operation, world.store)
 
         with with_files(unnamed=unnamed):
             code = exit_code_of(work)

@@ -9,8 +9,9 @@ import os
 import random
 import tempfile
 import time
+from collections.abc import Iterable
 from multiprocessing.sharedctypes import RawArray
-from typing import Any
+from typing import Any, ClassVar
 
 import chunkstore
 from chunkstore.errors import StepLogNotFoundError
@@ -62,7 +63,7 @@ def _read_one_run(base: str, store_type: str, seed: int, reads_each: int, figure
 
     def write(number: int) -> Any:
         def work(say: Say) -> None:
-            writer = _Writer(opened(), number, seed, board)
+            writer = BoardWriter(opened(), number, seed, board)
             for _ in range(_STEPS_AT_FIRST):
                 writer.add()
             say("ready")
@@ -74,7 +75,7 @@ def _read_one_run(base: str, store_type: str, seed: int, reads_each: int, figure
     def read(number: int) -> Any:
         def work(say: Say) -> None:
             gate.wait()
-            reader = _Reader(opened(), number, seed, board)
+            reader = BoardReader(opened(), number, seed, board)
             reader.run(reads_each)
             say([reader.figures.reads, reader.figures.complaints])
 
@@ -99,12 +100,17 @@ def _read_one_run(base: str, store_type: str, seed: int, reads_each: int, figure
 
 
 class Board:
-    """Versions that were acknowledged, in memory that all processes share; each place has one writer."""
+    """Versions that were acknowledged, in memory that all processes share; each place has one writer.
 
-    def __init__(self) -> None:
-        places: list[tuple[Any, ...]] = [("step", name) for name in _all_names()]
-        places += [("changes", name, number) for name in _all_names() for number in range(WRITERS)]
+    Args:
+        more: further places.
+    """
+
+    def __init__(self, more: Iterable[tuple[Any, ...]] = ()) -> None:
+        places: list[tuple[Any, ...]] = [("step", name) for name in all_names()]
+        places += [("changes", name, number) for name in all_names() for number in range(WRITERS)]
         places += [("parameter", f"w{number}-{key}") for number in range(WRITERS) for key in range(_KEYS)]
+        places += more
         self.places = {place: index for index, place in enumerate(places)}
         self.versions = RawArray("Q", len(places))
 
@@ -117,12 +123,14 @@ class Board:
         return self.versions[self.places[place]]
 
 
-def _all_names() -> list[str]:
+def all_names() -> list[str]:
     return [f"w{number}-{step}" for number in range(WRITERS) for step in range(_STEPS)]
 
 
-class _Writer:
+class BoardWriter:
     """Writes until it is killed: the run is not looked at any more by then."""
+
+    mix: ClassVar[dict[str, int]] = _MIX
 
     def __init__(self, store: Store, number: int, seed: int, board: Board) -> None:
         self._store = store
@@ -132,9 +140,12 @@ class _Writer:
         self._added = 0
 
     def run(self) -> None:
-        names, weights = list(_MIX), list(_MIX.values())
         while True:
-            getattr(self, self._random.choices(names, weights)[0])()
+            self.write()
+
+    def write(self) -> None:
+        """Do one thing."""
+        getattr(self, self._random.choices(list(self.mix), list(self.mix.values()))[0])()
 
     def add(self) -> None:
         if self._added < _STEPS:
@@ -154,7 +165,7 @@ class _Writer:
         self._board.acknowledge("step", name)
 
     def change(self) -> None:
-        name = self._random.choice(_all_names())
+        name = self._random.choice(all_names())
         try:
             self._store.update_step_log(RUN, name, count_by(self._number))
         except StepLogNotFoundError:
@@ -167,8 +178,10 @@ class _Writer:
         self._board.acknowledge("parameter", key)
 
 
-class _Reader:
+class BoardReader:
     """Reads, and compares with what was acknowledged before each read began and with what it saw itself before."""
+
+    reads = _READS
 
     def __init__(self, store: Store, number: int, seed: int, board: Board) -> None:
         self._store = store
@@ -179,9 +192,9 @@ class _Reader:
         self._seen = [0] * len(board.versions)
         self.figures = Figures()
 
-    def run(self, reads: int) -> None:
-        for number in range(reads):
-            what = _READS[number % len(_READS)]
+    def run(self, count: int) -> None:
+        for number in range(count):
+            what = self.reads[number % len(self.reads)]
             acknowledged = self._versions[:]  # before the read begins
             self._least = list(map(max, acknowledged, self._seen))
             try:
@@ -198,12 +211,12 @@ class _Reader:
         log = self._store.get_run_log(RUN)
         for problem in log.problems:
             self._complain("torn", str(problem))
-        for name in _all_names():
+        for name in all_names():
             self._look_at_step(name, log.steps.get(name))
         self._look_at_parameters(log.parameters)
 
     def _read_step(self) -> None:
-        name = self._random.choice(_all_names())
+        name = self._random.choice(all_names())
         try:
             step = self._store.get_step_log(RUN, name)
         except StepLogNotFoundError:
@@ -218,6 +231,9 @@ class _Reader:
             self._complain("torn", wrong)
             return
         self._look_at(("step", name), version_of(step) if step is not None else 0)
+        if ("points", name) in self._places:
+            series = step.metric_series or {} if step is not None else {}
+            self._look_at(("points", name), sum(map(len, series.values())))
         for number in range(WRITERS):
             self._look_at(("changes", name, number), counted_by(step, number) if step is not None else 0)
 

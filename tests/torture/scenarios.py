@@ -16,6 +16,7 @@ from .kills import kill_writers
 from .kills_at_calls import kill_at_calls
 from .power_cuts import RUN_LEVEL, STEP, cut_power
 from .readers_under_fire import read_under_fire
+from .sealing import seal_under_fire
 
 #: The file system of the folder that the command was given.
 HERE = "here"
@@ -47,6 +48,7 @@ SCENARIOS: dict[str, Scenario] = {
     "cuts-run-document": Scenario(partial(cut_power, level=RUN_LEVEL, store_type=_DOCUMENT), 20, CUTTABLE),
     "readers": Scenario(read_under_fire, 10_000, KINDS),
     "readers-document": Scenario(partial(read_under_fire, store_type=_DOCUMENT), 5_000, KINDS),
+    "sealing": Scenario(seal_under_fire, 2_000),
     "exclusion": Scenario(count_in_every_way, 800),
     "exclusion-document": Scenario(partial(count_in_every_way, store_type=_DOCUMENT), 800),
     "faults": Scenario(fail_calls, 2_000),

@@ -11,13 +11,14 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from crashing import Writer, holds
 from failing_calls import ERRORS, Killing, Once, check_after_kill, check_one_call, exit_code_of
-from operations import ENDED, LAYOUTS, OPERATIONS, View, World, states_of
+from operations import ALL_LAYOUTS, ENDED, OPERATIONS, SEALING, View, World, perform, states_of
 
 __all__ = [
+    "ALL_LAYOUTS",
     "ENDED",
     "ERRORS",
-    "LAYOUTS",
     "OPERATIONS",
+    "SEALING",
     "Killing",
     "Once",
     "View",
@@ -27,12 +28,19 @@ __all__ = [
     "check_one_call",
     "exit_code_of",
     "holds",
+    "operations_of",
+    "perform",
     "states_of",
 ]
 
 LEVELS = ("process", "run", "step", ENDED)
 #: More calls than most operations make.
 MOST_CALLS = 40
+
+
+def operations_of(layout: str) -> list[str]:
+    """Return what can be done in a store of a layout."""
+    return list(OPERATIONS) if layout == "document" else [*OPERATIONS, *SEALING]
 
 
 def with_files(*, unnamed: bool) -> AbstractContextManager[Any]:
