@@ -85,6 +85,16 @@ def test_a_file_is_removed_only_if_it_is_unchanged(backend):
     assert "file" not in content(backend)
 
 
+def test_a_file_that_was_put_back_is_removed_all_the_same(tmp_path):
+    """Whoever put it back was killed before it took the other name away."""
+    backend = DirectoryBackend(tmp_path)
+    backend.create_folder(FOLDER, {"file": b"content"})
+    os.link(tmp_path / FOLDER / "file", tmp_path / FOLDER / ".aside-file")
+    assert backend.remove_unchanged(FOLDER, "file", b"content")
+    assert content(backend) == {}
+    assert os.listdir(tmp_path / FOLDER) == []
+
+
 def test_a_file_that_is_appended_to_is_removed_only_if_nothing_was_added(backend):
     journal = backend.begin_journal(FOLDER, "lines")
     journal.append(b"a\n")

@@ -91,7 +91,7 @@ class TestSealedBehindTheScenes(UpdateSuite, SharingSuite):
         return lambda: SealedBehindTheScenes(DirectoryBackend(tmp_path / "logs"))
 
 
-class TestJournalsSealedBehindTheScenes(RecordSuite, UpdateSuite, SealingSuite):
+class TestJournalsSealedBehindTheScenes(UpdateSuite, SealingSuite):
     @pytest.fixture
     def open_another(self, tmp_path):
         options = StoreOptions(container="journal")

@@ -195,7 +195,9 @@ def test_what_the_system_does_not_report_is_found_all_the_same(tmp_path, open_st
 
 
 def test_names_that_mean_nothing_do_no_harm(tmp_path, monkeypatch):
-    names = itertools.cycle([{".lock", ".tmp-1", "README", "StepLog-gone-1.json", "Sealed-1.jsonl", "Journal-1-1.jsonl"}])
+    names = itertools.cycle(
+        [{".lock", ".tmp-1", "README", "StepLog-gone-1.json", "Sealed-1.jsonl", "Journal-1-1.jsonl"}]
+    )
     monkeypatch.setattr("chunkstore.backends.directory.changes_in", lambda _: names)
     store = files(tmp_path)
     store.create_run_log(RUN)
@@ -363,21 +365,23 @@ def test_a_run_whose_owner_lives_or_that_has_none_is_not_abandoned(tmp_path, ope
 
 def test_a_child_that_outlives_the_owner_does_not_stand_for_it(tmp_path):
     store = files(tmp_path)
-    reader, writer = os.pipe()
+    born, bear = os.pipe()
+    told, tell = os.pipe()
     owner = os.fork()
     if owner == 0:
         run = store.start_run(RUN)
         if os.fork() == 0:
-            os.read(reader, 1)
+            os.write(bear, b"child")
+            os.read(told, 1)
             os._exit(0)
-        os.write(writer, b"ready")
         os.kill(os.getpid(), signal.SIGKILL)
         run.finish()
     os.waitpid(owner, 0)
+    os.read(born, 1)
     try:
         assert store.is_abandoned(RUN)
     finally:
-        os.write(writer, b"end")
+        os.write(tell, b"end")
 
 
 def test_a_file_of_an_owner_that_is_about_to_be_locked_says_nothing(tmp_path):

@@ -49,8 +49,8 @@ OPERATIONS = {
 SEALING = {"seal": lambda store: store.seal(RUN), "unseal": lambda store: store.unseal(RUN)}
 ALL_OPERATIONS = {**OPERATIONS, **SEALING}
 #: Layouts and operations, and every how many moments an interrupt between two calls of Python comes.
-PACKING = [(JOURNAL, "add", 1), (JOURNAL, "add again", 1), (JOURNAL, "append", 1), (JOURNAL, "seal", 7)]
-PACKING += [("chunked", "seal", 7), ("chunked", "unseal", 7)]
+PACKING = [(JOURNAL, "add", 1), (JOURNAL, "add again", 1), (JOURNAL, "append", 1), (JOURNAL, "seal", 13)]
+PACKING += [("chunked", "seal", 13), ("chunked", "unseal", 13)]
 WAYS = [*itertools.product(LAYOUTS, OPERATIONS, [1]), *PACKING]
 
 

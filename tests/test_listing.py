@@ -280,6 +280,19 @@ def test_looking_up_records_again_and_again_lists_the_folder_once(open_store, ot
     assert len(listed) == 1
 
 
+def test_a_record_that_others_have_changed_and_sealed_is_found_as_it_is(open_store, other):
+    store = open_store(FOR_EVER)
+    store.get_step_log(RUN, "s")
+    other.set_parameters(RUN, {"p": 1}, "p.a")
+    other.update_step_log(RUN, "s", change(message="changed"))
+    other.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS"))
+    other.seal(RUN)
+    assert store.get_step_log(RUN, "s", full=False).message == "changed"
+    assert store.get_step_log(RUN, "s").message == "changed"
+    assert store.get_parameters(RUN, "p.a") == {"p": 1}
+    assert store.get_branch_log(RUN, "p.a").parameters == {"p": 1}
+
+
 class TestChunkedFolderThatRemembersListings(StoreConformance):
     @pytest.fixture
     def open_another(self, open_store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -68,9 +69,7 @@ def run_block(code: str, folder: Path) -> str:
 def test_the_command_for_jq_prints_what_the_readme_shows(tmp_path):
     if shutil.which("jq") is None:
         skip_or_fail("jq is not installed")
-    ((_, command), (_, shown)) = next(
-        pair for pair in zip(BLOCKS, BLOCKS[1:], strict=False) if pair[0][1].startswith("jq ")
-    )
+    ((_, command), (_, shown)) = next(pair for pair in itertools.pairwise(BLOCKS) if pair[0][1].startswith("jq "))
     run_block(SEALING, tmp_path)
     result = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout == shown

@@ -432,8 +432,8 @@ class ChunkedMemoryMachine(StoreMachine):
 
 
 for machine, times in (
-    (ChunkedFolderMachine, 7),
-    (JournalMachine, 5),
+    (ChunkedFolderMachine, 6),
+    (JournalMachine, 4),
     (DocumentFolderMachine, 5),
     (BufferedMachine, 3),
     (ChunkedMemoryMachine, 3),

@@ -13,9 +13,7 @@ from chunkstore.backends.base import Backend, UnreadableFileError
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import (
-    BRANCH,
     RUN_FILE,
-    STEP,
     is_journal_file,
     is_parameter_file,
     parse_chunk_file,
@@ -77,7 +75,7 @@ def seal(backend: Backend, run_id: str, mark: Callable[[], bytes | None]) -> int
         for file in packed.others:
             if file != new:
                 backend.remove(run_id, file)
-        for name in sorted(packed.loose - remaining, key=_last_to_go):
+        for name in packed.loose - remaining:
             line = packed.lines[name]
             lines = line.splitlines(keepends=True) if is_line_file(name) else [line]
             if is_line_file(name):
@@ -85,11 +83,6 @@ def seal(backend: Backend, run_id: str, mark: Callable[[], bytes | None]) -> int
             else:
                 backend.remove_unchanged(run_id, name, unpack(lines))
     return len(packed.lines) - (RUN_FILE in packed.lines)
-
-
-def _last_to_go(name: str) -> tuple[bool, str]:
-    """Put records before what lies over them: who has found the record shall find that too."""
-    return not name.startswith((f"{STEP}-", f"{BRANCH}-")), name
 
 
 def _pack_all(files: RunFiles) -> _Packed:

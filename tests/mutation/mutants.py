@@ -1,6 +1,6 @@
 """All the deliberate defects."""
 
-from defects import exclusion, order, reads, stable_storage, whole_files
+from defects import exclusion, order, packing, reads, stable_storage, whole_files
 from mutant import Mutant
 
 MUTANTS = (
@@ -9,6 +9,7 @@ MUTANTS = (
     *exclusion.MUTANTS,
     *order.MUTANTS,
     *reads.MUTANTS,
+    *packing.MUTANTS,
 )
 
 #: Applied as all the others are, and no defect: the tests must pass.

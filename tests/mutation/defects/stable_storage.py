@@ -21,7 +21,7 @@ _LINKED_UNNAMED = """\
 """
 _LINKED_TEMPORARY = """\
             self.write_plain(temporary, data, durable=durable)
-            if self._links:
+            self._give_name(temporary, file)
 """
 _FOLDER_AFTER_PUBLISH = """\
         if durable:
@@ -61,7 +61,7 @@ MUTANTS = (
     Mutant(
         "a folder is not synced after a journal was begun",
         APPENDED,
-        "                self._folder.sync_self()\n",
+        "            self._folder.sync_self()\n",
         "",
         "tests/test_durability.py -k each_line_of_a_journal",
     ),
@@ -216,14 +216,14 @@ MUTANTS = (
     Mutant(
         "what is added to a run that has ended is not synced",
         CHUNKED,
-        "        if not durable:\n            self._sync_if_finished(run_id, file)",
-        "        if False:\n            self._sync_if_finished(run_id, file)",
+        "        if at_the_end and not durable:",
+        "        if False:",
         _AFTER_THE_END,
     ),
     Mutant(
         "what is replaced in a run that has ended is synced after it was renamed",
         CHUNKED,
-        "durable = verb == self.backend.replace and self._has_finished(run_id)",
+        "durable = at_the_end and verb == self.backend.replace and self._has_finished(run_id)",
         "durable = False",
         _AFTER_THE_END,
     ),
