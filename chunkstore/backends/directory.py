@@ -75,7 +75,7 @@ class DirectoryBackend(Backend):
     # --- open folders ------------------------------------------------------------------------------------------------
 
     def _path(self, folder: str) -> str:
-        return os.path.join(self.location, folder) if folder else self.location
+        return f"{self.location}{os.sep}{folder}" if folder else self.location  # quicker than to join them
 
     def _fresh(self, folder: str) -> Folder:
         # The top may be a symbolic link, as its owner chose it; a run's folder may not.
@@ -381,7 +381,7 @@ class DirectoryBackend(Backend):
 
     def version(self, folder: str, file: str) -> FileVersion:
         try:
-            status = self._syscalls.lstat(os.path.join(self._path(folder), file))
+            status = self._syscalls.lstat(f"{self._path(folder)}{os.sep}{file}")
         except OSError as error:
             self._fail(error, folder)
         return status.st_ino, status.st_size, status.st_mtime_ns
