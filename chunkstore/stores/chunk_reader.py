@@ -189,7 +189,8 @@ class ChunkReader:
                         continue  # a shortened name in the file name did not tell
                     # Later ones replace earlier ones, and take their place in the order of execution.
                     key = (STEP if isinstance(record, StepLog) else BRANCH, record.internal_name)
-                    newest.pop(key, None)
+                    if key in newest:
+                        del newest[key]
                     newest[key] = record
         metrics = [chunk for chunk in chunks if chunk.kind == METRIC]
         if metrics:

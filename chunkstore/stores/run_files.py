@@ -186,7 +186,10 @@ class RunFiles:
                     break
                 if found is not None:
                     return found
-        data = self.find(file, is_listed=is_listed)
+        try:
+            data: bytes | list[bytes] = self._reader.load(file)  # as most do: by themselves
+        except FileNotFoundError:
+            data = self.find(file, is_listed=is_listed)
         return Content(*split_checksum(data, file)) if isinstance(data, bytes) else content_of(data[-1])
 
     def _is_loose(self, file: str) -> bool:
