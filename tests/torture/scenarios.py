@@ -22,6 +22,8 @@ from .sealing import seal_under_fire
 HERE = "here"
 
 _DOCUMENT = "file-system"
+#: A name of the tests' own for `chunked-fs` with that container.
+_JOURNAL = "journal"
 
 
 class Scenario(NamedTuple):
@@ -54,5 +56,6 @@ SCENARIOS: dict[str, Scenario] = {
     "faults": Scenario(fail_calls, 2_000),
     "kills-at-calls": Scenario(kill_at_calls, 1_000),
     "crash-states": Scenario(read_crash_states, 20),
+    "crash-states-journal": Scenario(partial(read_crash_states, store_type=_JOURNAL), 20),
     "crash-states-document": Scenario(partial(read_crash_states, store_type=_DOCUMENT), 20),
 }
