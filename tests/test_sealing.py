@@ -422,6 +422,19 @@ def test_a_torn_file_beside_the_sealed_one_never_makes_sealing_drop_that(store, 
     assert repr(log) == expected
 
 
+def test_what_cannot_be_opened_beside_the_sealed_file_never_makes_sealing_drop_that(store, folder):
+    finish(store)
+    expected = repr(store.get_step_log(RUN, "half"))
+    (name,) = [name for name in folder.files() if name.startswith("StepLog-half")]
+    store.seal(RUN)
+    os.mkdir(os.path.join(folder.path, name))
+    store.add_step_log(RUN, step("late"))
+    store.seal(RUN)
+    assert name in {problem.file for problem in store.get_run_log(RUN).problems}
+    os.rmdir(os.path.join(folder.path, name))
+    assert repr(store.get_step_log(RUN, "half")) == expected
+
+
 def test_an_update_is_never_applied_to_another_record_after_sealing(store, logs, folder):
     finish(store)
     store.seal(RUN)

@@ -90,20 +90,21 @@ def _pack_all(files: RunFiles) -> _Packed:
     loose = set()
     listed = files.names()
     for name in filter(is_packable, listed):
+        found: bytes | list[bytes] | None
         try:
             found = files.find(name)
-        except (FileNotFoundError, UnreadableFileError):
+        except FileNotFoundError:
             continue
-        if isinstance(found, bytes):
-            line = pack(name, found)
-            if line is not None:
-                loose.add(name)
-                lines[name] = line
-            elif older := files.packed_lines(name):
-                # What cannot be read is left where it is, and reported by readers; so is what it was before.
-                lines[name] = b"".join(older)
-        else:
+        except UnreadableFileError:
+            found = None
+        if isinstance(found, list):
             lines[name] = b"".join(found)
+        elif found is not None and (line := pack(name, found)) is not None:
+            loose.add(name)
+            lines[name] = line
+        elif older := files.packed_lines(name):
+            # What cannot be read is left where it is, and reported by readers; what it was before is kept.
+            lines[name] = b"".join(older)
     sizes = {}
     others = []
     remaining: set[str] = set()

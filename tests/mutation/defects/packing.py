@@ -64,8 +64,8 @@ MUTANTS = (
     Mutant(
         "a chunk that cannot be read is dropped from the sealed file that has it",
         SEALING,
-        "            elif older := files.packed_lines(name):",
-        "            elif older := []:",
+        "        elif older := files.packed_lines(name):",
+        "        elif older := []:",
         _SEALING.format("torn_file_beside"),
     ),
     Mutant(
