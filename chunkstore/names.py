@@ -12,7 +12,9 @@ import re
 import secrets
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from chunkstore.errors import InvalidNameError
 
@@ -63,7 +65,7 @@ _PACKED_FILE = re.compile(r"(Sealed|Journal-[0-9]{1,19})-[0-9]{1,19}\.jsonl\Z", 
 _RUN_ID_REJECTED = re.compile(r"""[\x00-\x1f\x7f/\\:*?"<>|]""")
 
 
-class ChunkName(NamedTuple):
+class ChunkName(msgspec.Struct, frozen=True, gc=False):
     """What the name of a chunk file says.
 
     Attributes:

@@ -268,7 +268,7 @@ def check_packing(file, data):
     for each in lines:
         assert json.loads(each)["file"] == file
         if not file.startswith("Metric-"):
-            codec.decode(content_of(each).body)
+            codec.decode(content_of(each)[0])
     return True
 
 

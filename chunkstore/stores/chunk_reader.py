@@ -116,7 +116,9 @@ class ChunkReader:
         self._files = RunFiles(reader, listing, self._report, keep=keep)
         if packed is not None:
             self._files.reuse(packed)
-        self._origins: dict[int, tuple[ChunkName, overlay.Change | None]] = {}
+        # By `id` of a record, the file that it was read from, and the change that was laid over it.
+        self._origins: dict[int, ChunkName] = {}
+        self._changes: dict[int, overlay.Change] = {}
         self._with_bodies = with_bodies
         #: By `id`, records and parameters that have a file for themselves, and its bytes. What is kept here keeps its
         #: `id` to itself.
@@ -189,8 +191,7 @@ class ChunkReader:
                         continue  # a shortened name in the file name did not tell
                     # Later ones replace earlier ones, and take their place in the order of execution.
                     key = (STEP if isinstance(record, StepLog) else BRANCH, record.internal_name)
-                    if key in newest:
-                        del newest[key]
+                    newest.pop(key, None)
                     newest[key] = record
         metrics = [chunk for chunk in chunks if chunk.kind == METRIC]
         if metrics:
@@ -215,6 +216,7 @@ class ChunkReader:
                 self._add_series(self._chunks_of(METRIC, chunk.encoded), {record.internal_name: record})
             yield from map(bare, self._flat(record))
             self._origins.clear()
+            self._changes.clear()
 
     def _superseded(self, groups: set[tuple[str, str]]) -> set[str]:
         """Return the files that do not count, as there are newer ones for the same record.
@@ -246,7 +248,7 @@ class ChunkReader:
                 self._inner_parameters[record.internal_name] = record.parameters
         found = [record, *inner]
         for nested in found[1:]:
-            self._origins[id(nested)] = self._origins[id(record)]
+            self._note_origin(nested, *self.origin(record))
         if len(found) > 1:
             self.bodies.pop(id(record), None)
         return found
@@ -294,7 +296,7 @@ class ChunkReader:
 
     def origin(self, record: StepLog | BranchLog) -> tuple[ChunkName, overlay.Change | None]:
         """Return the file that a record was read from, and the change that was laid over it."""
-        return self._origins[id(record)]
+        return self._origins[id(record)], self._changes.get(id(record))
 
     def record_in(self, chunk: ChunkName) -> StepLog | BranchLog | None:
         """Return the record in one file, with what others have changed of it, or None if the file is gone.
@@ -320,10 +322,12 @@ class ChunkReader:
     def files_of(self, records: Iterable[StepLog | BranchLog]) -> dict[tuple[str, str], ChunkName]:
         """Return the files that records were read from, by kind and internal name."""
         origins = ((record, self._origins.get(id(record))) for record in records)
-        return {(_KIND_OF[type(record)], record.internal_name): origin[0] for record, origin in origins if origin}
+        return {(_KIND_OF[type(record)], record.internal_name): chunk for record, chunk in origins if chunk}
 
     def _note_origin(self, record: StepLog | BranchLog, chunk: ChunkName, change: overlay.Change | None) -> None:
-        self._origins[id(record)] = (chunk, change)
+        self._origins[id(record)] = chunk
+        if change is not None:
+            self._changes[id(record)] = change
 
     def _record(
         self, chunk: ChunkName, change: overlay.Change | None, *, strict: bool = False
@@ -391,7 +395,7 @@ class ChunkReader:
         for name, of_step in lines.items():
             step = steps[name]
             assert isinstance(step, StepLog)
-            file = self._origins[id(step)][0].file
+            file = self._origins[id(step)].file
             step.metric_series = joined(step, (line for line in of_step if line.over in ("", file)))
 
     def _metric_lines(self, chunk: ChunkName) -> Iterator[MetricLine]:

@@ -136,7 +136,7 @@ class PackedFile:
             start, length = place
             body = place_of_body(self._kept, name, start, length)
             if body is not None:
-                return Content(self._kept[body], is_ours=True)
+                return self._kept[body], True
         lines = self.lines_of(name)
         return content_of(lines[0]) if len(lines) == 1 else None
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -46,16 +45,8 @@ class _Line(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     body: Raw = Raw(b"null")
 
 
-class Content(NamedTuple):
-    """What a chunk holds.
-
-    Attributes:
-        body: JSON.
-        is_ours: whether this library wrote it as it stands, with all fields.
-    """
-
-    body: bytes
-    is_ours: bool
+#: What a chunk holds: JSON, and whether this library wrote it as it stands, with all fields.
+Content = tuple[bytes, bool]
 
 
 # --- packing ---------------------------------------------------------------------------------------------------------
@@ -197,19 +188,19 @@ def content_of(line: bytes) -> Content:
     if line.startswith(_START):
         end = line.find(b'"', len(_START))
         if line.startswith(_MIDDLE, end):
-            return Content(line[end + len(_MIDDLE) : -LENGTH - 1], is_ours=True)
+            return line[end + len(_MIDDLE) : -LENGTH - 1], True
     decoded = decoder_of(_Line).decode(line)
-    return Content(decoded.text.encode() if decoded.form == TEXT else bytes(decoded.body), is_ours=False)
+    return decoded.text.encode() if decoded.form == TEXT else bytes(decoded.body), False
 
 
 def unpack(lines: Iterable[bytes]) -> bytes:
     """Return the bytes of a file from its lines, for which `name_in` returned its name."""
     parts = []
     for line in lines:
-        content = content_of(line)
-        if content.is_ours:
-            parts.append(with_checksum(content.body))
+        body, is_ours = content_of(line)
+        if is_ours:
+            parts.append(with_checksum(body))
         else:
             decoded = decoder_of(_Line).decode(without_checksum(line, ""))
-            parts.append(decoded.text.encode() if decoded.form == TEXT else _shaped(content.body, decoded.form))
+            parts.append(decoded.text.encode() if decoded.form == TEXT else _shaped(body, decoded.form))
     return b"".join(parts)

@@ -190,7 +190,7 @@ class RunFiles:
             data: bytes | list[bytes] = self._reader.load(file)  # as most do: by themselves
         except FileNotFoundError:
             data = self.find(file, is_listed=is_listed)
-        return Content(*split_checksum(data, file)) if isinstance(data, bytes) else content_of(data[-1])
+        return split_checksum(data, file) if isinstance(data, bytes) else content_of(data[-1])
 
     def _is_loose(self, file: str) -> bool:
         """Tell whether a file lay by itself when the folder was listed; if it was not, it may."""
