@@ -112,6 +112,8 @@ def _same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, float):
         return repr(one) == repr(other)
+    if isinstance(one, (dict, list)) and msgspec.json.encode(one) == msgspec.json.encode(other):
+        return True  # else they may still differ in the order of keys alone
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_same(item, other[key]) for key, item in one.items())
     if isinstance(one, list):

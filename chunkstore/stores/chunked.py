@@ -16,7 +16,7 @@ from chunkstore import overlay
 from chunkstore.assemble import assemble, flatten
 from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader
 from chunkstore.clock import clock
-from chunkstore.codec import encode
+from chunkstore.codec import decode, encode
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreUsageError
 from chunkstore.integrity import with_checksum, without_checksum
 from chunkstore.models import FORMAT, NOTES, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
@@ -33,7 +33,7 @@ from chunkstore.names import (
     is_journal_file,
     parameter_file,
 )
-from chunkstore.records import MetricPoint, Record, encode_record
+from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
 from chunkstore.stores import sealing
 from chunkstore.stores.base import (
     JOURNAL,
@@ -528,8 +528,9 @@ class ChunkedStore(Store):
                     return None
                 chunk, earlier = chunks.origin(record)
             before = as_json(record)
-            new = as_stored(change(record))
-            difference = overlay.merge(before, earlier, as_json(new))
+            body = encode_record(change(record))
+            new = RecordCodec.of(kind).decode(body)
+            difference = overlay.merge(before, earlier, decode(body))
             if difference is not None and difference is not earlier:
                 file = update_file(chunk, internal_name)
                 update = Update(internal_name=internal_name, over=chunk.file, change=difference)
