@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from filelock import lock_descriptor
@@ -585,3 +586,15 @@ def test_a_journal_that_was_moved_away_is_not_written_to_where_a_copy_took_its_p
     shutil.copytree(logs / "moved", logs / RUN)
     store.add_step_log(RUN, step("b"))
     assert list(opened(logs).get_run_log(RUN).steps) == ["a", "b"]
+
+
+def nothing(item):
+    return item
+
+
+def test_a_worker_of_a_pool_writes_one_journal_whatever_number_of_branches_it_runs(logs, journals):
+    with ProcessPoolExecutor(2) as pool, opened(logs).start_run(RUN) as run:
+        assert run.map("map", range(20), nothing, executor=pool) == list(range(20))
+    assert len(journals()) <= 3
+    log = opened(logs).get_run_log(RUN, strict=True)
+    assert [branch.status for branch in log.steps["map"].branches.values()] == ["SUCCESS"] * 20

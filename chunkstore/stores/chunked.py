@@ -76,7 +76,7 @@ class ChunkedStore(Store):
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         super().__init__(backend, options)
         self._listings = ListingMemory()
-        self._journals = Journals(backend, self._prepare_journal) if self.options.container == JOURNAL else None
+        self._journals = Journals.of(backend) if self.options.container == JOURNAL else None
         # At level `run`, what a finished run is changed by is durable at once. By run, whether it has finished, and
         # which version of its record says so.
         self._finished: dict[str, tuple[FileVersion, bool]] = {}
@@ -425,7 +425,7 @@ class ChunkedStore(Store):
         """Write a new chunk; return the name of its file, which as a line of a journal it has too."""
         if self._journals:
             file = chunk_file(kind, name, clock.tick())
-            self._sync_if_finished(run_id, self._journals.add(run_id, file, body))
+            self._sync_if_finished(run_id, self._journals.add(run_id, file, body, self._prepare_journal))
             return file
         data = with_checksum(body) if kind == METRIC else self._as_file(body)
         while True:

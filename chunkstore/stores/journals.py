@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -24,18 +25,17 @@ class _Open:
 
 
 class Journals:
-    """The journals that one store object writes to, one for each run.
+    """The journals that one process writes to through a backend, one for each run.
 
+    Store objects share them: a worker of a pool gets another one with each task. What they own, they know themselves.
     A journal that was removed, because its run was sealed, or in which a write failed, is not written to any more.
 
     Args:
         backend: where the runs are.
-        prepare: is called with a run's id when a journal was begun, before anything is written to it.
     """
 
-    def __init__(self, backend: Backend, prepare: Callable[[str], None]) -> None:
-        self._backend = backend
-        self._prepare = prepare
+    def __init__(self, backend: Backend) -> None:
+        self._backend = weakref.proxy(backend)  # who has this object has the backend
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._mutex = threading.Lock()
 
@@ -44,13 +44,20 @@ class Journals:
         self._open = OrderedDict()
         self._mutex = threading.Lock()
 
-    def add(self, run_id: str, chunk: str, body: bytes) -> str:
+    @staticmethod
+    def of(backend: Backend) -> Journals:
+        """Return the journals that are written through a backend; there is one object for each."""
+        found = _of_backends.get(backend)
+        return found if found is not None else _of_backends.setdefault(backend, Journals(backend))
+
+    def add(self, run_id: str, chunk: str, body: bytes, prepare: Callable[[str], None]) -> str:
         """Write a chunk that no journal has.
 
         Args:
             run_id: the run.
             chunk: the name of its file, if it had one.
             body: compact JSON.
+            prepare: is called with a run's id when a journal was begun, before anything is written to it.
 
         Returns:
             The name of the journal.
@@ -65,7 +72,7 @@ class Journals:
                 found.chunks.add(chunk)
                 return found.journal.file
             for _ in range(_ATTEMPTS):
-                begun = self._begin(run_id)
+                begun = self._begin(run_id, prepare)
                 if self._append(run_id, begun, line):
                     begun.chunks.add(chunk)
                     return begun.journal.file
@@ -87,7 +94,7 @@ class Journals:
                 if found := self._open.pop(key, None):
                     found.journal.close()
 
-    def _begin(self, run_id: str) -> _Open:
+    def _begin(self, run_id: str, prepare: Callable[[str], None]) -> _Open:
         while True:
             try:
                 begun = _Open(self._backend.begin_journal(run_id, journal_file(os.getpid(), clock.tick())))
@@ -95,7 +102,7 @@ class Journals:
                 continue  # a process of the same number on another host
             break
         try:
-            self._prepare(run_id)
+            prepare(run_id)
         except BaseException:
             begun.journal.close()
             raise
@@ -117,3 +124,6 @@ class Journals:
                 self._open.pop(run_id, None)
                 to.journal.close()
         return is_done
+
+
+_of_backends: weakref.WeakKeyDictionary[Backend, Journals] = weakref.WeakKeyDictionary()

@@ -185,8 +185,8 @@ MUTANTS = (
     Mutant(
         "a forked child writes to its parent's journal",
         JOURNALS,
-        "        self._open = OrderedDict()\n        self._mutex = threading.Lock()\n\n    def add",
-        "        self._mutex = threading.Lock()\n\n    def add",
+        "        self._open = OrderedDict()\n        self._mutex = threading.Lock()\n\n    @staticmethod",
+        "        self._mutex = threading.Lock()\n\n    @staticmethod",
         _JOURNALS,
     ),
     Mutant(
@@ -199,7 +199,7 @@ MUTANTS = (
     Mutant(
         "a journal is begun in a run that does not say that it has some",
         JOURNALS,
-        "            self._prepare(run_id)\n",
+        "            prepare(run_id)\n",
         "            pass\n",
         _JOURNALS,
     ),
