@@ -45,6 +45,11 @@ class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False)
     # No JSON decodes to this type, so a decoder that meets the name treats it as any unknown field.
     extra: ExtraFields | UnsetType = field(default=UNSET, name="$extra")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without what is not set: to find where UNSET comes from, pickle goes through all modules there are.
+        values = zip(self.__struct_fields__, msgspec.structs.astuple(self), strict=True)
+        return _rebuild, (type(self), {name: value for name, value in values if value is not UNSET})
+
     def to_json(self, indent: int | None = None) -> str:
         """Return the record as JSON text.
 
@@ -72,6 +77,10 @@ class Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, gc=False)
         except UnicodeEncodeError as error:
             raise codec.corrupt("", error.start, "half of a surrogate pair") from None
         return RecordCodec.of(cls).decode(data)
+
+
+def _rebuild(cls: type[Record], fields: dict[str, Any]) -> Record:
+    return cls(**fields)
 
 
 class MetricPoint(msgspec.Struct, array_like=True, frozen=True):

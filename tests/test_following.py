@@ -20,7 +20,7 @@ from chunkstore.testing.faults import CountingSyscalls
 
 RUN = "run"
 #: Seconds after which something that is waited for is not going to come.
-LONG = 20
+LONG = 10
 
 
 def files(folder, **options):

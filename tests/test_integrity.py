@@ -136,7 +136,8 @@ def test_a_line_of_metrics_that_was_cut_off_is_no_damage(folder):
 
 
 def test_points_that_follow_a_failed_append_are_not_written_behind_what_it_left(folder):
-    syscalls = FaultySyscalls(errno.EIO, only=("write",), short_writes=True)
+    # What was written of a line cannot be taken back either.
+    syscalls = FaultySyscalls(errno.EIO, only=("write", "truncate"), short_writes=True, persistent=True)
     store = ChunkedStore(DirectoryBackend(folder.parent, syscalls=syscalls))
 
     def log(number):

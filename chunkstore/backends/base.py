@@ -165,7 +165,8 @@ class Backend(ABC):
     def folders(self) -> dict[str, int]:
         """Return all folders, and when anything was made or replaced in each last; none if there is no top yet.
 
-        The times are in nanoseconds, and as exact as the file system has them; far ahead where nobody knows.
+        The times are in nanoseconds, and as exact as the file system has them; far ahead where nobody knows. Links,
+        pipes and devices may be among them, with a negative time.
         """
 
     @abstractmethod

@@ -121,16 +121,21 @@ class Syscalls:
             return [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
 
     def scan_folders(self, fd: int) -> dict[str, int]:
-        """Return the folders in an open folder whose names do not begin with a dot, and when each changed last."""
+        """Return the folders in an open folder whose names do not begin with a dot, and when each changed last.
+
+        With them come links, pipes and devices, as -1.
+        """
         found = {}
         with os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] != "." and entry.is_dir(follow_symlinks=False):
-                    try:
-                        found[name] = entry.stat(follow_symlinks=False).st_mtime_ns
-                    except FileNotFoundError:
-                        pass  # deleted since it was listed
+                if name[0] == "." or entry.is_file(follow_symlinks=False):
+                    continue
+                try:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    found[name] = entry.stat(follow_symlinks=False).st_mtime_ns if is_folder else -1
+                except FileNotFoundError:
+                    pass  # deleted since it was listed
         return found
 
 

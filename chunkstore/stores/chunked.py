@@ -58,7 +58,7 @@ logger = logging.getLogger("chunkstore")
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
 _KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
-_STRIPES = 64
+_STRIPES = 16
 #: Runs of which it is remembered whether they have finished; beyond so many, their records are read again.
 _MOST_REMEMBERED = 10_000
 
@@ -199,7 +199,7 @@ class ChunkedStore(Store):
         return self.backend.while_locked(run_id, LOCK_FILE, change_run)
 
     def _candidates(self, top: FolderReader) -> list[Candidate]:  # noqa: ARG002 - they are folders
-        return [(changed_at, folder) for folder, changed_at in self.backend.folders().items()]
+        return [(changed_at, folder) for folder, changed_at in self.backend.folders().items() if changed_at >= 0]
 
     def _run_file(self, run_id: str) -> tuple[str, str]:
         return run_id, RUN_FILE
