@@ -33,6 +33,7 @@ def run_with(mutant, command):
     """Run a command with a defect in chunkstore; return its exit code, None if it did not end, and what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(TESTS / "mutation"), "CHUNKSTORE_MUTANT": mutant.name}
     environment.pop("PYTEST_ADDOPTS", None)  # they are for all tests and not for a few
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to import them takes longer than most of these tests
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=TESTS.parent,

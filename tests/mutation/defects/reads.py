@@ -367,8 +367,8 @@ MUTANTS = (
     Mutant(
         "links are listed as files",
         SYSCALLS,
-        "entry.is_file(follow_symlinks=False)",
-        "entry.is_file()",
+        "(entry.name, entry.is_file(follow_symlinks=False))",
+        "(entry.name, entry.is_file())",
         f"{_SECURITY} -k never_opened",
     ),
     Mutant(
