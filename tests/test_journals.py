@@ -7,7 +7,8 @@ import json
 import os
 import pickle
 import shutil
-from concurrent.futures import ProcessPoolExecutor
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 from filelock import lock_descriptor
@@ -598,3 +599,21 @@ def test_a_worker_of_a_pool_writes_one_journal_whatever_number_of_branches_it_ru
     assert len(journals()) <= 3
     log = opened(logs).get_run_log(RUN, strict=True)
     assert [branch.status for branch in log.steps["map"].branches.values()] == ["SUCCESS"] * 20
+
+
+def test_a_run_is_finished_while_another_thread_begins_a_journal_in_it(logs, monkeypatch):
+    chunkstore.open_store("chunked-fs", log_folder=logs).create_run_log(RUN)
+    store = opened(logs, lock_timeout=5)
+    prepare, began = store._prepare_journal, threading.Event()
+    monkeypatch.setattr(store, "_prepare_journal", lambda run_id: (began.set(), prepare(run_id)))
+    with ThreadPoolExecutor(1) as pool:
+        added = []
+
+        def change(log):
+            added.append(pool.submit(store.add_step_log, RUN, step("a")))
+            assert began.wait(5)
+            log.status = "SUCCESS"
+
+        store.update_run_log(RUN, change)
+        added[0].result()
+    assert list(opened(logs).get_run_log(RUN).steps) == ["a"]

@@ -191,12 +191,13 @@ class ChunkedStore(Store):
             whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
             # If the run ends with this, all of it is going to be made durable.
             self._write(run_id, self.backend.replace, RUN_FILE, self._encode(whole), durable=self._has_finished(run_id))
-            if self._journals and is_finished(new):
-                self._journals.close(run_id)
             return new
 
         self._admit(run_id)
-        return self.backend.while_locked(run_id, LOCK_FILE, change_run)
+        changed = self.backend.while_locked(run_id, LOCK_FILE, change_run)
+        if self._journals and is_finished(changed):
+            self._journals.close(run_id)  # not under the lock: whoever begins a journal may wait for that
+        return changed
 
     def _candidates(self, top: FolderReader) -> list[Candidate]:  # noqa: ARG002 - they are folders
         return [(changed_at, folder) for folder, changed_at in self.backend.folders().items() if changed_at >= 0]
