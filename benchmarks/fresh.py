@@ -50,7 +50,7 @@ def run_python(*arguments: str) -> str:
 
 def _main(work: str, folder: str) -> None:
     from benchmarks.example import RUN  # noqa: PLC0415 - all that is imported here counts
-    from chunkstore import StepLog, open_store  # noqa: PLC0415
+    from chunkstore import StepLog, open_store  # noqa: PLC0415 - likewise
 
     store = open_store("chunked-fs", log_folder=folder or ".")
     records = 0

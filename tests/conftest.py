@@ -3,6 +3,7 @@
 HYPOTHESIS_PROFILE=thorough tries many more examples, at random.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -32,3 +33,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def golden() -> Path:
     """The folder of documents that `runnable` wrote in 2024."""
     return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def quick_collections():
+    """Let the garbage collector pass over what was there before: where it runs often, or in many forked children."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

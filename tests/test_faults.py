@@ -32,6 +32,8 @@ from chunkstore.errors import (
 from chunkstore.models import RunLog
 from chunkstore.testing.faults import ALL_CALLS, WRITING_CALLS
 
+pytestmark = pytest.mark.usefixtures("quick_collections")
+
 READS = {
     "get run": lambda store: store.get_run_log(RUN),
     "get run without steps": lambda store: store.get_run_log(RUN, full=False),
@@ -53,15 +55,6 @@ READS = {
     "list": lambda store: list(store.list_runs()),
     "sync": lambda store: store.sync(RUN),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections():
-    """Let the garbage collector pass over what was there before: it is run after each test, to find descriptors."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A process that is killed at whichever system call: the state is the old or the new one, and the others go on."""
 
 import errno
-import gc
 import itertools
 import os
 import re
@@ -31,21 +30,14 @@ from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.testing.faults import ALL_CALLS, WRITING_CALLS
 from chunkstore.testing.system_trace import run_under_strace, why_no_trace
 
+pytestmark = pytest.mark.usefixtures("quick_collections")
+
 
 @pytest.fixture
 def folder():
     path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     yield path
     shutil.rmtree(path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_forks():
-    """Let the garbage collector of the children pass over what was there before."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 #: Calls that leave something behind; a kill at any other is one just after these.

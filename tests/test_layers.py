@@ -129,5 +129,11 @@ def loaded_by(modules):
 
 def test_importing_the_library_loads_nothing_heavy():
     loaded = loaded_by("chunkstore") - loaded_by("filelock, msgspec")  # they load asyncio before Python 3.11
-    heavy = {"yaml", "rich", "numpy", "pydantic", "pytest", "hypothesis", "runnable", "pandas", "asyncio"}
-    assert not {name for name in loaded if name.split(".")[0] in heavy}
+    heavy = {"yaml", "rich", "numpy", "pydantic", "pytest", "hypothesis", "runnable", "pandas", "asyncio", "watchfiles"}
+    assert not {name for name in loaded if name.split(".")[0] in heavy | {"multiprocessing", "subprocess"}}
+
+
+def test_what_records_is_imported_when_somebody_records():
+    assert not {name for name in loaded_by("chunkstore") if name.startswith("chunkstore.recording")}
+    assert "chunkstore.recording.context" in loaded_by("chunkstore; chunkstore.current_step")
+    assert "chunkstore.recording.run" in loaded_by("chunkstore; chunkstore.open_store('buffered').start_run()")

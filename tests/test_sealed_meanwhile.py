@@ -1,6 +1,5 @@
 """A run is sealed, or unsealed, by somebody else between any two system calls of a read or write: nobody notices."""
 
-import gc
 import itertools
 import json
 import os
@@ -14,6 +13,8 @@ from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.errors import LockTimeoutError, RunLogNotFoundError
 from chunkstore.models import PACKED_FORMAT
 from chunkstore.testing.faults import CountingSyscalls
+
+pytestmark = pytest.mark.usefixtures("quick_collections")
 
 READS = {
     "get run": lambda store: store.get_run_log(RUN, strict=True),
@@ -69,14 +70,6 @@ def folder():
     path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     yield path
     shutil.rmtree(path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections():
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def new_world(folder, layout, meanwhile, syscalls):

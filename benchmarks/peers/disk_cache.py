@@ -22,7 +22,7 @@ class DiskcacheRecorder(Recorder):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        from diskcache import Cache  # noqa: PLC0415
+        from diskcache import Cache  # noqa: PLC0415 - a peer, perhaps not installed
 
         self._cache = Cache(str(folder / "cache"))
         self._encode = msgspec.json.Encoder().encode
@@ -53,7 +53,7 @@ class DiskcacheRecorder(Recorder):
 
 
 def _load() -> None:
-    import diskcache  # noqa: F401, PLC0415
+    import diskcache  # noqa: F401, PLC0415 - a peer, perhaps not installed
 
 
 DISKCACHE = Contestant(

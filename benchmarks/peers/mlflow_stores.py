@@ -46,7 +46,7 @@ class MlflowRecorder(Recorder):
 
     def add(self, record: chunkstore.StepLog) -> None:
         """Log a metric and a tag in one call."""
-        from mlflow.entities import Metric, RunTag  # noqa: PLC0415
+        from mlflow.entities import Metric, RunTag  # noqa: PLC0415 - a peer, perhaps not installed
 
         name, version = record.internal_name, version_of(record)
         self._client.log_batch(
@@ -67,7 +67,7 @@ class MlflowRecorder(Recorder):
 
 
 def _client(folder: Path, *, database: bool) -> Any:
-    from mlflow import MlflowClient  # noqa: PLC0415
+    from mlflow import MlflowClient  # noqa: PLC0415 - a peer, perhaps not installed
 
     uri = f"sqlite:///{folder / _DATABASE}" if database else (folder / "mlruns").as_uri()
     return MlflowClient(tracking_uri=uri)
@@ -88,7 +88,7 @@ def _empty_database() -> bytes:
 def _load() -> None:
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    import mlflow  # noqa: F401, PLC0415
+    import mlflow  # noqa: F401, PLC0415 - a peer, perhaps not installed
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)

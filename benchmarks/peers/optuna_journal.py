@@ -22,7 +22,7 @@ class OptunaRecorder(Recorder):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
+        from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415 - a peer, perhaps not installed
 
         self._journal = JournalFileBackend(str(folder / "journal.log"))
 
@@ -45,7 +45,7 @@ class OptunaRecorder(Recorder):
 
 
 def _load() -> None:
-    import optuna.storages.journal  # noqa: PLC0415
+    import optuna.storages.journal  # noqa: PLC0415 - a peer, perhaps not installed
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -67,8 +67,8 @@ class RunnableRecorder(Recorder):
 
 def open_store(store_type: str, folder: Path) -> BaseRunLogStore:
     """Return one of runnable's own stores: `chunked-fs` or `file-system`."""
-    from extensions.run_log_store.chunked_fs import ChunkedFileSystemRunLogStore  # noqa: PLC0415
-    from extensions.run_log_store.file_system import FileSystemRunLogstore  # noqa: PLC0415
+    from extensions.run_log_store.chunked_fs import ChunkedFileSystemRunLogStore  # noqa: PLC0415 - a peer, perhaps not installed
+    from extensions.run_log_store.file_system import FileSystemRunLogstore  # noqa: PLC0415 - a peer, perhaps not installed
 
     kind = {"chunked-fs": ChunkedFileSystemRunLogStore, "file-system": FileSystemRunLogstore}[store_type]
     return kind(log_folder=str(folder))
@@ -76,8 +76,8 @@ def open_store(store_type: str, folder: Path) -> BaseRunLogStore:
 
 def make_step(name: str, version: int) -> StepLog:
     """Return a finished step."""
-    from runnable import defaults  # noqa: PLC0415
-    from runnable.datastore import StepLog  # noqa: PLC0415
+    from runnable import defaults  # noqa: PLC0415 - a peer, perhaps not installed
+    from runnable.datastore import StepLog  # noqa: PLC0415 - a peer, perhaps not installed
 
     return StepLog(
         name=name, internal_name=name, status=defaults.SUCCESS, attempts=[make_attempt({"version": version})]
@@ -86,8 +86,8 @@ def make_step(name: str, version: int) -> StepLog:
 
 def make_attempt(metrics: dict[str, float], **parameters: Any) -> StepAttempt:
     """Return an attempt that succeeded."""
-    from runnable import defaults  # noqa: PLC0415
-    from runnable.datastore import CodeIdentity, JsonParameter, MetricParameter, StepAttempt  # noqa: PLC0415
+    from runnable import defaults  # noqa: PLC0415 - a peer, perhaps not installed
+    from runnable.datastore import CodeIdentity, JsonParameter, MetricParameter, StepAttempt  # noqa: PLC0415 - a peer, perhaps not installed
 
     return StepAttempt(
         start_time="2026-11-24 10:00:00.123456",
@@ -112,8 +112,8 @@ def make_attempt(metrics: dict[str, float], **parameters: Any) -> StepAttempt:
 
 def _load() -> None:
     with redirect_stdout(sys.stderr):  # it greets
-        import extensions.run_log_store.chunked_fs  # noqa: PLC0415
-        import extensions.run_log_store.file_system  # noqa: F401, PLC0415
+        import extensions.run_log_store.chunked_fs  # noqa: PLC0415 - a peer, perhaps not installed
+        import extensions.run_log_store.file_system  # noqa: F401, PLC0415 - a peer, perhaps not installed
 
 
 RUNNABLE_CHUNKED, RUNNABLE_FILE = (

@@ -11,7 +11,7 @@ import os
 import weakref
 
 from chunkstore.backends.base import Journal, MissingError
-from chunkstore.backends.folder import Folder
+from chunkstore.backends.folder import Folder, write_whole
 from chunkstore.backends.locks import lock_now, unlock
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import Syscalls
@@ -37,7 +37,7 @@ def append(syscalls: Syscalls, fd: int, data: bytes, *, durable: bool) -> None:
         status = syscalls.fstat(fd)
         _require(status.st_nlink > 0)
         size = status.st_size
-        _write(syscalls, fd, data)
+        write_whole(syscalls, fd, data)
         if durable:
             syscalls.fdatasync(fd)
     except BaseException:
@@ -54,12 +54,6 @@ def _lock(fd: int) -> None:
 def _require(is_there: bool) -> None:
     if not is_there:
         raise FileNotFoundError(errno.ENOENT, "it was removed, or is being removed")
-
-
-def _write(syscalls: Syscalls, fd: int, data: bytes) -> None:
-    written = syscalls.write(fd, data)
-    while written < len(data):
-        written += syscalls.write(fd, memoryview(data)[written:])
 
 
 def _cut(syscalls: Syscalls, fd: int, size: int) -> None:
@@ -107,7 +101,7 @@ class DirectoryJournal(Journal):
         try:
             try:
                 _lock(fd)
-                _write(self._syscalls, fd, data)
+                write_whole(self._syscalls, fd, data)
                 if durable or self._durable:
                     self._sync(fd)
                 # Looked at after the deed: if the path leads elsewhere by then, nobody is going to read the line.

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from chunkstore.backends.appended import DirectoryJournal, append
 from chunkstore.backends.base import AT_THE_END, STEP, Backend, FileVersion, FolderReader, Journal, MissingError
-from chunkstore.backends.folder import SYNC_ONE_BY_ONE, Folder, sync_way_to, temporary_names
+from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
 from chunkstore.backends.held import HeldFile, is_held
 from chunkstore.backends.locks import SidecarLock
 from chunkstore.backends.os_errors import os_error
@@ -424,22 +424,10 @@ class DirectoryBackend(Backend):
     def sync(self, folder: str, file: str | None = None) -> None:
         try:
             handle = self._fresh(folder)
-            names = handle.names() if file is None else [file]
-            if len(names) > SYNC_ONE_BY_ONE:
-                try:
-                    handle.sync_all()
-                except OSError as error:
-                    if error.errno != errno.ENOSYS:
-                        raise
-                else:
-                    return
-            for name in names:
-                try:
-                    handle.sync_file(name)
-                except FileNotFoundError:
-                    if file is not None:
-                        raise
-                    # else a temporary file that has its true name by now
+            if file is None:
+                handle.sync_files(handle.names())
+            else:
+                handle.sync_file(file)
             handle.sync_self()
             self._sync_way_to(folder)
         except OSError as error:

@@ -40,7 +40,7 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EI
 _QUIET_NS = 1_000_000_000
 _MOST_LISTINGS = 32
 #: Up to so many files are synced one by one; beyond that one call for the whole file system is faster.
-SYNC_ONE_BY_ONE = 256
+_SYNC_ONE_BY_ONE = 256
 _LISTINGS_WITHOUT_NEWS = 3
 
 
@@ -188,16 +188,17 @@ class Folder(FolderReader):
 
     def glance(self, folder: str, file: str) -> bytes:
         """Return what a small file in a folder of this one holds, or nothing; see `FolderReader.glance`."""
+        path = f"{folder}/{file}" if folder else file
         try:
-            fd = self._syscalls.open(f"{folder}/{file}" if folder else file, _READ_FLAGS, self.fd)
+            if not stat.S_ISREG(self._syscalls.lstat(path, self.fd).st_mode):
+                return b""  # a pipe or device is not even opened
+            fd = self._syscalls.open(path, _READ_FLAGS, self.fd)
+            try:
+                return self._syscalls.read(fd, _GLANCE)
+            finally:
+                self._syscalls.close(fd)
         except OSError:
-            return b""
-        try:
-            return self._syscalls.read(fd, _GLANCE)
-        except OSError:
-            return b""
-        finally:
-            self._syscalls.close(fd)
+            return b""  # who reads it with care will be told
 
     def has(self, file: str) -> bool:
         """Tell whether there is a file of that name."""
@@ -398,7 +399,7 @@ class Folder(FolderReader):
                 name = temporary_names.next()
                 temporary[name] = file
                 self.write_plain(name, data, durable=False)
-            self._sync_files(list(temporary))
+            self.sync_files(list(temporary))
             for name, file in temporary.items():
                 try:
                     self._give_name(name, file)
@@ -413,18 +414,6 @@ class Folder(FolderReader):
                     self.discard(name)
                 raise
         self._syscalls.fsync(self.fd)
-
-    def _sync_files(self, files: list[str]) -> None:
-        if len(files) > SYNC_ONE_BY_ONE:
-            try:
-                self._syscalls.syncfs(self.fd)
-            except OSError as error:
-                if error.errno != errno.ENOSYS:
-                    raise
-            else:
-                return
-        for file in files:
-            self.sync_file(file)
 
     def replace(self, file: str, data: bytes, *, durable: bool) -> None:
         """Replace a file, or make it: readers see the old bytes or the new ones, whole."""
@@ -467,9 +456,7 @@ class Folder(FolderReader):
 
     def _fill(self, fd: int, data: bytes | Sequence[bytes], *, durable: bool) -> None:
         for part in (data,) if isinstance(data, bytes) else _in_blocks(data):
-            written = self._syscalls.write(fd, part)
-            while written < len(part):
-                written += self._syscalls.write(fd, memoryview(part)[written:])
+            write_whole(self._syscalls, fd, part)
         if durable:
             self._syscalls.fsync(fd)
 
@@ -552,17 +539,32 @@ class Folder(FolderReader):
         finally:
             self._syscalls.close(fd)
 
-    def sync_all(self) -> None:
-        """Bring everything on this file system to stable storage.
-
-        Raises:
-            OSError: with ENOSYS where the platform cannot do that.
-        """
-        self._syscalls.syncfs(self.fd)
+    def sync_files(self, files: list[str]) -> None:
+        """Bring files to stable storage, but for those that are gone: one by one, or with all of their file system."""
+        if len(files) > _SYNC_ONE_BY_ONE:
+            try:
+                self._syscalls.syncfs(self.fd)
+            except OSError as error:
+                if error.errno != errno.ENOSYS:
+                    raise
+            else:
+                return
+        for file in files:
+            try:
+                self.sync_file(file)
+            except FileNotFoundError:
+                pass  # a temporary file that has its true name by now
 
     def sync_self(self) -> None:
         """Bring the names in this folder to stable storage."""
         self._syscalls.fsync(self.fd)
+
+
+def write_whole(syscalls: Syscalls, fd: int, data: bytes) -> None:
+    """Write all of `data`, however little the system takes at a time."""
+    written = syscalls.write(fd, data)
+    while written < len(data):
+        written += syscalls.write(fd, memoryview(data)[written:])
 
 
 def _in_blocks(parts: Sequence[bytes]) -> Iterator[bytes]:

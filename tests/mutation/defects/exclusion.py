@@ -32,8 +32,8 @@ MUTANTS = (
     Mutant(
         "the record of a run is changed without the lock",
         CHUNKED,
-        "        return self.backend.while_locked(run_id, LOCK_FILE, change_run)",
-        "        return change_run()",
+        "        changed = self.backend.while_locked(run_id, LOCK_FILE, change_run)",
+        "        changed = change_run()",
         "tests/test_parallel_processes.py -k change_the_run_at_once",
     ),
     Mutant(

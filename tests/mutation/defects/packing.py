@@ -203,6 +203,28 @@ MUTANTS = (
         "            pass\n",
         _JOURNALS,
     ),
+    # --- listing runs
+    Mutant(
+        "a pipe in the place of a run's record is opened",
+        FOLDER,
+        "            if not stat.S_ISREG(self._syscalls.lstat(path, self.fd).st_mode):\n",
+        "            if False:\n",
+        "tests/test_run_list.py -k place_of_a_record",
+    ),
+    Mutant(
+        "all runs are read before the first is listed",
+        "chunkstore/stores/run_list.py",
+        "_FIRST_READ = 32",
+        "_FIRST_READ = 10_000",
+        "tests/test_run_list.py -k only_the_newest",
+    ),
+    Mutant(
+        "runs are listed in the order in which they were changed",
+        "chunkstore/stores/run_list.py",
+        '        latest = _as_text(ordered[end][0] + _TICK) if end < len(ordered) else ""',
+        '        latest = ""',
+        "tests/test_run_list.py -k order_of_their_starts",
+    ),
     # --- following
     Mutant(
         "a follower does not look for itself",

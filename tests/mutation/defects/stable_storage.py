@@ -191,7 +191,7 @@ MUTANTS = (
         "if False and self.backend.durability",
         "tests/test_durability.py -k once_its_status",
     ),
-    Mutant("to sync a run does not sync its files", DIRECTORY, "handle.sync_file(name)", "pass", _SYNC),
+    Mutant("to sync a run does not sync its files", FOLDER, "self.sync_file(file)", "pass", _SYNC),
     Mutant(
         "to sync a run does not sync the names of its files",
         DIRECTORY,
@@ -208,9 +208,9 @@ MUTANTS = (
     ),
     Mutant(
         "to sync a large run does nothing",
-        DIRECTORY,
-        "                    handle.sync_all()",
-        "                    pass",
+        FOLDER,
+        "                self._syscalls.syncfs(self.fd)",
+        "                pass",
         "tests/test_durability.py -k syncing_a_large_run",
     ),
     Mutant(
@@ -324,13 +324,9 @@ MUTANTS = (
     ),
     Mutant(
         "without syncfs nothing is synced",
-        DIRECTORY,
-        "                    if error.errno != errno.ENOSYS:\n                        raise\n",
-        (
-            "                    if error.errno != errno.ENOSYS:\n"
-            "                        raise\n"
-            "                    return\n"
-        ),
+        FOLDER,
+        "                if error.errno != errno.ENOSYS:\n                    raise\n",
+        "                if error.errno != errno.ENOSYS:\n                    raise\n                return\n",
         "tests/test_durability.py -k no_call_for_all",
     ),
 )

@@ -103,8 +103,8 @@ MUTANTS = (
     Mutant(
         "short writes are taken for whole ones",
         FOLDER,
-        "            while written < len(part):",
-        "            while False:",
+        "    while written < len(data):",
+        "    while False:",
         "tests/test_faults.py -k 'short_writes and add'",
     ),
     Mutant(
