@@ -205,15 +205,17 @@ def test_a_write_that_is_killed_at_any_call_of_the_kernel_is_done_or_not_done(fo
     assert counts["close"]
     if operation in SEALING or layout == JOURNAL:
         counts = {call: count for call, count in counts.items() if call in CHANGING_OF_THE_KERNEL}
-    kills = 0
+    kills = Counter()
     for call, count in counts.items():  # strace counts each call by itself
         for number in range(1 + (call == "read"), count + 1):  # the first thing that is read is the word to begin
             world = new_world()
             code = trace(world, operation, log, "-e", f"inject={call}:signal=KILL:when={number}")
             assert code in {0, -signal.SIGKILL}
-            kills += code != 0
+            kills[call] += code != 0
             check_after_kill(world, operation, states, f"{call} {number}")
-    assert kills > sum(counts.values()) * 0.6  # some calls come only when something has been just changed
+    # Some calls come only when something has just been changed, and what the child closes of its parent's varies.
+    others = {call: count for call, count in counts.items() if call != "close"}
+    assert sum(kills[call] for call in others) > sum(others.values()) * 0.6
 
 
 def test_random_kills_in_random_ways(folder):

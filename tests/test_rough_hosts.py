@@ -357,6 +357,7 @@ def open_descriptors():
 
 
 def limit_descriptors():
+    gc.freeze()  # a collection in this child need not go through all that the parent has
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + 40, most))
     logging.disable()  # records of errors would keep open what their tracebacks lead to
