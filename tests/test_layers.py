@@ -25,7 +25,8 @@ LAYERS = [
     ["recording"],
     ["maintenance"],
     ["views"],
-    ["cli", "__main__"],
+    ["cli"],
+    ["__main__"],
     ["plugins", "testing"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

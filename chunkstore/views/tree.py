@@ -9,13 +9,12 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from chunkstore.clock import parse_time
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, Problem, RunLog, StepLog
+from chunkstore.models import SUCCESS, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import unescape_segment
+from chunkstore.views.formats import format_seconds, mark_of
 
 #: Composite steps with more branches show those that did not succeed, and count the others.
 MOST_BRANCHES = 12
-
-_MARKS = {SUCCESS: "✔", FAIL: "✘", PROCESSING: "…"}
 
 
 class _Node(NamedTuple):
@@ -77,19 +76,15 @@ def _branch_node(branch: BranchLog, parent: StepLog, most_branches: int) -> _Nod
         # The usual branch runs one function: one line says it all.
         return _Node(_label(branch.status, name, steps[0]), [])
     message = "" if branch.message is UNSET else branch.message
-    label = "  ".join(part for part in (f"{_mark(branch.status)} {name}", _short(message)) if part)
+    label = "  ".join(part for part in (f"{mark_of(branch.status)} {name}", _short(message)) if part)
     return _Node(label, [_step_node(step, branch.internal_name, most_branches) for step in steps])
 
 
 def _label(status: str, name: str, step: StepLog) -> str:
     attempts = f"{len(step.attempts)} attempts" if len(step.attempts) > 1 else ""
     cached = "" if step.cached_from is UNSET else f"taken over from {step.cached_from}"
-    parts = (f"{_mark(status)} {name}", format_seconds(step_duration(step)), attempts, cached, _short(step.message))
+    parts = (f"{mark_of(status)} {name}", format_seconds(step_duration(step)), attempts, cached, _short(step.message))
     return "  ".join(part for part in parts if part)
-
-
-def _mark(status: str) -> str:
-    return _MARKS.get(status, f"? {status}")
 
 
 def _short(message: str) -> str:
@@ -111,21 +106,6 @@ def _between(start: str, end: str) -> timedelta | None:
     first: datetime | None = parse_time(start)
     last = parse_time(end)
     return last - first if first and last else None
-
-
-def format_seconds(duration: timedelta | None) -> str:
-    """Return a duration as people say it: `3 ms`, `1.2 s`, `2 min 5 s`, `1 h 3 min`; nothing for None."""
-    if duration is None:
-        return ""
-    seconds = duration.total_seconds()
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:  # noqa: PLR2004 - an hour
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _lines(nodes: list[_Node], prefix: str) -> Iterator[str]:

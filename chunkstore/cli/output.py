@@ -1,0 +1,63 @@
+"""What commands print: for people with rich, for machines as JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from chunkstore import codec
+
+if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none
+    from rich.console import Console
+
+#: Exit codes. All was fine; something is wrong with what was looked at; the command was used in a wrong way.
+FINE, PROBLEMS, WRONG_USE = 0, 1, 2
+
+#: Characters in a line where the output is no terminal, so that nothing is cut off for `grep`.
+_PIPED_WIDTH = 1_000
+
+
+def console(*, to_errors: bool = False) -> Console:
+    """Return where people read: in colour on a terminal, unless NO_COLOR is set; plain and uncut in a pipe."""
+    from rich.console import Console  # noqa: PLC0415 - see above
+
+    stream = sys.stderr if to_errors else sys.stdout
+    is_cut = stream.isatty() or "COLUMNS" in os.environ
+    return Console(stderr=to_errors, highlight=False, soft_wrap=False, width=None if is_cut else _PIPED_WIDTH)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one JSON document, with line breaks on a terminal."""
+    data = codec.encode(codec.plain(value), indent=2 if sys.stdout.isatty() else None)
+    sys.stdout.write(data.decode() + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """Print a value as a line of JSON lines, at once."""
+    sys.stdout.write(msgspec.json.encode(codec.plain(value)).decode() + "\n")
+    sys.stdout.flush()
+
+
+def print_error(message: str) -> None:
+    """Print what went wrong to where errors go."""
+    sys.stdout.flush()
+    console(to_errors=True).print(f"[bold red]error:[/] {escaped(message)}", soft_wrap=True)
+
+
+def escaped(text: str) -> str:
+    """Return any text so that rich shows it as it is, and terminals obey nothing in it."""
+    from rich.markup import escape  # noqa: PLC0415 - see above
+
+    return escape(printable(text))
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters shown instead of sent to the terminal; line breaks and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
+    )
