@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
+_LATEST = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp()
+
 
 class HybridClock:
     """A source of strictly increasing timestamps.
@@ -62,6 +64,12 @@ def utc_now() -> str:
 def format_time(moment: datetime) -> str:
     """Return an aware `moment` in UTC in the form of the run log."""
     return moment.astimezone(timezone.utc).isoformat(sep=" ", timespec="microseconds")
+
+
+def format_nanoseconds(nanoseconds: int) -> str:
+    """Return a number of nanoseconds since the epoch in the form of the run log, the closest that it can hold."""
+    seconds = min(max(nanoseconds / 1e9, 0), _LATEST)
+    return format_time(datetime.fromtimestamp(seconds, timezone.utc))
 
 
 def parse_time(text: str) -> datetime | None:

@@ -355,6 +355,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         original_run_id: the run that this one resumes.
         start_time: when the run was created, as in `StepAttempt`; empty where nobody recorded it.
         end_time: when the run finished; empty while it goes on.
+        steps: how many steps have which status, as counted when the run finished; None where nobody counted them.
         problem: why the run could not be read; empty where it could.
     """
 
@@ -364,6 +365,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     original_run_id: str = ""
     start_time: str = ""
     end_time: str = ""
+    steps: dict[str, int] | None = None
     problem: str = ""
 
 

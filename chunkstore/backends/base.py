@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
+from chunkstore.backends.mounts import Mount
 from chunkstore.errors import CorruptChunkError
 
 
@@ -295,6 +296,10 @@ class Backend(ABC):
     @abstractmethod
     def is_held(self, folder: str, file: str) -> bool | None:
         """Tell whether a process that holds a file lives; None if there is no such file, or nobody can tell."""
+
+    @abstractmethod
+    def mount(self) -> Mount | None:
+        """Return what is mounted where the files are; None if nobody tells."""
 
     @abstractmethod
     def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:

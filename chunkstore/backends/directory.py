@@ -18,6 +18,7 @@ from chunkstore.backends.base import AT_THE_END, STEP, Backend, FileVersion, Fol
 from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
 from chunkstore.backends.held import HeldFile, is_held
 from chunkstore.backends.locks import SidecarLock
+from chunkstore.backends.mounts import Mount, mount_of
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM, Syscalls
 from chunkstore.backends.watching import changes_in
@@ -405,6 +406,9 @@ class DirectoryBackend(Backend):
             return is_held(self._syscalls, self._fresh(folder), file)
         except OSError:
             return None
+
+    def mount(self) -> Mount | None:
+        return mount_of(self.location)
 
     def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:
         def acquire(handle: Folder) -> tuple[Folder, SidecarLock]:

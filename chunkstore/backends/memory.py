@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from chunkstore.backends.base import PROCESS, Backend, FileVersion, FolderReader, Journal, MissingError
 from chunkstore.backends.locks import locked_twice
+from chunkstore.backends.mounts import Mount
 from chunkstore.backends.watching import poll
 from chunkstore.errors import LockTimeoutError, StoreUsageError
 from chunkstore.names import END_OF_TIME
@@ -140,6 +141,9 @@ class MemoryBackend(Backend):
         return lambda: None  # whoever asks lives in this process
 
     def is_held(self, folder: str, file: str) -> bool | None:
+        return None
+
+    def mount(self) -> Mount | None:
         return None
 
     def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:

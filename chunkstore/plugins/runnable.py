@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from msgspec import UNSET
 from pydantic import BaseModel, ValidationError
 from runnable import datastore, defaults, exceptions, utils
+from runnable.context import get_run_context
 
 from chunkstore import errors, models
 from chunkstore.clock import utc_now
@@ -45,6 +46,8 @@ _STORE_TYPE = "chunked-fs"
 _DEFAULTS = StoreOptions()
 _OPTIONS = ("log_folder", "durability", "pretty", "lock_timeout")
 _TERMINAL_STATUS = frozenset({defaults.SUCCESS, defaults.FAIL})
+#: What gives back the runs of which readers are told that this process runs them, by log folder and run id.
+_owned: dict[tuple[str, str], Callable[[], None]] = {}
 #: Executors look up each step several times: listing the folder for it takes a twentieth of the time at most.
 _LISTING_SHARE = 20
 #: Stores held open at once in a process; executors make a new object for every branch that they run.
@@ -133,6 +136,8 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
                 original_run_id=original_run_id,
                 status=status,
             )
+            if _runs_here():
+                _owned[self.store.backend.location, run_id] = self.store.hold(run_id)
         return _as_run_log(log)
 
     def get_run_log_by_id(self, run_id: str, full: bool = False) -> datastore.RunLog:
@@ -207,6 +212,8 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
 
         with _translated_errors(run_id):
             self.store.update_run_log(run_id, change)
+            if given.status in _TERMINAL_STATUS:
+                _owned.pop((self.store.backend.location, run_id), _nothing)()
 
     def get_run_config(self, run_id: str) -> dict[str, Any]:
         """Return how a run was configured.
@@ -379,6 +386,16 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _runs_here() -> bool:
+    """Tell whether this process runs a whole pipeline: executors for clusters create its run and leave."""
+    executor = getattr(get_run_context(), "pipeline_executor", None)
+    return bool(getattr(executor, "_should_setup_run_log_at_traversal", False))
+
+
+def _nothing() -> None:
+    """Give nothing back."""
 
 
 @lru_cache(maxsize=_OPEN_STORES)

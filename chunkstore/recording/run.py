@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 
 from chunkstore.backends.base import AT_THE_END, STEP
 from chunkstore.clock import clock, utc_now
-from chunkstore.errors import RunLogExistsError, RunLogNotFoundError, StoreUsageError
+from chunkstore.errors import ChunkstoreError, RunLogExistsError, RunLogNotFoundError, StoreUsageError
 from chunkstore.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, RunLog
 from chunkstore.names import check_name, join_name, numbered
 from chunkstore.recording.catalog import Catalog
@@ -167,7 +167,6 @@ class Run:
                 "it where it was started."
             )
         if status is None:
-            # Others may have recorded steps of a run that was joined or sent to them: only the log knows of those.
             failed, unended = self._unsuccessful_steps()
             message = "; ".join(filter(None, [_step_list(failed, "failed"), _step_list(unended, "did not end")]))
             return self._finish(FAIL if failed or unended else SUCCESS, message)
@@ -183,11 +182,12 @@ class Run:
         return failed, [name for name, step in steps if step.status == PROCESSING]
 
     def _finish(self, status: str, message: str) -> RunLog:
+        counts = self._counted_steps()
+
         def change(log: RunLog) -> None:
             log.status = status
-            notes = {**log.notes, "finished": utc_now()}
-            notes.pop("message", None)
-            log.run_config[NOTES] = {**notes, "message": message} if message else notes
+            notes = {**log.notes, "finished": utc_now(), "steps": counts, "message": message or None}
+            log.run_config[NOTES] = {key: value for key, value in notes.items() if value is not None}
 
         if self.store.backend.durability == AT_THE_END:
             self.catalog.sync()
@@ -195,6 +195,13 @@ class Run:
         self._finished = True
         self._release()
         return log
+
+    def _counted_steps(self) -> dict[str, int] | None:
+        """Return how many steps have which status, for those who list many runs; None if that cannot be read."""
+        try:
+            return self.store.count_steps(self.run_id)
+        except ChunkstoreError:
+            return None  # whoever asks counts again
 
     def note_outcome(self, internal_name: str, *, failed: bool) -> None:
         """Remember that a step made through this object has ended, and whether it failed."""

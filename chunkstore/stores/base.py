@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from chunkstore.assemble import bare, flatten, flatten_branches, flatten_steps
+from chunkstore.assemble import bare, flatten, flatten_branches, flatten_steps, step_counts
 from chunkstore.backends.base import AT_THE_END, Backend, FolderReader, MissingError
-from chunkstore.clock import clock, utc_now
+from chunkstore.clock import clock, format_nanoseconds, utc_now
 from chunkstore.codec import decode, encode
 from chunkstore.errors import (
     BranchLogNotFoundError,
@@ -40,6 +40,7 @@ from chunkstore.models import (
 )
 from chunkstore.names import check_name, check_run_id, generate_run_id
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
+from chunkstore.stores.liveness import LIVE, LOST, Liveness, Owner, judge
 from chunkstore.stores.run_list import Candidate, newest_first, summary_in, summary_of
 from chunkstore.version import __version__
 
@@ -264,6 +265,16 @@ class Store(ABC):
         with self._existing(run_id):
             yield from self._stream(run_id)
 
+    def count_steps(self, run_id: str) -> dict[str, int]:
+        """Return how many steps of a run, at any depth, have which status.
+
+        The recording API notes it when a run finishes, and `list_runs` returns it from there.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        return step_counts(self.iter_records(run_id))
+
     def get_run_json(self, run_id: str) -> bytes:
         """Return a run as JSON in UTF-8, as `get_run_log(run_id).to_json()` has it, for tools that decode it.
 
@@ -346,12 +357,41 @@ class Store(ABC):
         Returns:
             To be called when the run has ended.
         """
-        data = encode({"pid": os.getpid(), "host": os.uname().nodename, "since": utc_now()})
-        return self.backend.hold(*self._owner_file(run_id), data)
+        return self.backend.hold(*self._owner_file(run_id), encode(Owner.here()))
 
     def is_abandoned(self, run_id: str) -> bool:
-        """Tell whether the process that called `hold` for a run has died without giving it back, as far as is known."""
-        return self.backend.is_held(*self._owner_file(run_id)) is False
+        """Tell whether the process that called `hold` for a run has surely died without giving it back."""
+        return self.liveness(run_id).state == LOST
+
+    def liveness(self, run_id: str) -> Liveness:
+        """Tell whether somebody still records a run that has not finished.
+
+        Args:
+            run_id: the run; what is told of one that has finished means nothing.
+
+        Returns:
+            `LIVE`, `LOST` or `UNKNOWN`, and why. No time limit is involved: the kernel knows who lives.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        if not self.backend.shared_between_processes:
+            return Liveness(state=LIVE, why="It is in the memory of this process.", pid=os.getpid())
+        folder, file = self._owner_file(run_id)
+        owner = self._owner(folder, file)
+        is_held = self.backend.is_held(folder, file)
+        if is_held:
+            return judge(owner or Owner(), is_held, None, "")
+        with self._existing(run_id):
+            return judge(owner, is_held, self.backend.mount(), format_nanoseconds(self._last_written(run_id)))
+
+    def _owner(self, folder: str, file: str) -> Owner | None:
+        try:
+            return Owner.read(self.backend.load(folder, file))
+        except FileNotFoundError:
+            return None
+        except ChunkstoreError:
+            return Owner()
 
     def has_run(self, run_id: str) -> bool:
         """Tell whether there is a run of this id, readable or not."""
@@ -751,6 +791,10 @@ class Store(ABC):
     @abstractmethod
     def _owner_file(self, run_id: str) -> tuple[str, str]:
         """Return the folder and name of the file that a run's owner holds."""
+
+    @abstractmethod
+    def _last_written(self, run_id: str) -> int:
+        """Return when anything was written for a run last, in nanoseconds."""
 
     @abstractmethod
     def _read_metadata(self, run_id: str) -> RunLog:

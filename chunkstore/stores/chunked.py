@@ -22,6 +22,7 @@ from chunkstore.integrity import with_checksum, without_checksum
 from chunkstore.models import FORMAT, NOTES, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
+    END_OF_TIME,
     JOURNAL_PREFIX,
     LOCK_FILE,
     METRIC,
@@ -216,6 +217,12 @@ class ChunkedStore(Store):
 
     def _owner_file(self, run_id: str) -> tuple[str, str]:
         return run_id, OWNER_FILE
+
+    def _last_written(self, run_id: str) -> int:
+        with self.backend.reader(run_id) as reader:
+            appended = [name for name in reader.names() if name.startswith((f"{METRIC}-", JOURNAL_PREFIX))]
+            times = [reader.modified_at(name) for name in appended]
+            return max([reader.changed_at(), *(moment for moment in times if moment < END_OF_TIME)])
 
     def _follow(self, run_id: str) -> Iterator[RunLog]:
         run = FollowedRun(run_id, lambda: self.backend.reader(run_id))

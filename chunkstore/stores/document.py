@@ -172,6 +172,10 @@ class DocumentStore(Store):
     def _owner_file(self, run_id: str) -> tuple[str, str]:
         return _TOP, f".{run_id}{OWNER_FILE}"
 
+    def _last_written(self, run_id: str) -> int:
+        with self.backend.reader(_TOP) as top:
+            return top.modified_at(_file_of(run_id))
+
     def _read_metadata(self, run_id: str) -> RunLog:
         return _metadata(self._load(run_id))
 

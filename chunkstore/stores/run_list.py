@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
-from chunkstore.clock import format_time
+from chunkstore.clock import format_nanoseconds
 from chunkstore.codec import decoder_of
 from chunkstore.integrity import has_checksum
 from chunkstore.models import NOTES, RunLog, RunSummary
@@ -18,7 +18,6 @@ from chunkstore.models import NOTES, RunLog, RunSummary
 _TICK = 100_000_000
 #: How many runs are read before the first is yielded, at least; then twice as many, and so on.
 _FIRST_READ = 32
-_LATEST = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp()
 
 
 #: What may be a run: when it was changed last, in nanoseconds, as it has not started later; and its id.
@@ -28,6 +27,7 @@ Candidate = tuple[int, str]
 class _Notes(msgspec.Struct):
     created: str = ""
     finished: str = ""
+    steps: dict[str, int] | None = None
 
 
 class _RunConfig(msgspec.Struct, rename={"notes": NOTES}):
@@ -60,6 +60,7 @@ def summary_in(data: bytes) -> RunSummary | None:
         original_run_id=record.original_run_id or "",
         start_time=notes.created,
         end_time=notes.finished,
+        steps=notes.steps,
     )
 
 
@@ -73,8 +74,16 @@ def summary_of(log: RunLog) -> RunSummary:
         original_run_id=log.original_run_id or "",
         start_time=str(notes.get("created", "")),
         end_time=str(notes.get("finished", "")),
+        steps=_counts(notes.get("steps")),
         problem=log.problems[0].message if log.problems else "",
     )
+
+
+def _counts(noted: Any) -> dict[str, int] | None:
+    try:
+        return msgspec.convert(noted, dict[str, int] | None)
+    except msgspec.ValidationError:
+        return None  # not ours
 
 
 def newest_first(
@@ -94,7 +103,7 @@ def newest_first(
         waiting += filter(None, [summary_of_run(run_id) for _, run_id in ordered[begin:end]])
         waiting.sort(key=_run_id)
         waiting.sort(key=_start_time, reverse=True)
-        latest = _as_text(ordered[end][0] + _TICK) if end < len(ordered) else ""
+        latest = format_nanoseconds(ordered[end][0] + _TICK) if end < len(ordered) else ""
         known = next((place for place, summary in enumerate(waiting) if summary.start_time <= latest), len(waiting))
         yield from waiting[:known]
         del waiting[:known]
@@ -104,8 +113,3 @@ def newest_first(
 
 _run_id = attrgetter("run_id")
 _start_time = attrgetter("start_time")
-
-
-def _as_text(nanoseconds: int) -> str:
-    seconds = min(max(nanoseconds / 1e9, 0), _LATEST)
-    return format_time(datetime.fromtimestamp(seconds, timezone.utc))

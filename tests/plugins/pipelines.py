@@ -1,6 +1,7 @@
 """Pipelines of runnable. A test copies this file into its working folder, where runnable finds it by its path."""
 
 import os
+import signal
 
 from runnable import (
     Catalog,
@@ -92,6 +93,11 @@ def succeed_if_allowed(item):
     return item
 
 
+def wait_to_be_killed():
+    with open("waiting", "w"):
+        signal.pause()
+
+
 def note_start():
     with open("calls.txt", "a") as file:
         file.write("start\n")
@@ -139,6 +145,12 @@ def notebook_tasks():
 def on_failure():
     rescue = _steps(_task("rescue", recover, ["rescued"]))
     pipeline = _steps(_task("broken", fail, on_failure=rescue), _task("never", say_hello))
+    pipeline.execute()
+    return pipeline
+
+
+def waiting_task():
+    pipeline = _steps(_task("wait", wait_to_be_killed))
     pipeline.execute()
     return pipeline
 

@@ -6,6 +6,8 @@ import sys
 from collections import Counter
 
 import pytest
+from processes import Forked
+from recording.work import wait_for
 
 from plugins.workbench import OWN, branches_of, comparable, order_of_steps, tree_of
 
@@ -57,6 +59,22 @@ def test_the_log_is_that_of_runnables_own_store(workbench, pipeline, status):
 def test_one_step_at_a_time_leaves_the_same_log_as_parallel_workers(workbench):
     sequential, parallel = (workbench.run("nested_parallel", parallel=each, run_id=str(each)) for each in (False, True))
     assert comparable(sequential) == comparable(parallel)
+
+
+def test_a_run_is_live_while_its_pipeline_runs_and_lost_when_that_was_killed(workbench):
+    with Forked(lambda _: workbench.run("waiting_task")) as pipeline:
+        wait_for((workbench.folder / "waiting").exists)
+        living = workbench.chunkstore().liveness("run")
+        assert (living.state, living.pid) == ("LIVE", pipeline.pid)
+        pipeline.kill()
+    assert workbench.chunkstore().liveness("run").state == "LOST"
+
+
+def test_a_run_that_has_ended_or_was_created_for_others_to_run_has_no_owner(workbench):
+    workbench.run("python_tasks")
+    workbench.store().create_run_log("for-others")
+    assert not list(workbench.log_folder.rglob("*.owner"))
+    assert workbench.chunkstore().liveness("for-others").state == "UNKNOWN"
 
 
 def test_branches_run_in_processes_of_their_own(workbench):

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -24,6 +25,26 @@ def test_a_run_records_its_status_tag_parameters_and_times(any_store):
     assert notes(log)["created"] <= notes(log)["finished"]
     assert list(log.steps) == ["load"]
     assert (log.use_cached, log.original_run_id) == (False, "")
+
+
+def test_a_run_counts_its_steps_when_it_finishes_for_those_who_list_many(any_store):
+    with pytest.raises(KeyError), any_store.start_run("run") as run:
+        run.step("load", work.two)
+        run.map("map", [1, 2], work.double, executor=ThreadPoolExecutor(1))
+        assert [summary.steps for summary in any_store.list_runs()] == [None]
+        with run.step("fail"):
+            raise KeyError("missing")
+    assert [summary.steps for summary in any_store.list_runs()] == [{"SUCCESS": 4, "FAIL": 1}]
+    assert any_store.count_steps("run") == {"SUCCESS": 4, "FAIL": 1}
+    any_store.start_run("empty").finish()
+    assert [summary.steps for summary in any_store.list_runs()] == [{}, {"SUCCESS": 4, "FAIL": 1}]
+
+
+@pytest.mark.parametrize("noted", [{"SUCCESS": "many"}, ["SUCCESS"], 5, "x"])
+def test_counts_that_another_tool_has_noted_are_none(any_store, noted):
+    any_store.create_run_log("run")
+    any_store.update_run_log("run", lambda log: notes(log).update(steps=noted))
+    assert [(summary.run_id, summary.steps) for summary in any_store.list_runs()] == [("run", None)]
 
 
 def test_a_run_without_an_id_gets_one(store):

@@ -221,7 +221,7 @@ MUTANTS = (
     Mutant(
         "runs are listed in the order in which they were changed",
         "chunkstore/stores/run_list.py",
-        '        latest = _as_text(ordered[end][0] + _TICK) if end < len(ordered) else ""',
+        '        latest = format_nanoseconds(ordered[end][0] + _TICK) if end < len(ordered) else ""',
         '        latest = ""',
         "tests/test_run_list.py -k order_of_their_starts",
     ),

@@ -1,0 +1,98 @@
+"""What is mounted where a path leads, as far as the operating system tells."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import msgspec
+
+#: Linux lists them there, see proc_pid_mountinfo(5).
+_MOUNTS = "/proc/self/mountinfo"
+_BOOT = "/proc/sys/kernel/random/boot_id"
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+#: File systems that one host alone has mounted, so that no lock of another host is needed.
+_LOCAL = frozenset(
+    "apfs bcachefs btrfs ext2 ext3 ext4 f2fs hfs jfs ntfs3 overlay ramfs reiserfs tmpfs ufs vfat exfat xfs zfs".split()
+)
+#: File systems whose `flock` is seen by all hosts, unless they are mounted with one of the options.
+_SHARED: dict[str, frozenset[str]] = {
+    "nfs4": frozenset({"nolock", "local_lock=all", "local_lock=flock"}),
+    "nfs": frozenset({"nolock", "local_lock=all", "local_lock=flock"}),
+    "ceph": frozenset(),
+    "gfs2": frozenset({"localflocks"}),
+    "gpfs": frozenset(),
+    "lustre": frozenset({"localflock", "noflock"}),
+    "ocfs2": frozenset({"localflocks"}),
+}
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """A mounted file system.
+
+    Attributes:
+        path: where it is mounted.
+        type: its type, `ext4` or `nfs4`.
+        source: what is mounted there, a device or a server's folder.
+        options: all options of the mount and of the file system.
+    """
+
+    path: str
+    type: str
+    source: str
+    options: frozenset[str]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no other host can have it mounted."""
+        return self.type in _LOCAL
+
+    @property
+    def has_shared_locks(self) -> bool:
+        """Whether locks of all hosts that have it mounted are surely seen here."""
+        without = _SHARED.get(self.type)
+        return without is not None and not without & self.options
+
+
+def mount_of(path: str, mounts: str = _MOUNTS) -> Mount | None:
+    """Return what is mounted where a path leads, None if nobody tells.
+
+    Args:
+        path: it need not exist.
+        mounts: the file that lists what is mounted.
+    """
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape") as lines:
+            listed = [mount for line in lines if (mount := _parsed(line))]
+    except OSError:
+        return None
+    whole = os.path.realpath(path)
+    above = [mount for mount in listed if f"{whole}/".startswith(f"{mount.path.rstrip('/')}/")]
+    # Of several that are mounted in one place, the last one hides the others.
+    return max(reversed(above), key=lambda mount: len(mount.path), default=None)
+
+
+def _parsed(line: str) -> Mount | None:
+    before, separator, after = line.rstrip("\n").partition(" - ")
+    first, last = before.split(" "), after.split(" ")
+    if not separator or len(first) < 6 or len(last) < 2:  # noqa: PLR2004 - as the format has it
+        return None
+    options = {*first[5].split(","), *(last[2].split(",") if len(last) > 2 else [])}  # noqa: PLR2004
+    return Mount(_unescaped(first[4]), last[0], _unescaped(last[1]), frozenset(options))
+
+
+def _unescaped(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)
+
+
+def boot_id() -> str:
+    """Return what all processes that run on the present kernel share, empty if it does not tell.
+
+    Containers of one host have it in common, and so they have locks.
+    """
+    try:
+        with open(_BOOT, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,194 @@
+"""Readers tell the truth about a run that says PROCESSING: live, lost, or not to be known, and why."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from processes import Forked
+
+import chunkstore
+from chunkstore.backends import mounts
+from chunkstore.backends.mounts import Mount, boot_id, mount_of
+from chunkstore.clock import parse_time
+from chunkstore.stores.liveness import LIVE, LOST, UNKNOWN, Owner, judge
+
+RUN = "truth"
+EXT4 = Mount("/", "ext4", "/dev/sda1", frozenset({"rw"}))
+NFS = Mount("/", "nfs4", "server:/", frozenset({"rw", "vers=4.2", "local_lock=none"}))
+
+
+def files(folder):
+    return chunkstore.open_store("chunked-fs", log_folder=str(folder / "logs"))
+
+
+def journal(folder):
+    return chunkstore.open_store("chunked-fs", log_folder=str(folder / "logs"), container="journal")
+
+
+def document(folder):
+    return chunkstore.open_store("file-system", log_folder=str(folder / "logs"))
+
+
+_stores = pytest.mark.parametrize("open_store", [files, journal, document])
+
+
+@_stores
+def test_a_slow_run_on_a_live_owner_is_live_and_a_killed_one_is_lost_with_host_and_when_last_heard(
+    tmp_path, open_store
+):
+    def record(say):
+        with open_store(tmp_path).start_run(RUN) as run:
+            with run.step("a"):
+                pass
+            for root, _, names in os.walk(tmp_path):  # it has been silent for years
+                for path in (root, *(os.path.join(root, name) for name in names)):
+                    os.utime(path, (1, 1_000_000_000))
+            say("recorded")
+            signal.pause()
+
+    with Forked(record) as owner:
+        assert owner.wait_for_line() == "recorded"
+        store = open_store(tmp_path)
+        living = store.liveness(RUN)
+        pid = owner.pid
+        assert (living.state, living.host, living.pid) == (LIVE, os.uname().nodename, pid)
+        owner.kill()
+    lost = store.liveness(RUN)
+    assert (lost.state, lost.host, lost.pid) == (LOST, os.uname().nodename, pid)
+    assert parse_time(lost.last_heard).timestamp() == 1_000_000_000
+    assert str(pid) in lost.why
+    assert store.get_run_log(RUN).status == "PROCESSING"  # what was recorded stays
+
+
+@_stores
+def test_of_a_run_without_an_owner_nobody_can_tell(tmp_path, open_store):
+    store = open_store(tmp_path)
+    store.create_run_log(RUN)
+    found = store.liveness(RUN)
+    assert (found.state, found.host) == (UNKNOWN, "")
+    assert "joined" in found.why
+
+
+def test_a_run_in_memory_is_live():
+    store = chunkstore.open_store("buffered")
+    store.create_run_log(RUN)
+    assert store.liveness(RUN).state == LIVE
+
+
+@_stores
+def test_a_run_that_is_not_there_is_an_error(tmp_path, open_store):
+    with pytest.raises(chunkstore.RunLogNotFoundError):
+        open_store(tmp_path).liveness(RUN)
+
+
+def test_points_that_were_appended_count_as_heard(tmp_path):
+    store = files(tmp_path)
+    store.create_run_log(RUN)
+    store.add_step_log(RUN, chunkstore.StepLog(name="a", internal_name="a"))
+    store.append_metrics(RUN, "a", {"loss": [chunkstore.MetricPoint(1, 0.5)]})
+    folder = tmp_path / "logs" / RUN
+    (points,) = folder.glob("Metric-*")
+    os.utime(folder, (1, 1))
+    os.utime(points, (1, 1_500_000_000))
+    assert parse_time(store.liveness(RUN).last_heard).timestamp() == 1_500_000_000
+
+
+# --- what a free lock means -------------------------------------------------------------------------------------------
+
+
+def owner(**changes):
+    here = Owner.here()
+    fields = {"pid": 7, "host": here.host, "since": here.since, "boot": here.boot}
+    return Owner(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("who", "mount", "state", "word"),
+    [
+        (owner(), EXT4, LOST, "ended"),
+        (owner(host="container"), EXT4, LOST, "ended"),  # the same kernel, so it knows
+        (owner(boot="another"), EXT4, LOST, "started anew"),
+        (owner(boot=""), None, LOST, "ended"),
+        (owner(host="", boot=""), EXT4, LOST, "ended"),
+        (owner(host="elsewhere", boot="another"), NFS, LOST, "nfs4"),
+        (owner(host="elsewhere", boot="another"), EXT4, UNKNOWN, "copied"),
+        (owner(host="elsewhere", boot="another"), Mount("/", "fuse.sshfs", "", frozenset()), UNKNOWN, "fuse.sshfs"),
+        (owner(host="elsewhere", boot="another"), Mount("/", "nfs", "", frozenset({"nolock"})), UNKNOWN, "nfs"),
+        (owner(host="elsewhere", boot="another"), None, UNKNOWN, "this file system"),
+        (owner(host="", boot=""), NFS, LOST, "nfs4"),
+    ],
+)
+def test_a_free_lock_means_what_can_be_known_from_here(who, mount, state, word):
+    found = judge(who, is_held=False, mount=mount, last_heard="then")
+    assert (found.state, found.last_heard) == (state, "then")
+    assert word in found.why
+
+
+@pytest.mark.parametrize("mount", [EXT4, NFS, None])
+def test_a_held_lock_means_a_live_owner_wherever_it_is(mount):
+    for who in (owner(), owner(host="elsewhere", boot="another"), Owner()):
+        assert judge(who, is_held=True, mount=mount, last_heard="").state == LIVE
+
+
+def test_a_lock_that_cannot_be_looked_at_tells_nothing():
+    assert judge(owner(), is_held=None, mount=EXT4, last_heard="").state == UNKNOWN
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"pid": "x"}', b"[" * 100_000])
+def test_whatever_an_owner_s_file_holds_is_no_error(tmp_path, data):
+    store = files(tmp_path)
+    store.create_run_log(RUN)
+    (tmp_path / "logs" / RUN / ".owner").write_bytes(data)
+    assert store.liveness(RUN).state in {LOST, UNKNOWN}
+    assert store.liveness(RUN).host == ""
+
+
+def test_an_owner_s_file_names_process_host_and_kernel(tmp_path):
+    run = files(tmp_path).start_run(RUN)
+    written = json.loads((tmp_path / "logs" / RUN / ".owner").read_bytes())
+    assert written["pid"] == os.getpid()
+    assert written["host"] == os.uname().nodename
+    assert written["boot"] == boot_id()
+    run.finish()
+
+
+# --- mounts ----------------------------------------------------------------------------------------------------------
+
+LISTED = r"""22 1 0:20 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
+30 22 0:30 / /data rw - nfs4 server:/export rw,vers=4.2,local_lock=none
+31 22 0:31 / /data/with\040space rw,nosuid - fuse.sshfs me@there: rw,user_id=0
+32 22 0:32 / /over rw - ext4 /dev/vdb rw
+33 32 0:33 / /over rw - tmpfs tmpfs rw,size=1g
+a line of another kind
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "type", "local", "shared"),
+    [
+        ("/", "ext4", True, False),
+        ("/datafile", "ext4", True, False),
+        ("/data", "nfs4", False, True),
+        ("/data/deeper/down", "nfs4", False, True),
+        ("/data/with space/x", "fuse.sshfs", False, False),
+        ("/over/x", "tmpfs", True, False),
+    ],
+)
+def test_the_innermost_and_last_mount_of_a_path_counts(tmp_path, path, type, local, shared):  # noqa: A002
+    listed = tmp_path / "mountinfo"
+    listed.write_text(LISTED)
+    mount = mount_of(path, str(listed))
+    assert (mount.type, mount.is_local, mount.has_shared_locks) == (type, local, shared)
+
+
+def test_without_a_list_of_mounts_nothing_is_known_of_any(tmp_path):
+    assert mount_of("/", str(tmp_path / "none")) is None
+    (tmp_path / "empty").write_text("")
+    assert mount_of("/", str(tmp_path / "empty")) is None
+
+
+def test_where_these_tests_run_there_is_a_mount():
+    found = mount_of(os.getcwd())
+    assert (found is not None) == Path(mounts._MOUNTS).exists()
