@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from chunkstore.cli import listing
+from chunkstore.cli import listing, showing
 from chunkstore.cli.output import PROBLEMS, WRONG_USE, print_error
 from chunkstore.errors import (
     ChunkstoreError,
@@ -56,6 +56,7 @@ def _common(
 
 
 app.command("ls")(listing.list_runs)
+app.command("show")(showing.show)
 
 
 def main() -> None:

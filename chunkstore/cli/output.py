@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from chunkstore import codec
+from chunkstore.records import Record, encode_record
 
 if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none
     from rich.console import Console
@@ -31,14 +33,47 @@ def console(*, to_errors: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as one JSON document, with line breaks on a terminal."""
-    data = codec.encode(codec.plain(value), indent=2 if sys.stdout.isatty() else None)
+    data = codec.encode(_jsonable(value), indent=2 if sys.stdout.isatty() else None)
     sys.stdout.write(data.decode() + "\n")
+
+
+def _jsonable(value: Any) -> Any:
+    """Return a value as it can be encoded: records as they are in files, structs as objects, all else as in records."""
+    if isinstance(value, Record):
+        return msgspec.Raw(encode_record(value))
+    if isinstance(value, msgspec.Struct):
+        return {name: _jsonable(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {codec.key_text(name, "key"): _jsonable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    return codec.plain(value)
+
+
+def print_json_items(values: Iterable[Any]) -> None:
+    """Print values as one JSON array, each on a line of its own as soon as it comes."""
+    sys.stdout.write("[")
+    separator = "\n"
+    for value in values:
+        sys.stdout.write(separator + _encoded(value))
+        separator = ",\n"
+    sys.stdout.write("\n]\n")
 
 
 def print_json_line(value: Any) -> None:
     """Print a value as a line of JSON lines, at once."""
-    sys.stdout.write(msgspec.json.encode(codec.plain(value)).decode() + "\n")
+    sys.stdout.write(_encoded(value) + "\n")
     sys.stdout.flush()
+
+
+def _encoded(value: Any) -> str:
+    return codec.encode(_jsonable(value)).decode()
+
+
+def print_note(message: str) -> None:
+    """Print something beside the output proper, to where errors go."""
+    sys.stdout.flush()
+    console(to_errors=True).print(f"[dim]{escaped(message)}[/]", soft_wrap=True)
 
 
 def print_error(message: str) -> None:
