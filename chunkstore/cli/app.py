@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from chunkstore.cli import listing, showing
+from chunkstore.cli import demo, importing, listing, packing, showing, watching
 from chunkstore.cli.output import PROBLEMS, WRONG_USE, print_error
 from chunkstore.errors import (
     ChunkstoreError,
@@ -55,8 +55,14 @@ def _common(
     """See, follow, check and keep the run logs of parallel Python."""
 
 
+app.command("demo")(demo.demo)
 app.command("ls")(listing.list_runs)
 app.command("show")(showing.show)
+app.command("watch")(watching.watch)
+app.command("logs")(watching.logs)
+app.command("seal")(packing.seal)
+app.command("unseal")(packing.unseal)
+app.command("import")(importing.import_folder)
 
 
 def main() -> None:

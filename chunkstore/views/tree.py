@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
+from chunkstore.clock import parse_time
 from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import unescape_segment
 from chunkstore.views.durations import run_duration, step_duration
@@ -28,6 +31,7 @@ _MOST_VALUES = 4
 #: its role.
 DRAWING, NAME, DETAIL, MESSAGE, METRIC, DATA = "drawing", "name", "detail", "message", "metric", "data"
 _GAP = "  "
+_BRANCHES_FAILED = re.compile(r"[\d,]+ of [\d,]+ branches of .* failed: ")
 
 
 class Part(NamedTuple):
@@ -48,12 +52,14 @@ class Folding(msgspec.Struct, frozen=True, kw_only=True):
         most_steps: of more steps in a row, those that succeeded in the middle are counted.
         most_failed: of more that did not succeed, the rest is counted too.
         unended: what the status PROCESSING stands for: that of the run, if nobody records it any more.
+        now: what time it is, to tell how long steps have gone on; None to leave that out.
     """
 
     most_branches: int = MOST_BRANCHES
     most_steps: int = MOST_STEPS
     most_failed: int = MOST_FAILED
     unended: str = PROCESSING
+    now: datetime | None = None
 
 
 class _Node(NamedTuple):
@@ -220,14 +226,27 @@ def _line(status: str, name: str, step: StepLog, folding: Folding) -> Line:
     return spaced(
         [
             *_head(status, name, folding),
-            Part(format_seconds(step_duration(step)), DETAIL),
+            Part(format_seconds(step_duration(step) or _elapsed(step, folding)), DETAIL),
             Part(attempts, DETAIL),
             Part(cached, DETAIL),
-            Part(first_line(step.message), MESSAGE),
+            Part(_message(step), MESSAGE),
             Part(_metrics_text(step), METRIC),
             Part(_data_text(step), DATA),
         ]
     )
+
+
+def _message(step: StepLog) -> str:
+    """Return why a step failed, unless it is that branches did, which stand below."""
+    message = first_line(step.message)
+    return "" if step.branches and _BRANCHES_FAILED.match(message) else message
+
+
+def _elapsed(step: StepLog, folding: Folding) -> timedelta | None:
+    if folding.now is None or folding.unended != PROCESSING or step.status != PROCESSING or not step.attempts:
+        return None
+    start = parse_time(step.attempts[0].start_time)
+    return max(folding.now - start, timedelta()) if start else None
 
 
 def _metrics_text(step: StepLog) -> str:

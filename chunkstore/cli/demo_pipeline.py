@@ -1,20 +1,16 @@
-"""Measure the standard library of the Python that runs this: a real pipeline on real files.
+"""A real pipeline on real files: it measures the standard library of the Python that runs it.
 
 A map over almost two thousand files in a pool of processes, two summaries in parallel, a table in the catalog. Some
 files of the standard library's tests neither decode nor parse, on purpose: their branches fail, the others go on, and
-the log says so.
-
-Run it with `python examples/code_metrics.py`; `--help` shows more.
+the log says so. `chunkstore demo` runs it; nothing in it is more than any pipeline could use.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import csv
 import functools
 import itertools
-import shutil
 import sys
 import sysconfig
 import tempfile
@@ -25,7 +21,6 @@ from pathlib import Path
 from typing import TypedDict
 
 import chunkstore
-from chunkstore.views.tree import render_tree
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 #: Installed packages lie below the standard library, but are no part of it.
@@ -97,6 +92,7 @@ def measure_library(store: chunkstore.Store, limit: int | None = None) -> str:
         with run.step("list files") as step:
             files = list(python_files(limit))
             step.log_metric("files", len(files))
+            print(f"{len(files):,} files in {LIBRARY}")  # kept beside the log: `chunkstore logs latest 'list files'`
 
         measured = run.map("measure", files, measure, on_error="continue")
         rows = [row for row in measured if row is not None]
@@ -116,35 +112,3 @@ def measure_library(store: chunkstore.Store, limit: int | None = None) -> str:
                 write_table(rows, table)
                 step.put_data(table)
     return run.run_id
-
-
-def _count(text: str) -> int:
-    """Return a number of files that was given on the command line."""
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError("it must be 0 or more")
-    return number
-
-
-def main() -> None:
-    """Run the pipeline, then read its log back from the disk and show it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--limit", type=_count, help="measure only so many files")
-    parser.add_argument("--folder", default=".run_log_store", help="where the run log goes (default: %(default)s)")
-    arguments = parser.parse_args()
-
-    run_id = measure_library(chunkstore.open_store("chunked-fs", log_folder=arguments.folder), arguments.limit)
-
-    store = chunkstore.open_store("chunked-fs", log_folder=arguments.folder)
-    log = store.get_run_log(run_id)
-    print(render_tree(log, width=shutil.get_terminal_size().columns))
-    totals = log.steps["totals"].user_defined_metrics
-    print(f"\n{totals['lines']:,} lines in {totals['functions']:,} functions; the longest files:")
-    print("\n".join(f"  {file}" for file in totals["longest"]))
-    if totals["unreadable"]:
-        print(f"{totals['unreadable']} files failed: Python keeps broken ones to test itself with.")
-    print(f"The log is in   {Path(arguments.folder, run_id)}")
-    print(f"the table is in {Path(store.catalog_folder, run_id, 'metrics.csv')}")
-
-
-if __name__ == "__main__":
-    main()

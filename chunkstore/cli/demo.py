@@ -1,0 +1,49 @@
+"""`chunkstore demo`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
+from chunkstore.cli.output import console, print_json, print_note
+from chunkstore.cli.showing import folding_of, print_page, read_page
+
+
+def demo(
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, help="Measure only so many files; 0 for all.", show_default=False)
+    ] = 0,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a pipeline on real files in a pool of processes, and show the log that it leaves.
+
+    It measures the files of Python's own standard library. Some of them are broken on purpose, so some branches fail.
+    """
+    # What records, and the pool of processes, are imported when they are needed.
+    from chunkstore.cli.demo_pipeline import measure_library  # noqa: PLC0415
+
+    opened = open_chosen_store(store, config)
+    if not json:
+        print_note(f"Measuring the standard library of this Python; the log goes to {opened.backend.location}.")
+    run_id = measure_library(opened, limit or None)
+    page = read_page(opened, run_id)
+    if json:
+        print_json(page)
+        return
+    print_page(page, folding_of(page, unfolded=False))
+    where = "" if store is None and config is None else f" --store {store}" if store else f" --config {config}"
+    out = console()
+    out.print()
+    for command, meaning in (
+        ("ls", "all runs"),
+        ("show latest --step totals", "all that was recorded of a step"),
+        ("logs latest 'list files'", "what a step printed"),
+        ("timeline latest", "what ran when, and what the run waited for"),
+        ("verify", "whether every byte is as it was written"),
+    ):
+        line = f"chunkstore {command}{where}"
+        out.print(f"[bold]{line:<42}[/]  [dim]{meaning}[/]")
