@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from chunkstore.cli import demo, importing, listing, packing, showing, watching
+from chunkstore.cli import demo, importing, listing, packing, schema, showing, watching
 from chunkstore.cli.output import PROBLEMS, WRONG_USE, print_error
 from chunkstore.errors import (
     ChunkstoreError,
@@ -63,6 +63,7 @@ app.command("logs")(watching.logs)
 app.command("seal")(packing.seal)
 app.command("unseal")(packing.unseal)
 app.command("import")(importing.import_folder)
+app.command("schema")(schema.schema)
 
 
 def main() -> None:

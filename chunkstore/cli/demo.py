@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from typing import Annotated
 
 import typer
@@ -29,7 +31,8 @@ def demo(
     opened = open_chosen_store(store, config)
     if not json:
         print_note(f"Measuring the standard library of this Python; the log goes to {opened.backend.location}.")
-    run_id = measure_library(opened, limit or None)
+    with redirect_stdout(sys.stderr) if json else nullcontext():  # its steps print
+        run_id = measure_library(opened, limit or None)
     page = read_page(opened, run_id)
     if json:
         print_json(page)

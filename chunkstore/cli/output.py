@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -28,7 +28,10 @@ def console(*, to_errors: bool = False) -> Console:
 
     stream = sys.stderr if to_errors else sys.stdout
     is_cut = stream.isatty() or "COLUMNS" in os.environ
-    return Console(stderr=to_errors, highlight=False, soft_wrap=False, width=None if is_cut else _PIPED_WIDTH)
+    # rich takes only the colours away for NO_COLOR; whoever sets it wants plain text.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    width = None if is_cut else _PIPED_WIDTH
+    return Console(stderr=to_errors, highlight=False, width=width, color_system=colours)
 
 
 def print_json(value: Any) -> None:

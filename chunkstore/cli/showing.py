@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _STYLES = {DRAWING: "dim", NAME: "bold", DETAIL: "dim", MESSAGE: "red", METRIC: "cyan", DATA: "blue"}
 _ALL = 10**9
+#: Hashes are shown whole on lines of so many characters.
+_WIDE = 160
 
 
 def show(
@@ -125,7 +127,7 @@ def _print_step(step: StepLog, folding: Folding) -> None:
         out.print(styled(line))
     for section in step_sections(step):
         table = Table(
-            box=None, pad_edge=False, header_style="dim", title_justify="left", show_header=len(section.columns) > 1
+            box=None, pad_edge=False, header_style="dim", title_justify="left", show_header=any(section.columns)
         )
         for column in section.columns:
             table.add_column(escaped(column), overflow="fold")
@@ -153,5 +155,5 @@ def _print_values(values: list[Values]) -> None:
         for column in each.columns:
             table.add_column(column, overflow="fold")
         for row in each.rows:
-            table.add_row(*map(escaped, each.texts(row)))
+            table.add_row(*map(escaped, each.texts(row, is_brief=out.width < _WIDE)))
         out.print(table)

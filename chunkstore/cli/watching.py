@@ -273,6 +273,8 @@ def logs(
     name = found.internal_name
     file = output_file(opened, run_id, found)
     if file is None:
+        if json:
+            print_json(None)
         print_note(f"Nothing is kept of what {name} printed: it printed nothing, or the run captures no output.")
         return
 

@@ -36,15 +36,17 @@ class Comparison(NamedTuple):
         name: the parameter or metric.
         sign: how it is compared.
         value: with what.
+        text: the same as it was written, for values that are text.
     """
 
     name: str
     sign: str
     value: Any
+    text: str
 
     def holds(self, found: Any) -> bool:
         """Tell whether a value meets the condition; values of different kinds differ, and neither is less."""
-        value = self.value
+        value = self.text if isinstance(found, str) and not isinstance(self.value, str) else self.value
         if not (is_number(found) and is_number(value)) and type(found) is not type(value):
             return self.sign == "!="
         try:
@@ -65,7 +67,7 @@ def parse_comparison(text: str) -> Comparison:
     if match is None:
         raise ValueError(f"{text!r} compares nothing. Write a name, one of < <= > >= = !=, and a value: 'loss<0.3'.")
     name, sign, value = match.groups()
-    return Comparison(name, sign, _parsed(value))
+    return Comparison(name, sign, _parsed(value), value)
 
 
 def _parsed(value: str) -> Any:
@@ -117,8 +119,7 @@ def _has(parameters: Mapping[str, Any], comparison: Comparison) -> bool:
                 return False
             found = found[key]
         found = unwrapped(found)
-    # Text that looks like a number, `version=1.10`, was parsed as one.
-    return comparison.holds(found) or (isinstance(found, str) and comparison.holds(_parsed(found)))
+    return comparison.holds(found)
 
 
 def metrics_match(records: Iterable[StepLog | BranchLog], wanted: Iterable[Comparison]) -> bool:

@@ -123,8 +123,9 @@ def _code_text(log: RunLog) -> str:
 def identity_text(identity: CodeIdentity) -> str:
     """Return what tells which code ran, in a line."""
     parts = [identity.code_identifier_type or "", short_version(version_of(identity))]
-    if identity.code_identifier_type == GIT and not identity.code_identifier_dependable:
-        parts.append("(uncommitted changes)")
+    is_vague = identity.code_identifier_type == GIT and not identity.code_identifier_dependable
+    if is_vague and not identity.code_identifier_message:
+        parts.append("with uncommitted changes")
     if identity.code_identifier_url:
         parts.append(f"of {identity.code_identifier_url}")
     return " ".join(filter(None, parts))

@@ -120,7 +120,7 @@ def _counted(counts: dict[str, int] | None) -> StepCounts | None:
 def cells(row: RunRow, now: datetime) -> tuple[str, ...]:
     """Return what a row shows in each of the columns."""
     duration = format_seconds(timedelta(seconds=row.seconds)) if row.seconds is not None else ""
-    status = f"{mark_of(row.status)} {row.status}" if row.status else "! unreadable"
+    status = "! unreadable" if row.problem else f"{mark_of(row.status)} {row.status}"
     started = format_start(parse_time(row.started), now)
     return status, row.run_id, started, duration, _steps_cell(row.steps), row.problem or row.tag
 

@@ -14,6 +14,7 @@ from chunkstore.views.recorded_values import (
     metrics_of,
     number_text,
     parameters_of,
+    short_hash,
     unwrapped,
     value_text,
 )
@@ -35,9 +36,10 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
     rows: list[Row]
 
-    def texts(self, row: Row) -> tuple[str, ...]:
-        """Return a row as people read it."""
-        return tuple(map(_text, row))
+    def texts(self, row: Row, *, is_brief: bool = False) -> tuple[str, ...]:
+        """Return a row as people read it; briefly, hashes are cut."""
+        texts = map(_text, row)
+        return tuple(map(short_hash, texts)) if is_brief else tuple(texts)
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the rows as objects."""

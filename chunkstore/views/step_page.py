@@ -94,11 +94,10 @@ def step_sections(step: StepLog) -> Iterator[Section]:
         if rows:
             yield Section("series", ("name", "points", "last", ""), rows)
     if step.data_catalog:
-        yield Section(
-            "data",
-            ("", "name", "SHA-256", "copy"),
-            [(data.stage, data.name, data.data_hash, data.catalog_relative_path) for data in step.data_catalog],
-        )
+        lines = []
+        for data in step.data_catalog:  # a hash is wide enough for a line of its own
+            lines += [(data.stage, data.name), ("", f"SHA-256 {data.data_hash}"), ("", data.catalog_relative_path)]
+        yield Section("data", ("", ""), lines)
     if step.result is not UNSET:
         yield Section("result", ("value",), [(_whole(step.result),)])
 
