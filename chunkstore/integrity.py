@@ -8,7 +8,7 @@ tools write, that people have edited, or that were written with `pretty`, which 
 
 from __future__ import annotations
 
-import zlib
+from zlib import crc32
 
 from chunkstore.codec import corrupt
 
@@ -18,6 +18,7 @@ _BITS = [f"{byte:08b}".replace("0", " ").replace("1", "\t").encode() for byte in
 _WHITE = b" \t\r"
 #: Bytes of the checksum: one for each bit, and a line break.
 LENGTH = 33
+_WIDTH = LENGTH - 1
 
 
 def with_checksum(data: bytes) -> bytes:
@@ -55,6 +56,12 @@ def has_checksum(data: bytes) -> bool:
     return data[-LENGTH:] == _checksum(data[:-LENGTH])
 
 
+def ends_in_checksum(line: bytes) -> bool:
+    """Tell whether a line without its line break ends in its checksum; as `has_checksum`, for many lines."""
+    a, b, c, d = crc32(line[:-_WIDTH]).to_bytes(4, "big")
+    return line[-_WIDTH:] == _BITS[a] + _BITS[b] + _BITS[c] + _BITS[d]
+
+
 def _checksum(data: bytes) -> bytes:
-    a, b, c, d = zlib.crc32(data).to_bytes(4, "big")
+    a, b, c, d = crc32(data).to_bytes(4, "big")
     return b"%b%b%b%b\n" % (_BITS[a], _BITS[b], _BITS[c], _BITS[d])

@@ -13,7 +13,7 @@ PACKAGE = Path(chunkstore.__file__).parent
 #: From the top down; a module may import from its own line and from those above.
 LAYERS = [
     ["version", "errors"],
-    ["names", "clock"],
+    ["names", "clock", "garbage"],
     ["codec"],
     ["overlay", "integrity"],
     ["records"],

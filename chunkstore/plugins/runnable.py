@@ -13,7 +13,6 @@ from many processes at once. This module translates; `ChunkedStore` does everyth
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import logging
 import multiprocessing
@@ -31,6 +30,7 @@ from runnable.context import get_run_context
 from chunkstore import errors, models
 from chunkstore.clock import utc_now
 from chunkstore.codec import may_hold_marks
+from chunkstore.garbage import without_collections
 from chunkstore.models import NOTES, BranchLog, StepLog
 from chunkstore.records import ExtraFields, Record
 from chunkstore.stores.base import StoreOptions
@@ -162,15 +162,20 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
 
     def _quick_run_log(self, run_id: str) -> datastore.RunLog | None:
         """Return a whole run straight from its JSON; None if there is anything in it that needs a closer look."""
-        try:
-            with _translated_errors(run_id), _no_collection():
+
+        def read() -> datastore.RunLog | None:
+            with _translated_errors(run_id):
                 data = self.store.get_run_json(run_id)
                 if may_hold_marks(data) or b'"problems":' in data:
                     return None
-                log = datastore.RunLog.model_validate_json(data)
+                return datastore.RunLog.model_validate_json(data)
+
+        try:
+            log = without_collections(read)
         except ValidationError:
             return None  # parameters without a kind, as others than runnable set them
-        log.run_config.pop(NOTES, None)
+        if log is not None:
+            log.run_config.pop(NOTES, None)
         return log
 
     def put_run_log(self, run_log: datastore.RunLog) -> None:
@@ -374,18 +379,6 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         with _translated_errors(run_id):
             self.store.update_run_log(run_id, change)
         self.update_run_log_status(run_id, job.status)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector from looking, again and again, at all the objects of a large run while it is made."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _runs_here() -> bool:

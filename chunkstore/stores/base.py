@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -22,6 +22,7 @@ from chunkstore.errors import (
     RunLogExistsError,
     RunLogNotFoundError,
     StepLogNotFoundError,
+    StoreIOError,
     StoreUsageError,
     UnsupportedFormatError,
 )
@@ -41,13 +42,14 @@ from chunkstore.models import (
 from chunkstore.names import check_name, check_run_id, generate_run_id
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
 from chunkstore.stores.liveness import LIVE, LOST, Liveness, Owner, judge
-from chunkstore.stores.run_list import Candidate, newest_first, summary_in, summary_of
+from chunkstore.stores.run_list import Candidate, RunList, newest_first, summary_in, summary_of
 from chunkstore.version import __version__
 
 if TYPE_CHECKING:  # for annotations alone: recording stands on the stores
     from chunkstore.recording.run import Run
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
+_T = TypeVar("_T")
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 
@@ -404,12 +406,17 @@ class Store(ABC):
             return True
         return True
 
-    def list_runs(self) -> Iterator[RunSummary]:
-        """Yield a summary of every run, the newest first; runs without a recorded time come last.
+    def list_runs(self) -> RunList:
+        """Return an iterator over a summary of every run, the newest first; runs without a recorded time come last.
 
         Not all are read before the first is yielded: a run whose file is older than another run's start has started
         earlier. So where the times of files were set by hand, it may be yielded later than its start would have it.
+
+        Notebooks show it as a table of the newest runs.
         """
+        return RunList(self._summaries(), self.liveness, self.backend.location)
+
+    def _summaries(self) -> Generator[RunSummary, None, None]:
         try:
             with self.backend.reader("") as top:
                 yield from newest_first(self._candidates(top), lambda run_id: self._summary(run_id, top))
@@ -436,6 +443,50 @@ class Store(ABC):
         """
         with self._existing(run_id):
             self._delete(run_id)
+
+    def delete_run_if(self, run_id: str, condition: Callable[[], bool]) -> bool:
+        """Delete a run's log, as `delete_run`, if a condition holds when nobody else may change the run's record.
+
+        Args:
+            run_id: the run.
+            condition: called under the run's lock; it may read the run, and must not change it.
+
+        Returns:
+            Whether the run was deleted.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+
+        def delete() -> bool:
+            is_due = condition()
+            if is_due:
+                self._remove(run_id)
+            return is_due
+
+        return self.while_locked(run_id, delete)
+
+    def while_locked(self, run_id: str, action: Callable[[], _T]) -> _T:
+        """Return what an action returns, called while nobody else may change a run's record or seal the run.
+
+        Args:
+            run_id: the run.
+            action: it must be quick, and must not call what takes the lock itself.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            LockTimeoutError: somebody else held the lock all the time.
+        """
+        with self._existing(run_id):
+            self._read_own_record(run_id)  # no lock is made where there is no run
+            return self.backend.while_locked(*self._lock_file(run_id), action)
+
+    def _read_own_record(self, run_id: str) -> None:
+        """Look whether there is a run, readable or not."""
+        try:
+            self._read_metadata(run_id)
+        except (CorruptChunkError, StoreIOError):
+            pass  # it is there
 
     def sync(self, run_id: str) -> None:
         """Return when all of a run that was written so far would survive a loss of power.
@@ -847,6 +898,14 @@ class Store(ABC):
     @abstractmethod
     def _delete(self, run_id: str) -> None:
         """Delete a run."""
+
+    @abstractmethod
+    def _lock_file(self, run_id: str) -> tuple[str, str]:
+        """Return the folder and name of the file that is a run's lock."""
+
+    @abstractmethod
+    def _remove(self, run_id: str) -> None:
+        """Delete a run; called under its lock."""
 
     @abstractmethod
     def _sync(self, run_id: str) -> None:

@@ -126,6 +126,8 @@ class ChunkReader:
         # Parameters that stand in records, where other tools put them; files of parameters come before them.
         self._inner_parameters: dict[str, dict[str, Any]] = {}
         self._problems: dict[Problem, None] = {}
+        # By file, records that were decoded together with others.
+        self._decoded: dict[str, StepLog | BranchLog] = {}
 
     @property
     def problems(self) -> list[Problem]:
@@ -183,6 +185,9 @@ class ChunkReader:
         """
         chunks = self._chunks if inside is None else self._chunks_inside(inside)
         updates = self._updates(chunks)
+        if inside is None and not self._with_bodies:
+            for kind, cls in _TYPE_OF.items():
+                self._decoded.update(self._files.decode_sealed(f"{kind}-", cls))
         newest: dict[tuple[str, str], StepLog | BranchLog] = {}
         for chunk in chunks:
             if chunk.kind in _TYPE_OF and (outer := self._record(chunk, updates.get(chunk.file))) is not None:
@@ -332,12 +337,15 @@ class ChunkReader:
     def _record(
         self, chunk: ChunkName, change: overlay.Change | None, *, strict: bool = False
     ) -> StepLog | BranchLog | None:
-        record_codec = _CODEC_OF[chunk.kind]
+        data, is_ours = b"", False
+        decoded = self._decoded.pop(chunk.file, None) if self._decoded and change is None else None
         try:
-            data, is_ours = self._files.content(chunk.file)
-            if change is not None:
-                data = codec.encode(overlay.apply(change, codec.decode(data, chunk.file)))
-            record = record_codec.decode(data, chunk.file)
+            if decoded is None:
+                data, is_ours = self._files.content(chunk.file)
+                if change is not None:
+                    data = codec.encode(overlay.apply(change, codec.decode(data, chunk.file)))
+                decoded = _CODEC_OF[chunk.kind].decode(data, chunk.file)
+            record = decoded
             _check_is_file_of(record.internal_name, chunk)
         except FileNotFoundError:
             return None  # removed since it was listed

@@ -18,6 +18,7 @@ from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderRea
 from chunkstore.clock import clock
 from chunkstore.codec import decode, encode
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreUsageError
+from chunkstore.garbage import without_collections
 from chunkstore.integrity import with_checksum, without_checksum
 from chunkstore.models import FORMAT, NOTES, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import (
@@ -152,19 +153,20 @@ class ChunkedStore(Store):
             self._journals.close(run_id)
 
     def _read(self, run_id: str) -> RunLog:
-        with self.backend.reader(run_id) as reader:
-            chunks = ChunkReader(run_id, reader)
-            metadata = chunks.metadata()
-            records = chunks.records_of(metadata)
-            return assemble(metadata, records, chunks.parameters(), chunks.problems)
+        def read() -> RunLog:
+            with self.backend.reader(run_id) as reader:
+                return _read_whole(ChunkReader(run_id, reader))
+
+        return without_collections(read)
 
     def _read_json(self, run_id: str) -> bytes:
-        with self.backend.reader(run_id) as reader:
-            chunks = ChunkReader(run_id, reader, with_bodies=True)
-            metadata = chunks.metadata()
-            records = chunks.records_of(metadata)
-            log = assemble(metadata, records, chunks.parameters(), chunks.problems)
-        return join_chunks(log, chunks.bodies)
+        def read() -> bytes:
+            with self.backend.reader(run_id) as reader:
+                chunks = ChunkReader(run_id, reader, with_bodies=True)
+                log = _read_whole(chunks)
+            return join_chunks(log, chunks.bodies)
+
+        return without_collections(read)
 
     def _stream(self, run_id: str) -> Iterator[StepLog | BranchLog]:
         with self.backend.reader(run_id) as reader:
@@ -210,6 +212,13 @@ class ChunkedStore(Store):
         with self.backend.reader(run_id) as reader:
             ChunkReader(run_id, reader).metadata()  # nothing is made or removed in a folder that is no run
         self.backend.while_locked(run_id, LOCK_FILE, lambda: self.backend.remove_folder(run_id))
+        self._disown(run_id)
+
+    def _lock_file(self, run_id: str) -> tuple[str, str]:
+        return run_id, LOCK_FILE
+
+    def _remove(self, run_id: str) -> None:
+        self.backend.remove_folder(run_id)
         self._disown(run_id)
 
     def _sync(self, run_id: str) -> None:
@@ -614,6 +623,12 @@ class ChunkedStore(Store):
                 known = version  # it may have been unsealed in between
             # A run without such parameters, or one whose parameters another tool has left with it.
             return Parameters(branch=scope, parameters=log.parameters if not scope else {})
+
+
+def _read_whole(chunks: ChunkReader) -> RunLog:
+    metadata = chunks.metadata()
+    records = chunks.records_of(metadata)
+    return assemble(metadata, records, chunks.parameters(), chunks.problems)
 
 
 def _has_packed_files(listing: Listing) -> bool:

@@ -202,6 +202,14 @@ class DocumentStore(Store):
         self.backend.while_locked(_TOP, _lock_of(run_id), lambda: self.backend.remove(_TOP, _file_of(run_id)))
         self._disown(run_id)
 
+    def _lock_file(self, run_id: str) -> tuple[str, str]:
+        return _TOP, _lock_of(run_id)
+
+    def _remove(self, run_id: str) -> None:
+        self.backend.remove(_TOP, _file_of(run_id))
+        self.backend.remove_left_over(*self._owner_file(run_id))
+        self._disown(run_id)
+
     def _sync(self, run_id: str) -> None:
         self.backend.sync(_TOP, _file_of(run_id))
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import TypeVar
+
+import msgspec
 
 from chunkstore import codec
 from chunkstore.backends.base import FolderReader
@@ -12,10 +16,14 @@ from chunkstore.stores.packed_lines import (
     Content,
     content_of,
     is_line_file,
+    line_decoder_of,
     name_in,
     place_of_body,
+    plain_names,
     split_damaged,
 )
+
+_T = TypeVar("_T")
 
 #: Where a line begins, and how many bytes it has.
 _Place = tuple[int, int]
@@ -151,8 +159,46 @@ class PackedFile:
     def _index(self) -> None:
         if self._keep and self._reader.size(self.file) <= _MOST_KEPT:
             self._kept = self._reader.load(self.file)
-        self._look_through(0)
+        if self._kept is None or not self._index_plain(self._kept):
+            self._look_through(0)
         self._is_indexed = True
+
+    def _index_plain(self, data: bytes) -> bool:
+        """Note all lines, if there is none that needs a closer look; this takes half the time."""
+        *lines, rest = data.split(b"\n")
+        names = plain_names(lines)
+        if rest or None in names:
+            return False
+        lengths = [len(line) + 1 for line in lines]
+        starts = accumulate(lengths, initial=0)
+        for name, place in zip(names, zip(starts, lengths, strict=False), strict=True):
+            self._note(name, place)  # type: ignore[arg-type]  # none is None
+        self.size = self._end = len(data)
+        return True
+
+    def decode_all(self, prefix: str, kind: type[_T]) -> dict[str, _T]:
+        """Return what the chunks hold whose names begin with `prefix`, decoded at once: that takes half the time.
+
+        Args:
+            prefix: of names of chunks of one line.
+            kind: the type of what they hold.
+
+        Returns:
+            What was decoded, by name; nothing if any of it needs more care, or nothing has been looked through yet.
+        """
+        places = [place for name, place in self._places.items() if name.startswith(prefix)]
+        if not places or self._kept is None or not self._is_ordered or self._damage:
+            return {}
+        start, end = places[0][0], sum(places[-1])
+        if sum(length for _, length in places) != end - start:
+            return {}  # they do not lie one behind the other
+        block = self._kept[start:end]
+        if not codec.is_plain(block):
+            return {}
+        try:
+            return {line.file: line.body for line in line_decoder_of(kind).decode_lines(block)}
+        except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
+            return {}
 
     def _look_through(self, start_at: int) -> list[str]:
         """Note the lines from a place on, where one begins; return the names of their chunks."""

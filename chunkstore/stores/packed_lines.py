@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -20,8 +21,10 @@ from msgspec import Raw
 from chunkstore import codec
 from chunkstore.codec import decoder_of
 from chunkstore.errors import CorruptChunkError
-from chunkstore.integrity import LENGTH, has_checksum, split_checksum, with_checksum, without_checksum
+from chunkstore.integrity import LENGTH, ends_in_checksum, has_checksum, split_checksum, with_checksum, without_checksum
 from chunkstore.names import METRIC
+
+_T = TypeVar("_T")
 
 #: The body alone, as other tools write it.
 BARE = "bare"
@@ -166,6 +169,31 @@ def name_in(line: bytes) -> str | None:
         return str(decoder_of(_Line).decode(line).file)
     except msgspec.DecodeError:
         return None
+
+
+def plain_names(lines: Iterable[bytes]) -> list[str | None]:
+    """Return which file each line belongs to, without its line break; None for one that needs a closer look.
+
+    It is what `name_in` says of most lines, and of all those that this library packs from its own files.
+    """
+    names: list[str | None] = []
+    for line in lines:
+        end = line.find(b'"', len(_START))
+        is_plain = line.startswith(_START) and line.startswith(_MIDDLE, end) and ends_in_checksum(line)
+        names.append(line[len(_START) : end].decode() if is_plain else None)
+    return names
+
+
+class DecodedLine(msgspec.Struct, Generic[_T], forbid_unknown_fields=True):
+    """A line that this library packed from a file of its own."""
+
+    file: str
+    body: _T
+
+
+def line_decoder_of(kind: type[_T]) -> msgspec.json.Decoder[DecodedLine[_T]]:
+    """Return a decoder for lines whose bodies are of a type."""
+    return decoder_of(DecodedLine[kind])  # type: ignore[valid-type]
 
 
 def place_of_body(data: bytes, name: str, start: int, length: int) -> slice | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from chunkstore.backends.base import FileVersion, FolderReader, MissingError
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
@@ -20,6 +21,8 @@ from chunkstore.records import RecordCodec
 from chunkstore.stores.listing import Listing
 from chunkstore.stores.packed_file import PackedFile
 from chunkstore.stores.packed_lines import Content, content_of, unpack
+
+_T = TypeVar("_T")
 
 #: How often a file may be packed, unpacked or packed anew while it is looked for.
 _ATTEMPTS = 20
@@ -191,6 +194,15 @@ class RunFiles:
         except FileNotFoundError:
             data = self.find(file, is_listed=is_listed)
         return split_checksum(data, file) if isinstance(data, bytes) else content_of(data[-1])
+
+    def decode_sealed(self, prefix: str, kind: type[_T]) -> dict[str, _T]:
+        """Return what files hold that are in the only packed file alone; see `PackedFile.decode_all`."""
+        if len(self._packed) != 1 or not self._is_listed:
+            return {}
+        decoded = self._packed[0].decode_all(prefix, kind)
+        for file in self._listing().starting_with(prefix):
+            decoded.pop(file, None)  # it lies by itself, and so is newer
+        return decoded
 
     def _is_loose(self, file: str) -> bool:
         """Tell whether a file lay by itself when the folder was listed; if it was not, it may."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from chunkstore.clock import format_nanoseconds
 from chunkstore.codec import decoder_of
+from chunkstore.errors import RunLogNotFoundError
 from chunkstore.integrity import has_checksum
-from chunkstore.models import NOTES, RunLog, RunSummary
+from chunkstore.models import FAIL, NOTES, SUCCESS, RunLog, RunSummary
+from chunkstore.stores.liveness import Liveness
 
 #: By how much the time of a file may be behind the clock that programs read, in nanoseconds: systems write down the
 #: time of their last tick.
 _TICK = 100_000_000
 #: How many runs are read before the first is yielded, at least; then twice as many, and so on.
 _FIRST_READ = 32
+#: Of more runs, notebooks show the newest.
+_MOST_SHOWN = 50
 
 
 #: What may be a run: when it was changed last, in nanoseconds, as it has not started later; and its id.
@@ -84,6 +89,72 @@ def _counts(noted: Any) -> dict[str, int] | None:
         return msgspec.convert(noted, dict[str, int] | None)
     except msgspec.ValidationError:
         return None  # not ours
+
+
+class RunList(Iterator[RunSummary]):
+    """The runs of a store, the newest first: an iterator that reads them when they are asked for.
+
+    Notebooks show it as a table of the newest; that takes none of them from the iterator.
+
+    Args:
+        runs: yields them.
+        liveness: tells of a run whether somebody still records it.
+        location: where they are.
+    """
+
+    #: Returns runs as HTML: the runs, by id the liveness of those that have not ended, and whether there are more. The
+    #: package sets it: it is imported in notebooks alone.
+    as_html: ClassVar[Callable[[Sequence[RunSummary], Mapping[str, Liveness], bool], str]]
+
+    def __init__(
+        self, runs: Generator[RunSummary, None, None], liveness: Callable[[str], Liveness], location: str
+    ) -> None:
+        self._runs = runs
+        self._liveness = liveness
+        self._location = location
+        #: What was read to be shown, and what ended that; both wait to be asked for.
+        self._read: deque[RunSummary] = deque()
+        self._error: Exception | None = None
+
+    def __next__(self) -> RunSummary:
+        if self._read:
+            return self._read.popleft()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return next(self._runs)
+
+    def close(self) -> None:
+        """Yield no more runs, and give back what is held open."""
+        self._read.clear()
+        self._error = None
+        self._runs.close()
+
+    def __repr__(self) -> str:
+        return f"<RunList in {self._location}>"
+
+    def _repr_html_(self) -> str:
+        self._read_ahead(_MOST_SHOWN + 1)
+        shown = list(self._read)[:_MOST_SHOWN]
+        liveness = {run.run_id: alive for run in shown if (alive := self._liveness_of(run)) is not None}
+        return type(self).as_html(shown, liveness, len(self._read) > _MOST_SHOWN)
+
+    def _read_ahead(self, count: int) -> None:
+        while len(self._read) < count and self._error is None:
+            try:
+                self._read.append(next(self._runs))
+            except StopIteration:
+                return
+            except Exception as error:  # noqa: BLE001 - whoever iterates gets it, in its place
+                self._error = error
+
+    def _liveness_of(self, run: RunSummary) -> Liveness | None:
+        if run.status in {SUCCESS, FAIL} or run.end_time or run.problem:
+            return None
+        try:
+            return self._liveness(run.run_id)
+        except RunLogNotFoundError:
+            return None  # deleted since
 
 
 def newest_first(
