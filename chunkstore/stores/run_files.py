@@ -196,9 +196,10 @@ class RunFiles:
         return split_checksum(data, file) if isinstance(data, bytes) else content_of(data[-1])
 
     def decode_sealed(self, prefix: str, kind: type[_T]) -> dict[str, _T]:
-        """Return what files hold that are in the only packed file alone; see `PackedFile.decode_all`."""
-        if len(self._packed) != 1 or not self._is_listed:
+        """Return what files hold that are in the newest sealed file alone; see `PackedFile.decode_all`."""
+        if not self._packed or not self._is_listed:
             return {}
+        # What is in a journal comes before that: then this is the journal, of which nothing is decoded so.
         decoded = self._packed[0].decode_all(prefix, kind)
         for file in self._listing().starting_with(prefix):
             decoded.pop(file, None)  # it lies by itself, and so is newer

@@ -2,7 +2,18 @@
 
 from mutant import Mutant
 
-from defects.sources import APPENDED, CHUNKED, FOLDER, FOLLOWING, HELD, JOURNALS, PACKED_FILE, RUN_FILES, SEALING
+from defects.sources import (
+    APPENDED,
+    CHUNKED,
+    FOLDER,
+    FOLLOWING,
+    HELD,
+    INTEGRITY,
+    JOURNALS,
+    PACKED_FILE,
+    RUN_FILES,
+    SEALING,
+)
 
 _MEANWHILE = "tests/test_sealed_meanwhile.py -k '{}'"
 _SEALING = "tests/test_sealing.py -k '{}'"
@@ -261,5 +272,19 @@ MUTANTS = (
         "if syscalls.fstat(fd).st_size else None",
         "",
         _FOLLOWING.format("about_to_be_locked"),
+    ),
+    Mutant(
+        "lines of a sealed file are taken for whole when it is read whole",
+        INTEGRITY,
+        "    return line[-_WIDTH:] == _BITS[a]",
+        "    return True or line[-_WIDTH:] == _BITS[a]",
+        "tests/test_sealing.py -k 'damaged or bit'",
+    ),
+    Mutant(
+        "what was sealed hides what was written later, when all is decoded at once",
+        RUN_FILES,
+        "            decoded.pop(file, None)  # it lies by itself, and so is newer",
+        "            pass",
+        "tests/test_sealing.py tests/test_conformance.py -k 'seal'",
     ),
 )
