@@ -25,6 +25,8 @@ SEALING = next(text for language, text in BLOCKS if language == "python" and "st
 
 RUN_ID = re.compile(r"[a-z]+-[a-z]+-\d{4}-[0-9a-z]{12}")
 DURATION = re.compile(r"\b[\d.]+ (ms|s|min)\b")
+CLOCK = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d")
+HASH = re.compile(r"\b[0-9a-f]{8,64}\b")
 TREE = re.compile(r"^[│├└─ ]+")
 
 
@@ -52,6 +54,32 @@ def test_python_blocks_run_and_print_what_the_readme_shows(code, output, tmp_pat
     printed = run_block(code, tmp_path)
     if output is not None:
         assert normal(printed) == normal(output)
+
+
+def test_what_is_typed_into_a_terminal_shows_what_the_readme_shows(tmp_path):
+    """All commands work on what one program leaves, the one that stands before them."""
+    place = next(number for number, (language, _) in enumerate(BLOCKS) if language == "console")
+    run_block(BLOCKS[place - 1][1], tmp_path)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(PROJECT)}
+    environment.pop("COLUMNS", None)
+    shown = [line for language, text in BLOCKS if language == "console" for line in text.splitlines()]
+    while shown:
+        command = shown.pop(0).removeprefix("$ ")
+        expected = list(itertools.takewhile(lambda line: not line.startswith("$ "), shown))
+        del shown[: len(expected)]
+        result = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert result.returncode in {0, 1}, result.stderr
+        assert [plain(line) for line in result.stdout.splitlines()] == [plain(line) for line in expected], command
+
+
+def plain(line: str) -> str:
+    """Return a line without times, durations, hashes, and how wide its columns are."""
+    for pattern, name in ((CLOCK, "CLOCK"), (DURATION, "TIME"), (HASH, "HASH")):
+        line = pattern.sub(name, line)
+    return re.sub(r"[ ─━█▏▎▍▌▋▊▉▐░]+", " ", line).strip()
 
 
 def run_block(code: str, folder: Path) -> str:
@@ -154,7 +182,7 @@ def test_ci_runs_the_two_commands_of_the_readme():
 
 
 def test_every_block_is_of_a_language_that_is_tested_here():
-    assert {language for language, _ in BLOCKS} == {"python", "text", "yaml", "sh"}
+    assert {language for language, _ in BLOCKS} == {"python", "text", "yaml", "sh", "console"}
 
 
 def test_links_to_files_of_the_project_lead_somewhere():
