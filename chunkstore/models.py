@@ -145,6 +145,7 @@ class StepLog(Record, kw_only=True):
         result: what the step's function returned, if that is JSON; unset where it is not kept.
         input_hash: SHA-256 of what the step's function was called with; unset where it is not known.
         cached_from: the run whose result was taken over; unset where the step ran itself.
+        planned_branches: how many branches there will be; unset where nobody knew that at the start.
     """
 
     FREE = ("user_defined_metrics", "metric_series", "result")
@@ -161,7 +162,7 @@ class StepLog(Record, kw_only=True):
         "attempts": StepAttempt,
         "data_catalog": DataCatalog,
     }
-    OPTIONAL = (("input_hash", str), ("cached_from", str))
+    OPTIONAL = (("input_hash", str), ("cached_from", str), ("planned_branches", int))
 
     name: str
     internal_name: str
@@ -178,6 +179,7 @@ class StepLog(Record, kw_only=True):
     result: Any = UNSET
     input_hash: str | UnsetType = UNSET
     cached_from: str | UnsetType = UNSET
+    planned_branches: int | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_record_name(self.internal_name)

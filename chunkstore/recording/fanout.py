@@ -168,7 +168,7 @@ class FanOut:
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     def _execute(self, source: Iterator[_Branch], total: int | None) -> None:
-        self._step.open_composite(self._function)
+        self._step.open_composite(self._function, total)
         try:
             self._progress = ProgressBar(self._step.name, total, enabled=not self._run.branch)
             self._run_all(source)

@@ -289,8 +289,9 @@ class Step:
             self._write()
         self.run.note_outcome(self.internal_name, failed=status == FAIL)
 
-    def open_composite(self, function: Callable[..., Any] | None) -> None:
-        """Record the start of a composite step."""
+    def open_composite(self, function: Callable[..., Any] | None, planned: int | None) -> None:
+        """Record the start of a composite step, and how many branches there will be if that is known."""
+        self._log.planned_branches = UNSET if planned is None else planned
         self._log.code_identities = identities(self.run.code_identity, function)
         self.run.note_start(self.internal_name)
         with self._mutex:

@@ -130,6 +130,7 @@ def step_logs(internal_names: st.SearchStrategy[str] = names) -> st.SearchStrate
             result=st.just(UNSET) | json_values,
             input_hash=st.just(UNSET) | _texts,
             cached_from=st.just(UNSET) | _texts,
+            planned_branches=st.just(UNSET) | st.integers(0, 2**53),
         )
     )
 

@@ -31,6 +31,8 @@ _MOST_VALUES = 4
 #: its role.
 DRAWING, NAME, DETAIL, MESSAGE, METRIC, DATA = "drawing", "name", "detail", "message", "metric", "data"
 _GAP = "  "
+_BAR_WIDTH = 16
+_EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 _BRANCHES_FAILED = re.compile(r"[\d,]+ of [\d,]+ branches of .* failed: ")
 
 
@@ -160,13 +162,33 @@ def _step_node(step: StepLog, parent: str, folding: Folding) -> _Node:
 
 def _kind(step: StepLog) -> str:
     """Return what kind of composite a step is, and how its branches went."""
-    if not step.branches:
+    if not step.branches and not _is_under_way(step):
         return ""
     counts = Counter(branch.status for branch in step.branches.values())
     branches = "1 branch" if len(step.branches) == 1 else f"{len(step.branches):,} branches"
+    if _is_under_way(step):
+        ended = counts[SUCCESS] + counts[FAIL]
+        running = f", {counts[PROCESSING]:,} under way" if counts[PROCESSING] else ""
+        failed = f", {counts[FAIL]:,} failed" if counts[FAIL] else ""
+        return f" ({step.step_type}, {bar(ended, _planned(step))} {ended:,} of {_planned(step):,}{running}{failed})"
     if len(step.branches) > 1 and len(counts) > 1:
         branches = f"{branches}: {counts_text(counts)}"
     return f" ({step.step_type}, {branches})"
+
+
+def _is_under_way(step: StepLog) -> bool:
+    return step.status == PROCESSING and _planned(step) > 0
+
+
+def _planned(step: StepLog) -> int:
+    return 0 if step.planned_branches is UNSET else step.planned_branches
+
+
+def bar(done: int, total: int) -> str:
+    """Return a bar that shows which part is done."""
+    eighths = min(done, total) * 8 * _BAR_WIDTH // max(total, 1)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + _EIGHTHS[rest] + "░" * _BAR_WIDTH)[:_BAR_WIDTH]
 
 
 def counts_text(counts: dict[str, int]) -> str:

@@ -51,8 +51,10 @@ def test_a_line_tells_duration_attempts_why_it_failed_metrics_and_data():
         ],
     )
     assert lines_of(run(failed)) == [
-        '└── ✘ a  1 min 5 s  2 attempts  ValueError: no  loss=0.123457, name="x", acc=0.75 (2 points)'
-        "  ← in.csv abababab, → out.csv cdcdcdcd"
+        (
+            '└── ✘ a  1 min 5 s  2 attempts  ValueError: no  loss=0.123457, name="x", acc=0.75 (2 points)'
+            "  ← in.csv abababab, → out.csv cdcdcdcd"
+        )
     ]
 
 
@@ -95,6 +97,16 @@ def test_what_has_not_ended_tells_for_how_long_it_has_gone_on():
     assert lines_of(run(going), now=now) == ["└── … a  2 min 3 s"]
     assert lines_of(run(going)) == ["└── … a"]
     assert lines_of(run(going), now=now, unended="LOST") == ["└── ☠ a"]
+
+
+def test_a_map_under_way_shows_how_far_it_has_come():
+    going = wide_map(10, failed=(3,))
+    going.status, going.planned_branches = "PROCESSING", 64
+    going.branches["map.9"].status = "PROCESSING"
+    (line, *_) = lines_of(run(going))
+    assert line == "└── … map (map, ██▎░░░░░░░░░░░░░ 9 of 64, 1 under way, 1 failed)"
+    (line,) = lines_of(run(step("map", "PROCESSING", step_type="map", planned_branches=5)))
+    assert line == "└── … map (map, ░░░░░░░░░░░░░░░░ 0 of 5)"
 
 
 def test_branches_with_several_steps_and_deeper_maps_are_nested():
