@@ -47,12 +47,16 @@ from chunkstore.models import (
 from chunkstore.records import MetricPoint
 from chunkstore.stores.base import Recorder as _Recorder
 from chunkstore.stores.base import Store, StoreOptions
+from chunkstore.stores.run_list import RunList as _RunList
 from chunkstore.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from chunkstore.recording.context import current_run, current_step
     from chunkstore.recording.run import Run
     from chunkstore.recording.step import Step
+    from chunkstore.stores.liveness import Liveness
 
 __all__ = [
     "BranchFailedError",
@@ -100,7 +104,30 @@ def _load_recorder() -> _Recorder:
     return Recorder()
 
 
+def _run_log_as_html(log: RunLog) -> str:
+    from chunkstore.views.notebook import run_log_as_html  # noqa: PLC0415 - for notebooks alone
+
+    return run_log_as_html(log)
+
+
+def _write_run_log(log: RunLog, printer: Any, _cycle: bool) -> None:
+    from chunkstore.views.notebook import run_log_as_text  # noqa: PLC0415 - for notebooks and interactive shells alone
+
+    printer.text(run_log_as_text(log))
+
+
+def _runs_as_html(runs: Sequence[RunSummary], liveness: Mapping[str, Liveness], more: bool) -> str:
+    from datetime import datetime, timezone  # noqa: PLC0415 - for notebooks alone
+
+    from chunkstore.views.notebook import run_list_as_html  # noqa: PLC0415 - likewise
+
+    return run_list_as_html(runs, liveness, datetime.now(timezone.utc), more=more)
+
+
 Store.load_recorder = staticmethod(_load_recorder)
+_RunList.as_html = staticmethod(_runs_as_html)
+RunLog._repr_html_ = _run_log_as_html  # type: ignore[attr-defined]
+RunLog._repr_pretty_ = _write_run_log  # type: ignore[attr-defined]
 
 _RECORDING = {"current_run": "context", "current_step": "context", "Run": "run", "Step": "step"}
 

@@ -370,6 +370,11 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     steps: dict[str, int] | None = None
     problem: str = ""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended or cannot be read, so that it does not matter who recorded it."""
+        return self.status in {SUCCESS, FAIL} or bool(self.end_time) or bool(self.problem)
+
 
 def _check_record_name(name: Any) -> None:
     if type(name) is not str or not name.isascii() or not 0 < len(name) < _USUAL_LENGTH:

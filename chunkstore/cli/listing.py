@@ -27,7 +27,7 @@ from chunkstore.views.run_filters import (
     parse_since,
     started_since,
 )
-from chunkstore.views.run_rows import COLUMNS, RunRow, aligned, cells, is_over, run_row, widths
+from chunkstore.views.run_rows import COLUMNS, RunRow, aligned, cells, run_row, widths
 
 _T = TypeVar("_T")
 
@@ -165,7 +165,7 @@ def _rows(
         if tags and not any(fnmatchcase(summary.tag, each) for each in tags):
             continue
         try:
-            liveness = None if is_over(summary) else store.liveness(summary.run_id)
+            liveness = None if summary.is_over else store.liveness(summary.run_id)
             row = run_row(summary, None, liveness, now)
             if wanted and row.status.upper() not in wanted:
                 continue

@@ -45,7 +45,8 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, Record):
         return msgspec.Raw(encode_record(value))
     if isinstance(value, msgspec.Struct):
-        return {name: _jsonable(getattr(value, name)) for name in value.__struct_fields__}
+        fields = ((name, getattr(value, name)) for name in value.__struct_fields__)
+        return {name: _jsonable(item) for name, item in fields if item is not msgspec.UNSET}
     if isinstance(value, dict):
         return {codec.key_text(name, "key"): _jsonable(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

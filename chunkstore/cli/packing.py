@@ -21,7 +21,6 @@ from chunkstore.cli.output import PROBLEMS, console, escaped, print_error, print
 from chunkstore.cli.run_progress import shown_progress
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
 from chunkstore.stores.base import Store
-from chunkstore.views.run_rows import is_over
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +53,7 @@ def seal(
 
 
 def _finished(store: Store) -> Iterator[str]:
-    return (summary.run_id for summary in store.list_runs() if is_over(summary) and not summary.problem)
+    return (summary.run_id for summary in store.list_runs() if summary.is_over and not summary.problem)
 
 
 def _sealed(store: Store, run_ids: list[str]) -> Iterator[Sealed]:

@@ -13,12 +13,15 @@ from chunkstore.cli.watching import RunChange, StepOutput
 from chunkstore.maintenance.importing import ImportReport
 from chunkstore.models import BranchLog, StepLog
 from chunkstore.records import ExtraFields
+from chunkstore.views.differences import RunDiff
+from chunkstore.views.reuse import Explanation
 from chunkstore.views.run_page import RunPage
 from chunkstore.views.run_rows import RunRow
 
 #: What each command prints; of `watch`, each line.
 PRINTED: dict[str, Any] = {
     "demo": RunPage,
+    "diff": RunDiff,
     "import": ImportReport,
     "logs": StepOutput | None,
     "ls": list[RunRow],
@@ -28,6 +31,7 @@ PRINTED: dict[str, Any] = {
     "show --params --metrics --data": dict[str, list[dict[str, Any]]],
     "unseal": list[Sealed],
     "watch": RunChange,
+    "why": Explanation,
 }
 
 _REFERENCE = "#/$defs/{name}"

@@ -9,13 +9,12 @@ import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, RunArgument, StoreOption, chosen_run, open_chosen_store
 from chunkstore.cli.output import PROBLEMS, console, escaped, print_json, printable
-from chunkstore.models import PROCESSING, BranchLog, RunLog, RunSummary, StepLog
+from chunkstore.models import PROCESSING, BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.liveness import LIVE, Liveness
 from chunkstore.stores.run_list import summary_of
 from chunkstore.views.formats import style_of
 from chunkstore.views.run_page import RunPage, heading, run_page
-from chunkstore.views.run_rows import is_over
 from chunkstore.views.run_values import Values, data_of_run, metrics_of_run, parameters_of_run
 from chunkstore.views.step_lookup import find_record
 from chunkstore.views.step_page import branches, step_heading, step_sections, tracebacks
@@ -86,8 +85,7 @@ def read_page(store: Store, run_id: str) -> RunPage:
 
 def liveness_of(store: Store, log: RunLog) -> Liveness | None:
     """Return whether somebody still records a run; None if it is over."""
-    summary: RunSummary = summary_of(log)
-    return None if is_over(summary) else store.liveness(log.run_id)
+    return None if summary_of(log).is_over else store.liveness(log.run_id)
 
 
 def folding_of(page: RunPage, *, unfolded: bool) -> Folding:

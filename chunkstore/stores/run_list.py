@@ -13,7 +13,7 @@ from chunkstore.clock import format_nanoseconds
 from chunkstore.codec import decoder_of
 from chunkstore.errors import RunLogNotFoundError
 from chunkstore.integrity import has_checksum
-from chunkstore.models import FAIL, NOTES, SUCCESS, RunLog, RunSummary
+from chunkstore.models import NOTES, RunLog, RunSummary
 from chunkstore.stores.liveness import Liveness
 
 #: By how much the time of a file may be behind the clock that programs read, in nanoseconds: systems write down the
@@ -149,7 +149,7 @@ class RunList(Iterator[RunSummary]):
                 self._error = error
 
     def _liveness_of(self, run: RunSummary) -> Liveness | None:
-        if run.status in {SUCCESS, FAIL} or run.end_time or run.problem:
+        if run.is_over:
             return None
         try:
             return self._liveness(run.run_id)

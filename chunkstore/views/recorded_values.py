@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from chunkstore import codec
-from chunkstore.models import CodeIdentity, DataCatalog, RunLog, StepLog
+from chunkstore.models import CodeIdentity, DataCatalog, JobLog, RunLog, StepLog
 from chunkstore.views.durations import run_duration, step_duration
 
 #: Longer values are cut where they are shown in a line.
@@ -22,6 +22,8 @@ OUTPUT_SUFFIX = ".execution.log"
 GIT = "git"
 #: Enough of a hash to tell it from others.
 _SHORT_HASH = 12
+#: Of values that differ, objects in more objects are shown whole.
+_DEEPEST_PART = 3
 #: `runnable` keeps a value together with its kind.
 _WITH_KIND = {"kind", "value"}
 
@@ -34,6 +36,24 @@ def unwrapped(value: Any) -> Any:
 def unwrapped_all(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values by name, each without its kind."""
     return {name: unwrapped(value) for name, value in values.items()}
+
+
+def steps_of(log: RunLog) -> dict[str, StepLog]:
+    """Return the steps of a run; a job is taken for a step."""
+    if not isinstance(log.job, JobLog):
+        return log.steps
+    job = log.job
+    step = StepLog(
+        name="job",
+        internal_name="job",
+        status=job.status,
+        message=job.message,
+        mock=job.mock,
+        code_identities=job.code_identities,
+        attempts=job.attempts,
+        data_catalog=job.data_catalog,
+    )
+    return {**log.steps, "job": step}
 
 
 def metrics_of(step: StepLog) -> dict[str, Any]:
@@ -115,6 +135,24 @@ def is_same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     return bool(one == other) if isinstance(one, str) else _as_json(one) == _as_json(other)
+
+
+def differing_parts(old: Any, new: Any, path: str = "", depth: int = _DEEPEST_PART) -> Iterator[tuple[str, Any, Any]]:
+    """Yield where two values differ: the keys of objects, joined with dots, and what stands there in each.
+
+    Args:
+        old: a value, or UNSET.
+        new: another one.
+        path: what stands before the keys.
+        depth: how many objects in objects are looked into.
+    """
+    if depth and isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            before, after = old.get(key, UNSET), new.get(key, UNSET)
+            if not is_same(before, after):
+                yield from differing_parts(before, after, f"{path}.{key}" if path else key, depth - 1)
+    else:
+        yield path, old, new
 
 
 def _as_json(value: Any) -> bytes:

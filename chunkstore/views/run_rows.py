@@ -65,11 +65,6 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-def is_over(summary: RunSummary) -> bool:
-    """Tell whether a run has finished, so that it does not matter who recorded it."""
-    return summary.status in {SUCCESS, FAIL} or bool(summary.end_time) or bool(summary.problem)
-
-
 def actual_status(recorded: str, liveness: Liveness | None) -> str:
     """Return the status of a run as it is.
 

@@ -20,6 +20,7 @@ def examples_of_commands(old):
     """Return an example of each command; `old` is a folder to import."""
     return {
         "demo": ["demo", "--limit", "2"],
+        "diff": ["diff", "one", "one"],
         "import": ["import", old],
         "logs": ["logs", "one", "load"],
         "ls": ["ls"],
@@ -28,6 +29,7 @@ def examples_of_commands(old):
         "show --step": ["show", "one", "--step", "load"],
         "show --params --metrics --data": ["show", "one", "--params", "--metrics", "--data"],
         "unseal": ["unseal", "one"],
+        "why": ["why", "work", "--run", "one"],
     }
 
 
