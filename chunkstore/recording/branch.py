@@ -92,7 +92,7 @@ def run_branch(task: BranchTask) -> Outcome:
             earlier_attempts=list(task.earlier_attempts),
         )
         try:
-            value = step.execute(task.function, arguments, {}, task.code)
+            value = step.execute(task.function, arguments, {}, task.code, may_reuse=_is_all_there_was(run))
         except BaseException as raised:  # noqa: BLE001 - a branch ends with whatever its function raises
             if is_failure(raised):
                 error = raised if task.executor_id else _sendable(raised)
@@ -101,6 +101,16 @@ def run_branch(task: BranchTask) -> Outcome:
     log.status = FAIL if failed else SUCCESS
     run.store.add_branch_log(run.run_id, log)
     return Outcome(pickle.dumps(value) if task.packed and value is not None else value, error, failed)
+
+
+def _is_all_there_was(run: Run) -> bool:
+    """Tell whether the step of a branch was all that an earlier run did in it.
+
+    Steps that its function recorded, one of which may have failed, are only there again if the function runs; each of
+    them may be taken over then.
+    """
+    earlier = run.previous.branch(run.branch) if run.previous else None
+    return earlier is None or len(earlier.steps) <= 1
 
 
 def _sendable(error: BaseException) -> BaseException:

@@ -173,6 +173,8 @@ class Step:
         arguments: tuple[Any, ...],
         keywords: Mapping[str, Any],
         code: list[CodeIdentity] | None = None,
+        *,
+        may_reuse: bool = True,
     ) -> Any:
         """Run a function as this step, as often as its attempts allow.
 
@@ -181,6 +183,7 @@ class Step:
             arguments: for the function.
             keywords: for the function.
             code: which code that is, if the caller has found out.
+            may_reuse: whether a result of the run that is resumed may be taken instead.
 
         Returns:
             What the function returned, or what it returned in the run that is resumed; None if it failed and
@@ -189,7 +192,7 @@ class Step:
         check_runs_at_once(function)
         self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
         input_hash = hash_of([list(arguments), dict(keywords)])
-        if self._reuse_result(input_hash):
+        if may_reuse and self._reuse_result(input_hash):
             return self._log.result
         self._log.input_hash = UNSET if input_hash is None else input_hash
         while True:

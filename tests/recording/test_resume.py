@@ -266,6 +266,34 @@ def test_inner_branches_of_a_branch_that_failed_are_taken_over(store, calls, thr
     assert work.noted(calls) == {"1": 1, "2": 2, "3": 1}
 
 
+def test_a_function_that_recorded_a_failed_step_runs_again_and_so_does_that_step(any_store, calls, threads):
+    def inner(item):
+        work.note(calls, "inner")
+        if allowed:
+            return item
+        raise ValueError("not yet")
+
+    def outer(item):
+        work.note(calls, "outer")
+        chunkstore.current_run().step("good", work.noted_double, calls, item)
+        chunkstore.current_run().step("inner", inner, item, on_error="continue")
+        return item
+
+    for run_id, resume, allowed in (("first", None, False), ("second", "first", True), ("third", "second", True)):  # noqa: B007
+        with any_store.start_run(run_id, resume=resume) as run:
+            assert run.map("top", [5], outer, executor=threads, on_error="continue") == [5]
+    first, second, third = (any_store.get_run_log(run_id) for run_id in ("first", "second", "third"))
+    assert [log.steps["top"].status for log in (first, second, third)] == ["FAIL", "SUCCESS", "SUCCESS"]
+    branch = second.steps["top"].branches["top.5"]
+    assert {name: step.mock for name, step in branch.steps.items()} == {
+        "top.5.outer": False,
+        "top.5.good": True,
+        "top.5.inner": False,
+    }
+    assert set(third.steps["top"].branches["top.5"].steps) == set(branch.steps)
+    assert work.noted(calls) == {"outer": 2, "inner": 2, "5": 1}
+
+
 def test_data_of_a_step_that_was_taken_over_can_be_read(store, tmp_path):
     def load():
         with open("out.csv", "w") as file:

@@ -324,7 +324,7 @@ def test_what_could_not_be_read_of_an_earlier_run_may_be_what_is_missing():
     assert reason.text == "Run old has no such step, as far as it could be read."
 
 
-def test_the_function_of_a_branch_that_was_taken_over_alone(store, threads):
+def test_the_function_of_a_branch_in_which_a_step_failed_ran_again(store, threads):
     def inner(item):
         if os.path.exists("bad"):
             raise ValueError(item)
@@ -340,9 +340,9 @@ def test_the_function_of_a_branch_that_was_taken_over_alone(store, threads):
     os.remove("bad")
     with store.start_run("second", resume="first") as run:
         run.map("top", ["a"], outer, executor=threads)
-    # The branch had failed, as a step inside had; its function, which had not, was taken over.
     assert [reason.kind for reason in why(store, "second", "top.a").step.reasons] == ["failed"]
-    assert why(store, "second", "top.a.outer").step.taken_over_from == "first"
+    assert [reason.kind for reason in why(store, "second", "top.a.inner").step.reasons] == ["failed"]
+    assert why(store, "second", "top.a.outer").step.taken_over_from == ""
 
 
 def test_no_more_earlier_runs_are_read_than_are_needed():
