@@ -31,6 +31,8 @@ _MOST_VALUES = 4
 #: its role.
 DRAWING, NAME, DETAIL, MESSAGE, METRIC, DATA = "drawing", "name", "detail", "message", "metric", "data"
 _GAP = "  "
+#: What is nested deeper is left out.
+_DEEPEST = 100
 _BAR_WIDTH = 16
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 _BRANCHES_FAILED = re.compile(r"[\d,]+ of [\d,]+ branches of .* failed: ")
@@ -106,7 +108,11 @@ def _drawn(nodes: Sequence[_Node], prefix: str) -> Iterator[Line]:
     for node in nodes:
         last = node is nodes[-1]
         yield [Part(f"{prefix}{'└── ' if last else '├── '}", DRAWING), *node.line]
-        yield from _drawn(list(node.children), f"{prefix}{'    ' if last else '│   '}")
+        inner = f"{prefix}{'    ' if last else '│   '}"
+        if len(inner) <= _DEEPEST * 4:
+            yield from _drawn(list(node.children), inner)
+        elif any(True for _ in node.children):
+            yield [Part(f"{inner}└── ", DRAWING), Part("… deeper than can be shown", DETAIL)]
 
 
 def _problem_line(problem: Problem) -> Line:

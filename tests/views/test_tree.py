@@ -127,6 +127,23 @@ def test_branches_with_several_steps_and_deeper_maps_are_nested():
     assert shown == ["✘ p.left  why", "├── ✔ a", "└── ✔ b.csv"]
 
 
+def test_what_is_nested_deeper_than_anybody_can_see_is_left_out():
+    name, names = "s", ["s"]
+    while len(names) < 3_000:
+        name += ".b.s"
+        names.append(name)
+    inner = None
+    for name in reversed(names):
+        branches = {}
+        if inner is not None:
+            branch = BranchLog(internal_name=f"{name}.b", status="SUCCESS", steps={inner.internal_name: inner})
+            branches[branch.internal_name] = branch
+        inner = step(name, branches=branches)
+    lines = lines_of(run(inner))
+    assert len(lines) == 102
+    assert lines[-1].endswith("└── … deeper than can be shown")
+
+
 def test_what_could_not_be_read_stands_at_the_end():
     log = run(
         step("a"),
