@@ -72,7 +72,9 @@ def test_what_is_typed_into_a_terminal_shows_what_the_readme_shows(tmp_path):
             ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert result.returncode in {0, 1}, result.stderr
-        assert [plain(line) for line in result.stdout.splitlines()] == [plain(line) for line in expected], command
+        # How long something took differs from machine to machine, and may be a difference of its own.
+        printed, _, _ = result.stdout.partition("\nDurations\n")
+        assert [plain(line) for line in printed.splitlines()] == [plain(line) for line in expected], command
 
 
 def plain(line: str) -> str:
