@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
+from chunkstore.backends.entries import FILE, Entry
 from chunkstore.backends.mounts import Mount
 from chunkstore.errors import CorruptChunkError
 
@@ -36,6 +37,9 @@ class UnreadableFileError(CorruptChunkError):
 
 
 _T = TypeVar("_T")
+
+#: Is given what loads a file; tells whether that is damaged.
+Judge = Callable[[Callable[[], bytes]], bool]
 
 PROCESS, AT_THE_END, STEP = "process", "run", "step"
 #: What a returned call survives: the death of any process; also, once the run has finished, a loss of power; also a
@@ -316,6 +320,28 @@ class Backend(ABC):
     @abstractmethod
     def sync(self, folder: str, file: str | None = None) -> None:
         """Return when a file, or with None everything in `folder`, would survive a loss of power."""
+
+    def entries(self, folder: str) -> list[Entry]:
+        """Return what lies in a folder, which may be one inside another; also what readers pass over.
+
+        Raises:
+            MissingError: there is no such folder.
+        """
+        with self.reader(folder) as reader:
+            return [Entry(name, FILE) for name in reader.names()]
+
+    def quarantine(self, folder: str, file: str, is_damaged: Judge) -> str:  # noqa: ARG002 - see the docstring
+        """Move a file that its owner may replace at any time out of the way, if it is damaged.
+
+        To be called under the run's lock. Where bytes cannot be damaged, nothing is moved.
+
+        Returns:
+            Where it is now, below the folder; empty if it was not moved.
+        """
+        return ""
+
+    def remove_left_over(self, folder: str, name: str) -> None:  # noqa: B027 - not every backend leaves something
+        """Remove, if it is there, a file or folder that no reader looks at, and that somebody who was stopped left."""
 
     def while_locked(self, folder: str, file: str, action: Callable[[], _T]) -> _T:
         """Return what `action` returns, called while a lock keeps everybody else out; see `acquire_lock`.

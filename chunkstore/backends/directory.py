@@ -14,12 +14,23 @@ from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 from chunkstore.backends.appended import DirectoryJournal, append
-from chunkstore.backends.base import AT_THE_END, STEP, Backend, FileVersion, FolderReader, Journal, MissingError
+from chunkstore.backends.base import (
+    AT_THE_END,
+    STEP,
+    Backend,
+    FileVersion,
+    FolderReader,
+    Journal,
+    Judge,
+    MissingError,
+)
+from chunkstore.backends.entries import Entry, entries_in
 from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
 from chunkstore.backends.held import HeldFile, is_held
 from chunkstore.backends.locks import SidecarLock
 from chunkstore.backends.mounts import Mount, mount_of
 from chunkstore.backends.os_errors import os_error
+from chunkstore.backends.quarantine import quarantine
 from chunkstore.backends.syscalls import SYSTEM, Syscalls
 from chunkstore.backends.watching import changes_in
 from chunkstore.errors import ChunkstoreError
@@ -386,6 +397,33 @@ class DirectoryBackend(Backend):
         except OSError as error:
             self._fail(error, folder)
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def entries(self, folder: str) -> list[Entry]:
+        try:
+            return entries_in(self._syscalls, self._fresh(folder))
+        except OSError as error:
+            self._fail(error, folder)
+
+    def quarantine(self, folder: str, file: str, is_damaged: Judge) -> str:
+        return self._in_folder(folder, lambda handle: quarantine(self._syscalls, handle, file, is_damaged))
+
+    def remove_left_over(self, folder: str, name: str) -> None:
+        path = os.path.join(self._path(folder), name)
+        try:
+            if not stat.S_ISDIR(self._syscalls.lstat(path).st_mode):
+                self._syscalls.unlink(path)
+                return
+            # As in `remove_folder`: should anybody still be about to give it its true name, that one finds it gone.
+            if not name.startswith(DELETED_PREFIX):
+                aside = f"{DELETED_PREFIX}{temporary_names.next().removeprefix(TEMPORARY_PREFIX)}"
+                target = os.path.join(self._path(folder), aside)
+                self._syscalls.rename(path, target)
+                path = target
+            self._remove_tree(path)
+        except FileNotFoundError:
+            pass  # it has its true name by now, or somebody else has removed it
+        except OSError as error:
+            self._fail(error, folder)
 
     def watch(self, folder: str) -> Iterator[set[str]]:
         return changes_in(self._path(folder))

@@ -44,6 +44,10 @@ class Syscalls:
         """Return what is known of a file, or of the symbolic link itself."""
         return os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
 
+    def statvfs(self, fd: int) -> os.statvfs_result:
+        """Return what is known of the file system that an open file or folder is on."""
+        return os.statvfs(fd)
+
     def fsync(self, fd: int) -> None:
         """Bring a file, or the names in a folder, to stable storage."""
         if sys.platform == "darwin":
