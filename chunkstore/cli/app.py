@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from chunkstore.cli import comparing, demo, explaining, importing, listing, packing, schema, showing, watching
+from chunkstore.cli import (
+    comparing,
+    demo,
+    explaining,
+    export,
+    importing,
+    listing,
+    packing,
+    schema,
+    showing,
+    timeline,
+    watching,
+)
 from chunkstore.cli.output import PROBLEMS, WRONG_USE, print_error
 from chunkstore.errors import (
     ChunkstoreError,
@@ -60,8 +72,10 @@ app.command("ls")(listing.list_runs)
 app.command("show")(showing.show)
 app.command("watch")(watching.watch)
 app.command("logs")(watching.logs)
+app.command("timeline")(timeline.show_timeline)
 app.command("diff")(comparing.diff)
 app.command("why")(explaining.why)
+app.command("export")(export.export_runs)
 app.command("seal")(packing.seal)
 app.command("unseal")(packing.unseal)
 app.command("import")(importing.import_folder)

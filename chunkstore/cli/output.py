@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -20,6 +20,8 @@ FINE, PROBLEMS, WRONG_USE = 0, 1, 2
 
 #: Characters in a line where the output is no terminal, so that nothing is cut off for `grep`.
 _PIPED_WIDTH = 1_000
+#: Longer tables are not folded.
+_MOST_FOLDED = 500
 
 
 def console(*, to_errors: bool = False) -> Console:
@@ -78,6 +80,25 @@ def print_note(message: str) -> None:
     """Print something beside the output proper, to where errors go."""
     sys.stdout.flush()
     console(to_errors=True).print(f"[dim]{escaped(message)}[/]", soft_wrap=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: folded to the width of a terminal, or, long or elsewhere, in plain columns, which is fast."""
+    out = console()
+    if sys.stdout.isatty() and len(rows) <= _MOST_FOLDED:
+        from rich.table import Table  # noqa: PLC0415 - see above
+
+        table = Table(box=None, pad_edge=False, header_style="dim", show_header=any(columns))
+        for column in columns:
+            table.add_column(escaped(column), overflow="fold")
+        for row in rows:
+            table.add_row(*map(escaped, row))
+        out.print(table)
+        return
+    shown = [tuple(columns)] * any(columns) + [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        sys.stdout.write("  ".join(map(str.ljust, row, widths)).rstrip() + "\n")
 
 
 def print_error(message: str) -> None:

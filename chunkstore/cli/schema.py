@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from chunkstore.cli.export import ExportReport
 from chunkstore.cli.output import print_json
 from chunkstore.cli.packing import Sealed
 from chunkstore.cli.watching import RunChange, StepOutput
@@ -17,11 +18,13 @@ from chunkstore.views.differences import RunDiff
 from chunkstore.views.reuse import Explanation
 from chunkstore.views.run_page import RunPage
 from chunkstore.views.run_rows import RunRow
+from chunkstore.views.timeline_summary import TimelineReport
 
 #: What each command prints; of `watch`, each line.
 PRINTED: dict[str, Any] = {
     "demo": RunPage,
     "diff": RunDiff,
+    "export": ExportReport,
     "import": ImportReport,
     "logs": StepOutput | None,
     "ls": list[RunRow],
@@ -29,6 +32,7 @@ PRINTED: dict[str, Any] = {
     "show": RunPage,
     "show --step": (StepLog, BranchLog),
     "show --params --metrics --data": dict[str, list[dict[str, Any]]],
+    "timeline": TimelineReport,
     "unseal": list[Sealed],
     "watch": RunChange,
     "why": Explanation,

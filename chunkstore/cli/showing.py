@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, RunArgument, StoreOption, chosen_run, open_chosen_store
-from chunkstore.cli.output import PROBLEMS, console, escaped, print_json, printable
+from chunkstore.cli.output import PROBLEMS, console, escaped, print_json, print_table, printable
 from chunkstore.models import PROCESSING, BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.liveness import LIVE, Liveness
@@ -118,21 +118,12 @@ def print_page(page: RunPage, folding: Folding) -> None:
 
 
 def _print_step(step: StepLog, folding: Folding) -> None:
-    from rich.table import Table  # noqa: PLC0415 - not for JSON
-
     out = console()
     for line in step_heading(step, folding.unended):
         out.print(styled(line))
     for section in step_sections(step):
-        table = Table(
-            box=None, pad_edge=False, header_style="dim", title_justify="left", show_header=any(section.columns)
-        )
-        for column in section.columns:
-            table.add_column(escaped(column), overflow="fold")
-        for row in section.rows:
-            table.add_row(*map(escaped, row))
         out.print(f"\n[bold]{section.title}[/]")
-        out.print(table)
+        print_table(section.columns, section.rows)
     for number, text in tracebacks(step):
         out.print(f"\n[bold]attempt {number} failed[/]")
         out.print(escaped(text), soft_wrap=True)
@@ -142,16 +133,9 @@ def _print_step(step: StepLog, folding: Folding) -> None:
 
 
 def _print_values(values: list[Values]) -> None:
-    from rich.table import Table  # noqa: PLC0415 - not for JSON
-
     out = console()
     for each in values:
-        if not each.rows:
+        if each.rows:
+            print_table(each.columns, [each.texts(row, is_brief=out.width < _WIDE) for row in each.rows])
+        else:
             out.print(f"[dim]There are no {each.title}.[/]")
-            continue
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in each.columns:
-            table.add_column(column, overflow="fold")
-        for row in each.rows:
-            table.add_row(*map(escaped, each.texts(row, is_brief=out.width < _WIDE)))
-        out.print(table)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _DRAWN_EVERY = 0.25
 #: Whether the process that records the run lives is looked at so often, in seconds.
 _ASKED_EVERY = 2.0
+#: Of the steps that began or ended before, so many are shown at first.
+_MOST_BEFORE = 50
 #: Lines of the terminal that are left free.
 _MARGIN = 2
 
@@ -111,7 +113,11 @@ def _print_changes(store: Store, run_id: str) -> RunPage:
 def _print_lines(store: Store, run_id: str) -> RunPage:
     before: RunLog | None = None
     for log in store.follow(run_id):
-        for step in changed_steps(before, log):
+        changed = list(changed_steps(before, log))
+        if before is None and len(changed) > _MOST_BEFORE:
+            sys.stdout.write(f"{len(changed) - _MOST_BEFORE:,} steps before\n")
+            changed = changed[-_MOST_BEFORE:]
+        for step in changed:
             texts = [
                 _time_of(step),
                 f"{mark_of(step.status)} {step.internal_name}",

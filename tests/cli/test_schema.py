@@ -1,6 +1,7 @@
 """What commands print with --json is what `chunkstore schema` says."""
 
 import json
+import os
 
 import jsonschema
 import pytest
@@ -21,6 +22,7 @@ def examples_of_commands(old):
     return {
         "demo": ["demo", "--limit", "2"],
         "diff": ["diff", "one", "one"],
+        "export": ["export", "one", "--to", os.path.join(old, "..", "out.json")],
         "import": ["import", old],
         "logs": ["logs", "one", "load"],
         "ls": ["ls"],
@@ -28,6 +30,7 @@ def examples_of_commands(old):
         "show": ["show", "one"],
         "show --step": ["show", "one", "--step", "load"],
         "show --params --metrics --data": ["show", "one", "--params", "--metrics", "--data"],
+        "timeline": ["timeline", "one"],
         "unseal": ["unseal", "one"],
         "why": ["why", "work", "--run", "one"],
     }
