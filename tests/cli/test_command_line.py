@@ -134,8 +134,12 @@ def loaded_by(*arguments):
         f"import sys; sys.argv = {['chunkstore', *map(str, arguments)]!r}\n"
         "from chunkstore.__main__ import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print(*sys.modules, file=sys.stderr)"
     )
+    return loaded_after(code) - loaded_after("import sys, filelock, msgspec, typer\n")  # some load asyncio
+
+
+def loaded_after(code):
+    code += "print(*sys.modules, file=sys.stderr)"
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split())
 
 
