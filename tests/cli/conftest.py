@@ -1,6 +1,10 @@
 """Stores for commands to look at."""
 
+import signal
+from contextlib import contextmanager
+
 import pytest
+from processes import Forked
 
 import chunkstore
 from chunkstore import StepLog
@@ -49,6 +53,20 @@ def record_pipeline(
             for epoch in range(3):
                 step.log_metric("accuracy", epoch / 4, step=epoch)
     return run_id
+
+
+@contextmanager
+def being_recorded(store):
+    """Have another process record the run `mine`, whose step `a` goes on, until it is killed or the block ends."""
+
+    def record(say):
+        with store.start_run("mine") as run, run.step("a"):
+            say("recorded")
+            signal.pause()
+
+    with Forked(record) as owner:
+        owner.wait_for_line()
+        yield owner
 
 
 def step(name, **fields):

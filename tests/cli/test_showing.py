@@ -1,14 +1,13 @@
 """`chunkstore show` shows all that was recorded of a run."""
 
+import json
 import os
-import signal
 
 import pytest
-from processes import Forked
 
 import chunkstore as library
 from cli.command import chunkstore, on_terminal
-from cli.conftest import step
+from cli.conftest import being_recorded, step
 
 
 def test_the_tree_tells_how_each_step_went(store, logs, pipeline):
@@ -103,18 +102,12 @@ def test_a_run_with_nothing_in_it_is_shown(store, logs):
 def test_the_log_in_json_is_the_whole_log(store, logs, pipeline):
     pipeline(store)
     found = chunkstore("show", "one", "--store", logs, "--json").json
-    assert library.RunLog.from_json(__import__("json").dumps(found["log"])) == store.get_run_log("one")
+    assert library.RunLog.from_json(json.dumps(found["log"])) == store.get_run_log("one")
     assert (found["status"], found["steps"]) == ("FAIL", {"SUCCESS": 4, "FAIL": 2})
 
 
 def test_a_lost_run_says_so_and_its_steps_too(store, logs):
-    def record(say):
-        with store.start_run("mine") as run, run.step("a"):
-            say("recorded")
-            signal.pause()
-
-    with Forked(record) as owner:
-        owner.wait_for_line()
+    with being_recorded(store) as owner:
         assert "… PROCESSING" in chunkstore("show", "mine", "--store", logs).out
         pid = owner.pid
         owner.kill()

@@ -2,18 +2,17 @@
 
 import json
 import os
-import signal
 from datetime import datetime, timezone
 
 import pytest
 import typer
-from processes import Forked
 from typer.testing import CliRunner
 from views.timed_runs import at, branch, run, step, typical
 
 import chunkstore
 from chunkstore.cli.timeline import show_timeline
 from chunkstore.clock import parse_time
+from cli.conftest import being_recorded
 
 app = typer.Typer()
 app.command()(show_timeline)
@@ -100,13 +99,7 @@ def test_a_run_that_goes_on_reaches_until_now(store, logs):
 
 
 def test_a_run_whose_owner_was_killed_ends_when_it_was_last_heard_of(store, logs):
-    def work(tell):
-        with store.start_run("mine") as mine, mine.step("load"):
-            tell("begun")
-            signal.pause()
-
-    with Forked(work) as owner:
-        owner.wait_for_line()
+    with being_recorded(store) as owner:
         owner.kill()
     report = json.loads(timeline("mine", "--store", logs, "--json").stdout)
     assert (report["status"], report["spans"][0]["status"]) == ("LOST", "LOST")

@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from processes import Forked
 from recording.work import wait_for
 
 import chunkstore as library
 from cli.command import chunkstore, on_terminal
+from cli.conftest import being_recorded
 
 
 def watched(logs, *options, run="mine"):
@@ -51,17 +51,10 @@ def test_watching_in_json_prints_each_change_in_a_line(store, logs):
 
 
 def test_watching_a_run_whose_owner_dies_ends_and_says_so(store, logs):
-    def record(say):
-        with store.start_run("mine") as run, run.step("a"):
-            say("recorded")
-            signal.pause()
-
-    with Forked(record) as owner:
-        owner.wait_for_line()
-        with watched(logs) as watcher:
-            assert "… a" in watcher.stdout.readline()
-            owner.kill()
-            out, _ = watcher.communicate(timeout=20)
+    with being_recorded(store) as owner, watched(logs) as watcher:
+        assert "… a" in watcher.stdout.readline()
+        owner.kill()
+        out, _ = watcher.communicate(timeout=20)
     assert watcher.returncode == 1
     assert "☠ LOST" in out
 
