@@ -87,8 +87,10 @@ def heading(page: RunPage) -> Iterator[Line]:
         yield _labelled("", Part(message, MESSAGE))
     started = parse_time(str(log.notes.get("created", "")))
     took = format_seconds(run_duration(log))
-    times = [format_local(started), f"took {took}" if took else "", _steps_text(page.steps)]
-    yield _labelled("started" if started else "", Part(" · ".join(filter(None, times)), DETAIL))
+    times = [format_local(started), f"took {took}" if took else ""]
+    if started:
+        yield _labelled("started", Part(" · ".join(filter(None, times)), DETAIL))
+    yield _labelled("steps", Part(_steps_text(page.steps), DETAIL))
     if log.original_run_id:
         yield _labelled("resumes", Part(log.original_run_id, DETAIL))
     if code := _code_text(log):
@@ -104,9 +106,8 @@ def _labelled(label: str, part: Part) -> Line:
 
 
 def _steps_text(counts: dict[str, int]) -> str:
-    total = sum(counts.values())
-    steps = "1 step" if total == 1 else f"{total:,} steps"
-    return f"{steps}: {counts_text(counts)}" if len(counts) > 1 else steps
+    total = f"{sum(counts.values()):,}"
+    return f"{total}: {counts_text(counts)}" if counts else "none"
 
 
 def _code_text(log: RunLog) -> str:

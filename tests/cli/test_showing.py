@@ -17,7 +17,7 @@ def test_the_tree_tells_how_each_step_went(store, logs, pipeline):
     text = result.out
     for expected in (
         "✘ FAIL  one  tag nightly",
-        "6 steps: 4 succeeded, 2 failed",
+        "steps    6: 4 succeeded, 2 failed",
         "seed=7",
         "✔ load",
         "loss=0.25",
