@@ -15,7 +15,10 @@ from chunkstore.cli.showing import folding_of, print_page, read_page
 
 def demo(
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=0, help="Measure only so many files; 0 for all.", show_default=False)
+        int,
+        typer.Option(
+            "--limit", "-n", min=0, metavar="N", help="Measure only so many files; 0 for all.", show_default=False
+        ),
     ] = 0,
     store: StoreOption = None,
     config: ConfigOption = None,

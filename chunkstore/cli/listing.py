@@ -115,11 +115,14 @@ def list_runs(
             "--limit",
             "-n",
             min=0,
+            metavar="N",
             help=f"Show so many runs at most; 0 for all. Default: {_USUAL_LIMIT} on a terminal, all elsewhere.",
             show_default=False,
         ),
     ] = None,
-    sort: Annotated[SortKey, typer.Option(help="What the runs are sorted by.")] = SortKey.STARTED,
+    sort: Annotated[
+        SortKey, typer.Option(metavar="KEY", help=f"Sort by {', '.join(key.value for key in SortKey)}.")
+    ] = SortKey.STARTED,
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="Turn the order around.")] = False,
     store: StoreOption = None,
     config: ConfigOption = None,

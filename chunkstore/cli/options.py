@@ -87,8 +87,8 @@ RunArgument = Annotated[
 OptionalRunArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]",
-        help="A run's id, the beginning of one, or `latest`; all runs without.",
+        metavar="RUN",
+        help="A run's id, the beginning of one, or `latest`.",
         autocompletion=_complete_run,
         show_default=False,
     ),
