@@ -68,7 +68,60 @@ def test_of_a_run_without_an_owner_nobody_can_tell(tmp_path, open_store):
     store.create_run_log(RUN)
     found = store.liveness(RUN)
     assert (found.state, found.host) == (UNKNOWN, "")
-    assert "joined" in found.why
+    assert "may join" in found.why
+
+
+@_stores
+def test_a_run_that_was_joined_is_live_as_long_as_one_process_records_it(tmp_path, open_store):
+    def record(say):
+        with open_store(tmp_path).join_run(RUN, create=True) as run:
+            with run.step(f"from {os.getpid()}"):
+                pass
+            say("recorded")
+            signal.pause()
+
+    store = open_store(tmp_path)
+    with Forked(record) as first, Forked(record) as second:
+        assert [first.wait_for_line(), second.wait_for_line()] == ["recorded"] * 2
+        both = store.liveness(RUN)
+        assert (both.state, both.host) == (LIVE, os.uname().nodename)
+        assert "2 processes" in both.why
+        first.kill()
+        assert (store.liveness(RUN).state, store.liveness(RUN).pid) == (LIVE, second.pid)
+        second.kill()
+    left = store.liveness(RUN)
+    assert (left.state, left.host) == (UNKNOWN, os.uname().nodename)
+    assert "others may still join" in left.why
+    assert len(store.get_run_log(RUN, strict=True).steps) == 2
+
+
+@_stores
+def test_who_leaves_a_run_leaves_nothing_behind(tmp_path, open_store):
+    store = open_store(tmp_path)
+    with store.join_run(RUN, create=True) as run:
+        assert open_store(tmp_path).liveness(RUN).state == LIVE
+        with run.step("a"):
+            pass
+    assert open_store(tmp_path).liveness(RUN).state == UNKNOWN
+    store.join_run(RUN).finish()
+    assert not list(tmp_path.rglob("*.owner*"))
+
+
+@_stores
+def test_who_has_joined_keeps_a_run_live_whose_owner_has_died(tmp_path, open_store):
+    def record(say):
+        with open_store(tmp_path).start_run(RUN):
+            say("begun")
+            signal.pause()
+
+    with Forked(record) as owner:
+        owner.wait_for_line()
+        joined = open_store(tmp_path).join_run(RUN)
+        owner.kill()
+    assert (open_store(tmp_path).liveness(RUN).state, open_store(tmp_path).liveness(RUN).pid) == (LIVE, os.getpid())
+    with joined:
+        pass
+    assert open_store(tmp_path).liveness(RUN).state == LOST
 
 
 def test_a_run_in_memory_is_live():

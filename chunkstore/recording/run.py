@@ -59,6 +59,7 @@ class Run:
         code_identity: CodeIdentity | None = None,
         previous: PreviousRun | None = None,
         finishes: bool = False,
+        joins: bool = False,
     ) -> None:
         self.store = store
         self.run_id = run_id
@@ -69,7 +70,7 @@ class Run:
         self.previous = previous
         self._finishes = finishes
         # Others are told that the run is recorded, as long as this object lives in this process.
-        self._release: Callable[[], None] = store.hold(run_id) if finishes else lambda: None
+        self._release: Callable[[], None] = store.hold(run_id, joined=joins) if finishes or joins else lambda: None
         self._pid = os.getpid()
         self._scope: ExitStack | None = None
         self._left = False
@@ -137,8 +138,11 @@ class Run:
                 scope.close()
             except ValueError:
                 pass  # left in another thread or task than entered: its context is not ours to restore
-        if not self._finishes or self._pid != os.getpid():
+        if self._pid != os.getpid():
             return  # a forked child that leaves the block ends itself, not the run
+        if not self._finishes:
+            self._release()
+            return
         if not is_failure(error) or error is None:
             if not self._finished:
                 self.finish()
@@ -451,7 +455,9 @@ class Recorder:
             except RunLogExistsError:
                 log = store.get_run_log(run_id, full=False)  # another process was faster
         previous = PreviousRun(store, log.original_run_id) if log.use_cached and log.original_run_id else None
-        return Run(store, run_id, capture_output=capture_output, code_identity=git_identity(), previous=previous)
+        return Run(
+            store, run_id, capture_output=capture_output, code_identity=git_identity(), previous=previous, joins=True
+        )
 
 
 def _receive(store: Store, run_id: str, options: dict[str, Any], latest: int) -> Run:

@@ -41,7 +41,7 @@ from chunkstore.models import (
 )
 from chunkstore.names import check_name, check_run_id, generate_run_id
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
-from chunkstore.stores.liveness import LIVE, LOST, Liveness, Owner, judge
+from chunkstore.stores.liveness import LIVE, LOST, Liveness, Owner, judge, judge_joined, judge_left
 from chunkstore.stores.run_list import Candidate, RunList, newest_first, summary_in, summary_of
 from chunkstore.version import __version__
 
@@ -350,16 +350,20 @@ class Store(ABC):
         with self._existing(run_id):
             yield from self._follow(run_id)
 
-    def hold(self, run_id: str) -> Callable[[], None]:
+    def hold(self, run_id: str, *, joined: bool = False) -> Callable[[], None]:
         """Let others know, as long as this process lives, that somebody records a run.
 
         Args:
             run_id: the run.
+            joined: whether this process is one of several, any of which may leave; else the run ends with it.
 
         Returns:
             To be called when the run has ended.
         """
-        return self.backend.hold(*self._owner_file(run_id), encode(Owner.here()))
+        folder, file = self._owner_file(run_id)
+        if joined:
+            file = f"{file}-{os.getpid()}-{os.urandom(4).hex()}"
+        return self.backend.hold(folder, file, encode(Owner.here()))
 
     def is_abandoned(self, run_id: str) -> bool:
         """Tell whether the process that called `hold` for a run has surely died without giving it back."""
@@ -385,7 +389,15 @@ class Store(ABC):
         if is_held:
             return judge(owner or Owner(), is_held, None, "")
         with self._existing(run_id):
-            return judge(owner, is_held, self.backend.mount(), format_nanoseconds(self._last_written(run_id)))
+            with self.backend.reader(folder) as reader:
+                joined = [name for name in reader.names() if name.startswith(f"{file}-")]
+            last_heard = format_nanoseconds(self._last_written(run_id))
+        holders = [name for name in joined if self.backend.is_held(folder, name)]
+        if holders:
+            return judge_joined([self._owner(folder, name) or Owner() for name in holders])
+        if owner is None and joined:
+            return judge_left(self._owner(folder, joined[-1]) or Owner(), last_heard)
+        return judge(owner, is_held, self.backend.mount(), last_heard)
 
     def _owner(self, folder: str, file: str) -> Owner | None:
         try:

@@ -64,6 +64,20 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True):
     last_heard: str = ""
 
 
+def judge_joined(owners: list[Owner]) -> Liveness:
+    """Return what it means that processes which have joined a run hold their locks."""
+    first = owners[0]
+    who = f"process {first.pid} on {first.host}" if len(owners) == 1 else f"{len(owners):,} processes"
+    return Liveness(state=LIVE, why=f"It is recorded by {who}.", host=first.host, pid=first.pid)
+
+
+def judge_left(last: Owner, last_heard: str) -> Liveness:
+    """Return what it means that processes which had joined a run have died, and none has joined it since."""
+    who = f"process {last.pid} on {last.host}" if last.host else "a process"
+    why = f"It was recorded by {who}, which has ended without leaving it; others may still join it."
+    return Liveness(state=UNKNOWN, why=why, host=last.host, pid=last.pid, last_heard=last_heard)
+
+
 def judge(owner: Owner | None, is_held: bool | None, mount: Mount | None, last_heard: str) -> Liveness:
     """Return what can be known of a run's owner.
 
@@ -76,7 +90,7 @@ def judge(owner: Owner | None, is_held: bool | None, mount: Mount | None, last_h
     if owner is None:
         return Liveness(
             state=UNKNOWN,
-            why="No process has said that it records this run: it was joined, or created by another tool.",
+            why="No process says that it records this run: others may join it, or another tool has created it.",
             last_heard=last_heard,
         )
     who = f"process {owner.pid} on {owner.host}" if owner.host else "the process that recorded it"
