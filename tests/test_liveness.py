@@ -174,7 +174,7 @@ def owner(**changes):
     ],
 )
 def test_a_free_lock_means_what_can_be_known_from_here(who, mount, state, word):
-    found = judge(who, is_held=False, mount=mount, last_heard="then")
+    found = judge(who, is_held=False, mount=lambda: mount, last_heard="then")
     assert (found.state, found.last_heard) == (state, "then")
     assert word in found.why
 
@@ -182,11 +182,11 @@ def test_a_free_lock_means_what_can_be_known_from_here(who, mount, state, word):
 @pytest.mark.parametrize("mount", [EXT4, NFS, None])
 def test_a_held_lock_means_a_live_owner_wherever_it_is(mount):
     for who in (owner(), owner(host="elsewhere", boot="another"), Owner()):
-        assert judge(who, is_held=True, mount=mount, last_heard="").state == LIVE
+        assert judge(who, is_held=True, mount=lambda: mount, last_heard="").state == LIVE
 
 
 def test_a_lock_that_cannot_be_looked_at_tells_nothing():
-    assert judge(owner(), is_held=None, mount=EXT4, last_heard="").state == UNKNOWN
+    assert judge(owner(), is_held=None, mount=lambda: EXT4, last_heard="").state == UNKNOWN
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"pid": "x"}', b"[" * 100_000])

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from chunkstore.cli import (
-    comparing,
-    demo,
-    explaining,
-    export,
-    importing,
-    listing,
-    packing,
-    schema,
-    showing,
-    timeline,
-    watching,
-)
 from chunkstore.cli.output import PROBLEMS, WRONG_USE, print_error
 from chunkstore.errors import (
     ChunkstoreError,
@@ -42,14 +31,41 @@ _WRONG_USE = (
     StoreUsageError,
 )
 
-app = typer.Typer(
-    name="chunkstore",
-    help="See, follow, check and keep the run logs of parallel Python.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine, 1 problems found, 2 wrong use. Set NO_COLOR for output without colour.",
-)
+#: The commands, in the order of the help: the module of this package that has each, and its function.
+COMMANDS = {
+    "demo": ("demo", "demo"),
+    "ls": ("listing", "list_runs"),
+    "show": ("showing", "show"),
+    "watch": ("watching", "watch"),
+    "logs": ("watching", "logs"),
+    "timeline": ("timeline", "show_timeline"),
+    "diff": ("comparing", "diff"),
+    "why": ("explaining", "why"),
+    "export": ("export", "export_runs"),
+    "verify": ("verify", "verify_runs"),
+    "gc": ("retention", "collect_garbage"),
+    "doctor": ("doctor", "examine_folder"),
+    "seal": ("packing", "seal"),
+    "unseal": ("packing", "unseal"),
+    "import": ("importing", "import_folder"),
+    "schema": ("schema", "schema"),
+}
+
+
+def make_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the command line with some of its commands; each of them is imported for that."""
+    app = typer.Typer(
+        name="chunkstore",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="Exit codes: 0 fine, 1 problems found, 2 wrong use. Set NO_COLOR for output without colour.",
+    )
+    app.callback()(_common)
+    for name in commands:
+        module, function = COMMANDS[name]
+        app.command(name)(getattr(import_module(f"chunkstore.cli.{module}"), function))
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -58,7 +74,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _common(
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -67,25 +82,12 @@ def _common(
     """See, follow, check and keep the run logs of parallel Python."""
 
 
-app.command("demo")(demo.demo)
-app.command("ls")(listing.list_runs)
-app.command("show")(showing.show)
-app.command("watch")(watching.watch)
-app.command("logs")(watching.logs)
-app.command("timeline")(timeline.show_timeline)
-app.command("diff")(comparing.diff)
-app.command("why")(explaining.why)
-app.command("export")(export.export_runs)
-app.command("seal")(packing.seal)
-app.command("unseal")(packing.unseal)
-app.command("import")(importing.import_folder)
-app.command("schema")(schema.schema)
-
-
 def main() -> None:
     """Run the command line; what goes wrong is said in a line, and the exit code means something."""
+    # Most often one command is meant; to import all takes longer than that takes to run.
+    named = [argument for argument in sys.argv[1:2] if argument in COMMANDS]
     try:
-        app()
+        make_app(named or COMMANDS)()
     except ChunkstoreError as error:
         print_error(str(error))
         sys.exit(WRONG_USE if isinstance(error, _WRONG_USE) else PROBLEMS)

@@ -10,7 +10,10 @@ import typer
 from chunkstore.cli.export import ExportReport
 from chunkstore.cli.output import print_json
 from chunkstore.cli.packing import Sealed
+from chunkstore.cli.retention import GcReport
+from chunkstore.cli.verify import VerifyReport
 from chunkstore.cli.watching import RunChange, StepOutput
+from chunkstore.maintenance.doctor.report import DoctorReport
 from chunkstore.maintenance.importing import ImportReport
 from chunkstore.models import BranchLog, StepLog
 from chunkstore.records import ExtraFields
@@ -24,7 +27,9 @@ from chunkstore.views.timeline_summary import TimelineReport
 PRINTED: dict[str, Any] = {
     "demo": RunPage,
     "diff": RunDiff,
+    "doctor": DoctorReport,
     "export": ExportReport,
+    "gc": GcReport,
     "import": ImportReport,
     "logs": StepOutput | None,
     "ls": list[RunRow],
@@ -34,6 +39,7 @@ PRINTED: dict[str, Any] = {
     "show --params --metrics --data": dict[str, list[dict[str, Any]]],
     "timeline": TimelineReport,
     "unseal": list[Sealed],
+    "verify": VerifyReport,
     "watch": RunChange,
     "why": Explanation,
 }

@@ -24,7 +24,7 @@ from chunkstore.recording.forks import renew_after_fork
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import PreviousRun, forget
 from chunkstore.recording.step import DEFAULT_BACKOFF, RAISE, Step
-from chunkstore.stores.base import Store
+from chunkstore.stores.base import Store, check_format
 
 logger = logging.getLogger("chunkstore")
 
@@ -454,6 +454,7 @@ class Recorder:
                 log = store.create_run_log(run_id, tag=tag)
             except RunLogExistsError:
                 log = store.get_run_log(run_id, full=False)  # another process was faster
+        check_format(log)  # before anything is left in its folder
         previous = PreviousRun(store, log.original_run_id) if log.use_cached and log.original_run_id else None
         return Run(
             store, run_id, capture_output=capture_output, code_identity=git_identity(), previous=previous, joins=True

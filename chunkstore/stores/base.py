@@ -387,7 +387,7 @@ class Store(ABC):
         owner = self._owner(folder, file)
         is_held = self.backend.is_held(folder, file)
         if is_held:
-            return judge(owner or Owner(), is_held, None, "")
+            return judge(owner or Owner(), is_held, self.backend.mount)
         with self._existing(run_id):
             with self.backend.reader(folder) as reader:
                 joined = [name for name in reader.names() if name.startswith(f"{file}-")]
@@ -397,7 +397,7 @@ class Store(ABC):
             return judge_joined([self._owner(folder, name) or Owner() for name in holders])
         if owner is None and joined:
             return judge_left(self._owner(folder, joined[-1]) or Owner(), last_heard)
-        return judge(owner, is_held, self.backend.mount(), last_heard)
+        return judge(owner, is_held, self.backend.mount, last_heard)
 
     def _owner(self, folder: str, file: str) -> Owner | None:
         try:

@@ -8,6 +8,7 @@ those on other hosts only where the file system shares its locks.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import msgspec
 
@@ -78,13 +79,15 @@ def judge_left(last: Owner, last_heard: str) -> Liveness:
     return Liveness(state=UNKNOWN, why=why, host=last.host, pid=last.pid, last_heard=last_heard)
 
 
-def judge(owner: Owner | None, is_held: bool | None, mount: Mount | None, last_heard: str) -> Liveness:
+def judge(
+    owner: Owner | None, is_held: bool | None, mount: Callable[[], Mount | None], last_heard: str = ""
+) -> Liveness:
     """Return what can be known of a run's owner.
 
     Args:
         owner: what it has written about itself; None if nobody has.
         is_held: whether somebody holds its lock; None if that cannot be looked at.
-        mount: where the lock is.
+        mount: returns where the lock is, as far as that is known.
         last_heard: when anything was written for the run last.
     """
     if owner is None:
@@ -102,11 +105,12 @@ def judge(owner: Owner | None, is_held: bool | None, mount: Mount | None, last_h
     return Liveness(state=state, why=why, host=owner.host, pid=owner.pid, last_heard=last_heard)
 
 
-def _judge_free_lock(owner: Owner, who: str, mount: Mount | None) -> tuple[str, str]:
+def _judge_free_lock(owner: Owner, who: str, find_mount: Callable[[], Mount | None]) -> tuple[str, str]:
     """Return what it means that nobody holds a lock, as far as it can be seen from here."""
     here = Owner.here()
     if owner.boot and owner.boot == here.boot:
         return LOST, f"It was recorded by {who}, which has ended without finishing it."
+    mount = find_mount()
     if owner.host == here.host or (not owner.host and mount is not None and mount.is_local):
         if owner.boot:
             return LOST, f"It was recorded by {who}, which has been started anew since."

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import chunkstore as library
+from chunkstore.cli.app import COMMANDS
 from chunkstore.version import __version__
 from cli.command import chunkstore, on_terminal
 
@@ -15,6 +16,14 @@ def test_without_a_command_it_says_what_there_is():
     result = chunkstore()
     assert "demo" in result.out + result.err
     assert "ls" in result.out + result.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_takes_the_options_that_all_have(command):
+    result = chunkstore(command, "--help")
+    assert result.code == 0
+    assert "--json" in result.out or command == "schema"
+    assert ("--store" in result.out and "--config" in result.out) or command == "schema"
 
 
 def test_it_tells_its_version():

@@ -22,7 +22,9 @@ def examples_of_commands(old):
     return {
         "demo": ["demo", "--limit", "2"],
         "diff": ["diff", "one", "one"],
+        "doctor": ["doctor"],
         "export": ["export", "one", "--to", os.path.join(old, "..", "out.json")],
+        "gc": ["gc", "--keep-last", "5", "--dry-run"],
         "import": ["import", old],
         "logs": ["logs", "one", "load"],
         "ls": ["ls"],
@@ -32,6 +34,7 @@ def examples_of_commands(old):
         "show --params --metrics --data": ["show", "one", "--params", "--metrics", "--data"],
         "timeline": ["timeline", "one"],
         "unseal": ["unseal", "one"],
+        "verify": ["verify"],
         "why": ["why", "work", "--run", "one"],
     }
 

@@ -1,0 +1,104 @@
+"""`chunkstore doctor`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
+from chunkstore.cli.output import PROBLEMS, console, escaped, print_json
+from chunkstore.maintenance.doctor.report import BAD, CAUTION, GOOD, TOLD, DoctorReport
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MARKS = {GOOD: "[green]✔[/]", CAUTION: "[yellow]![/]", BAD: "[bold red]✘[/]", TOLD: "[dim]·[/]"}
+
+
+def examine_folder(
+    folder: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FOLDER]",
+            help="Where to try it; by default, the log folder. If it does not exist, the closest folder above it.",
+            show_default=False,
+        ),
+    ] = None,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Try what the file system of a folder does, and say what holds there.
+
+    A laptop's disk, a network mount and a container differ. This makes real
+    files in a hidden folder, lets processes get in each other's way, kills
+    some, and removes everything again; it takes some seconds. The exit code is
+    1 if something does not hold that chunkstore relies on.
+    """
+    from chunkstore.maintenance.doctor.examination import examine  # noqa: PLC0415 - other commands need none of it
+
+    where = _log_folder(store, config) if folder is None else folder
+    if sys.stderr.isatty() and not json:
+        console(to_errors=True).print(f"[dim]Trying what the file system of {escaped(where)} does …[/]")
+    report = examine(where)
+    if json:
+        print_json(report)
+    else:
+        _print_report(console(), report)
+    if not report.holds:
+        raise typer.Exit(PROBLEMS)
+
+
+def _log_folder(store: str | None, config: str | None) -> str:
+    opened = open_chosen_store(store, config)
+    if not opened.backend.shared_between_processes:
+        raise typer.BadParameter(
+            "This store is in memory and has no folder. Name a folder to examine.", param_hint="FOLDER"
+        )
+    return os.path.abspath(opened.backend.location)
+
+
+def _print_report(printer: Console, report: DoctorReport) -> None:
+    kind = f"{report.file_system}, {report.description}" if report.file_system else report.description
+    printer.print(f"[bold]{escaped(report.folder)}[/]  {escaped(kind)}", soft_wrap=True)
+    _print_rows(printer, "What it does", ((check.result, check.title, check.detail) for check in report.checks))
+    promises = ((one.result, one.promise, one.reason) for one in report.guarantees)
+    _print_rows(printer, "What holds there", promises)
+    _print_settings(printer, report)
+    bad = sum(check.result == BAD for check in report.checks)
+    if bad:
+        what = "one thing does" if bad == 1 else f"{bad} things do"
+        printer.print(f"\n[bold red]Do not record runs here:[/] {what} not hold that chunkstore relies on.")
+    else:
+        printer.print("\n[green]Everything holds that chunkstore relies on.[/]")
+
+
+def _print_rows(printer: Console, title: str, rows: Iterable[tuple[str, str, str]]) -> None:
+    from rich.table import Table  # noqa: PLC0415 - `--json` needs none of it
+
+    printer.print(f"\n[bold]{title}[/]")
+    if not printer.is_terminal:
+        for result, what, detail in rows:  # a line each, for `grep`
+            printer.print(f"  {result:<7}  {escaped(what)}{': ' if detail else ''}{escaped(detail)}", soft_wrap=True)
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=1)
+    table.add_column(ratio=1)
+    table.add_column(ratio=1)
+    for result, what, detail in rows:
+        table.add_row(_MARKS[result], escaped(what), f"[dim]{escaped(detail)}[/]")
+    from rich.padding import Padding  # noqa: PLC0415
+
+    printer.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _print_settings(printer: Console, report: DoctorReport) -> None:
+    printer.print("\n[bold]What to configure[/]")
+    wide = max(len(setting.key) + len(setting.value) for setting in report.settings) + 2
+    for setting in report.settings:
+        pair = f"{setting.key}: {setting.value}"
+        printer.print(f"  {escaped(pair):<{wide}}  [dim]# {escaped(setting.reason)}[/]", soft_wrap=True)

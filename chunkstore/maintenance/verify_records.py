@@ -1,0 +1,131 @@
+"""What can be wrong with records that can be read: impossible times, and data that is not what was recorded."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path, PurePosixPath
+
+from msgspec import UNSET
+
+from chunkstore.clock import format_nanoseconds, parse_time
+from chunkstore.errors import ChunkstoreError
+from chunkstore.maintenance.findings import DATA, TIME, Finding, finding
+from chunkstore.models import BranchLog, RunLog, StepAttempt, StepLog
+from chunkstore.names import ChunkName
+from chunkstore.recording.catalog import PUT, hash_of
+from chunkstore.stores.base import Store
+
+#: Clocks of hosts, and times without an offset, differ by less.
+_TOLERANCE = timedelta(days=1)
+_TOLERANCE_NS = 86_400 * 1_000_000_000
+#: Nanoseconds since the epoch, in 2001; nothing was recorded before.
+_EARLIEST = 10**18
+_SHA_256 = re.compile(r"[0-9a-f]{64}\Z")
+
+#: Returns the file that holds a record, below the log folder.
+FileOf = Callable[[StepLog | BranchLog], str]
+
+
+def impossible_times(log: RunLog, file: str, records: Iterable[StepLog | BranchLog], file_of: FileOf) -> list[Finding]:
+    """Return what is wrong with the times in a run's records.
+
+    Args:
+        log: the run's own record.
+        file: the file that holds it.
+        records: the steps and branches.
+        file_of: tells where each is.
+    """
+    run_id = log.run_id
+    latest = datetime.now(timezone.utc) + _TOLERANCE
+    notes = log.notes
+    created, finished = str(notes.get("created") or ""), str(notes.get("finished") or "")
+    wrong = [finding(TIME, run_id, file, f"The run {reason}.") for reason in _reasons(created, finished, latest)]
+    if not isinstance(log.job, (type(UNSET), type(None))):
+        for attempt in log.job.attempts:
+            wrong += [finding(TIME, run_id, file, f"The job {reason}.") for reason in _attempt(attempt, latest)]
+    for record in records:
+        for attempt in record.attempts if isinstance(record, StepLog) else ():
+            where = f"Attempt {attempt.attempt_number} of step {record.internal_name}"
+            wrong += [
+                finding(TIME, run_id, file_of(record), f"{where} {reason}.") for reason in _attempt(attempt, latest)
+            ]
+    return wrong
+
+
+def _attempt(attempt: StepAttempt, latest: datetime) -> Iterator[str]:
+    return _reasons(attempt.start_time, attempt.end_time, latest)
+
+
+def _reasons(start: str, end: str, latest: datetime) -> Iterator[str]:
+    first, last = parse_time(start), parse_time(end)
+    for what, text, moment in (("starts", start, first), ("ends", end, last)):
+        if text and moment is None:
+            yield f"{what} at {text[:40]!r}, which is no time"
+        elif moment is not None and moment > latest:
+            yield f"{what} in the future, at {text}"
+    if first is not None and last is not None and last < first:
+        yield f"ends before it starts: {end} is before {start}"
+
+
+def impossible_time_in_name(run_id: str, file: str, chunk: ChunkName) -> list[Finding]:
+    """Return what is wrong with the time in the name of a chunk, if that is so."""
+    if _EARLIEST <= chunk.timestamp <= time.time_ns() + _TOLERANCE_NS:
+        return []
+    return [
+        finding(
+            TIME,
+            run_id,
+            file,
+            f"By its name, it was recorded at {format_nanoseconds(chunk.timestamp)}.",
+            "Check the clock of the host that recorded it; whoever records after it counts on from that time.",
+        )
+    ]
+
+
+def changed_data(store: Store, run_id: str, records: Iterable[StepLog | BranchLog]) -> list[Finding]:
+    """Return what is wrong with the data that a run has put into the catalog.
+
+    Args:
+        store: tells where the catalog is.
+        run_id: the run.
+        records: its steps and branches.
+    """
+    recorded: dict[str, dict[str, str]] = {}
+    for record in records:
+        for entry in record.data_catalog if isinstance(record, StepLog) else ():
+            if entry.stage == PUT and _SHA_256.match(entry.data_hash) and entry.catalog_relative_path:
+                # Several steps may have put data of one name: the catalog has that of the last.
+                recorded.setdefault(entry.catalog_relative_path, {})[entry.data_hash] = record.internal_name
+    return [
+        found for path, hashes in recorded.items() for found in _data_findings(store.catalog_path, run_id, path, hashes)
+    ]
+
+
+def _data_findings(catalog: str, run_id: str, path: str, hashes: dict[str, str]) -> Iterator[Finding]:
+    steps = ", ".join(dict.fromkeys(hashes.values()))
+    parts = PurePosixPath(path).parts
+    if PurePosixPath(path).is_absolute() or ".." in parts or "\0" in path:
+        yield finding(DATA, run_id, path, f"The data of {steps} has a path that leads out of the catalog.")
+        return
+    file = Path(catalog, path)
+    # A link could lead anywhere, on the way as well.
+    if not file.is_file() or any(os.path.islink(Path(catalog, *parts[:count])) for count in range(1, len(parts) + 1)):
+        yield finding(DATA, run_id, path, f"The data of {steps} is not in the catalog {catalog}.")
+        return
+    try:
+        digest = hash_of(file)
+    except (OSError, ChunkstoreError) as error:
+        yield finding(DATA, run_id, path, f"The data of {steps} cannot be read: {error}")
+        return
+    if digest not in hashes:
+        expected = next(reversed(hashes))
+        yield finding(
+            DATA,
+            run_id,
+            path,
+            f"The data of {steps} has changed: its SHA-256 is {digest[:12]}…, recorded was {expected[:12]}….",
+        )
