@@ -26,6 +26,7 @@ SEALING = next(text for language, text in BLOCKS if language == "python" and "st
 RUN_ID = re.compile(r"[a-z]+-[a-z]+-\d{4}-[0-9a-z]{12}")
 DURATION = re.compile(r"\b[\d.]+ (ms|s|min)\b")
 CLOCK = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d")
+SIZE = re.compile(r"\b[\d.]+ [kM]B\b")
 HASH = re.compile(r"\b[0-9a-f]{8,64}\b")
 TREE = re.compile(r"^[│├└─ ]+")
 
@@ -73,14 +74,14 @@ def test_what_is_typed_into_a_terminal_shows_what_the_readme_shows(tmp_path):
         )
         assert result.returncode in {0, 1}, result.stderr
         # How long something took differs from machine to machine, and may be a difference of its own.
-        printed, _, _ = result.stdout.partition("\nDurations\n")
+        printed, _, _ = result.stdout.replace(str(tmp_path), "/data").partition("\nDurations\n")
         # Branches come in the order in which they began.
         assert sorted(map(plain, printed.splitlines())) == sorted(map(plain, expected)), command
 
 
 def plain(line: str) -> str:
     """Return a line without times, durations, hashes, and how wide its columns are."""
-    for pattern, name in ((CLOCK, "CLOCK"), (DURATION, "TIME"), (HASH, "HASH")):
+    for pattern, name in ((CLOCK, "CLOCK"), (DURATION, "TIME"), (SIZE, "SIZE"), (HASH, "HASH")):
         line = pattern.sub(name, line)
     return re.sub(r"[ ─━█▏▎▍▌▋▊▉▐░│├└]+", " ", line).strip()
 
@@ -191,3 +192,38 @@ def test_every_block_is_of_a_language_that_is_tested_here():
 def test_links_to_files_of_the_project_lead_somewhere():
     for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
         assert (PROJECT / target).exists(), target
+
+
+def printed_by(*arguments, folder):
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-m", "chunkstore", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_examination_of_a_folder_asks_what_the_readme_shows(tmp_path):
+    (block,) = [text for language, text in BLOCKS if language == "text" and text.startswith("What it does")]
+    report = printed_by("doctor", str(tmp_path), folder=tmp_path)
+    shown = re.findall(r"^  (?:good|caution) +([^:\n]+)", block, re.MULTILINE)
+    assert len(shown) >= 5
+    for title in [*shown, "What it does", "What to configure", "type: chunked-fs", "durability: run", "container: "]:
+        assert title in report
+
+
+def test_a_timeline_has_the_parts_that_the_readme_shows(tmp_path):
+    (block,) = [text for language, text in BLOCKS if language == "text" and "\nat once  " in text]
+    place = next(number for number, (language, _) in enumerate(BLOCKS) if language == "console")
+    run_block(BLOCKS[place - 1][1], tmp_path)
+    timeline = printed_by("timeline", "rate-0.1", folder=tmp_path)
+    for part in (
+        "✘ FAIL",
+        "tag ",
+        "│0 s",
+        "at once",
+        "✔ load",
+        "1 step failed",
+        "critical path  ",
+        "longest  ",
+        "in all  ",
+    ):
+        assert part in block
+        assert part in timeline
