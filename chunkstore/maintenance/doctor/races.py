@@ -139,7 +139,7 @@ def _lock(place: Place, folder: Folder, name: str) -> SidecarLock:
 
 
 def exclusion(place: Place) -> Check:
-    """Let processes count together under a lock: no count must be lost."""
+    """Let processes count together under a lock, and one ask for it while it is held: no count must be lost."""
     title = "A lock keeps other processes out"
 
     def count(tell: Tell) -> None:
@@ -161,6 +161,15 @@ def exclusion(place: Place) -> Check:
         counted = int(place.opened().load("count"))
         if counted != expected:
             return BAD, f"Of {expected} counts under a lock, {expected - counted} were lost: changes would be lost."
+        folder = place.opened()
+        held = _lock(place, folder, "count-lock")
+        held.acquire(_TIMEOUT)
+        try:
+            is_free = _is_free_elsewhere(place, "count-lock")
+        finally:
+            held.release()
+        if is_free:
+            return BAD, "It was free while another process held it: changes would be lost."
         return GOOD, f"{expected} counts of {_COUNTERS} processes, none lost"
 
     return _tried("lock", title, work)
@@ -203,10 +212,6 @@ def lock_of_a_parent(place: Place) -> Check:
     def end(tell: Tell) -> None:
         tell("ends")
 
-    def ask(tell: Tell) -> None:
-        own = place.opened()
-        tell(_is_free(_lock(place, own, "parent-lock"), 0.0))
-
     def work() -> tuple[str, str]:
         lock.acquire(_TIMEOUT)
         try:
@@ -214,12 +219,22 @@ def lock_of_a_parent(place: Place) -> Check:
                 child.hear(_TIMEOUT)
             # Locks of POSIX are gone when any descriptor of the file is closed.
             place.syscalls.close(place.syscalls.open("parent-lock", os.O_RDONLY, folder.fd))
-            is_free = hear_all([ask], _TIMEOUT)[0]
+            is_free = _is_free_elsewhere(place, "parent-lock")
         finally:
             lock.release()
         return (BAD, "It was free while its parent held it.") if is_free else (GOOD, "")
 
     return _tried("lock-of-a-parent", title, work)
+
+
+def _is_free_elsewhere(place: Place, name: str) -> bool:
+    """Tell whether another process finds a lock free."""
+
+    def ask(tell: Tell) -> None:
+        own = place.opened()
+        tell(_is_free(_lock(place, own, name), 0.0))
+
+    return bool(hear_all([ask], _TIMEOUT)[0])
 
 
 def _is_free(lock: SidecarLock, timeout: float) -> bool:
