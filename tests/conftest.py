@@ -29,6 +29,12 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_collection_finish():
+    """Let the garbage collector pass over thousands of tests: it runs often, and in many forked children."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of documents that `runnable` wrote in 2024."""
