@@ -11,6 +11,7 @@ import typer
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
 from chunkstore.cli.output import console, print_json, print_note
 from chunkstore.cli.showing import folding_of, print_page, read_page
+from chunkstore.models import SUCCESS
 
 
 def demo(
@@ -43,6 +44,8 @@ def demo(
     print_page(page, folding_of(page, unfolded=False))
     where = "" if store is None and config is None else f" --store {store}" if store else f" --config {config}"
     out = console()
+    if page.log.status != SUCCESS:
+        out.print("\n[dim]Some files are broken on purpose: Python tests itself with them.[/]")
     out.print()
     for command, meaning in (
         ("ls", "all runs"),

@@ -1,6 +1,6 @@
 """All the deliberate defects."""
 
-from defects import exclusion, order, packing, reads, stable_storage, whole_files
+from defects import exclusion, order, packing, reads, stable_storage, upkeep, whole_files
 from mutant import Mutant
 
 MUTANTS = (
@@ -10,6 +10,7 @@ MUTANTS = (
     *order.MUTANTS,
     *reads.MUTANTS,
     *packing.MUTANTS,
+    *upkeep.MUTANTS,
 )
 
 #: Applied as all the others are, and no defect: the tests must pass.
