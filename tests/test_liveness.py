@@ -143,7 +143,8 @@ def test_points_that_were_appended_count_as_heard(tmp_path):
     store.append_metrics(RUN, "a", {"loss": [chunkstore.MetricPoint(1, 0.5)]})
     folder = tmp_path / "logs" / RUN
     (points,) = folder.glob("Metric-*")
-    os.utime(folder, (1, 1))
+    for path in (folder, *folder.iterdir()):
+        os.utime(path, (1, 1))
     os.utime(points, (1, 1_500_000_000))
     assert parse_time(store.liveness(RUN).last_heard).timestamp() == 1_500_000_000
 

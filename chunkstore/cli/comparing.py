@@ -12,12 +12,16 @@ import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, RunArgument, StoreOption, chosen_run, open_chosen_store
 from chunkstore.cli.output import FINE, PROBLEMS, WRONG_USE, console, escaped, print_error, print_json
+from chunkstore.cli.showing import liveness_of
 from chunkstore.clock import parse_time
 from chunkstore.errors import ChunkstoreError
+from chunkstore.models import RunLog
+from chunkstore.stores.base import Store
 from chunkstore.views.diff import compare
 from chunkstore.views.diff_table import ADDED, CHANGED, MOST_ROWS, REMOVED, Row, Section, sections
 from chunkstore.views.differences import RunDiff, Side
 from chunkstore.views.formats import format_local, format_seconds, style_of
+from chunkstore.views.run_rows import actual_status
 
 if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none
     from rich.console import Console
@@ -48,7 +52,7 @@ def diff(
         opened = open_chosen_store(store, config)
         runs = [chosen_run(opened, text) for text in (first, second)]
         with reading(quiet=json):
-            logs = [opened.get_run_log(run_id) for run_id in runs]
+            logs = [_as_it_is(opened, run_id) for run_id in runs]
         compared = compare(*logs, all_durations=everything)
     except ChunkstoreError as error:
         print_error(str(error))
@@ -60,6 +64,13 @@ def diff(
     if compared.different:
         raise typer.Exit(PROBLEMS)
     raise typer.Exit(WRONG_USE if compared.old.unreadable or compared.new.unreadable else FINE)
+
+
+def _as_it_is(store: Store, run_id: str) -> RunLog:
+    """Return a run with the status that it has: LOST, if whoever recorded it has died."""
+    log = store.get_run_log(run_id)
+    log.status = actual_status(log.status, liveness_of(store, log))
+    return log
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def list_runs(
         rows = iter(sorted(rows, key=_KEYS[sort], reverse=(sort not in _FROM_A) != reverse))
     if limit is None:
         limit = _USUAL_LIMIT if sys.stdout.isatty() and not json else 0
-    shown = islice(rows, limit) if limit else rows
+    shown = islice(rows, min(limit, sys.maxsize)) if limit else rows
     if json:
         print_json_items(shown)
         return

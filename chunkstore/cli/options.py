@@ -74,7 +74,7 @@ def _type_of(folder: str) -> str:
 def _complete_run(context: typer.Context, incomplete: str) -> list[str]:
     try:
         store = open_chosen_store(context.params.get("store"), context.params.get("config"))
-        found = [run.run_id for run in runs_starting_with(store, incomplete)]
+        found = [run.run_id for run in runs_starting_with(store, incomplete) if run.run_id.isprintable()]
     except (ChunkstoreError, typer.BadParameter):
         return []
     return [*([LATEST] if LATEST.startswith(incomplete) else []), *found]

@@ -30,6 +30,8 @@ def console(*, to_errors: bool = False) -> Console:
 
     stream = sys.stderr if to_errors else sys.stdout
     is_cut = stream.isatty() or "COLUMNS" in os.environ
+    if os.environ.get("COLUMNS", "").strip("0") == "" and "COLUMNS" in os.environ:
+        is_cut = False  # no columns at all cannot be meant
     # rich takes only the colours away for NO_COLOR; whoever sets it wants plain text.
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     width = None if is_cut else _PIPED_WIDTH
@@ -103,21 +105,28 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_error(message: str) -> None:
     """Print what went wrong to where errors go."""
-    sys.stdout.flush()
-    console(to_errors=True).print(f"[bold red]error:[/] {escaped(message)}", soft_wrap=True)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    console(to_errors=True).print(f"[bold red]error:[/] {escaped(message, lines=True)}", soft_wrap=True)
 
 
-def escaped(text: str) -> str:
-    """Return any text so that rich shows it as it is, and terminals obey nothing in it."""
+def escaped(text: str, *, lines: bool = False) -> str:
+    """Return any text so that rich shows it as it is, and terminals obey nothing in it; see `printable`."""
     from rich.markup import escape  # noqa: PLC0415 - see above
 
-    return escape(printable(text))
+    return escape(printable(text, lines=lines))
 
 
-def printable(text: str) -> str:
-    """Return a text with control characters shown instead of sent to the terminal; line breaks and tabs stay."""
+def printable(text: str, *, lines: bool = False) -> str:
+    """Return a text with control characters shown instead of sent to the terminal.
+
+    Args:
+        text: any text.
+        lines: whether line breaks and tabs stay: in texts that are shown for themselves, and not in a line of others.
+    """
     if text.isprintable():
         return text
+    kept = "\n\t" if lines else ""
     return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in text
     )

@@ -79,7 +79,11 @@ def unseal(
     """Give a sealed run its files back, byte for byte."""
     opened = open_chosen_store(store, config)
     run_id = chosen_run(opened, run)
+    was_packed = opened.get_run_log(run_id, full=False).is_packed
     opened.unseal(run_id)
+    if not was_packed and not json:
+        console().print(f"{escaped(run_id)} is as it was: it was not sealed")
+        return
     _print([Sealed(run_id=run_id)], "unsealed", json=json)
 
 

@@ -126,7 +126,7 @@ def _print_step(step: StepLog, folding: Folding) -> None:
         print_table(section.columns, section.rows)
     for number, text in tracebacks(step):
         out.print(f"\n[bold]attempt {number} failed[/]")
-        out.print(escaped(text), soft_wrap=True)
+        out.print(escaped(text, lines=True), soft_wrap=True)
     if step.branches:
         out.print("\n[bold]branches[/]")
         print_lines(out, branches(step, folding))

@@ -14,12 +14,22 @@ import msgspec
 import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, RunArgument, StoreOption, chosen_run, open_chosen_store
-from chunkstore.cli.output import FINE, PROBLEMS, console, print_json, print_json_line, print_note, printable
+from chunkstore.cli.output import (
+    FINE,
+    PROBLEMS,
+    console,
+    print_error,
+    print_json,
+    print_json_line,
+    print_note,
+    printable,
+)
 from chunkstore.cli.showing import folding_of, liveness_of, read_page, styled
 from chunkstore.clock import parse_time, utc_now
 from chunkstore.maintenance.printed import output_file, printed
 from chunkstore.models import PROCESSING, SUCCESS, BranchLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
+from chunkstore.stores.liveness import UNKNOWN
 from chunkstore.views.changes import changed_steps
 from chunkstore.views.durations import step_duration
 from chunkstore.views.formats import format_seconds, mark_of
@@ -85,6 +95,7 @@ def watch(
     """
     opened = open_chosen_store(store, config)
     run_id = chosen_run(opened, run)
+    _check_can_end(opened, run_id)
     try:
         if json:
             page = _print_changes(opened, run_id)
@@ -95,6 +106,20 @@ def watch(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None  # as shells say of SIGINT
     raise typer.Exit(FINE if page.status == SUCCESS else PROBLEMS)
+
+
+def _check_can_end(store: Store, run_id: str) -> None:
+    """Refuse to wait for the end of a run whose own record nobody can read; tell if nobody may be recording it."""
+    log = store.get_run_log(run_id, full=False)
+    if log.problems:
+        problem = log.problems[0]
+        print_error(
+            f"Cannot watch run {run_id!r}: {problem.file}: {problem.message}. `chunkstore show` shows the rest."
+        )
+        raise typer.Exit(PROBLEMS)
+    liveness = liveness_of(store, log)
+    if liveness is not None and liveness.state == UNKNOWN:
+        print_note(f"Whether anybody records this run is not known. {liveness.why} Ctrl-C ends watching.")
 
 
 def _print_changes(store: Store, run_id: str) -> RunPage:

@@ -16,7 +16,12 @@ from chunkstore.errors import ChunkstoreError, InvalidNameError
 from chunkstore.maintenance import findings
 from chunkstore.maintenance.findings import Finding, finding
 from chunkstore.maintenance.left_overs import is_set_aside, is_temporary, is_worth_mentioning
-from chunkstore.maintenance.verify_records import changed_data, impossible_time_in_name, impossible_times
+from chunkstore.maintenance.verify_records import (
+    changed_data,
+    impossible_time_in_name,
+    impossible_times,
+    missing_steps,
+)
 from chunkstore.models import PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import (
     ASIDE_PREFIX,
@@ -90,9 +95,12 @@ def check_chunked_run(store: ChunkedStore, run_id: str, *, with_data: bool) -> l
             files = chunks.files_of(records)
             log = assemble(metadata, records, chunks.parameters(), chunks.problems)
             found = _Records(log, records, files, chunks, packed)
+            damage = list(_read_problems(run_id, found))
+            is_told = bool(damage) or any(entry.name == QUARANTINE for entry in entries)
             return [
                 *_entries(run_id, entries),
-                *_read_problems(run_id, found),
+                *damage,
+                *([] if is_told else missing_steps(log, f"{run_id}/{RUN_FILE}", records)),
                 *_chunks(run_id, found, entries),
                 *_times(run_id, found),
                 *(changed_data(store, run_id, records) if with_data else ()),

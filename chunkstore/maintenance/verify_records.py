@@ -11,13 +11,15 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import UNSET
 
+from chunkstore.assemble import step_counts
 from chunkstore.clock import format_nanoseconds, parse_time
 from chunkstore.errors import ChunkstoreError
-from chunkstore.maintenance.findings import DATA, TIME, Finding, finding
+from chunkstore.maintenance.findings import DATA, MISSING, TIME, Finding, finding
 from chunkstore.models import BranchLog, RunLog, StepAttempt, StepLog
 from chunkstore.names import ChunkName
 from chunkstore.recording.catalog import PUT, hash_of
-from chunkstore.stores.base import Store
+from chunkstore.stores.base import Store, is_finished
+from chunkstore.stores.run_list import summary_of
 
 #: Clocks of hosts, and times without an offset, differ by less.
 _TOLERANCE = timedelta(days=1)
@@ -28,6 +30,28 @@ _SHA_256 = re.compile(r"[0-9a-f]{64}\Z")
 
 #: Returns the file that holds a record, below the log folder.
 FileOf = Callable[[StepLog | BranchLog], str]
+
+
+def missing_steps(log: RunLog, file: str, records: Iterable[StepLog | BranchLog]) -> list[Finding]:
+    """Return a finding if a run has fewer steps than were counted when it finished.
+
+    To be asked where nothing else tells what has become of them: damage that is told, or a quarantine.
+
+    Args:
+        log: the run's own record.
+        file: where it is.
+        records: all that was found.
+    """
+    counted = summary_of(log).steps
+    if counted is None or not is_finished(log):
+        return []
+    there = sum(step_counts(records).values())
+    missing = sum(counted.values()) - there
+    if missing <= 0:
+        return []
+    message = f"The run finished with {sum(counted.values()):,} steps, and {there:,} of them are here."
+    advice = "Restore the files of the others from a backup: chunks, sealed files, or journals."
+    return [finding(MISSING, log.run_id, file, message, advice)]
 
 
 def impossible_times(log: RunLog, file: str, records: Iterable[StepLog | BranchLog], file_of: FileOf) -> list[Finding]:

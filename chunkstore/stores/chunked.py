@@ -229,9 +229,9 @@ class ChunkedStore(Store):
 
     def _last_written(self, run_id: str) -> int:
         with self.backend.reader(run_id) as reader:
-            appended = [name for name in reader.names() if name.startswith((f"{METRIC}-", JOURNAL_PREFIX))]
-            times = [reader.modified_at(name) for name in appended]
-            return max([reader.changed_at(), *(moment for moment in times if moment < END_OF_TIME)])
+            # Not the folder's own time: locks are no record of the run.
+            times = [reader.modified_at(name) for name in reader.names() if not name.startswith(".")]
+            return max((moment for moment in times if moment < END_OF_TIME), default=reader.changed_at())
 
     def _follow(self, run_id: str) -> Iterator[RunLog]:
         run = FollowedRun(run_id, lambda: self.backend.reader(run_id))

@@ -24,6 +24,11 @@ def mark_of(status: str) -> str:
     return MARKS.get(status, f"? {status}")
 
 
+def status_text(status: str) -> str:
+    """Return a status with its mark."""
+    return f"{MARKS.get(status, '?')} {status}"
+
+
 def style_of(status: str) -> str:
     """Return how rich shows a status."""
     return STYLES.get(status, "")

@@ -17,6 +17,7 @@ from chunkstore.views.recorded_values import is_number, metrics_of, unwrapped
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)\Z")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_EQUALITY = {"=", "==", "!="}
 _COMPARISON = re.compile(r"\s*(.+?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*\Z", re.DOTALL)
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -67,13 +68,15 @@ def parse_comparison(text: str) -> Comparison:
     if match is None:
         raise ValueError(f"{text!r} compares nothing. Write a name, one of < <= > >= = !=, and a value: 'loss<0.3'.")
     name, sign, value = match.groups()
+    if not value and sign not in _EQUALITY:
+        raise ValueError(f"{text!r} compares with nothing. Write a value behind {sign}: 'loss<0.3'.")
     return Comparison(name, sign, _parsed(value), value)
 
 
 def _parsed(value: str) -> Any:
     try:
         return msgspec.json.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}.get(value.lower(), value)
 
 

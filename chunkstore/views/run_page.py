@@ -11,7 +11,7 @@ from chunkstore.clock import parse_time
 from chunkstore.models import BranchLog, CodeIdentity, RunLog, StepLog
 from chunkstore.stores.liveness import LIVE, Liveness
 from chunkstore.views.durations import run_duration
-from chunkstore.views.formats import format_local, format_seconds, mark_of
+from chunkstore.views.formats import format_local, format_seconds, status_text
 from chunkstore.views.recorded_values import GIT, code_of, short_version, unwrapped, value_text, version_of
 from chunkstore.views.run_rows import actual_status
 from chunkstore.views.tree import DETAIL, MESSAGE, NAME, Line, Part, counts_text, spaced
@@ -74,7 +74,7 @@ def heading(page: RunPage) -> Iterator[Line]:
     status = page.status or "without a status"
     yield spaced(
         [
-            Part(f"{mark_of(status)} {status}", status),
+            Part(status_text(status), status),
             Part(log.run_id, NAME),
             Part(f"tag {log.tag}" if log.tag else "", DETAIL),
         ]

@@ -9,7 +9,7 @@ import msgspec
 from chunkstore.clock import parse_time
 from chunkstore.models import FAIL, SUCCESS, RunSummary
 from chunkstore.stores.liveness import LIVE, Liveness
-from chunkstore.views.formats import format_seconds, mark_of
+from chunkstore.views.formats import format_seconds, mark_of, status_text
 
 COLUMNS = ("STATUS", "RUN", "STARTED", "DURATION", "STEPS", "TAG")
 #: These columns are numbers.
@@ -115,7 +115,7 @@ def _counted(counts: dict[str, int] | None) -> StepCounts | None:
 def cells(row: RunRow, now: datetime) -> tuple[str, ...]:
     """Return what a row shows in each of the columns."""
     duration = format_seconds(timedelta(seconds=row.seconds)) if row.seconds is not None else ""
-    status = "! unreadable" if row.problem else f"{mark_of(row.status)} {row.status}"
+    status = "! unreadable" if row.problem else status_text(row.status)
     started = format_start(parse_time(row.started), now)
     return status, row.run_id, started, duration, _steps_cell(row.steps), row.problem or row.tag
 

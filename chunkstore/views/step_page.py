@@ -10,7 +10,7 @@ from msgspec import UNSET
 from chunkstore.clock import parse_time
 from chunkstore.models import StepLog
 from chunkstore.views.durations import between, step_duration
-from chunkstore.views.formats import format_local, format_seconds, mark_of
+from chunkstore.views.formats import format_local, format_seconds, status_text
 from chunkstore.views.recorded_values import (
     code_of,
     is_number,
@@ -21,7 +21,7 @@ from chunkstore.views.recorded_values import (
     value_text,
 )
 from chunkstore.views.run_page import identity_text
-from chunkstore.views.tree import DETAIL, MESSAGE, NAME, Folding, Line, Part, spaced, subtree_lines
+from chunkstore.views.tree import DETAIL, MESSAGE, NAME, Folding, Line, Part, first_line, spaced, subtree_lines
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 24
@@ -45,7 +45,7 @@ def step_heading(step: StepLog, unended: str) -> Iterator[Line]:
     status = unended if step.status == "PROCESSING" else step.status
     yield spaced(
         [
-            Part(f"{mark_of(status)} {status}", status),
+            Part(status_text(status), status),
             Part(step.internal_name, NAME),
             Part(step.step_type, DETAIL),
             Part(format_seconds(step_duration(step)), DETAIL),
@@ -54,7 +54,7 @@ def step_heading(step: StepLog, unended: str) -> Iterator[Line]:
     if step.cached_from is not UNSET:
         yield [Part(f"taken over from {step.cached_from}", DETAIL)]
     if step.message:
-        yield [Part(step.message, MESSAGE)]
+        yield [Part(first_line(step.message), MESSAGE)]
     for identity in code_of(step):
         yield [Part(f"code     {identity_text(identity)}", DETAIL)]
 

@@ -184,3 +184,55 @@ def test_the_shell_completes_run_ids(store, logs, pipeline):
     command = os.path.join(os.path.dirname(sys.executable), "chunkstore")
     result = subprocess.run([command], env=environment, capture_output=True, text=True, check=True)
     assert set(result.stdout.split()) == {"early-bird", "early-worm"}, result
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_whatever_the_encoding_of_the_output_everything_is_printed(store, logs, pipeline, encoding):
+    pipeline(store, items=("模型", "🙂"), bad=("🙂",))
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for arguments in (["ls"], ["show", "one"], ["timeline", "one"], ["diff", "one", "one"], ["verify"]):
+        command = [sys.executable, "-m", "chunkstore", *arguments, "--store", logs]
+        result = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert (result.returncode, result.stderr) == (0, b""), arguments
+
+
+def test_output_that_cannot_be_written_is_told_and_one_that_is_closed_is_no_error(store, logs, pipeline):
+    pipeline(store)
+    for arguments in ("ls", "ls --json", "show one", "show one --json"):
+        command = f"{sys.executable} -m chunkstore {arguments} --store {logs}"
+        full = subprocess.run(f"{command} > /dev/full", shell=True, capture_output=True, text=True, check=False)
+        assert full.returncode == 1
+        assert "No space left" in full.stderr
+        assert "Traceback" not in full.stderr
+        closed = subprocess.run(f"{command} >&-", shell=True, capture_output=True, text=True, check=False)
+        assert (closed.returncode, closed.stderr) == (0, "")
+
+
+def test_line_breaks_in_names_cannot_forge_a_line(store, logs):
+    store.create_run_log("one", tag="a\nforged", parameters={"b\nforged": 1}, status="SUCCESS")
+    store.add_step_log("one", library.StepLog(name="c\nforged", internal_name="c\nforged", status="SUCCESS"))
+    for arguments in (
+        ["ls"],
+        ["show", "one"],
+        ["show", "one", "--params"],
+        ["watch", "one"],
+        ["gc", "--dry-run", "--keep-last", "0"],
+    ):
+        result = chunkstore(*arguments, "--store", logs)
+        assert result.code == 0, result
+        assert "\\nforged" in result.out
+        assert not [line for line in result.lines if line.startswith("forged")]
+
+
+@pytest.mark.parametrize("columns", ["0", "00", "1"])
+def test_however_narrow_the_terminal_something_is_shown(store, logs, pipeline, monkeypatch, columns):
+    pipeline(store)
+    monkeypatch.setenv("COLUMNS", columns)
+    assert chunkstore("show", "one", "--store", logs).out.strip()
+
+
+def test_odd_limits_and_values_are_no_traceback(store, logs, pipeline):
+    pipeline(store)
+    assert len(chunkstore("ls", "--limit", "9" * 30, "--store", logs).lines) == 2
+    assert chunkstore("ls", "--param", "seed=" + "[" * 50_000, "--store", logs).code == 0
+    assert chunkstore("ls", "--metric", "loss<", "--store", logs).code == 2

@@ -163,3 +163,22 @@ def test_a_branch_is_named_for_its_only_step(store, logs):
 def printing(item):
     print("working on", item)
     wait_for(lambda: True)
+
+
+def test_a_run_whose_own_record_cannot_be_read_is_not_waited_for(tmp_path, logs, pipeline):
+    store = library.open_store("chunked-fs", log_folder=logs)
+    pipeline(store)
+    (tmp_path / "logs" / "one" / "RunLog.json").write_text("{")
+    result = chunkstore("watch", "one", "--store", logs)
+    assert result.code == 1
+    assert "RunLog.json" in result.err
+
+
+def test_watching_says_if_nobody_may_be_recording(store, logs):
+    store.create_run_log("mine")
+    with watched(logs) as watcher:
+        assert "not known" in watcher.stderr.readline()
+        store.update_run_log("mine", lambda log: setattr(log, "status", "SUCCESS"))
+        out, _ = watcher.communicate(timeout=20)
+    assert watcher.returncode == 0
+    assert "SUCCESS" in out

@@ -669,3 +669,22 @@ def test_a_checksum_that_does_not_match_is_said_so(store, run):
     path.write_bytes(with_checksum(good[:-33])[:-33].replace(b"map", b"mop") + good[-33:])
     (one,) = [one for one in found(store) if one.kind == "corrupt"]
     assert "checksum does not match" in one.message
+
+
+def test_a_run_with_fewer_steps_than_were_counted_is_found(logs):
+    for options in ({}, {"container": "journal"}):
+        store = chunkstore.open_store("chunked-fs", log_folder=str(logs), **options)
+        with store.start_run(f"run-{len(options)}") as run:
+            for name in ("a", "b"):
+                with run.step(name):
+                    pass
+        assert list(verify(store, run.run_id)) == []
+        for path in [*(logs / run.run_id).glob("StepLog-a-*"), *(logs / run.run_id).glob("Journal-*")]:
+            path.unlink() if path.name.startswith("StepLog") else path.write_bytes(b"")
+        (found,) = verify(store, run.run_id)
+        assert (found.kind, found.severity) == ("missing", "problem")
+        assert "finished with 2 steps" in found.message
+    store.seal("run-0")
+    (sealed,) = (logs / "run-0").glob("Sealed-*")
+    sealed.write_bytes(b"")
+    assert [found.kind for found in verify(store, "run-0")] == ["missing"]
