@@ -23,6 +23,7 @@ from chunkstore.names import OWNER_FILE, check_run_id
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.liveness import LIVE, LOST, UNKNOWN
+from chunkstore.stores.named import closest
 from chunkstore.stores.run_list import summary_of
 
 #: Says beside the runs that the data of one is to be deleted as soon as the run itself is gone.
@@ -89,6 +90,7 @@ def plan_retention(store: Store, rule: Rule, *, with_data: bool = False) -> Plan
     """
     check_rule(rule)
     summaries = list(store.list_runs())
+    _check_known(rule, summaries)
     selected = [summary for summary in summaries if not rule.tags or summary.tag in rule.tags]
     judged = [found for summary in selected if (found := _judge(store, summary, rule)) is not None]
     kept = [found for found in judged if isinstance(found, Kept)]
@@ -111,6 +113,16 @@ def plan_retention(store: Store, rule: Rule, *, with_data: bool = False) -> Plan
         ],
         kept=kept,
     )
+
+
+def _check_known(rule: Rule, summaries: list[RunSummary]) -> None:
+    """Refuse a status that no run has, and that looks like another one: it would delete nothing, for ever."""
+    known = {SUCCESS, FAIL, LOST, *(summary.status for summary in summaries)}
+    for status in sorted(rule.statuses - known):
+        if alike := closest(status, sorted(known), cutoff=0.5):
+            reason = "no run has this status"
+            message = f"Cannot delete runs of status {status!r}: {reason}. Did you mean {alike[0]!r}?"
+            raise InvalidValueError(message, key="status", reason=reason)
 
 
 def _has_finished(summary: RunSummary) -> bool:

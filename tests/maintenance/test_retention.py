@@ -130,6 +130,13 @@ def test_a_rule_that_says_nothing_is_refused(store):
         plan_retention(store, Rule())
 
 
+def test_a_status_that_is_misspelt_is_refused_and_one_of_another_tool_is_not(store):
+    store.create_run_log("odd", status="SKIPPED")
+    with pytest.raises(InvalidValueError, match="Did you mean 'FAIL'"):
+        plan_retention(store, Rule(statuses=frozenset({"FAILED"})))
+    assert plan_retention(store, Rule(statuses=frozenset({"SKIPPED", "FAIL", "ANOTHER"}))).delete == []
+
+
 @pytest.mark.parametrize("status", ["PROCESSING", "UNKNOWN", "LIVE"])
 def test_a_rule_for_runs_that_may_go_on_is_refused(store, status):
     with pytest.raises(InvalidValueError, match="never deleted"):
