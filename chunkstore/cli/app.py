@@ -89,8 +89,8 @@ def _common(
 
 def main() -> None:
     """Run the command line; what goes wrong is said in a line, and the exit code means something."""
-    # Most often one command is meant; to import all takes longer than that takes to run.
     _prepare_streams()
+    # Most often one command is meant; to import all takes longer than that takes to run.
     named = [argument for argument in sys.argv[1:2] if argument in COMMANDS]
     try:
         make_app(named or COMMANDS)()

@@ -29,9 +29,9 @@ def console(*, to_errors: bool = False) -> Console:
     from rich.console import Console  # noqa: PLC0415 - see above
 
     stream = sys.stderr if to_errors else sys.stdout
-    is_cut = stream.isatty() or "COLUMNS" in os.environ
-    if os.environ.get("COLUMNS", "").strip("0") == "" and "COLUMNS" in os.environ:
-        is_cut = False  # no columns at all cannot be meant
+    columns = os.environ.get("COLUMNS")
+    # No columns at all cannot be meant.
+    is_cut = stream.isatty() if columns is None else columns.strip("0") != ""
     # rich takes only the colours away for NO_COLOR; whoever sets it wants plain text.
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     width = None if is_cut else _PIPED_WIDTH
