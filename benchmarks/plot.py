@@ -30,7 +30,7 @@ def save_plot(path: Path, results: Sequence[ScenarioResult], environment: dict[s
         ImportError: matplotlib is not installed.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an optional dependency
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415 - perhaps not installed
 
     panels = [(result, bars) for result in results if len(bars := _bars(result)) > 1]
     rows = [panels[start : start + _COLUMNS] for start in range(0, len(panels), _COLUMNS)]

@@ -80,7 +80,7 @@ def ratio_text(number: float | None) -> str:
     """Return a ratio as people read it."""
     if number is None:
         return ""
-    return f"{number:.2f}" if number < 100 else f"{number:,.0f}"  # noqa: PLR2004
+    return f"{number:.2f}" if number < 100 else f"{number:,.0f}"  # noqa: PLR2004 - more digits say nothing
 
 
 def outcome(side: SideResult) -> str:

@@ -29,8 +29,7 @@ def demo(
 
     It measures the files of Python's own standard library. Some of them are broken on purpose, so some branches fail.
     """
-    # What records, and the pool of processes, are imported when they are needed.
-    from chunkstore.cli.demo_pipeline import measure_library  # noqa: PLC0415
+    from chunkstore.cli.demo_pipeline import measure_library  # noqa: PLC0415 - it imports what records
 
     opened = open_chosen_store(store, config)
     if not json:

@@ -91,7 +91,7 @@ def _print_rows(printer: Console, title: str, rows: Iterable[tuple[str, str, str
     table.add_column(ratio=1)
     for result, what, detail in rows:
         table.add_row(_MARKS[result], escaped(what), f"[dim]{escaped(detail)}[/]")
-    from rich.padding import Padding  # noqa: PLC0415
+    from rich.padding import Padding  # noqa: PLC0415 - not for JSON
 
     printer.print(Padding(table, (0, 0, 0, 2)))
 

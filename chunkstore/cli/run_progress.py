@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from chunkstore.cli.output import console
+
 
 @contextmanager
 def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
@@ -20,9 +22,8 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
+    # On terminals alone.
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    from chunkstore.cli.output import console  # noqa: PLC0415
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeRemainingColumn())
     # What is printed meanwhile is printed above the bar, unless it goes elsewhere.

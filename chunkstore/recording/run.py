@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
+from chunkstore.assemble import flatten, step_counts
 from chunkstore.backends.base import AT_THE_END, STEP
 from chunkstore.clock import clock, utc_now
 from chunkstore.errors import ChunkstoreError, RunLogExistsError, RunLogNotFoundError, StoreUsageError
@@ -171,22 +172,27 @@ class Run:
                 "it where it was started."
             )
         if status is None:
-            failed, unended = self._unsuccessful_steps()
+            failed, unended, counts = self._unsuccessful_steps()
             message = "; ".join(filter(None, [_step_list(failed, "failed"), _step_list(unended, "did not end")]))
-            return self._finish(FAIL if failed or unended else SUCCESS, message)
+            return self._finish(FAIL if failed or unended else SUCCESS, message, counts)
         return self._finish(status, "")
 
-    def _unsuccessful_steps(self) -> tuple[list[str], list[str]]:
-        """Return the steps of the run that failed, and those that have not ended, in whichever process they ran."""
-        if self._finishes and not self._shared:
-            return self._failed, list(self._open)
-        # Others may have recorded steps of a run that was joined or sent to them: only the log knows of those.
-        steps = self.store.get_run_log(self.run_id).steps.items()
-        failed = [name for name, step in steps if step.status == FAIL]
-        return failed, [name for name, step in steps if step.status == PROCESSING]
+    def _unsuccessful_steps(self) -> tuple[list[str], list[str], dict[str, int] | None]:
+        """Return which steps failed and which have not ended, wherever they ran, and how many have which status.
 
-    def _finish(self, status: str, message: str) -> RunLog:
-        counts = self._counted_steps()
+        The steps are those of the run itself; what is counted is at any depth, and None if it was not looked at.
+        """
+        if self._finishes and not self._shared:
+            return self._failed, list(self._open), None
+        # Others may have recorded steps of a run that was joined or sent to them: only the log knows of those.
+        log = self.store.get_run_log(self.run_id)
+        failed = [name for name, step in log.steps.items() if step.status == FAIL]
+        unended = [name for name, step in log.steps.items() if step.status == PROCESSING]
+        return failed, unended, step_counts(flatten(log)[0])
+
+    def _finish(self, status: str, message: str, counts: dict[str, int] | None = None) -> RunLog:
+        if counts is None:
+            counts = self._counted_steps()
 
         def change(log: RunLog) -> None:
             log.status = status

@@ -41,8 +41,6 @@ from chunkstore.views.tree import MOST_BRANCHES, counts_text, last_segment, rend
 
 #: A page of more characters ends with a note: notebooks keep it in their file.
 MOST_CHARACTERS = 250_000
-#: More runs of a list are not shown.
-MOST_RUNS = 50
 #: More steps in a row, or branches that did not succeed, are only counted.
 _MOST_RECORDS = 60
 #: What lies deeper is only counted.
