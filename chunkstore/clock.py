@@ -1,7 +1,8 @@
 """Timestamps that order chunks: nanoseconds, strictly increasing, never behind what this process has seen.
 
 This is a hybrid logical clock (Kulkarni, Demirbas et al., "Logical Physical Clocks", 2014) folded into one integer:
-it follows the wall clock while that is ahead, and counts on by single nanoseconds while it is not.
+it follows the wall clock while that is ahead, and counts on by single nanoseconds while it is not. As in that paper,
+what others say is believed within bounds alone: a single file with an absurd time must not move anybody's clock.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+
+#: By how many nanoseconds the clock of another host may be ahead of ours: somebody may have set a wrong year.
+MOST_AHEAD = 3 * 365 * 86_400 * 1_000_000_000
 
 _LATEST = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp()
 
@@ -34,10 +38,17 @@ class HybridClock:
             return self._latest
 
     def observe(self, timestamp: int) -> None:
-        """Make every later `tick` come after `timestamp` (nanoseconds), which another process has issued."""
-        if self._latest < timestamp:
+        """Make every later `tick` come after `timestamp` (nanoseconds), which another process has issued.
+
+        Nothing happens if that is beyond the `horizon`.
+        """
+        if self._latest < timestamp <= self.horizon():
             with self._mutex:
                 self._latest = max(self._latest, timestamp)
+
+    def horizon(self) -> int:
+        """Return the latest timestamp that is believed when somebody else says it, in nanoseconds."""
+        return self._wall_clock() + MOST_AHEAD
 
     @property
     def latest(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
-from chunkstore.names import check_name
+from chunkstore.names import check_name, is_incarnation
 from chunkstore.records import MetricPoint, Record
 
 SUCCESS = "SUCCESS"
@@ -27,6 +27,8 @@ FORMAT = 1
 PACKED_FORMAT = 2
 #: Under this key of `run_config` stand the notes of chunkstore itself.
 NOTES = "chunkstore"
+#: The note that tells a run from every other that had its id before or gets it later.
+INCARNATION = "incarnation"
 
 
 class CodeIdentity(Record, kw_only=True):
@@ -331,10 +333,16 @@ class RunLog(Record, kw_only=True):
         return notes if isinstance(notes, dict) else {}
 
     @property
+    def incarnation(self) -> str:
+        """What tells this run from every other that had its id before or gets it later; empty if nobody noted that."""
+        noted = self.notes.get(INCARNATION)
+        return noted if is_incarnation(noted) else ""
+
+    @property
     def is_packed(self) -> bool:
         """Whether chunks of the run may lie in sealed files or journals."""
         number = self.notes.get("format", FORMAT)
-        return not isinstance(number, int) or number >= PACKED_FORMAT
+        return not is_format(number) or number >= PACKED_FORMAT
 
     @property
     def problems(self) -> list[Problem]:
@@ -358,6 +366,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         start_time: when the run was created, as in `StepAttempt`; empty where nobody recorded it.
         end_time: when the run finished; empty while it goes on.
         steps: how many steps have which status, as counted when the run finished; None where nobody counted them.
+        incarnation: what tells the run from every other that had its id before or gets it later; empty if unknown.
         problem: why the run could not be read; empty where it could.
     """
 
@@ -368,12 +377,18 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     start_time: str = ""
     end_time: str = ""
     steps: dict[str, int] | None = None
+    incarnation: str = ""
     problem: str = ""
 
     @property
     def is_over(self) -> bool:
         """Whether the run has ended or cannot be read, so that it does not matter who recorded it."""
         return self.status in {SUCCESS, FAIL} or bool(self.end_time) or bool(self.problem)
+
+
+def is_format(number: Any) -> bool:
+    """Tell whether a note can be the number of a format: a boolean, for one, is none, though Python counts with it."""
+    return type(number) is int and number > 0
 
 
 def _check_record_name(name: Any) -> None:

@@ -12,7 +12,7 @@ import re
 import secrets
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -29,6 +29,10 @@ JOURNAL_PREFIX = "Journal-"
 RUN_FILE = "RunLog.json"
 LOCK_FILE = ".lock"
 OWNER_FILE = ".owner"
+#: Where processes that have joined a run say so.
+JOINED_FILE = ".joined"
+#: Stands beside files of which a sync has failed: the kernel forgets that they are not on the disk.
+UNSYNCED_FILE = ".unsynced"
 TEMPORARY_PREFIX = ".tmp-"
 DELETED_PREFIX = ".deleted-"
 #: What a file is renamed to while it is being removed, so that it can be put back; see `Backend.remove_unchanged`.
@@ -42,6 +46,9 @@ END_OF_TIME = 9_000_000_000_000_000_000
 
 _KINDS = {STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC}
 _SUFFIXES = {kind: ".jsonl" if kind == METRIC else ".json" for kind in _KINDS}
+
+#: What a run's identity looks like: what tells it from every other that had its id before or gets it later.
+_INCARNATION = re.compile(r"[0-9a-f]{16}\Z")
 
 #: Longest internal name, in characters. Nothing needs more; a limit keeps hostile input from filling memory.
 MAX_NAME_LENGTH = 65_536
@@ -232,9 +239,64 @@ def timestamp_of_packed(file: str) -> int:
     return int(file[: -len(".jsonl")].rpartition("-")[2])
 
 
+class PinnedRunId(str):
+    """The id of a run, and which of all runs that have, had or get this id is meant.
+
+    A store that is given one acts on that run alone: if it was deleted, and another was made under its id, it is not
+    found. A plain id means whichever run has it at the moment.
+
+    Args:
+        run_id: the id.
+        incarnation: the run's identity, as its record has it; empty if it has none, as those of other tools.
+    """
+
+    __slots__ = ("incarnation",)
+
+    incarnation: str
+
+    def __new__(cls, run_id: str, incarnation: str) -> PinnedRunId:
+        """Pin an id."""
+        pinned = super().__new__(cls, run_id)
+        pinned.incarnation = incarnation
+        return pinned
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PinnedRunId, (str(self), self.incarnation)
+
+
+def incarnation_of(run_id: str) -> str:
+    """Return the identity that an id is pinned to, empty if it is not."""
+    return run_id.incarnation if isinstance(run_id, PinnedRunId) else ""
+
+
+def is_meant(run_id: str, incarnation: str) -> bool:
+    """Tell whether a run of this identity is the one that an id, pinned or not, stands for."""
+    return incarnation_of(run_id) in {"", incarnation}
+
+
+def data_folders(run_id: str, incarnation: str) -> tuple[str, ...]:
+    """Return where in a catalog the data of a run may lie; the first is for data of runs that share its id."""
+    return (f"{run_id}~{incarnation}", str(run_id)) if incarnation else (str(run_id),)
+
+
+def is_data_folder(folder: str, run_id: str) -> bool:
+    """Tell whether a folder of a catalog may hold the data of a run of this id."""
+    return folder == run_id or (folder.startswith(f"{run_id}~") and is_incarnation(folder.rpartition("~")[2]))
+
+
+def new_incarnation() -> str:
+    """Return an identity that no other run has: 64 random bits."""
+    return secrets.token_hex(8)
+
+
+def is_incarnation(text: Any) -> TypeGuard[str]:
+    """Tell whether something is such an identity; what a record says may be anything."""
+    return isinstance(text, str) and _INCARNATION.match(text) is not None
+
+
 def check_run_id(run_id: Any) -> None:
     """Raise `InvalidNameError` unless `run_id` can name a folder on every common file system."""
-    if type(run_id) is str:
+    if type(run_id) is str or type(run_id) is PinnedRunId:
         _check_text_run_id(run_id)
     else:
         _check_any_run_id(run_id)

@@ -53,6 +53,36 @@ def apply(change: Change | None, base: Any) -> Any:
     return base  # the owner has put something else here, in which there is nothing to change
 
 
+def without_appended(change: Change | None, seen: Any, new: Any) -> Any:
+    """Return what the owner of a record has to write, who has made `new` from the record as it was seen.
+
+    What others appended to a list is laid over what the owner writes. An owner who reads the record, and writes it
+    again, brings those values along; they must not be there twice.
+
+    Args:
+        change: what others have changed.
+        seen: the record as it is seen: what the owner wrote before, with `change` laid over it.
+        new: what the record shall be; it may have been made from `seen`, or from what the owner knows by itself.
+    """
+    if change is None or change.set is not UNSET:
+        return new
+    if isinstance(seen, list) and isinstance(new, list):
+        start = len(seen) - len(change.append)
+        inner = [
+            without_appended(change.items.get(str(index)), *pair)
+            for index, pair in enumerate(zip(seen[:start], new, strict=False))
+        ]
+        behind = new[len(inner) :]
+        came_along = bool(change.append) and _same(behind[: len(change.append)], change.append)
+        return inner + (behind[len(change.append) :] if came_along else behind)
+    if _is_object(seen) and _is_object(new):
+        return {
+            key: without_appended(change.keys.get(key), seen[key], item) if key in seen else item
+            for key, item in new.items()
+        }
+    return new
+
+
 def merge(current: Any, change: Change | None, new: Any) -> Change | None:
     """Return the change that, laid over what the owner wrote, gives `new`.
 

@@ -14,6 +14,7 @@ from chunkstore.codec import decoder_of
 from chunkstore.errors import RunLogNotFoundError
 from chunkstore.integrity import has_checksum
 from chunkstore.models import NOTES, RunLog, RunSummary
+from chunkstore.names import is_incarnation
 from chunkstore.stores.liveness import Liveness
 
 #: By how much the time of a file may be behind the clock that programs read, in nanoseconds: systems write down the
@@ -31,6 +32,7 @@ Candidate = tuple[int, str]
 
 class _Notes(msgspec.Struct):
     created: str = ""
+    incarnation: str = ""
     finished: str = ""
     steps: dict[str, int] | None = None
 
@@ -66,6 +68,7 @@ def summary_in(data: bytes) -> RunSummary | None:
         start_time=notes.created,
         end_time=notes.finished,
         steps=notes.steps,
+        incarnation=notes.incarnation if is_incarnation(notes.incarnation) else "",
     )
 
 
@@ -80,6 +83,7 @@ def summary_of(log: RunLog) -> RunSummary:
         start_time=str(notes.get("created", "")),
         end_time=str(notes.get("finished", "")),
         steps=_counts(notes.get("steps")),
+        incarnation=log.incarnation,
         problem=log.problems[0].message if log.problems else "",
     )
 
