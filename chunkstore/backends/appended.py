@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import weakref
+from collections.abc import Callable
 
-from chunkstore.backends.base import Journal, MissingError
+from chunkstore.backends.base import Journal, MissingError, never
 from chunkstore.backends.folder import Folder, write_whole
 from chunkstore.backends.locks import lock_now, unlock
 from chunkstore.backends.os_errors import os_error
@@ -19,14 +20,18 @@ from chunkstore.backends.syscalls import Syscalls
 _journals: weakref.WeakSet[DirectoryJournal] = weakref.WeakSet()
 
 
-def append(syscalls: Syscalls, fd: int, data: bytes, *, durable: bool) -> None:
+def append(
+    syscalls: Syscalls, folder: Folder, fd: int, data: bytes, *, durable: bool, is_durable: Callable[[], bool]
+) -> None:
     """Add bytes to the end of an open file; if that fails, the file is left as it was, as far as that can be done.
 
     Args:
         syscalls: how files are touched.
+        folder: where the file is.
         fd: opened to append.
         data: what to add.
-        durable: whether it survives a loss of power when this returns.
+        durable: whether it survives a loss of power when this returns, as the name of the file does already.
+        is_durable: whether it must, and the name too; see `Backend.append`.
 
     Raises:
         FileNotFoundError: the file has been removed, or is being removed; nothing was added.
@@ -40,6 +45,10 @@ def append(syscalls: Syscalls, fd: int, data: bytes, *, durable: bool) -> None:
         write_whole(syscalls, fd, data)
         if durable:
             syscalls.fdatasync(fd)
+        elif is_durable():
+            syscalls.fsync(fd)
+            folder.sync_self()
+        _require(folder.is_current())
     except BaseException:
         _cut(syscalls, fd, size)
         raise
@@ -74,15 +83,17 @@ class DirectoryJournal(Journal):
     Args:
         syscalls: how files are touched.
         folder: where the file is.
-        file: its name, a new one.
+        file: its name.
         durable: whether every line is made durable.
+        is_new: whether it is to be made; else it is one that this process made before.
 
     Raises:
-        FileExistsError: there is such a file.
-        OSError: it cannot be made.
+        FileExistsError: there is such a file, and it should be new.
+        FileNotFoundError: there is none, and it should not.
+        OSError: it cannot be made, or opened.
     """
 
-    def __init__(self, syscalls: Syscalls, folder: Folder, file: str, *, durable: bool) -> None:
+    def __init__(self, syscalls: Syscalls, folder: Folder, file: str, *, durable: bool, is_new: bool = True) -> None:
         self.file = file
         self._syscalls = syscalls
         self._folder = folder
@@ -92,17 +103,19 @@ class DirectoryJournal(Journal):
         self._size = 0
         self._fd = -1
         _journals.add(self)
-        self._fd = syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW, folder.fd)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT | os.O_EXCL if is_new else 0)
+        self._fd = syscalls.open(file, flags, folder.fd)
         status = syscalls.fstat(self._fd)
         self._identity = status.st_dev, status.st_ino
+        self._size = status.st_size
 
-    def append(self, data: bytes, *, durable: bool = False) -> None:  # noqa: D102
+    def append(self, data: bytes, *, is_durable: Callable[[], bool] = never) -> None:  # noqa: D102
         fd = self._fd
         try:
             try:
                 _lock(fd)
                 write_whole(self._syscalls, fd, data)
-                if durable or self._durable:
+                if self._durable or is_durable():
                     self._sync(fd)
                 # Looked at after the deed: if the path leads elsewhere by then, nobody is going to read the line.
                 status = self._syscalls.lstat(self._path)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from chunkstore.backends.entries import FILE, Entry
 from chunkstore.backends.mounts import Mount
@@ -38,6 +38,12 @@ class UnreadableFileError(CorruptChunkError):
 
 _T = TypeVar("_T")
 
+
+def never() -> bool:
+    """Say no, where something is asked of whoever calls."""
+    return False
+
+
 #: Is given what loads a file; tells whether that is damaged.
 Judge = Callable[[Callable[[], bytes]], bool]
 
@@ -48,6 +54,18 @@ DURABILITY_LEVELS = (PROCESS, AT_THE_END, STEP)
 
 #: What changes when a file is replaced by another.
 FileVersion = tuple[int, ...]
+
+
+class Joined(NamedTuple):
+    """Who holds a file together.
+
+    Attributes:
+        living: what those have written who live; empty bytes for one of whom nothing is known.
+        last: what the last one has written who ever held it.
+    """
+
+    living: list[bytes]
+    last: bytes
 
 
 class FolderReader(ABC):
@@ -70,6 +88,10 @@ class FolderReader(ABC):
     @abstractmethod
     def forget_names(self) -> None:
         """Return from `names` no name any more that was found before and is not there."""
+
+    @abstractmethod
+    def identity(self) -> Hashable:
+        """Return what tells the folder from any other that there is, also one that gets its name later."""
 
     @abstractmethod
     def changed_at(self) -> int:
@@ -125,6 +147,19 @@ class FolderReader(ABC):
         """
 
 
+class Expected(Protocol):
+    """Which of all folders that have, had or get a name is meant.
+
+    Attributes:
+        incarnation: what tells it from the others.
+    """
+
+    incarnation: str
+
+    def examine(self, reader: FolderReader) -> str:
+        """Return what tells an open folder from the others; see `Backend.examined`."""
+
+
 class Journal(ABC):
     """A file of lines that one process appends to.
 
@@ -135,8 +170,8 @@ class Journal(ABC):
     file: str
 
     @abstractmethod
-    def append(self, data: bytes, *, durable: bool = False) -> None:
-        """Add bytes to its end; after an error, nothing more is to be appended.
+    def append(self, data: bytes, *, is_durable: Callable[[], bool] = never) -> None:
+        """Add bytes to its end, as `Backend.append`; after an error, nothing more is to be appended.
 
         Raises:
             MissingError: the file, or its folder, was removed; nothing was added to it.
@@ -154,17 +189,19 @@ class Backend(ABC):
     power when the verb returns. `MissingError` and `FileExistsError` are part of the contract; whatever else the
     operating system says becomes a `StoreIOError`, `StoreAccessError` or `StoreFullError`.
 
+    A folder can be removed and made anew at any time. Verbs that are told by `within` which one is meant do what they
+    do in that one, or raise `MissingError`; the others take whichever has the name. What was read of a folder that is
+    removed meanwhile does not count: the reader raises `MissingError` at its end.
+
     Attributes:
         location: where the top is, for people.
         durability: one of `DURABILITY_LEVELS`.
         shared_between_processes: whether other processes see the same files.
-        admitted: folders whose format was found to be one that this version may write.
     """
 
     location: str
     durability: str
     shared_between_processes: bool
-    admitted: set[str]
 
     @abstractmethod
     def folders(self) -> dict[str, int]:
@@ -175,7 +212,15 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
+    def examined(self, folder: str, examine: Callable[[FolderReader], str]) -> str:
+        """Return what `examine` says of a folder; it is asked again only when it may be another folder by now.
+
+        Raises:
+            MissingError: there is no such folder.
+        """
+
+    @abstractmethod
+    def create_folder(self, folder: str, files: Mapping[str, bytes], *, durable: bool = False) -> None:
         """Make a folder that holds `files` from its first moment on; the last of them decides whether it existed.
 
         Raises:
@@ -195,11 +240,19 @@ class Backend(ABC):
         """Open a folder for one read.
 
         Raises:
-            MissingError: there is no such folder.
+            MissingError: there is no such folder; or, at the end of the block, it was removed meanwhile.
         """
 
     @abstractmethod
-    def publish(self, folder: str, file: str, data: bytes | Sequence[bytes], *, durable: bool = False) -> None:
+    def publish(
+        self,
+        folder: str,
+        file: str,
+        data: bytes | Sequence[bytes],
+        *,
+        durable: bool = False,
+        within: Expected | None = None,
+    ) -> None:
         """Make a new file, whole from its first moment on, of bytes in one piece or several.
 
         Raises:
@@ -216,7 +269,15 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
+    def replace(
+        self,
+        folder: str,
+        file: str,
+        data: bytes,
+        *,
+        durable: bool = False,
+        within: Expected | None = None,
+    ) -> None:
         """Replace a file, or make it: readers see the old bytes or the new ones.
 
         Raises:
@@ -224,15 +285,31 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def append(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
+    def append(
+        self,
+        folder: str,
+        file: str,
+        data: bytes,
+        *,
+        is_durable: Callable[[], bool] = never,
+        within: Expected | None = None,
+    ) -> None:
         """Add bytes to the end of a file that nobody else appends to.
+
+        Args:
+            folder: the folder.
+            file: the file.
+            data: what to add.
+            is_durable: is asked, when the bytes are in the file, whether they must survive a loss of power before this
+                returns; if they cannot be made to, they are taken back.
+            within: see the class.
 
         Raises:
             MissingError: there is no such folder or file, or the file is being removed.
         """
 
     @abstractmethod
-    def begin_journal(self, folder: str, file: str) -> Journal:
+    def begin_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
         """Make a new, empty file to append to many times.
 
         Raises:
@@ -246,6 +323,14 @@ class Backend(ABC):
 
         Raises:
             MissingError: there is no such file.
+        """
+
+    @abstractmethod
+    def continue_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
+        """Open a journal of our own again, which was closed.
+
+        Raises:
+            MissingError: there is no such folder or file.
         """
 
     @abstractmethod
@@ -275,6 +360,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def has(self, folder: str, file: str, *, within: Expected | None = None) -> bool:
+        """Tell whether there is a file of that name; the folder is not opened for that if it is open already.
+
+        Raises:
+            MissingError: there is no such folder.
+        """
+
+    @abstractmethod
     def version(self, folder: str, file: str) -> FileVersion:
         """Return something that is another one after a file was replaced.
 
@@ -290,23 +383,36 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def hold(self, folder: str, file: str, data: bytes) -> Callable[[], None]:
+    def hold(self, folder: str, file: str, data: bytes, *, together: bool = False) -> Callable[[], None]:
         """Make a file that says that this process lives, until it ends or gives it back; nothing if that cannot be.
 
+        Args:
+            folder: the folder.
+            file: the file.
+            data: who this process is; a JSON object.
+            together: whether others hold the same file beside this process.
+
         Returns:
-            Removes the file.
+            Gives it back; the last one removes the file.
         """
 
     @abstractmethod
     def is_held(self, folder: str, file: str) -> bool | None:
-        """Tell whether a process that holds a file lives; None if there is no such file, or nobody can tell."""
+        """Tell whether the process that holds a file alone lives; None if there is no such file, or nobody can tell.
+
+        Nobody is kept from anything by that, and nobody else who asks takes the question for a holder.
+        """
+
+    @abstractmethod
+    def joined(self, folder: str, file: str) -> Joined | None:
+        """Return who holds a file together; None if there is no such file, or nobody can tell."""
 
     @abstractmethod
     def mount(self) -> Mount | None:
         """Return what is mounted where the files are; None if nobody tells."""
 
     @abstractmethod
-    def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:
+    def acquire_lock(self, folder: str, file: str, *, within: Expected | None = None) -> Callable[[], None]:
         """Keep everybody else out who asks for the same lock.
 
         Returns:
@@ -316,6 +422,9 @@ class Backend(ABC):
             MissingError: there is no such folder.
             LockTimeoutError: it was not free in time.
         """
+
+    def remove_lock(self, folder: str, file: str) -> None:  # noqa: B027 - not every lock is a file
+        """Remove a lock file whose lock this thread holds, where others who wait for it are sure to notice."""
 
     @abstractmethod
     def sync(self, folder: str, file: str | None = None) -> None:
@@ -343,13 +452,13 @@ class Backend(ABC):
     def remove_left_over(self, folder: str, name: str) -> None:  # noqa: B027 - not every backend leaves something
         """Remove, if it is there, a file or folder that no reader looks at, and that somebody who was stopped left."""
 
-    def while_locked(self, folder: str, file: str, action: Callable[[], _T]) -> _T:
+    def while_locked(self, folder: str, file: str, action: Callable[[], _T], *, within: Expected | None = None) -> _T:
         """Return what `action` returns, called while a lock keeps everybody else out; see `acquire_lock`.
 
         The lock is given back whenever the user interrupts. A `with` statement cannot promise that: Python looks for
         signals before it runs the first line of an `__exit__`.
         """
-        release = self.acquire_lock(folder, file)
+        release = self.acquire_lock(folder, file, within=within)
         try:
             return action()
         finally:
@@ -373,5 +482,8 @@ class Backend(ABC):
         with self.reader(folder) as reader:
             return reader.load(file)
 
-    def close(self) -> None:  # noqa: B027 - not every backend holds something open
+    def let_go(self, folder: str) -> None:  # noqa: B027 - not every backend holds something open
+        """Give back what is held open of a folder that is not going to be written to for a while."""
+
+    def close(self) -> None:  # noqa: B027 - likewise
         """Give back what is held open; the backend can be used again."""

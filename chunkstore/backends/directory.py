@@ -18,33 +18,37 @@ from chunkstore.backends.base import (
     AT_THE_END,
     STEP,
     Backend,
+    Expected,
     FileVersion,
     FolderReader,
+    Joined,
     Journal,
     Judge,
     MissingError,
+    never,
 )
 from chunkstore.backends.entries import Entry, entries_in
 from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
-from chunkstore.backends.held import HeldFile, is_held
+from chunkstore.backends.held import HeldFile, JoinedFile, is_held, joined
 from chunkstore.backends.locks import SidecarLock
 from chunkstore.backends.mounts import Mount, mount_of
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.quarantine import quarantine
 from chunkstore.backends.syscalls import SYSTEM, Syscalls
 from chunkstore.backends.watching import changes_in
-from chunkstore.errors import ChunkstoreError
-from chunkstore.names import DELETED_PREFIX, LOCK_FILE, TEMPORARY_PREFIX
+from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
+from chunkstore.names import DELETED_PREFIX, LOCK_FILE, TEMPORARY_PREFIX, UNSYNCED_FILE
 
 _T = TypeVar("_T")
-_MAX_OPEN_FOLDERS = 64
+_MAX_OPEN_FOLDERS = 128
+_MAX_OPEN_LOCKS = 16
 _NFS_PREFIX = ".nfs"
 _GONE = (FileNotFoundError, NotADirectoryError)
 #: What a folder that was removed may answer; EPERM is what ext4 says when asked for a file without a name in it.
 _STALE = {errno.ENOENT, errno.ESTALE, errno.EPERM}
 _ATTEMPTS = 2
-#: Folders that are known to be of a format that may be written; beyond so many, they are looked at again.
-_MAX_ADMITTED = 10_000
+#: How often a folder may be removed while somebody else makes it.
+_CREATIONS = 20
 
 _backends: weakref.WeakSet[DirectoryBackend] = weakref.WeakSet()
 
@@ -70,13 +74,16 @@ class DirectoryBackend(Backend):
         syscalls: Syscalls = SYSTEM,
     ) -> None:
         self.location = os.path.abspath(root)
-        self.admitted = set()
         self.durability = durability
         self._sync_writes = durability == STEP
         self._lock_timeout = lock_timeout
         self._syscalls = syscalls
         self._open_folders: OrderedDict[str, Folder] = OrderedDict()
         self._mutex = threading.Lock()
+        # Locks that were used last; the files of others are closed.
+        self._open_locks: OrderedDict[SidecarLock, None] = OrderedDict()
+        # Whether no other host can have the files mounted; found out when that matters.
+        self._is_local: bool | None = None
         # The top folder, if the way to it is known to be durable; while it is open, no other gets its inode.
         self._durable_top: Folder | None = None
         _backends.add(self)
@@ -104,32 +111,66 @@ class DirectoryBackend(Backend):
         with self._mutex:
             found = self._open_folders.setdefault(folder, opened)
             while len(self._open_folders) > _MAX_OPEN_FOLDERS:
-                name, _ = self._open_folders.popitem(last=False)
-                self.admitted.discard(name)
-            if len(self.admitted) > _MAX_ADMITTED:
-                self.admitted.clear()
+                self._open_folders.popitem(last=False)
         return found
+
+    def _opened(self, folder: str, within: Expected | None) -> Folder:
+        """Return the open folder of a name, or that which is meant by `within`."""
+        if within is None:
+            return self._cached(folder)
+        for attempt in range(1, _ATTEMPTS + 1):
+            handle = self._cached(folder)
+            try:
+                if handle.examined(within.examine) == within.incarnation:
+                    return handle
+            except FileNotFoundError:
+                pass  # it holds no run any more
+            if attempt == _ATTEMPTS or handle.is_current():
+                break
+            self._forget(folder)
+        raise MissingError(self._path(folder))
+
+    def examined(self, folder: str, examine: Callable[[FolderReader], str]) -> str:
+        try:
+            for attempt in range(1, _ATTEMPTS + 1):
+                handle = self._cached(folder)
+                try:
+                    return handle.examined(examine)
+                except (OSError, ChunkstoreError):
+                    if attempt == _ATTEMPTS or handle.is_current():
+                        raise
+                self._forget(folder)
+            raise MissingError(self._path(folder))
+        except OSError as error:
+            self._fail(error, folder)
 
     def _forget(self, folder: str) -> None:
         with self._mutex:
             self._open_folders.pop(folder, None)
-            self.admitted.discard(folder)
+
+    def let_go(self, folder: str) -> None:
+        self._forget(folder)
 
     def close(self) -> None:
         with self._mutex:
             self._open_folders.clear()
+            self._open_locks.clear()
             self._durable_top = None
-            self.admitted.clear()
 
     def reset_after_fork(self) -> None:
         """In a forked child: let go of the parent's descriptors (never unlocking them) and of its mutexes."""
         self._mutex = threading.Lock()
         self._open_folders = OrderedDict()
+        self._open_locks = OrderedDict()
         self._durable_top = None
-        self.admitted = set()
 
     def _in_folder(
-        self, folder: str, verb: Callable[[Folder], _T], undo: Callable[[Folder, _T], None] | None = None
+        self,
+        folder: str,
+        verb: Callable[[Folder], _T],
+        undo: Callable[[Folder, _T], None] | None = None,
+        *,
+        within: Expected | None = None,
     ) -> _T:
         """Do something in a folder whose handle is cached, and do it anew once if that handle was stale.
 
@@ -140,10 +181,11 @@ class DirectoryBackend(Backend):
             folder: the folder.
             verb: what to do.
             undo: what to do with the verb's result if it was done in the wrong place.
+            within: see `Backend`.
         """
         try:
             for attempt in range(1, _ATTEMPTS + 1):
-                handle = self._cached(folder)
+                handle = self._opened(folder, within)
                 try:
                     result = verb(handle)
                 except OSError as error:
@@ -182,16 +224,21 @@ class DirectoryBackend(Backend):
         except OSError as error:
             self._fail(error, "")
 
-    def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
+    def create_folder(self, folder: str, files: Mapping[str, bytes], *, durable: bool = False) -> None:
+        durable = durable or self._sync_writes
         try:
-            self._make_root()
-            self._create_folder(folder, files)
+            for _ in range(_CREATIONS):
+                self._make_root()
+                if self._create_folder(folder, files, durable=durable):
+                    return
+            raise MissingError(self._path(folder))
         except FileNotFoundError as error:
             raise os_error(error, self._path(folder)) from error  # somebody removes the top folder right now
         except OSError as error:
             self._fail(error, folder)
 
-    def _create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
+    def _create_folder(self, folder: str, files: Mapping[str, bytes], *, durable: bool) -> bool:
+        """Make a folder; tell whether that is done: one that is being removed may be in the way."""
         # The folder is filled under another name and renamed when it is whole: nobody sees half a run, and rename
         # refuses to replace a folder that has something in it.
         temporary = self._path(temporary_names.next())
@@ -201,8 +248,8 @@ class DirectoryBackend(Backend):
             self._syscalls.mkdir(temporary)
             handle = Folder(self._syscalls, temporary)
             for file, data in files.items():
-                handle.write_plain(file, data, durable=self._sync_writes)
-            if self._sync_writes:
+                handle.write_plain(file, data, durable=durable)
+            if durable:
                 handle.sync_self()
             try:
                 self._syscalls.rename(temporary, target)
@@ -210,15 +257,15 @@ class DirectoryBackend(Backend):
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 self._remove_tree(temporary)
-                self._complete_folder(folder, files)
-                return
+                return self._complete_folder(folder, files, durable=durable)
         except BaseException:
             self._discard_new(handle, temporary, files)
             raise
         self._forget(folder)
-        if self._sync_writes:
+        if durable:
             # If this fails the run stays, though nobody was told of it: others may have joined it by now.
             self._sync_way_to(folder)
+        return True
 
     def _discard_new(self, handle: Folder | None, path: str, files: Iterable[str]) -> None:
         """Remove a folder that was not to be renamed, also where no descriptor is left to list it with."""
@@ -230,23 +277,33 @@ class DirectoryBackend(Backend):
             pass  # then it is left to what comes next
         self._discard_tree(path)
 
-    def _complete_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
-        """Put the files into a folder that is there already; the last one decides whether it was a run."""
-        *others, last = files
-        handle = self._fresh(folder)
-        if last in handle.names():
-            raise FileExistsError(self._path(folder))  # the usual case: nobody waits for a lock to hear that
+    def _complete_folder(self, folder: str, files: Mapping[str, bytes], *, durable: bool) -> bool:
+        """Put the files into a folder that is there already; the last one decides whether it was a run.
 
-        def complete() -> None:
+        Returns:
+            Whether that is done, and the folder still there.
+        """
+        *others, last = files
+
+        def complete(handle: Folder) -> None:
             if last in handle.names():
                 raise FileExistsError(self._path(folder))
             for file in others:
-                handle.replace(file, files[file], durable=self._sync_writes)
-            handle.publish(last, files[last], durable=self._sync_writes, take_back=False)
+                handle.replace(file, files[file], durable=durable)
+            handle.publish(last, files[last], durable=durable, take_back=False)
 
-        self.while_locked(folder, LOCK_FILE, complete)
-        if self._sync_writes:
+        try:
+            if last in self._fresh(folder).names():
+                raise FileExistsError(self._path(folder))  # the usual case: nobody waits for a lock to hear that
+            # Whoever removes the folder takes the lock too: from here on it is one and the same.
+            self.while_locked(folder, LOCK_FILE, lambda: self._in_folder(folder, complete))
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.lexists(self._path(folder)):
+                raise
+            return False
+        if durable:
             self._sync_way_to(folder)
+        return True
 
     def _make_root(self) -> None:
         """Make the top folder and those above it."""
@@ -330,15 +387,41 @@ class DirectoryBackend(Backend):
             self._fail(error, folder)
         try:
             yield handle
-        except OSError as error:
-            self._fail(error, folder)
+        except (OSError, CorruptChunkError, StoreIOError) as error:
+            # What is missing, or no longer what it was, may have been removed with the whole folder.
+            if folder and not isinstance(error, MissingError) and not self._is_there(handle):
+                raise MissingError(self._path(folder)) from None
+            if isinstance(error, OSError):
+                self._fail(error, folder)
+            raise
+        if folder and not self._is_there(handle):
+            raise MissingError(self._path(folder))
 
-    def publish(self, folder: str, file: str, data: bytes | Sequence[bytes], *, durable: bool = False) -> None:
+    def _is_there(self, handle: Folder) -> bool:
+        """Tell whether an open folder was not removed: whoever does that renames it before anything else."""
+        try:
+            return handle.is_current()
+        except OSError as error:
+            self._fail(error, handle.location)
+
+    def publish(
+        self,
+        folder: str,
+        file: str,
+        data: bytes | Sequence[bytes],
+        *,
+        durable: bool = False,
+        within: Expected | None = None,
+    ) -> None:
         if not folder:
             self._make_root_for_files()
         durable = durable or self._sync_writes
         # A file at the top is a whole run, which others may have joined by the time that something fails.
-        self._in_folder(folder, lambda handle: handle.publish(file, data, durable=durable, take_back=bool(folder)))
+        self._in_folder(
+            folder,
+            lambda handle: handle.publish(file, data, durable=durable, take_back=bool(folder)),
+            within=within,
+        )
 
     def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
         self._in_folder(folder, lambda handle: handle.publish_all(files))
@@ -349,35 +432,51 @@ class DirectoryBackend(Backend):
         except OSError as error:
             self._fail(error, "")
 
-    def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
+    def replace(
+        self, folder: str, file: str, data: bytes, *, durable: bool = False, within: Expected | None = None
+    ) -> None:
         durable = durable or self._sync_writes
-        self._in_folder(folder, lambda handle: handle.replace(file, data, durable=durable))
+        self._in_folder(folder, lambda handle: handle.replace(file, data, durable=durable), within=within)
 
-    def append(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
+    def append(
+        self,
+        folder: str,
+        file: str,
+        data: bytes,
+        *,
+        is_durable: Callable[[], bool] = never,
+        within: Expected | None = None,
+    ) -> None:
         def open_file(handle: Folder) -> tuple[Folder, int]:
             return handle, handle.open_for_append(file)
 
         # Only the opening may be done twice: what was begun to be written must not be written again.
-        handle, fd = self._in_folder(folder, open_file, lambda stale, opened: stale.close_file(opened[1]))
+        handle, fd = self._in_folder(
+            folder, open_file, lambda stale, opened: stale.close_file(opened[1]), within=within
+        )
         try:
             try:
-                append(self._syscalls, fd, data, durable=durable or self._sync_writes)
+                append(self._syscalls, handle, fd, data, durable=self._sync_writes, is_durable=is_durable)
             finally:
                 handle.close_file(fd)
-            current = handle.is_current()
         except FileNotFoundError:
+            if not self._is_there(handle):
+                self._forget(folder)
             raise MissingError(os.path.join(self._path(folder), file)) from None
         except OSError as error:
             raise os_error(error, os.path.join(self._path(folder), file)) from error
-        if not current:
-            self._forget(folder)
-            raise MissingError(self._path(folder))
 
-    def begin_journal(self, folder: str, file: str) -> Journal:
-        def begin(handle: Folder) -> DirectoryJournal:
-            return DirectoryJournal(self._syscalls, handle, file, durable=self._sync_writes)
+    def begin_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
+        return self._journal(folder, file, is_new=True, within=within)
 
-        return self._in_folder(folder, begin, lambda _, stale: stale.close())
+    def continue_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
+        return self._journal(folder, file, is_new=False, within=within)
+
+    def _journal(self, folder: str, file: str, *, is_new: bool, within: Expected | None) -> Journal:
+        def open_file(handle: Folder) -> DirectoryJournal:
+            return DirectoryJournal(self._syscalls, handle, file, durable=self._sync_writes, is_new=is_new)
+
+        return self._in_folder(folder, open_file, lambda _, stale: stale.close(), within=within)
 
     def remove_unchanged(self, folder: str, file: str, data: bytes) -> bool:
         return self._in_folder(folder, lambda handle: handle.remove_unchanged(file, data))
@@ -390,6 +489,13 @@ class DirectoryBackend(Backend):
 
     def changed_at(self, folder: str) -> int:
         return self._in_folder(folder, lambda handle: handle.changed_at())
+
+    def has(self, folder: str, file: str, *, within: Expected | None = None) -> bool:
+        # Whoever wants to know goes on to write, which tells whether the folder is there.
+        try:
+            return self._opened(folder, within).has_entry(file)
+        except OSError as error:
+            self._fail(error, folder)
 
     def version(self, folder: str, file: str) -> FileVersion:
         try:
@@ -428,11 +534,12 @@ class DirectoryBackend(Backend):
     def watch(self, folder: str) -> Iterator[set[str]]:
         return changes_in(self._path(folder))
 
-    def hold(self, folder: str, file: str, data: bytes) -> Callable[[], None]:
+    def hold(self, folder: str, file: str, data: bytes, *, together: bool = False) -> Callable[[], None]:
+        kind = JoinedFile if together else HeldFile
         try:
             held = self._in_folder(
                 folder,
-                lambda handle: HeldFile(self._syscalls, handle, file, data),
+                lambda handle: kind(self._syscalls, handle, file, data),
                 lambda _, stale: stale.release(),
             )
         except (ChunkstoreError, MissingError):
@@ -445,16 +552,23 @@ class DirectoryBackend(Backend):
         except OSError:
             return None
 
+    def joined(self, folder: str, file: str) -> Joined | None:
+        try:
+            return joined(self._syscalls, self._fresh(folder), file)
+        except OSError:
+            return None
+
     def mount(self) -> Mount | None:
         return mount_of(self.location)
 
-    def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:
+    def acquire_lock(self, folder: str, file: str, *, within: Expected | None = None) -> Callable[[], None]:
         def acquire(handle: Folder) -> tuple[Folder, SidecarLock]:
             lock = handle.lock(file)
+            self._close_locks_but(lock)  # before it is ours: an interrupt must find nothing to be given back
             lock.acquire(self._lock_timeout)
             return handle, lock
 
-        acquired = self._in_folder(folder, acquire, lambda _, taken: taken[1].release())
+        acquired = self._in_folder(folder, acquire, lambda _, taken: taken[1].release(), within=within)
 
         def release() -> None:
             # The handle is held on to as well: the lock works on its descriptor.
@@ -463,14 +577,43 @@ class DirectoryBackend(Backend):
 
         return release
 
+    def _close_locks_but(self, lock: SidecarLock) -> None:
+        with self._mutex:
+            self._open_locks[lock] = None
+            self._open_locks.move_to_end(lock)
+            idle = self._open_locks.popitem(last=False)[0] if len(self._open_locks) > _MAX_OPEN_LOCKS else None
+        if idle is not None:
+            idle.close_if_idle()
+
+    def remove_lock(self, folder: str, file: str) -> None:
+        # Elsewhere the file stays: other hosts may go on seeing it for a while, and so two could hold two locks.
+        if self._is_local is None:
+            mount = self.mount()
+            self._is_local = mount is not None and mount.is_local
+        if self._is_local:
+            self._cached(folder).discard(file)
+
     def sync(self, folder: str, file: str | None = None) -> None:
         try:
             handle = self._fresh(folder)
-            if file is None:
-                handle.sync_files(handle.names())
-            else:
-                handle.sync_file(file)
-            handle.sync_self()
+            mark = UNSYNCED_FILE if folder else f"{UNSYNCED_FILE}-{file}"
+            has_failed = handle.has_entry(mark)
+            try:
+                if has_failed:
+                    names = [name for name in handle.names() if not name.startswith(".")]
+                    handle.sync_anew(names if file is None else [file])
+                elif file is None:
+                    handle.sync_files(handle.names())
+                if file is not None:
+                    handle.sync_file(file)
+                handle.sync_self()
+            except FileNotFoundError:
+                raise
+            except OSError:
+                handle.leave_mark(mark)
+                raise
+            if has_failed and (file is None or not folder):
+                handle.discard(mark)
             self._sync_way_to(folder)
         except OSError as error:
             self._fail(error, folder)

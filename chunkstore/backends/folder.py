@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from chunkstore.backends.base import FileVersion, FolderReader, UnreadableFileError
-from chunkstore.backends.locks import SidecarLock, lock_now
+from chunkstore.backends.locks import SidecarLock, lock_now, lock_soon
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
 from chunkstore.codec import MAX_BYTES
@@ -86,11 +86,13 @@ class Folder(FolderReader):
         self._syscalls = syscalls
         self._unnamed = has_unnamed_files()
         self._links = True
+        self._renames_new = True
         self._follow = follow
         self._identity: FolderIdentity | None = None
         self._locks: OrderedDict[str, SidecarLock] = OrderedDict()
         # Whether each name that was listed is a regular file.
         self._listed: dict[str, bool] = {}
+        self._examined: str | None = None
         self.fd = syscalls.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW))
 
     def __del__(self) -> None:
@@ -123,6 +125,12 @@ class Folder(FolderReader):
             status = self._syscalls.fstat(self.fd)
             self._identity = status.st_dev, status.st_ino
         return self._identity
+
+    def examined(self, examine: Callable[[FolderReader], str]) -> str:
+        """Return what `examine` says of the folder; it is asked once, as this object never comes to mean another."""
+        if self._examined is None:
+            self._examined = examine(self)
+        return self._examined
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -364,7 +372,7 @@ class Folder(FolderReader):
                 if error.errno not in _NO_LINKS:
                     raise
                 self._links = False
-        if not self._links:
+        if not self._links and not self._rename_new(temporary, file):
             self._reserve_and_rename(temporary, file)
 
     def _link(self, temporary: str, file: str) -> None:
@@ -375,10 +383,26 @@ class Folder(FolderReader):
             if self._syscalls.lstat(temporary, self.fd).st_nlink == 1:
                 raise
 
-    def _reserve_and_rename(self, temporary: str, file: str) -> None:
-        """Publish where there are no hard links: whoever makes the empty file first may replace it.
+    def _rename_new(self, temporary: str, file: str) -> bool:
+        """Rename a file to a name that must be new; tell whether that can be done here."""
+        if not self._renames_new:
+            return False
+        try:
+            self._syscalls.rename_new(temporary, file, self.fd)
+        except OSError as error:
+            if isinstance(error, FileExistsError) and not self._exists(temporary):
+                return True  # a file server repeats a call whose answer was lost
+            if error.errno not in _NO_LINKS:
+                raise
+            self._renames_new = False
+            return False
+        return True
 
-        Readers report an empty chunk as a leftover of a write that was not acknowledged, which is what it is.
+    def _reserve_and_rename(self, temporary: str, file: str) -> None:
+        """Publish where there are neither hard links nor renames that replace nothing.
+
+        Whoever makes the empty file first may replace it. Readers report an empty chunk as a leftover of a write that
+        was not acknowledged, which is what it is.
         """
         fd = self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self.fd)
         try:
@@ -491,6 +515,11 @@ class Folder(FolderReader):
         if self._load_entry(aside) == data:
             self._syscalls.unlink(aside, self.fd)
             return True
+        self.put_back(aside, file)
+        return False
+
+    def put_back(self, aside: str, file: str) -> None:
+        """Give a file that was set aside its name back, unless there is a newer one of that name."""
         try:
             self._syscalls.link(aside, file, self.fd)
         except FileExistsError:
@@ -498,9 +527,13 @@ class Folder(FolderReader):
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            return False  # it stays aside: putting it back could undo what its owner writes now
+            try:
+                self._rename_new(aside, file)
+            except FileExistsError:
+                pass  # as above
+            else:
+                return  # if that cannot be done, it stays aside: another way could undo what its owner writes now
         self._syscalls.unlink(aside, self.fd)
-        return False
 
     def remove_complete(self, file: str, size: int) -> bool:
         """Remove a file that is appended to, unless anything was added since; see `Backend.remove_complete`."""
@@ -558,6 +591,48 @@ class Folder(FolderReader):
     def sync_self(self) -> None:
         """Bring the names in this folder to stable storage."""
         self._syscalls.fsync(self.fd)
+
+    def sync_anew(self, files: list[str]) -> None:
+        """Bring files to stable storage after that has failed, but for those that are gone.
+
+        When a sync fails, the kernel takes what it could not write for written: syncing again would say that all is
+        well. So the bytes, which it still has, are written again, each in its old place; readers notice nothing.
+
+        Raises:
+            OSError: they cannot be written, or somebody appends to one of them all the time.
+        """
+        for file in files:
+            try:
+                if self._is_regular(file):
+                    self._write_again(file)
+            except FileNotFoundError:
+                pass  # removed, or packed
+
+    def _write_again(self, file: str) -> None:
+        fd = self._syscalls.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, self.fd)
+        try:
+            if not lock_soon(fd):  # whoever appends takes back, on an error, what it has written
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), file)
+            offset = 0
+            while block := self._syscalls.pread(fd, _BLOCK, offset):
+                view = memoryview(block)
+                while view:
+                    written = self._syscalls.pwrite(fd, view, offset)
+                    view, offset = view[written:], offset + written
+            self._syscalls.fsync(fd)
+        finally:
+            self._syscalls.close(fd)
+
+    def leave_mark(self, file: str) -> None:
+        """Make an empty file, as far as that goes: for what is worth knowing later, and no more."""
+        try:
+            self._syscalls.close(self._syscalls.open(file, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, self.fd))
+        except OSError:
+            pass
+
+    def has_entry(self, name: str) -> bool:
+        """Tell whether there is anything of that name."""
+        return self._exists(name)
 
 
 def write_whole(syscalls: Syscalls, fd: int, data: bytes) -> None:

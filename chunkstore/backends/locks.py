@@ -20,6 +20,7 @@ from chunkstore.errors import LockTimeoutError, StoreIOError, StoreUsageError
 
 _FIRST_PAUSE = 50e-6
 _LONGEST_PAUSE = 5e-3
+_ATTEMPTS = 200
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -40,15 +41,13 @@ def lock_now(fd: int) -> bool:
         raise
 
 
-def is_locked(fd: int) -> bool | None:
-    """Tell whether somebody has locked an open file, not through this descriptor; None where locks do not work."""
-    try:
-        free = lock_descriptor(fd, blocking=False)
-    except OSError:
-        return None
-    if free:
-        unlock(fd)
-    return not free
+def lock_soon(fd: int) -> bool:
+    """As `lock_now`, for a file that others lock for the length of one write."""
+    for _ in range(_ATTEMPTS):
+        if lock_now(fd):
+            return True
+        time.sleep(_LONGEST_PAUSE)
+    return False
 
 
 def unlock(fd: int) -> None:
@@ -121,10 +120,7 @@ class SidecarLock:
             self._close()  # the file may be locked by now
         finally:
             self._mutex.release()
-            try:
-                self._mutex.release()
-            except RuntimeError:
-                pass  # it was not ours before
+            give_back(self._mutex)  # if it was ours before
 
     def _lock_file(self, deadline: float, timeout: float) -> None:
         pause = _FIRST_PAUSE
@@ -166,6 +162,16 @@ class SidecarLock:
         finally:
             self._thread = None
             self._mutex.release()
+
+    def close_if_idle(self) -> None:
+        """Close the lock file, unless a thread holds the lock or waits for it; it is opened again when it is needed."""
+        if self._thread is not None:
+            return
+        try:
+            if self._mutex.acquire(blocking=False) and self._thread is None:
+                self._close()
+        finally:
+            give_back(self._mutex)
 
     def abandon(self) -> None:
         """In a forked child: close the descriptor, and never unlock it.
@@ -219,6 +225,14 @@ class SidecarLock:
             self._close()
         except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
             pass
+
+
+def give_back(mutex: threading.RLock) -> None:
+    """Release a mutex if this thread has it; an interrupt may have come before anybody could note that."""
+    try:
+        mutex.release()
+    except RuntimeError:
+        pass  # it is not ours
 
 
 def locked_twice(location: str) -> StoreUsageError:

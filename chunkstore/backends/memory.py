@@ -5,11 +5,22 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from chunkstore.backends.base import PROCESS, Backend, FileVersion, FolderReader, Journal, MissingError
+from chunkstore.backends.base import (
+    PROCESS,
+    Backend,
+    Expected,
+    FileVersion,
+    FolderReader,
+    Joined,
+    Journal,
+    MissingError,
+    never,
+)
 from chunkstore.backends.locks import locked_twice
 from chunkstore.backends.mounts import Mount
 from chunkstore.backends.watching import poll
@@ -35,11 +46,9 @@ class MemoryBackend(Backend):
     def __init__(self, *, lock_timeout: float = 60.0) -> None:
         self.location = "memory"
         self.durability = PROCESS
-        self.admitted = set()
         self._lock_timeout = lock_timeout
         self._folders: dict[str, _Files] = {"": _Files()}
         self._mutex = threading.Lock()
-        self._locks: dict[tuple[str, str], _MemoryLock] = {}
         self._pid = os.getpid()
 
     def __reduce__(self) -> NoReturn:
@@ -56,11 +65,27 @@ class MemoryBackend(Backend):
             )
         return self._folders[folder] if folder in self._folders else _missing(folder)
 
+    def _meant(self, folder: str, within: Expected | None) -> _Files:
+        """Return the files of a folder, or of that which is meant by `within`."""
+        files = self._files(folder)
+        if within is not None and self._examined(folder, files, within.examine) != within.incarnation:
+            _missing(folder)
+        return files
+
+    def examined(self, folder: str, examine: Callable[[FolderReader], str]) -> str:
+        return self._examined(folder, self._files(folder), examine)
+
+    @staticmethod
+    def _examined(folder: str, files: _Files, examine: Callable[[FolderReader], str]) -> str:
+        if files.examined is None:
+            files.examined = examine(_MemoryReader(folder, files))
+        return files.examined
+
     def folders(self) -> dict[str, int]:
         self._files("")
         return {folder: END_OF_TIME for folder in list(self._folders) if folder}
 
-    def create_folder(self, folder: str, files: Mapping[str, bytes]) -> None:
+    def create_folder(self, folder: str, files: Mapping[str, bytes], *, durable: bool = False) -> None:
         self._files("")
         with self._mutex:
             if folder in self._folders:
@@ -70,17 +95,24 @@ class MemoryBackend(Backend):
     def remove_folder(self, folder: str) -> None:
         self._files(folder)
         with self._mutex:
-            self._folders.pop(folder, None)
-            for key in [key for key in self._locks if key[0] == folder]:
-                del self._locks[key]
-        self.admitted.discard(folder)
+            if self._folders.pop(folder, None) is None:
+                _missing(folder)
 
     @contextmanager
     def reader(self, folder: str) -> Iterator[FolderReader]:
+        # What is removed meanwhile stays whole for whoever reads it: the files are not taken away one by one.
         yield _MemoryReader(folder, self._files(folder))
 
-    def publish(self, folder: str, file: str, data: bytes | Sequence[bytes], *, durable: bool = False) -> None:
-        files = self._files(folder)
+    def publish(
+        self,
+        folder: str,
+        file: str,
+        data: bytes | Sequence[bytes],
+        *,
+        durable: bool = False,
+        within: Expected | None = None,
+    ) -> None:
+        files = self._meant(folder, within)
         with self._mutex:
             if file in files:
                 raise FileExistsError(file)
@@ -93,19 +125,34 @@ class MemoryBackend(Backend):
             except FileExistsError:
                 pass  # it stays
 
-    def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
-        self._files(folder)[file] = data
+    def replace(
+        self, folder: str, file: str, data: bytes, *, durable: bool = False, within: Expected | None = None
+    ) -> None:
+        self._meant(folder, within)[file] = data
 
-    def append(self, folder: str, file: str, data: bytes, *, durable: bool = False) -> None:
-        files = self._files(folder)
+    def append(
+        self,
+        folder: str,
+        file: str,
+        data: bytes,
+        *,
+        is_durable: Callable[[], bool] = never,
+        within: Expected | None = None,
+    ) -> None:
+        files = self._meant(folder, within)
         with self._mutex:
             if file not in files:
                 _missing(file)
             files[file] += data
 
-    def begin_journal(self, folder: str, file: str) -> Journal:
-        self.publish(folder, file, b"")
-        return _MemoryJournal(self, folder, file)
+    def begin_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
+        self.publish(folder, file, b"", within=within)
+        return _MemoryJournal(self, folder, within, file)
+
+    def continue_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
+        if file not in self._meant(folder, within):
+            _missing(file)
+        return _MemoryJournal(self, folder, within, file)
 
     def remove_unchanged(self, folder: str, file: str, data: bytes) -> bool:
         files = self._files(folder)
@@ -131,40 +178,46 @@ class MemoryBackend(Backend):
     def changed_at(self, folder: str) -> int:
         return self._files(folder).changes
 
+    def has(self, folder: str, file: str, *, within: Expected | None = None) -> bool:
+        return file in self._meant(folder, within)
+
     def version(self, folder: str, file: str) -> FileVersion:
         return _MemoryReader(folder, self._files(folder)).version(file)
 
     def watch(self, folder: str) -> Iterator[set[str]]:
         return poll()
 
-    def hold(self, folder: str, file: str, data: bytes) -> Callable[[], None]:
+    def hold(self, folder: str, file: str, data: bytes, *, together: bool = False) -> Callable[[], None]:
         return lambda: None  # whoever asks lives in this process
 
     def is_held(self, folder: str, file: str) -> bool | None:
         return None
 
+    def joined(self, folder: str, file: str) -> Joined | None:
+        return None
+
     def mount(self) -> Mount | None:
         return None
 
-    def acquire_lock(self, folder: str, file: str) -> Callable[[], None]:
-        self._files(folder)
-        with self._mutex:
-            lock = self._locks.setdefault((folder, file), _MemoryLock())
-        if lock.thread == threading.get_ident():
-            raise locked_twice(f"{folder or file} in memory")
-        if not lock.acquire(self._lock_timeout):
-            raise LockTimeoutError(
-                f"Cannot lock {folder or file} in memory: another thread held it for {self._lock_timeout} seconds. "
-                "Try again, or raise lock_timeout.",
-                file=file,
-                timeout=self._lock_timeout,
-                holder=self._pid,
-            )
-
-        def release() -> None:
+    def acquire_lock(self, folder: str, file: str, *, within: Expected | None = None) -> Callable[[], None]:
+        deadline = time.monotonic() + self._lock_timeout
+        while True:
+            files = self._meant(folder, within)
+            # The lock is that of these files: whoever waits for it until they are gone asks for that of the new ones.
+            lock = files.locks.setdefault(file, _MemoryLock())
+            if lock.thread == threading.get_ident():
+                raise locked_twice(f"{folder or file} in memory")
+            if not lock.acquire(max(deadline - time.monotonic(), 0)):
+                raise LockTimeoutError(
+                    f"Cannot lock {folder or file} in memory: another thread held it for {self._lock_timeout} "
+                    "seconds. Try again, or raise lock_timeout.",
+                    file=file,
+                    timeout=self._lock_timeout,
+                    holder=self._pid,
+                )
+            if self._folders.get(folder) is files:
+                return lock.release
             lock.release()
-
-        return release
 
     def sync(self, folder: str, file: str | None = None) -> None:
         if file is not None and file not in self._files(folder):
@@ -172,7 +225,8 @@ class MemoryBackend(Backend):
         self._files(folder)
 
     def close(self) -> None:
-        self.admitted.clear()
+        for files in list(self._folders.values()):
+            files.examined = None
 
 
 class _Files(dict[str, bytes]):
@@ -181,11 +235,16 @@ class _Files(dict[str, bytes]):
     Attributes:
         changes: how many there were.
         versions: of each file, the number of its last change.
+        made: the number of the change that made the folder.
+        locks: by file.
+        examined: what was found out about the folder, see `Backend.examined`.
     """
 
     def __init__(self, files: Mapping[str, bytes] | None = None) -> None:
         super().__init__()
-        self.changes = next(_changes)
+        self.changes = self.made = next(_changes)
+        self.locks: dict[str, _MemoryLock] = {}
+        self.examined: str | None = None
         self.versions: dict[str, int] = {}
         for file, data in (files or {}).items():
             self[file] = data
@@ -235,6 +294,9 @@ class _MemoryReader(FolderReader):
     def changed_at(self) -> int:
         return self._files.changes
 
+    def identity(self) -> Hashable:
+        return self._files.made
+
     def forget_names(self) -> None:
         pass  # nothing is remembered
 
@@ -262,13 +324,14 @@ class _MemoryReader(FolderReader):
 
 
 class _MemoryJournal(Journal):
-    def __init__(self, backend: MemoryBackend, folder: str, file: str) -> None:
+    def __init__(self, backend: MemoryBackend, folder: str, within: Expected | None, file: str) -> None:
         self.file = file
         self._backend = backend
         self._folder = folder
+        self._within = within
 
-    def append(self, data: bytes, *, durable: bool = False) -> None:
-        self._backend.append(self._folder, self.file, data)
+    def append(self, data: bytes, *, is_durable: Callable[[], bool] = never) -> None:
+        self._backend.append(self._folder, self.file, data, within=self._within)
 
     def close(self) -> None:
         pass

@@ -50,7 +50,7 @@ def quarantine(syscalls: Syscalls, folder: Folder, file: str, is_damaged: Judge)
         return ""
     if is_damaged(lambda: folder.load(aside)):
         return _move(syscalls, folder, aside, file)
-    _put_back(syscalls, folder, aside, file)
+    folder.put_back(aside, file)
     return ""
 
 
@@ -76,13 +76,3 @@ def _move(syscalls: Syscalls, folder: Folder, entry: str, file: str) -> str:
             syscalls.rename(entry, path, folder.fd)
             return path
     raise AssertionError  # numbers do not end
-
-
-def _put_back(syscalls: Syscalls, folder: Folder, aside: str, file: str) -> None:
-    try:
-        syscalls.link(aside, file, folder.fd)
-    except FileExistsError:
-        pass  # it was replaced once more, which is newer than what was set aside
-    except OSError:
-        return  # no links here: readers look for it where it is, and its owner may write `file` at any time
-    syscalls.unlink(aside, folder.fd)

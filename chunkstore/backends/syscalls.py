@@ -11,6 +11,8 @@ import os
 import sys
 
 _PROC_SELF_FD = "/proc/self/fd"
+#: From linux/fs.h.
+_RENAME_NOREPLACE = 1
 
 
 #: Names, and whether each is that of a regular file.
@@ -72,6 +74,10 @@ class Syscalls:
         """Read up to `size` bytes from `offset` on; nothing at the end of the file."""
         return os.pread(fd, size, offset)
 
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        """Write at least a byte of `data` at `offset`; return how many were written."""
+        return os.pwrite(fd, data, offset)
+
     def syncfs(self, fd: int) -> None:
         """Bring everything of the file system that `fd` is on to stable storage (syncfs(2), Linux).
 
@@ -102,6 +108,21 @@ class Syscalls:
     def rename(self, source: str, target: str, dir_fd: int | None = None) -> None:
         """Rename a file or folder, replacing an existing file."""
         os.rename(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    def rename_new(self, source: str, target: str, dir_fd: int) -> None:
+        """Rename a file; fails if the new name exists (renameat2(2), Linux).
+
+        Raises:
+            OSError: with ENOSYS where there is no such call, with EINVAL where the file system does not have it.
+        """
+        import ctypes  # noqa: PLC0415 - where there are no hard links alone
+
+        function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+        if function is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
+        if function(dir_fd, os.fsencode(source), dir_fd, os.fsencode(target), _RENAME_NOREPLACE) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), target)
 
     def unlink(self, path: str, dir_fd: int | None = None) -> None:
         """Remove a name of a file."""

@@ -15,7 +15,18 @@ _METHODS = tuple(name for name in vars(Syscalls) if not name.startswith("_"))
 #: The names of all system calls that chunkstore makes; an `open` that may make a file is called `create`.
 ALL_CALLS = (*_METHODS, "create")
 #: Those that need room on the disk.
-WRITING_CALLS = ("create", "write", "fsync", "syncfs", "link", "link_unnamed", "rename", "mkdir")
+WRITING_CALLS = (
+    "create",
+    "write",
+    "pwrite",
+    "fsync",
+    "syncfs",
+    "link",
+    "link_unnamed",
+    "rename",
+    "rename_new",
+    "mkdir",
+)
 
 
 class Call(NamedTuple):
@@ -140,7 +151,7 @@ class InterruptedSyscalls(FaultySyscalls):
 
 
 #: Calls whose second argument is the name that they make.
-_WITH_NEW_NAME = frozenset({"rename", "link", "link_unnamed"})
+_WITH_NEW_NAME = frozenset({"rename", "rename_new", "link", "link_unnamed"})
 
 
 def _target(name: str, arguments: tuple[Any, ...]) -> str:
