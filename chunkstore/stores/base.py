@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -30,6 +31,7 @@ from chunkstore.integrity import with_checksum
 from chunkstore.models import (
     FAIL,
     FORMAT,
+    INCARNATION,
     NOTES,
     PACKED_FORMAT,
     PROCESSING,
@@ -38,8 +40,16 @@ from chunkstore.models import (
     RunLog,
     RunSummary,
     StepLog,
+    is_format,
 )
-from chunkstore.names import check_name, check_run_id, generate_run_id
+from chunkstore.names import (
+    check_name,
+    check_run_id,
+    generate_run_id,
+    incarnation_of,
+    is_meant,
+    new_incarnation,
+)
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
 from chunkstore.stores.liveness import LIVE, LOST, Liveness, Owner, judge, judge_joined, judge_left
 from chunkstore.stores.run_list import Candidate, RunList, newest_first, summary_in, summary_of
@@ -77,6 +87,20 @@ class StoreOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     lock_timeout: float = 60.0
     container: str = FILES
     seal_finished_runs: int | None = None
+
+
+class OwnerFiles(NamedTuple):
+    """The files that those hold who record a run.
+
+    Attributes:
+        folder: where they are.
+        owner: that of the process which has started the run.
+        joined: that of all processes which have joined it.
+    """
+
+    folder: str
+    owner: str
+    joined: str
 
 
 class Recorder(Protocol):
@@ -178,7 +202,12 @@ class Store(ABC):
                 parameters=dict(parameters or {}),
                 run_config={
                     **(run_config or {}),
-                    NOTES: {"format": self._format, "version": __version__, "created": utc_now()},
+                    NOTES: {
+                        "format": self._format,
+                        "version": __version__,
+                        "created": utc_now(),
+                        INCARNATION: new_incarnation(),
+                    },
                 },
             )
             check_run_id(log.run_id)
@@ -191,13 +220,15 @@ class Store(ABC):
                 raise self._exists(log.run_id) from None
             return log
 
-    def add_run_log(self, log: RunLog) -> None:
+    def add_run_log(self, log: RunLog, *, incarnation: str = "") -> None:
         """Record a whole run at once, as another store or a document holds it; readers see all of it or nothing.
 
         At the durability levels `run` and `step`, it survives a loss of power when this returns.
 
         Args:
             log: the run, with its steps, branches and parameters.
+            incarnation: what tells it from every other run, as `chunkstore.names.new_incarnation` makes it, for those
+                who have to know that before; empty for a new one.
 
         Raises:
             RunLogExistsError: there is a run of this id.
@@ -206,15 +237,14 @@ class Store(ABC):
         """
         check_run_id(log.run_id)
         check_format(log)
-        notes = {"created": utc_now(), **log.notes, "format": self._format, "version": __version__}
+        # A copy is another run: what happens to the one must not happen to the other.
+        own = {"format": self._format, "version": __version__, INCARNATION: incarnation or new_incarnation()}
+        notes = {"created": utc_now(), **log.notes, **own}
         stored = as_stored(msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes}))
         try:
-            self._create(stored)
+            self._create(stored, durable=self.backend.durability == AT_THE_END)
         except FileExistsError:
             raise self._exists(log.run_id) from None
-        if self.backend.durability == AT_THE_END:
-            with self._existing(log.run_id):
-                self._sync(log.run_id)
 
     def _exists(self, run_id: str) -> RunLogExistsError:
         return RunLogExistsError(
@@ -241,7 +271,7 @@ class Store(ABC):
             log = self._read(run_id) if full else self._read_metadata(run_id)
         if strict:
             for problem in log.problems:
-                if problem.kind != "orphan":
+                if problem.kind not in ("orphan", "time"):
                     raise CorruptChunkError(
                         f"Cannot read all of run {run_id!r}: {problem.file}: {problem.message}. Read it without "
                         "strict=True to get the rest.",
@@ -310,7 +340,12 @@ class Store(ABC):
         def checked(log: RunLog) -> RunLog:
             nonlocal ends
             has_ended = is_finished(log)
+            if not is_meant(run_id, log.incarnation):
+                raise MissingError(run_id)
+            incarnation = log.incarnation
             new = _changed(log, change)
+            if incarnation and new.notes:  # else the record is meant to be as another tool has it
+                new.run_config = {**new.run_config, NOTES: {**new.notes, INCARNATION: incarnation}}
             ends = is_finished(new) and not has_ended
             if new.run_id != run_id:
                 raise _refused("run_id", "the id of a run cannot change", "Create another run.")
@@ -324,8 +359,8 @@ class Store(ABC):
 
         with self._existing(run_id):
             log = self._change_metadata(run_id, checked)
-            if ends and self.backend.durability == AT_THE_END:
-                self._sync(run_id)
+            if is_finished(log) and self.backend.durability == AT_THE_END:
+                self._make_durable(run_id, has_just_ended=ends)
             if ends and self.options.seal_finished_runs is not None:
                 self._seal_large(run_id, self.options.seal_finished_runs)
         return log
@@ -360,10 +395,10 @@ class Store(ABC):
         Returns:
             To be called when the run has ended.
         """
-        folder, file = self._owner_file(run_id)
-        if joined:
-            file = f"{file}-{os.getpid()}-{os.urandom(4).hex()}"
-        return self.backend.hold(folder, file, encode(Owner.here()))
+        with self._existing(run_id):
+            files = self._owner_files(run_id, self._incarnation(run_id))
+        file = files.joined if joined else files.owner
+        return self.backend.hold(files.folder, file, encode(Owner.here()), together=joined)
 
     def is_abandoned(self, run_id: str) -> bool:
         """Tell whether the process that called `hold` for a run has surely died without giving it back."""
@@ -383,29 +418,35 @@ class Store(ABC):
         """
         if not self.backend.shared_between_processes:
             return Liveness(state=LIVE, why="It is in the memory of this process.", pid=os.getpid())
-        folder, file = self._owner_file(run_id)
-        owner = self._owner(folder, file)
-        is_held = self.backend.is_held(folder, file)
-        if is_held:
-            return judge(owner or Owner(), is_held, self.backend.mount)
         with self._existing(run_id):
-            with self.backend.reader(folder) as reader:
-                joined = [name for name in reader.names() if name.startswith(f"{file}-")]
+            files = self._owner_files(run_id, self._incarnation(run_id))
+            owner = self._owner(files.folder, files.owner)
+            is_held = self.backend.is_held(files.folder, files.owner)
+            if is_held:
+                return judge(owner or Owner(), is_held, self.backend.mount)
+            joined = self.backend.joined(files.folder, files.joined)
+            if joined and joined.living:
+                return judge_joined(list(map(Owner.read, joined.living)))
             last_heard = format_nanoseconds(self._last_written(run_id))
-        holders = [name for name in joined if self.backend.is_held(folder, name)]
-        if holders:
-            return judge_joined([self._owner(folder, name) or Owner() for name in holders])
         if owner is None and joined:
-            return judge_left(self._owner(folder, joined[-1]) or Owner(), last_heard)
+            return judge_left(Owner.read(joined.last), last_heard)
         return judge(owner, is_held, self.backend.mount, last_heard)
 
     def _owner(self, folder: str, file: str) -> Owner | None:
+        """Return what the owner of a run has written about itself; None if there is no such file."""
+        with self.backend.reader(folder) as reader:
+            return Owner.read(reader.glance("", file)) if reader.has(file) else None
+
+    def _incarnation(self, run_id: str) -> str:
+        """Return what tells a run from every other of its id; empty if nobody noted that, or nobody can read it.
+
+        Raises:
+            MissingError: there is no such run.
+        """
         try:
-            return Owner.read(self.backend.load(folder, file))
-        except FileNotFoundError:
-            return None
-        except ChunkstoreError:
-            return Owner()
+            return self._read_metadata(run_id).incarnation
+        except (CorruptChunkError, StoreIOError):
+            return ""
 
     def has_run(self, run_id: str) -> bool:
         """Tell whether there is a run of this id, readable or not."""
@@ -453,8 +494,10 @@ class Store(ABC):
         Raises:
             RunLogNotFoundError: there is no such run.
         """
+        known = self._remembered(run_id)
         with self._existing(run_id):
             self._delete(run_id)
+        self._forget(run_id, known)
 
     def delete_run_if(self, run_id: str, condition: Callable[[], bool]) -> bool:
         """Delete a run's log, as `delete_run`, if a condition holds when nobody else may change the run's record.
@@ -476,7 +519,11 @@ class Store(ABC):
                 self._remove(run_id)
             return is_due
 
-        return self.while_locked(run_id, delete)
+        known = self._remembered(run_id)
+        is_deleted = self.while_locked(run_id, delete)
+        if is_deleted:
+            self._forget(run_id, known)
+        return is_deleted
 
     def while_locked(self, run_id: str, action: Callable[[], _T]) -> _T:
         """Return what an action returns, called while nobody else may change a run's record or seal the run.
@@ -491,7 +538,13 @@ class Store(ABC):
         """
         with self._existing(run_id):
             self._read_own_record(run_id)  # no lock is made where there is no run
-            return self.backend.while_locked(*self._lock_file(run_id), action)
+
+            def meant() -> _T:
+                if incarnation_of(run_id):
+                    self._read_own_record(run_id)
+                return action()
+
+            return self.backend.while_locked(*self._lock_file(run_id), meant)
 
     def _read_own_record(self, run_id: str) -> None:
         """Look whether there is a run, readable or not."""
@@ -499,6 +552,17 @@ class Store(ABC):
             self._read_metadata(run_id)
         except (CorruptChunkError, StoreIOError):
             pass  # it is there
+
+    def must_be_durable(self, run_id: str) -> bool:
+        """Tell whether what is added to a run must survive a loss of power at once, as the run has ended.
+
+        That is so at the durability level `run`; at the level `step` it must anyhow.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with self._existing(run_id):
+            return self.backend.durability == AT_THE_END and self._must_be_durable(run_id)
 
     def sync(self, run_id: str) -> None:
         """Return when all of a run that was written so far would survive a loss of power.
@@ -832,7 +896,7 @@ class Store(ABC):
     # --- what a layout fills -----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _create(self, log: RunLog) -> None:
+    def _create(self, log: RunLog, *, durable: bool = False) -> None:
         """Write a new run with all inside it; FileExistsError if there is one of this id."""
 
     @abstractmethod
@@ -852,8 +916,8 @@ class Store(ABC):
         """Yield the whole run whenever it has changed, until it has ended."""
 
     @abstractmethod
-    def _owner_file(self, run_id: str) -> tuple[str, str]:
-        """Return the folder and name of the file that a run's owner holds."""
+    def _owner_files(self, run_id: str, incarnation: str) -> OwnerFiles:
+        """Return the files that those hold who record a run."""
 
     @abstractmethod
     def _last_written(self, run_id: str) -> int:
@@ -923,6 +987,22 @@ class Store(ABC):
     def _sync(self, run_id: str) -> None:
         """Make a run durable."""
 
+    def _make_durable(self, run_id: str, *, has_just_ended: bool) -> None:
+        """Make sure that all of a run that has ended is durable, though whoever ended it may not have come to that."""
+        if has_just_ended:
+            self._sync(run_id)
+
+    @abstractmethod
+    def _must_be_durable(self, run_id: str) -> bool:
+        """Tell whether a run has ended, at a level at which what belongs to it must survive a loss of power then."""
+
+    def _remembered(self, run_id: str) -> object:  # noqa: ARG002 - not every layout remembers something
+        """Return what is remembered of the run that had an id when that was looked at last."""
+        return None
+
+    def _forget(self, run_id: str, known: Any) -> None:  # noqa: B027 - likewise
+        """Forget what was remembered of a run that is gone; never called under its lock."""
+
     def _seal(self, run_id: str) -> int:
         """Pack a run; return how many chunks were packed."""
         self._read_metadata(run_id)
@@ -947,10 +1027,18 @@ class Store(ABC):
             raise self._no_run(run_id) from None
 
     def _no_run(self, run_id: str) -> RunLogNotFoundError:
+        if incarnation_of(run_id) and self.has_run(str(run_id)):
+            return RunLogNotFoundError(
+                f"Cannot find run {str(run_id)!r} in {self.backend.location} any more: it was deleted, and another run "
+                "of the same id has been created since. What belongs to the former is not recorded in the latter; use "
+                "another run id for each run.",
+                run_id=str(run_id),
+                location=self.backend.location,
+            )
         return RunLogNotFoundError(
             f"Cannot find run {run_id!r} in {self.backend.location}. Check the run id and the log folder; "
             "list_runs() shows the runs there are.",
-            run_id=run_id,
+            run_id=str(run_id),
             location=self.backend.location,
         )
 
@@ -981,10 +1069,10 @@ def _unpickle(cls: type[Store], backend: Backend, options: StoreOptions, catalog
 def check_format(log: RunLog) -> None:
     """Raise `UnsupportedFormatError` if a newer version wrote this run in a way that this version may not add to."""
     number = log.notes.get("format", FORMAT)
-    if not isinstance(number, int) or number > PACKED_FORMAT:
+    if not is_format(number) or number > PACKED_FORMAT:
         raise UnsupportedFormatError(
-            f"Cannot write to run {log.run_id!r}: its format is {number}, and chunkstore {__version__} knows formats "
-            f"up to {PACKED_FORMAT}. Install a newer chunkstore; reading works with this one.",
+            f"Cannot write to run {log.run_id!r}: its format is {reprlib.repr(number)}, and chunkstore {__version__} "
+            f"knows formats up to {PACKED_FORMAT}. Install a newer chunkstore; reading works with this one.",
             run_id=log.run_id,
             format=number,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import islice, takewhile
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import field
 
 from chunkstore import codec, overlay
 from chunkstore.assemble import bare, flatten_branches, flatten_steps
-from chunkstore.backends.base import FolderReader, UnreadableFileError
+from chunkstore.backends.base import FolderReader, MissingError, UnreadableFileError
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
 from chunkstore.integrity import has_checksum, without_checksum
@@ -27,6 +28,7 @@ from chunkstore.names import (
     chunk_file,
     encode_for_file,
     inner_prefixes,
+    is_meant,
     is_parameter_file,
     parameter_file,
     parse_chunk_file,
@@ -40,6 +42,7 @@ from chunkstore.stores.run_files import RunFiles
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
+_MOST_SEEN = 100_000
 #: The status of a run whose own record cannot be read.
 UNKNOWN = "UNKNOWN"
 
@@ -88,6 +91,29 @@ class Update(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     internal_name: str
     over: str
     change: overlay.Change
+
+
+class ChangesSeen:
+    """Chunks that somebody in this process has seen with what others have changed of them.
+
+    Only for those the owner has to find out whether the record that it writes again has such a change in it.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[str, None] = {}
+
+    def __contains__(self, file: str) -> bool:
+        return file in self._files
+
+    def add(self, file: str) -> None:
+        """Note a chunk; beyond a number of them, those are forgotten that were noted first."""
+        self._files[file] = None
+        if len(self._files) > _MOST_SEEN:
+            for oldest in list(islice(self._files, _MOST_SEEN // 10)):
+                self._files.pop(oldest, None)
+
+
+changes_seen = ChangesSeen()
 
 
 class ChunkReader:
@@ -141,17 +167,26 @@ class ChunkReader:
     @cached_property
     def _chunks(self) -> list[ChunkName]:
         """All chunks in order of execution."""
-        return _in_order(self._names)
+        return self._in_order(self._names)
+
+    def _in_order(self, files: Iterable[str]) -> list[ChunkName]:
+        """Return the chunks among some files in order of execution; times beyond reason are a problem."""
+        chunks = in_order(files)
+        horizon = clock.horizon()
+        early = list(takewhile(lambda chunk: chunk.timestamp > horizon, chunks))
+        for file in [*(chunk.file for chunk in early), *self._files.beyond_reason]:
+            self._add_problem("time", file, "its name has a time far ahead of now: it counts as older than all others")
+        return chunks
 
     def _chunks_of(self, kind: str, encoded: str) -> list[ChunkName]:
         """Return the chunks of one kind and encoded name, in order of execution."""
         files = self._files.starting_with(f"{kind}-{encoded}-")
-        return [chunk for chunk in _in_order(files) if chunk.encoded == encoded]
+        return [chunk for chunk in self._in_order(files) if chunk.encoded == encoded]
 
     def _chunks_inside(self, internal_name: str) -> list[ChunkName]:
         """Return the chunks that may belong inside the record of a name, in order of execution."""
         prefixes = inner_prefixes(internal_name)
-        return _in_order(
+        return self._in_order(
             {file for kind in _KINDS for start in prefixes for file in self._files.starting_with(f"{kind}-{start}")}
         )
 
@@ -166,14 +201,18 @@ class ChunkReader:
             FileNotFoundError: there is neither.
         """
         try:
-            return checked_run_log(self._files.load(RUN_FILE, is_listed=False), self._run_id, RUN_FILE)
+            log = checked_run_log(self._files.load(RUN_FILE, is_listed=False), self._run_id, RUN_FILE)
         except FileNotFoundError:
             if not self._chunks:
                 raise
             self._add_problem("missing", RUN_FILE, "the run's own record is missing")
         except _UNREADABLE as error:
             self._report(RUN_FILE, error)
-        return RunLog(run_id=self._run_id, status=UNKNOWN)
+        else:
+            if not is_meant(self._run_id, log.incarnation):
+                raise MissingError(self._run_id)
+            return log
+        return RunLog(run_id=str(self._run_id), status=UNKNOWN)
 
     # --- steps and branches ------------------------------------------------------------------------------------------
 
@@ -333,6 +372,7 @@ class ChunkReader:
         self._origins[id(record)] = chunk
         if change is not None:
             self._changes[id(record)] = change
+            changes_seen.add(chunk.file)
 
     def _record(
         self, chunk: ChunkName, change: overlay.Change | None, *, strict: bool = False
@@ -523,7 +563,7 @@ def newest_listed(listing: Listing | RunFiles, kind: type[_R], internal_name: st
     """Return the newest of the files that are named after a record, or None."""
     encoded = encode_for_file(internal_name)
     files = listing.starting_with(f"{_KIND_OF[kind]}-{encoded}-")
-    return next((chunk for chunk in reversed(_in_order(files)) if chunk.encoded == encoded), None)
+    return next((chunk for chunk in reversed(in_order(files)) if chunk.encoded == encoded), None)
 
 
 def _place(chunk: ChunkName) -> tuple[int, str]:
@@ -531,10 +571,18 @@ def _place(chunk: ChunkName) -> tuple[int, str]:
     return chunk.timestamp, chunk.file
 
 
-def _in_order(files: Iterable[str]) -> list[ChunkName]:
-    """Return the chunks among some files in order of execution."""
+def in_order(files: Iterable[str]) -> list[ChunkName]:
+    """Return the chunks among some files in order of execution; whoever asks writes later timestamps from now on.
+
+    A time that nobody believes must not hide what is recorded from now on. So such chunks come before all others.
+    """
     chunks = [chunk for chunk in map(parse_chunk_file, files) if chunk]
+    if not chunks:
+        return chunks
     chunks.sort(key=_place)
-    if chunks:
-        clock.observe(chunks[-1].timestamp)
+    horizon = clock.horizon()
+    if chunks[-1].timestamp > horizon:
+        end = next(place for place, chunk in enumerate(chunks) if chunk.timestamp > horizon)
+        chunks = chunks[end:] + chunks[:end]
+    clock.observe(chunks[-1].timestamp)
     return chunks

@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ from msgspec import UNSET
 
 from chunkstore import overlay
 from chunkstore.assemble import assemble, flatten
-from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader
+from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader, MissingError
 from chunkstore.clock import clock
 from chunkstore.codec import decode, encode
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreUsageError
@@ -24,6 +25,7 @@ from chunkstore.models import FORMAT, NOTES, PACKED_FORMAT, BranchLog, Problem, 
 from chunkstore.names import (
     BRANCH,
     END_OF_TIME,
+    JOINED_FILE,
     JOURNAL_PREFIX,
     LOCK_FILE,
     METRIC,
@@ -32,13 +34,17 @@ from chunkstore.names import (
     SEALED_PREFIX,
     STEP,
     chunk_file,
+    incarnation_of,
     is_journal_file,
+    is_meant,
     parameter_file,
+    parse_chunk_file,
 )
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
 from chunkstore.stores import sealing
 from chunkstore.stores.base import (
     JOURNAL,
+    OwnerFiles,
     Store,
     StoreOptions,
     as_json,
@@ -46,9 +52,18 @@ from chunkstore.stores.base import (
     check_format,
     is_finished,
 )
-from chunkstore.stores.chunk_reader import ChunkReader, Parameters, Update, checked_run_log, newest_listed, update_file
+from chunkstore.stores.chunk_reader import (
+    ChunkReader,
+    Parameters,
+    Update,
+    changes_seen,
+    checked_run_log,
+    newest_listed,
+    update_file,
+)
 from chunkstore.stores.following import FollowedRun, Patience
 from chunkstore.stores.journals import Journals
+from chunkstore.stores.known_runs import Key, KnownRun, KnownRuns
 from chunkstore.stores.listing import Listing, ListingMemory
 from chunkstore.stores.metric_lines import MetricLine, as_series
 from chunkstore.stores.run_files import RunFiles
@@ -58,11 +73,15 @@ from chunkstore.stores.run_list import Candidate
 logger = logging.getLogger("chunkstore")
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
+_T = TypeVar("_T")
 
 _KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
 _STRIPES = 16
-#: Runs of which it is remembered whether they have finished; beyond so many, their records are read again.
-_MOST_REMEMBERED = 10_000
+
+#: How often a run may be deleted and made anew while it is written to.
+_ATTEMPTS = 10
+#: Who has written a record.
+NOBODYS, OURS, OTHERS = "nobody", "we alone", "others too"
 
 _stores: weakref.WeakSet[ChunkedStore] = weakref.WeakSet()
 
@@ -79,14 +98,10 @@ class ChunkedStore(Store):
         super().__init__(backend, options)
         self._listings = ListingMemory()
         self._journals = Journals.of(backend) if self.options.container == JOURNAL else None
-        # At level `run`, what a finished run is changed by is durable at once. By run, whether it has finished, and
-        # which version of its record says so.
-        self._finished: dict[str, tuple[FileVersion, bool]] = {}
-        # The files that this object wrote: by run, by kind and internal name. Never inherited: see reset_after_fork.
-        self._owned: dict[str, dict[tuple[str, str], str]] = {}
-        # By run, the branches that have steps which this object wrote.
-        self._own_branches: dict[str, set[str]] = {}
-        # Threads that record the same thing at once must not make two files of it.
+        # What this object wrote, and what it has seen, by run. Never inherited: see reset_after_fork.
+        self._owned: KnownRuns[KnownRun] = KnownRuns(self._has_ended)
+        # Threads that record the same thing at once must not make two files of it. Who needs a stripe, the journal of a
+        # run and its lock takes them in this order.
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         _stores.add(self)
 
@@ -105,8 +120,7 @@ class ChunkedStore(Store):
 
     def reset_after_fork(self) -> None:
         """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
-        self._owned = {}
-        self._own_branches = {}
+        self._owned = KnownRuns(self._has_ended)
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._listings = ListingMemory(self._listings.share)
         if self._journals:
@@ -122,9 +136,75 @@ class ChunkedStore(Store):
     def _format(self) -> int:
         return PACKED_FORMAT if self._journals else FORMAT
 
+    # --- which run ---------------------------------------------------------------------------------------------------
+
+    def _known(self, run_id: str) -> KnownRun:
+        """Return what is remembered of the run that has this id now; its format is one that may be written.
+
+        Raises:
+            MissingError: there is no such run, or another one than a pinned id means.
+        """
+        known = self._owned.get(run_id) or KnownRun(self._reader_of(run_id))
+        incarnation = self.backend.examined(run_id, known.examine)
+        if incarnation != known.incarnation:
+            if known.incarnation:  # it was deleted, and another one has its id
+                known = KnownRun(self._reader_of(run_id))
+                self._listings.forget(run_id)
+            known.incarnation = incarnation
+            known = self._owned.add(str(run_id), known)
+        if not is_meant(run_id, incarnation):
+            raise MissingError(run_id)
+        return known
+
+    @staticmethod
+    def _reader_of(run_id: str) -> Callable[[FolderReader], RunLog]:
+        plain = str(run_id)
+
+        def load(reader: FolderReader) -> RunLog:
+            log = checked_run_log(reader.load(RUN_FILE), plain, RUN_FILE)
+            check_format(log)
+            return log
+
+        return load
+
+    def _in_run(self, run_id: str, write: Callable[[KnownRun], _T]) -> _T:
+        """Write something to a run; should another one have got its id, to that, with nothing that was remembered.
+
+        Raises:
+            MissingError: there is no such run, or another one than a pinned id means.
+        """
+        known = self._known(run_id)
+        for _ in range(_ATTEMPTS):
+            try:
+                return write(known)
+            except MissingError:
+                before, known = known, self._known(run_id)
+                if known is before:
+                    raise
+        raise MissingError(run_id)
+
+    def _has_ended(self, run_id: str) -> bool:
+        """Tell whether nobody goes on with a run, as far as can be told."""
+        try:
+            return is_finished(self._read_run_file(run_id))
+        except FileNotFoundError:
+            return True
+        except ChunkstoreError:
+            return False
+
+    def _remembered(self, run_id: str) -> KnownRun | None:
+        return self._owned.get(run_id)
+
+    def _forget(self, run_id: str, known: KnownRun | None) -> None:
+        if known is not None:
+            self._owned.forget(run_id, known)
+        self._listings.forget(run_id)
+        if self._journals:
+            self._journals.close(run_id)
+
     # --- runs --------------------------------------------------------------------------------------------------------
 
-    def _create(self, log: RunLog) -> None:
+    def _create(self, log: RunLog, *, durable: bool = False) -> None:
         files = {}
         records, parameters = flatten(log)
         for record in records:
@@ -134,23 +214,7 @@ class ChunkedStore(Store):
                 files[parameter_file(scope)] = self._encode(Parameters(branch=scope, parameters=values))
         bare = msgspec.structs.replace(log, steps={}, parameters={}, found_orphans=UNSET, found_problems=UNSET)
         files[RUN_FILE] = self._encode(bare)
-        self.backend.create_folder(log.run_id, files)
-        self._disown(log.run_id)
-        self.backend.admitted.add(log.run_id)
-
-    def _admit(self, run_id: str) -> None:
-        """Make sure, once per open folder, that the run exists and that its format may be written."""
-        if run_id not in self.backend.admitted:
-            check_format(self._read_run_file(run_id))
-            self.backend.admitted.add(run_id)
-
-    def _disown(self, run_id: str) -> None:
-        self._owned.pop(run_id, None)
-        self._own_branches.pop(run_id, None)
-        self._finished.pop(run_id, None)
-        self._listings.forget(run_id)
-        if self._journals:
-            self._journals.close(run_id)
+        self.backend.create_folder(log.run_id, files, durable=durable)
 
     def _read(self, run_id: str) -> RunLog:
         def read() -> RunLog:
@@ -186,21 +250,35 @@ class ChunkedStore(Store):
         return checked_run_log(self.backend.load(run_id, RUN_FILE), run_id, RUN_FILE)
 
     def _change_metadata(self, run_id: str, change: Callable[[RunLog], RunLog]) -> RunLog:
-        def change_run() -> RunLog:
-            log = self._read_run_file(run_id)
-            check_format(log)
-            new = as_stored(change(msgspec.structs.replace(log, steps={}, parameters={})))
-            # Other tools keep steps there; they stay.
-            whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
-            # If the run ends with this, all of it is going to be made durable.
-            self._write(run_id, self.backend.replace, RUN_FILE, self._encode(whole), durable=self._has_finished(run_id))
-            return new
+        def change_it(known: KnownRun) -> RunLog:
+            def change_run() -> RunLog:
+                log = self._read_run_file(run_id)
+                check_format(log)
+                new = as_stored(change(msgspec.structs.replace(log, steps={}, parameters={})))
+                # Other tools keep steps there; they stay.
+                whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
+                # If the run ends with this, all of it is going to be made durable.
+                durable = self._has_finished(run_id, known)
+                self._write(run_id, known, self.backend.replace, RUN_FILE, self._encode(whole), durable=durable)
+                return new
 
-        self._admit(run_id)
-        changed = self.backend.while_locked(run_id, LOCK_FILE, change_run)
-        if self._journals and is_finished(changed):
-            self._journals.close(run_id)  # not under the lock: whoever begins a journal may wait for that
+            return self.backend.while_locked(run_id, LOCK_FILE, change_run, within=known)
+
+        changed = self._in_run(run_id, change_it)
+        if is_finished(changed):
+            self.backend.let_go(run_id)
+            if self._journals:
+                self._journals.close(run_id)  # not under the lock: whoever begins a journal may wait for that
         return changed
+
+    def _make_durable(self, run_id: str, *, has_just_ended: bool) -> None:
+        known = self._owned.get(run_id) or self._known(run_id)
+        if has_just_ended:
+            known.is_synced = False
+        # Whoever has ended the run before need not have come to that.
+        if not known.is_synced:
+            self._sync(run_id)
+            known.is_synced = True
 
     def _candidates(self, top: FolderReader) -> list[Candidate]:  # noqa: ARG002 - they are folders
         return [(changed_at, folder) for folder, changed_at in self.backend.folders().items() if changed_at >= 0]
@@ -211,21 +289,30 @@ class ChunkedStore(Store):
     def _delete(self, run_id: str) -> None:
         with self.backend.reader(run_id) as reader:
             ChunkReader(run_id, reader).metadata()  # nothing is made or removed in a folder that is no run
-        self.backend.while_locked(run_id, LOCK_FILE, lambda: self.backend.remove_folder(run_id))
-        self._disown(run_id)
+        self.backend.while_locked(run_id, LOCK_FILE, lambda: self._remove(run_id))
 
     def _lock_file(self, run_id: str) -> tuple[str, str]:
         return run_id, LOCK_FILE
 
     def _remove(self, run_id: str) -> None:
+        if incarnation_of(run_id):
+            self._check_meant(run_id)
         self.backend.remove_folder(run_id)
-        self._disown(run_id)
+
+    def _check_meant(self, run_id: str) -> None:
+        """Look whether the run that has an id, if its record can be read, is the one that is meant.
+
+        Raises:
+            MissingError: it is another one.
+        """
+        with self.backend.reader(run_id) as reader:
+            ChunkReader(run_id, reader).metadata()
 
     def _sync(self, run_id: str) -> None:
         self.backend.sync(run_id)
 
-    def _owner_file(self, run_id: str) -> tuple[str, str]:
-        return run_id, OWNER_FILE
+    def _owner_files(self, run_id: str, incarnation: str) -> OwnerFiles:  # noqa: ARG002 - the folder goes with the run
+        return OwnerFiles(run_id, OWNER_FILE, JOINED_FILE)
 
     def _last_written(self, run_id: str) -> int:
         with self.backend.reader(run_id) as reader:
@@ -273,11 +360,14 @@ class ChunkedStore(Store):
                 )
             return sealing.seal(self.backend, run_id, lambda: self._mark_packed(run_id, log))
 
-        self._admit(run_id)
         try:
-            return self.backend.while_locked(run_id, LOCK_FILE, seal_run)
+            return self._locked(run_id, seal_run)
         finally:
             self._listings.forget(run_id)
+
+    def _locked(self, run_id: str, action: Callable[[], _T]) -> _T:
+        """Return what an action returns that needs the lock of a run that this version may write to."""
+        return self._in_run(run_id, lambda known: self.backend.while_locked(run_id, LOCK_FILE, action, within=known))
 
     def _seal_large(self, run_id: str, most: int) -> None:
         with self.backend.reader(run_id) as reader:
@@ -318,9 +408,8 @@ class ChunkedStore(Store):
                     before = self._encode(_with_format(log, FORMAT))
                 self.backend.replace(run_id, RUN_FILE, before, durable=True)
 
-        self._admit(run_id)
         try:
-            self.backend.while_locked(run_id, LOCK_FILE, unseal_run)
+            self._locked(run_id, unseal_run)
         finally:
             self._listings.forget(run_id)
 
@@ -331,35 +420,138 @@ class ChunkedStore(Store):
     # --- records -----------------------------------------------------------------------------------------------------
 
     def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:
-        encoded = [(record, encode_record(record)) for record in records]
-        if run_id not in self.backend.admitted:
-            self._admit(run_id)
-        for record, body in encoded:
-            self._put_one(run_id, _KIND_OF[type(record)], record.internal_name, body)
-        for scope, values in parameters.items():
-            self._set_parameters(run_id, scope, values, overwrite=True)
+        encoded = {(_KIND_OF[type(record)], record.internal_name): encode_record(record) for record in records}
+        if len(encoded) > 1 or parameters:
+            self._in_run(run_id, lambda known: self._put_together(run_id, known, encoded, parameters))
+        else:
+            ((key, body),) = encoded.items()
+            self._in_run(run_id, lambda known: self._put_one(run_id, known, key, body))
+
+    def _put_one(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> None:
+        with self._stripe(run_id, *key):
+            file = known.owned.get(key)
+            if file is None:
+                self._own(known, key, self._publish(run_id, known, key, body))
+            else:
+                self._replace_own(run_id, known, file, body)
+
+    @staticmethod
+    def _own(known: KnownRun, key: Key, file: str) -> None:
+        kind, name = key
+        known.owned[key] = file
+        if kind == STEP:
+            known.own_branches.add(name.rpartition(".")[0])
+
+    def _replace_own(self, run_id: str, known: KnownRun, file: str, body: bytes) -> None:
+        """Write a record anew that this object wrote before."""
+        body = self._without_appended(run_id, file, body)
+        if not self._add_to_journal(run_id, known, file, body):
+            self._record(run_id, known, self.backend.replace, file, self._as_file(body))
+
+    def _put_together(
+        self, run_id: str, known: KnownRun, records: dict[Key, bytes], parameters: dict[str, dict[str, Any]]
+    ) -> None:
+        """Write a record and those inside it, the outer one last: its readers see all of them or none.
+
+        What was written is taken back if anything fails. What is inside has no place in the log until the outer record
+        is there; so if the process is killed, it is an orphan.
+        """
+        outer = next(iter(records))
+        undo: list[Callable[[], None]] = []
+        try:
+            for scope, values in parameters.items():
+                undo.append(self._set_parameters_in(run_id, known, scope, values, overwrite=True))
+            with ExitStack() as stripes:
+                for stripe in sorted({hash((run_id, *key)) % _STRIPES for key in records}):
+                    stripes.enter_context(self._stripes[stripe])
+                # The outer one comes first in the order of execution all the same.
+                new = {key: chunk_file(*key, clock.tick()) for key in records if key not in known.owned}
+                inside_first = sorted(records, key=lambda key: key == outer)
+                if self._journals:
+                    # One write for all new ones, which is taken back as a whole.
+                    for key in inside_first:
+                        if key != outer and key not in new:
+                            self._replace_own(run_id, known, known.owned[key], records[key])
+                    if new:
+                        added = {new[key]: records[key] for key in inside_first if key in new}
+                        self._add_new_to_journal(run_id, known, added)
+                    inside_first = [] if outer in new else [outer]
+                for key in inside_first:  # what was written before an error must be known
+                    undo.append(self._write_one(run_id, known, key, new.get(key), records[key]))  # noqa: PERF401
+                for key, file in new.items():
+                    self._own(known, key, file)
+        except BaseException:
+            for take_back in reversed(undo):
+                self._try(take_back, run_id)
+            raise
+
+    def _write_one(self, run_id: str, known: KnownRun, key: Key, file: str | None, body: bytes) -> Callable[[], None]:
+        """Write a record to a new file, or to the one that it has; return what takes a new file back."""
+        if file is None:
+            self._replace_own(run_id, known, known.owned[key], body)
+            return _nothing
+        self._record(run_id, known, self.backend.publish, file, self._as_file(body))
+        return lambda: self.backend.remove(run_id, file)
+
+    @staticmethod
+    def _try(take_back: Callable[[], None], run_id: str) -> None:
+        try:
+            take_back()
+        except (ChunkstoreError, FileNotFoundError) as error:
+            logger.warning("Something that was not recorded as a whole stays in run %s: %s", run_id, str(error))
+
+    def _without_appended(self, run_id: str, file: str, body: bytes) -> bytes:
+        """Return a record of our own without what others have appended to it: that is laid over it anyhow."""
+        chunk = parse_chunk_file(file)
+        if chunk is None or file not in changes_seen:
+            return body
+        with self.backend.reader(run_id) as reader:
+            chunks = ChunkReader(run_id, reader)
+            try:
+                seen = chunks.record_in(chunk)
+            except CorruptChunkError:
+                return body  # what it was cannot be known any more
+            change = chunks.origin(seen)[1] if seen is not None else None
+        if seen is None or change is None:
+            return body
+        return encode(overlay.without_appended(change, as_json(seen), decode(body)))
 
     def _put_last(self, run_id: str, record: _R) -> None:
         kind, name = type(record), record.internal_name
-        if self._is_new_or_ours_alone(run_id, kind, name):
-            self._put(run_id, [record], {})
-        elif self._change(run_id, name, kind, lambda _: record) is None:
-            self._put(run_id, [record], {})  # it was another name, with the same hash
 
-    def _is_new_or_ours_alone(self, run_id: str, kind: type[_R], name: str) -> bool:
-        """Tell whether nobody but us has written a record, or changed it."""
+        key = (_KIND_OF[kind], name)
+
+        def put(known: KnownRun) -> bool:
+            if self._whose(run_id, known, kind, name) is NOBODYS:
+                return False
+
+            def put_over() -> bool:
+                # Nobody else may change it between the look and the deed.
+                if self._whose(run_id, known, kind, name) is OURS:
+                    self._replace_own(run_id, known, known.owned[key], encode_record(record))
+                    return True
+                return self._change_locked(run_id, known, name, kind, lambda _: record) is not None
+
+            with self._stripe(run_id, *key), self._journals.held(run_id) if self._journals else nullcontext():
+                return self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known)
+
+        if not self._in_run(run_id, put):
+            self._put(run_id, [record], {})  # or it was another name, with the same hash
+
+    def _whose(self, run_id: str, known: KnownRun, kind: type[_R], name: str) -> str:
+        """Tell who has written a record: nobody, we and nobody has changed it, or others too."""
         with self.backend.reader(run_id) as reader:
             files = RunFiles(reader, self._listings.recent(run_id) or self._fresh_listing(run_id, reader))
             newest = newest_listed(files, kind, name)
             if newest is None:
-                return True
-            if newest.file != self._owned_in(run_id).get((_KIND_OF[kind], name)):
-                return False
+                return NOBODYS
+            if newest.file != known.owned.get((_KIND_OF[kind], name)):
+                return OTHERS
             try:
                 files.load(update_file(newest, name), is_listed=False)
             except FileNotFoundError:
-                return True
-            return False
+                return OURS
+            return OTHERS
 
     def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         recent = self._listings.recent(run_id)
@@ -387,68 +579,64 @@ class ChunkedStore(Store):
     def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
         return self._listings.fresh(run_id, reader.names, reader.changed_at())
 
-    def _record(self, run_id: str, verb: Callable[..., None], file: str, data: bytes) -> None:
+    def _record(self, run_id: str, known: KnownRun, verb: Callable[..., None], file: str, data: bytes) -> None:
         """Write a file of a run; durably at once if the run has finished, as all in it was made durable then."""
         # What is replaced must not give way to what a loss of power may take.
         at_the_end = self.backend.durability == AT_THE_END
-        durable = at_the_end and verb == self.backend.replace and self._has_finished(run_id)
-        self._write(run_id, verb, file, data, durable=durable)
-        if at_the_end and not durable:
-            self._sync_if_finished(run_id, file)
+        durable = at_the_end and verb == self.backend.replace and self._has_finished(run_id, known)
+        self._write(run_id, known, verb, file, data, durable=durable)
+        if at_the_end and not durable and self._has_finished(run_id, known):
+            # Looked at after the deed: whoever finishes the run from now on finds the file and makes it durable.
+            try:
+                self._sync_file(run_id, file)
+            except ChunkstoreError:
+                if verb == self.backend.publish:
+                    self._try(lambda: self.backend.remove(run_id, file), run_id)
+                raise
 
-    def _write(self, run_id: str, verb: Callable[..., None], file: str, data: bytes, *, durable: bool) -> None:
+    def _write(
+        self, run_id: str, known: KnownRun, verb: Callable[..., None], file: str, data: bytes, *, durable: bool
+    ) -> None:
         """Write a file, and keep what is remembered of the folder up to date."""
         if not self._listings.share:
-            verb(run_id, file, data, durable=durable)
+            verb(run_id, file, data, durable=durable, within=known)
             return
         before = self.backend.changed_at(run_id)
-        verb(run_id, file, data, durable=durable)
+        verb(run_id, file, data, durable=durable, within=known)
         self._listings.add(run_id, file, before, self.backend.changed_at(run_id))
 
-    def _has_finished(self, run_id: str) -> bool:
+    def _has_finished(self, run_id: str, known: KnownRun) -> bool:
         """Tell whether a run has finished at a level at which that makes it durable."""
         if self.backend.durability != AT_THE_END:
             return False
         version = self.backend.version(run_id, RUN_FILE)
-        known = self._finished.get(run_id)
-        if known is None or known[0] != version:
+        seen = known.finished
+        if seen is None or seen[0] != version:
             try:
-                known = version, is_finished(self._read_run_file(run_id))
+                seen = version, is_finished(self._read_run_file(run_id))
             except CorruptChunkError:
-                known = version, True  # it may have
-            if len(self._finished) >= _MOST_REMEMBERED:
-                self._finished.clear()
-            self._finished[run_id] = known
-        return known[1]
+                seen = version, True  # it may have
+            known.finished = seen
+        return seen[1]
 
-    def _put_one(self, run_id: str, kind: str, name: str, body: bytes) -> None:
-        with self._stripe(run_id, kind, name):
-            owned = self._owned_in(run_id)
-            file = owned.get((kind, name))
-            if file is None:
-                owned[kind, name] = self._publish(run_id, kind, name, body)
-                if kind == STEP:
-                    self._own_branches.setdefault(run_id, set()).add(name.rpartition(".")[0])
-            elif not self._add_to_journal(run_id, file, body):
-                self._record(run_id, self.backend.replace, file, self._as_file(body))
-
-    def _owned_in(self, run_id: str) -> dict[tuple[str, str], str]:
-        return self._owned.setdefault(run_id, {})
+    def _must_be_durable(self, run_id: str) -> bool:
+        return self._has_finished(run_id, self._known(run_id))
 
     def _stripe(self, *key: str) -> threading.Lock:
         return self._stripes[hash(key) % _STRIPES]
 
-    def _publish(self, run_id: str, kind: str, name: str, body: bytes) -> str:
+    def _publish(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> str:
         """Write a new chunk; return the name of its file, which as a line of a journal it has too."""
+        kind, name = key
         if self._journals:
             file = chunk_file(kind, name, clock.tick())
-            self._sync_if_finished(run_id, self._journals.add(run_id, file, body, self._prepare_journal))
+            self._add_new_to_journal(run_id, known, {file: body})
             return file
         data = with_checksum(body) if kind == METRIC else self._as_file(body)
         while True:
             file = chunk_file(kind, name, clock.tick())
             try:
-                self._record(run_id, self.backend.publish, file, data)
+                self._record(run_id, known, self.backend.publish, file, data)
             except FileExistsError:
                 continue  # another process had the same nanosecond
             return file
@@ -456,20 +644,27 @@ class ChunkedStore(Store):
     def _as_file(self, body: bytes) -> bytes:
         return msgspec.json.format(body, indent=4) if self.options.pretty else with_checksum(body)
 
-    def _add_to_journal(self, run_id: str, file: str, body: bytes) -> bool:
-        """Write to a chunk of our own that is in our present journal; tell whether it is there."""
-        journal = self._journals.add_again(run_id, file, body) if self._journals else None
-        if journal is not None:
-            self._sync_if_finished(run_id, journal)
-        return journal is not None
+    def _add_new_to_journal(self, run_id: str, known: KnownRun, chunks: Mapping[str, bytes]) -> None:
+        assert self._journals is not None
+        self._journals.add(
+            run_id,
+            chunks,
+            within=known,
+            prepare=lambda: self._prepare_journal(run_id),
+            is_durable=lambda: self._has_finished(run_id, known),
+        )
 
-    def _sync_if_finished(self, run_id: str, file: str) -> None:
-        # Looked at after the deed: whoever finishes the run from now on finds the file and makes it durable.
-        if self._has_finished(run_id):
-            try:
-                self.backend.sync(run_id, file)
-            except FileNotFoundError:
-                self.backend.sync(run_id)  # it was sealed meanwhile
+    def _add_to_journal(self, run_id: str, known: KnownRun, file: str, body: bytes) -> bool:
+        """Write to a chunk of our own that is in our present journal; tell whether it is there."""
+        return self._journals is not None and self._journals.add_again(
+            run_id, file, body, within=known, is_durable=lambda: self._has_finished(run_id, known)
+        )
+
+    def _sync_file(self, run_id: str, file: str) -> None:
+        try:
+            self.backend.sync(run_id, file)
+        except FileNotFoundError:
+            self.backend.sync(run_id)  # it was sealed meanwhile
 
     def _prepare_journal(self, run_id: str) -> None:
         """Make sure that a run says that chunks may be in journals, to those who look for a file alone."""
@@ -485,7 +680,8 @@ class ChunkedStore(Store):
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         with self.backend.reader(run_id) as reader:
             # Who records a branch knows what is inside it; others look whether anything has changed.
-            sure = not full or internal_name in self._own_branches.get(run_id, ())
+            known = self._owned.get(run_id)
+            sure = not full or (known is not None and internal_name in known.own_branches)
             recent = self._listings.recent(run_id, None if sure else reader.changed_at())
             chunks, record = self._newest(run_id, reader, internal_name, kind, recent)
             if record is None:
@@ -535,51 +731,68 @@ class ChunkedStore(Store):
         return {**log.steps, **found}.get(name, record)  # type: ignore[return-value]  # one kind per name here
 
     def _change(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R]) -> _R | None:
-        def change_record() -> _R | None:
-            with self.backend.reader(run_id) as reader:
-                recent = self._listings.recent(run_id)
-                chunks, record = self._newest(
-                    run_id, reader, internal_name, kind, recent, strict=True, with_series=False
-                )
-                if record is None:
-                    return None
-                chunk, earlier = chunks.origin(record)
-            before = as_json(record)
-            body = encode_record(change(record))
-            new = RecordCodec.of(kind).decode(body)
-            difference = overlay.merge(before, earlier, decode(body))
-            if difference is not None and difference is not earlier:
-                file = update_file(chunk, internal_name)
-                update = Update(internal_name=internal_name, over=chunk.file, change=difference)
-                data = encode(update, indent=4) if self.options.pretty else with_checksum(encode(update))
-                self._record(run_id, self.backend.replace, file, data)
-            return new
+        def change_it(known: KnownRun) -> _R | None:
+            return self.backend.while_locked(
+                run_id,
+                LOCK_FILE,
+                lambda: self._change_locked(run_id, known, internal_name, kind, change),
+                within=known,
+            )
 
-        self._admit(run_id)
-        return self.backend.while_locked(run_id, LOCK_FILE, change_record)
+        return self._in_run(run_id, change_it)
+
+    def _change_locked(
+        self, run_id: str, known: KnownRun, internal_name: str, kind: type[_R], change: Callable[[_R], _R]
+    ) -> _R | None:
+        with self.backend.reader(run_id) as reader:
+            # Not by way of an earlier listing: a change that lies over anything but the newest record would be lost.
+            chunks, record = self._newest(run_id, reader, internal_name, kind, None, strict=True, with_series=False)
+            if record is None:
+                return None
+            chunk, earlier = chunks.origin(record)
+        before = as_json(record)
+        body = encode_record(change(record))
+        new = RecordCodec.of(kind).decode(body)
+        difference = overlay.merge(before, earlier, decode(body))
+        if difference is not None and difference is not earlier:
+            file = update_file(chunk, internal_name)
+            update = Update(internal_name=internal_name, over=chunk.file, change=difference)
+            data = encode(update, indent=4) if self.options.pretty else with_checksum(encode(update))
+            self._record(run_id, known, self.backend.replace, file, data)
+            changes_seen.add(chunk.file)  # whoever gets the record has it with this change
+        return new
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
     def _append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
         step = StepLog(name="", internal_name=internal_name, metric_series=as_series(series))
         points = as_json(step)["metric_series"]
-        self._admit(run_id)
-        owned = self._owned_in(run_id)
-        over = owned.get((STEP, internal_name), "")
-        line = encode(MetricLine(internal_name=internal_name, over=over, points=points))
-        with self._stripe(run_id, METRIC, internal_name):
-            # A line that was cut off must stay the last of its file: after a failure the next line starts a new one.
-            file = owned.pop((METRIC, internal_name), None)
-            if file is None or not self._append(run_id, file, line):
-                file = self._publish(run_id, METRIC, internal_name, line)
-            owned[METRIC, internal_name] = file
+        key = (METRIC, internal_name)
 
-    def _append(self, run_id: str, file: str, line: bytes) -> bool:
+        def append(known: KnownRun) -> None:
+            over = known.owned.get((STEP, internal_name), "")
+            line = encode(MetricLine(internal_name=internal_name, over=over, points=points))
+            with self._stripe(run_id, *key):
+                # A line that was cut off must stay the last of its file: after a failure the next one has a new file.
+                file = known.owned.pop(key, None)
+                if file is None or not self._append(run_id, known, file, line):
+                    file = self._publish(run_id, known, key, line)
+                known.owned[key] = file
+
+        self._in_run(run_id, append)
+
+    def _append(self, run_id: str, known: KnownRun, file: str, line: bytes) -> bool:
         """Append to a file of our own; tell whether it was there, and not packed by somebody who seals the run."""
         if self._journals:
-            return self._add_to_journal(run_id, file, line)
+            return self._add_to_journal(run_id, known, file, line)
         try:
-            self._record(run_id, self.backend.append, file, with_checksum(line))
+            self.backend.append(
+                run_id,
+                file,
+                with_checksum(line),
+                is_durable=lambda: self._has_finished(run_id, known),
+                within=known,
+            )
         except FileNotFoundError:
             return False
         return True
@@ -589,16 +802,36 @@ class ChunkedStore(Store):
     def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any], *, overwrite: bool) -> None:
         # Before waiting for the lock, as bad values are refused here.
         stored = as_stored(Parameters(branch=scope, parameters=parameters)).parameters
+        self._in_run(run_id, lambda known: self._set_parameters_in(run_id, known, scope, stored, overwrite=overwrite))
+
+    def _set_parameters_in(
+        self, run_id: str, known: KnownRun, scope: str, parameters: dict[str, Any], *, overwrite: bool
+    ) -> Callable[[], None]:
+        """Set some parameters; return what takes that back, unless others have set some since."""
+        stored = as_stored(Parameters(branch=scope, parameters=parameters)).parameters
         file = parameter_file(scope)
 
-        def change_parameters() -> None:
+        def change_parameters() -> Callable[[], None]:
             current = self._load_parameters(run_id, scope, file)
+            before = self._encode(current) if self.backend.has(run_id, file) else None
             merged = {**current.parameters, **stored} if overwrite else {**stored, **current.parameters}
             current.parameters = merged
-            self._record(run_id, self.backend.replace, file, self._encode(current))
+            after = self._encode(current)
+            self._record(run_id, known, self.backend.replace, file, after)
+            return lambda: self._take_back(run_id, known, file, after, before)
 
-        self._admit(run_id)
-        self.backend.while_locked(run_id, LOCK_FILE, change_parameters)
+        return self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)
+
+    def _take_back(self, run_id: str, known: KnownRun, file: str, after: bytes, before: bytes | None) -> None:
+        def take_back() -> None:
+            if self.backend.load(run_id, file) != after:
+                return
+            if before is None:
+                self.backend.remove(run_id, file)
+            else:
+                self._record(run_id, known, self.backend.replace, file, before)
+
+        self.backend.while_locked(run_id, LOCK_FILE, take_back, within=known)
 
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
         return self._load_parameters(run_id, scope, parameter_file(scope)).parameters
@@ -623,6 +856,10 @@ class ChunkedStore(Store):
                 known = version  # it may have been unsealed in between
             # A run without such parameters, or one whose parameters another tool has left with it.
             return Parameters(branch=scope, parameters=log.parameters if not scope else {})
+
+
+def _nothing() -> None:
+    pass
 
 
 def _read_whole(chunks: ChunkReader) -> RunLog:

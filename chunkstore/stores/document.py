@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -15,13 +16,15 @@ from chunkstore.assemble import assemble, bare, flatten
 from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader, MissingError
 from chunkstore.clock import clock
 from chunkstore.codec import corrupt, encode
+from chunkstore.errors import ChunkstoreError
 from chunkstore.integrity import without_checksum
 from chunkstore.models import BranchLog, Problem, RunLog, StepLog
-from chunkstore.names import BRANCH, OWNER_FILE, STEP
+from chunkstore.names import BRANCH, JOINED_FILE, OWNER_FILE, STEP, is_meant
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
-from chunkstore.stores.base import Store, StoreOptions, as_json, as_stored, check_format, is_finished
+from chunkstore.stores.base import OwnerFiles, Store, StoreOptions, as_json, as_stored, check_format, is_finished
 from chunkstore.stores.chunk_reader import Parameters
 from chunkstore.stores.following import Patience
+from chunkstore.stores.known_runs import KnownRuns
 from chunkstore.stores.metric_lines import MetricLine, as_series, joined
 from chunkstore.stores.run_list import Candidate
 
@@ -34,6 +37,9 @@ _SUFFIX = ".json"
 _TOP = ""
 #: The stamp of whoever recorded something first; it stands in no document.
 _FIRST_OWNER = "first"
+
+_STRIPES = 16
+_MOST_ADMITTED = 10_000
 
 _stores: weakref.WeakSet[DocumentStore] = weakref.WeakSet()
 
@@ -93,6 +99,23 @@ class _Document:
         return RunLog(**{name: getattr(log, name) for name in RunLog.__struct_fields__})
 
 
+class _OwnRecords:
+    """What a store object wrote of one run.
+
+    Attributes:
+        incarnation: what tells the run from every other of its id.
+        stamps: by record, the stamp it was written under.
+    """
+
+    def __init__(self, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.stamps: dict[_Key, str] = {}
+
+    def is_as_good_as_new(self) -> bool:
+        """Tell whether nothing is lost when this is forgotten."""
+        return not self.stamps
+
+
 class DocumentStore(Store):
     """A store that keeps each run in one file.
 
@@ -101,14 +124,17 @@ class DocumentStore(Store):
 
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         super().__init__(backend, options)
-        # The records that this object wrote: by run, by kind and internal name, the stamp they were written under.
-        # Never inherited: see reset_after_fork.
-        self._owned: dict[str, dict[_Key, str]] = {}
+        self.reset_after_fork()
         _stores.add(self)
 
     def reset_after_fork(self) -> None:
-        """In a forked child: own nothing."""
-        self._owned = {}
+        """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
+        self._owned: KnownRuns[_OwnRecords] = KnownRuns(self._has_ended)
+        # Runs whose format was found to be one that may be written.
+        self._admitted: set[str] = set()
+        # Threads that record the same thing at once must come to know what they have written one after the other. Who
+        # needs such a mutex and a run's lock takes the mutex first.
+        self._stripes = [threading.Lock() for _ in range(_STRIPES)]
 
     # --- documents ---------------------------------------------------------------------------------------------------
 
@@ -116,7 +142,9 @@ class DocumentStore(Store):
         file = _file_of(run_id)
         document = RecordCodec.of(RunDocument).decode(without_checksum(self.backend.load(_TOP, file), file), file)
         if document.run_id != run_id:
-            raise corrupt(file, 0, f"it holds the run {document.run_id!r}, not {run_id!r}")
+            raise corrupt(file, 0, f"it holds the run {document.run_id!r}, not {str(run_id)!r}")
+        if not is_meant(run_id, document.incarnation):
+            raise MissingError(run_id)
         return document
 
     def _edit(self, run_id: str, edit: Callable[[_Document], _T]) -> _T:
@@ -134,22 +162,60 @@ class DocumentStore(Store):
             return result
 
         # No lock file for a run that does not exist, or may not be changed.
-        if run_id in self.backend.admitted:
+        if run_id in self._admitted:
             self.backend.load(_TOP, _file_of(run_id))
         else:
             check_format(self._load(run_id))
-            self.backend.admitted.add(run_id)
-        return self.backend.while_locked(_TOP, _lock_of(run_id), edit_document)
+            if len(self._admitted) >= _MOST_ADMITTED:
+                self._admitted.clear()
+            self._admitted.add(str(run_id))
+        return self._locked(run_id, edit_document)
+
+    def _locked(self, run_id: str, action: Callable[[], _T]) -> _T:
+        """Return what an action returns, called under a run's lock; no lock is left of a run that is gone by then."""
+
+        def act() -> _T:
+            try:
+                return action()
+            except MissingError:
+                self.backend.remove_lock(_TOP, _lock_of(run_id))
+                raise
+
+        return self.backend.while_locked(_TOP, _lock_of(run_id), act)
+
+    def _own(self, run_id: str, document: RunDocument) -> _OwnRecords:
+        """Return what this object wrote of the very run that a document is."""
+        owned = self._owned.get(run_id)
+        if owned is None or owned.incarnation != document.incarnation:
+            owned = self._owned.add(str(run_id), _OwnRecords(document.incarnation))
+        return owned
+
+    def _stripe(self, run_id: str) -> threading.Lock:
+        return self._stripes[hash(run_id) % _STRIPES]
+
+    def _has_ended(self, run_id: str) -> bool:
+        """Tell whether nobody goes on with a run, as far as can be told."""
+        try:
+            return is_finished(self._load(run_id))
+        except FileNotFoundError:
+            return True
+        except ChunkstoreError:
+            return False
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
-    def _create(self, log: RunLog) -> None:
+    def _create(self, log: RunLog, *, durable: bool = False) -> None:
         document = msgspec.structs.replace(log, found_problems=UNSET)
-        self.backend.publish(_TOP, _file_of(log.run_id), self._encode(document))
-        self._disown(log.run_id)
+        self.backend.publish(_TOP, _file_of(log.run_id), self._encode(document), durable=durable)
+        if durable:
+            self._sync(log.run_id)
 
-    def _disown(self, run_id: str) -> None:
-        self._owned.pop(run_id, None)
+    def _remembered(self, run_id: str) -> _OwnRecords | None:
+        return self._owned.get(run_id)
+
+    def _forget(self, run_id: str, known: _OwnRecords | None) -> None:
+        if known is not None:
+            self._owned.forget(run_id, known)
 
     def _read(self, run_id: str) -> RunLog:
         return _Document(self._load(run_id)).to_show()
@@ -169,8 +235,9 @@ class DocumentStore(Store):
             if is_over:
                 return
 
-    def _owner_file(self, run_id: str) -> tuple[str, str]:
-        return _TOP, f".{run_id}{OWNER_FILE}"
+    def _owner_files(self, run_id: str, incarnation: str) -> OwnerFiles:
+        start = f".{run_id}~{incarnation}" if incarnation else f".{run_id}"
+        return OwnerFiles(_TOP, f"{start}{OWNER_FILE}", f"{start}{JOINED_FILE}")
 
     def _last_written(self, run_id: str) -> int:
         with self.backend.reader(_TOP) as top:
@@ -199,39 +266,60 @@ class DocumentStore(Store):
         with self.backend.reader(_TOP) as reader:
             if _file_of(run_id) not in reader.names():
                 raise MissingError(run_id)
-        self.backend.while_locked(_TOP, _lock_of(run_id), lambda: self.backend.remove(_TOP, _file_of(run_id)))
-        self._disown(run_id)
+        self._locked(run_id, lambda: self._remove(run_id))
 
     def _lock_file(self, run_id: str) -> tuple[str, str]:
         return _TOP, _lock_of(run_id)
 
     def _remove(self, run_id: str) -> None:
+        incarnation = self._incarnation(run_id)
         self.backend.remove(_TOP, _file_of(run_id))
-        self.backend.remove_left_over(*self._owner_file(run_id))
-        self._disown(run_id)
+        for known_as in {"", incarnation}:
+            files = self._owner_files(run_id, known_as)
+            self.backend.remove_left_over(_TOP, files.owner)
+            self.backend.remove_left_over(_TOP, files.joined)
+        self.backend.remove_lock(_TOP, _lock_of(run_id))
 
     def _sync(self, run_id: str) -> None:
         self.backend.sync(_TOP, _file_of(run_id))
+
+    def _must_be_durable(self, run_id: str) -> bool:
+        return is_finished(self._load(run_id))
 
     # --- records -----------------------------------------------------------------------------------------------------
 
     def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:
         stored = [as_stored(record) for record in records]
         scopes = {scope: _stored_parameters(scope, values) for scope, values in parameters.items()}
-        owned = self._owned.setdefault(run_id, {})
 
-        def edit(document: _Document) -> dict[_Key, str]:
-            stamps = {_key_of(record): _put_one(document, record, owned.get(_key_of(record))) for record in stored}
+        def edit(document: _Document) -> tuple[_OwnRecords, dict[_Key, str]]:
+            owned = self._own(run_id, document.log)
+            stamps = {
+                _key_of(record): _put_one(document, record, owned.stamps.get(_key_of(record))) for record in stored
+            }
             for scope, values in scopes.items():
                 document.parameters.setdefault(scope, {}).update(values)
             document.altered = True
-            return stamps
+            return owned, stamps
 
-        owned.update(self._edit(run_id, edit))
+        with self._stripe(run_id):
+            owned, stamps = self._edit(run_id, edit)
+            owned.stamps.update(stamps)
 
     def _put_last(self, run_id: str, record: _R) -> None:
-        if self._change(run_id, record.internal_name, type(record), lambda _: record) is None:
-            self._put(run_id, [record], {})
+        stored = as_stored(record)
+
+        def edit(document: _Document) -> tuple[_OwnRecords, dict[_Key, str]]:
+            owned = self._own(run_id, document.log)
+            if _key_of(stored) in document.records:
+                _change_one(document, _key_of(stored), stored)
+                return owned, {}
+            document.altered = True
+            return owned, {_key_of(stored): _put_one(document, stored, owned.stamps.get(_key_of(stored)))}
+
+        with self._stripe(run_id):
+            owned, stamps = self._edit(run_id, edit)
+            owned.stamps.update(stamps)
 
     def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         return self._find(run_id, internal_name, kind, full=False) is not None
@@ -254,15 +342,8 @@ class DocumentStore(Store):
             current = document.records.get(key)
             if not isinstance(current, kind):
                 return None
-            before = as_json(current)
             new = as_stored(change(as_stored(current)))
-            changes = document.notes.changes
-            earlier = changes.get(_text(*key))
-            difference = overlay.merge(before, earlier, as_json(new))
-            if difference is not None and difference is not earlier:
-                changes[_text(*key)] = difference
-                document.records[key] = new
-                document.altered = True
+            _change_one(document, key, new)
             return as_stored(new)  # a copy: putting the document together fills in what is inside the record
 
         return self._edit(run_id, edit)
@@ -270,10 +351,10 @@ class DocumentStore(Store):
     def _append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
         step = StepLog(name="", internal_name=internal_name, metric_series=as_series(series))
         points = RecordCodec.of(StepLog).decode_marked(encode_record(step)).metric_series
-        over = self._owned.get(run_id, {}).get((STEP, internal_name), "")
 
         def edit(document: _Document) -> None:
             if points is not UNSET:
+                over = self._own(run_id, document.log).stamps.get((STEP, internal_name), "")
                 document.notes.metrics.append(MetricLine(internal_name=internal_name, over=over, points=points))
                 document.altered = True
 
@@ -296,6 +377,17 @@ class DocumentStore(Store):
         return parameters.get(scope, {})
 
 
+def _change_one(document: _Document, key: _Key, new: StepLog | BranchLog) -> None:
+    """Lay a change over a record of a document: what makes another of it."""
+    changes = document.notes.changes
+    earlier = changes.get(_text(*key))
+    difference = overlay.merge(as_json(document.records[key]), earlier, as_json(new))
+    if difference is not None and difference is not earlier:
+        changes[_text(*key)] = difference
+        document.records[key] = new
+        document.altered = True
+
+
 def _put_one(document: _Document, record: StepLog | BranchLog, stamp: str | None) -> str:
     """Put a record into a document; return the stamp it was written under.
 
@@ -311,7 +403,9 @@ def _put_one(document: _Document, record: StepLog | BranchLog, stamp: str | None
     holder = document.notes.owners.get(_text(*key), _FIRST_OWNER)
     if key in document.records and stamp is not None:
         if stamp == holder:
-            document.records[key] = _with_change(record, document.notes.changes.get(_text(*key)))
+            document.records[key] = _with_change(
+                record, document.notes.changes.get(_text(*key)), as_json(document.records[key])
+            )
         return stamp
     if key in document.records:
         stamp = f"{clock.tick()}-{os.urandom(4).hex()}"
@@ -348,10 +442,12 @@ def _metadata(log: RunLog) -> RunLog:
     return RunLog(**{**own, "steps": {}, "parameters": {}, "found_orphans": UNSET, "found_problems": UNSET})
 
 
-def _with_change(record: _R, change: overlay.Change | None) -> _R:
+def _with_change(record: _R, change: overlay.Change | None, seen: Any) -> _R:
+    """Return what is seen of a record when its owner writes it anew, which was seen as `seen` before."""
     if change is None:
         return record
-    return RecordCodec.of(type(record)).decode(encode(overlay.apply(change, as_json(record))))
+    own = overlay.without_appended(change, seen, as_json(record))
+    return RecordCodec.of(type(record)).decode(encode(overlay.apply(change, own)))
 
 
 def _index_steps(steps: dict[str, StepLog], found: dict[_Key, StepLog | BranchLog]) -> None:

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from chunkstore import overlay
 from chunkstore.assemble import assemble, branch_of_step, step_of_branch
 from chunkstore.backends.base import FileVersion, FolderReader
+from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError
 from chunkstore.models import BranchLog, RunLog, StepLog
 from chunkstore.names import (
@@ -25,12 +26,13 @@ from chunkstore.names import (
     STEP,
     STEP_UPDATE,
     ChunkName,
+    PinnedRunId,
     is_journal_file,
     is_parameter_file,
     is_sealed_file,
     parse_chunk_file,
 )
-from chunkstore.stores.chunk_reader import ChunkReader, Parameters
+from chunkstore.stores.chunk_reader import ChunkReader, Parameters, in_order
 from chunkstore.stores.listing import Listing
 from chunkstore.stores.metric_lines import MetricLine
 from chunkstore.stores.packed_file import PackedFile
@@ -176,6 +178,8 @@ class FollowedRun:
         self._forget(reader, changed)
         chunks = _CachingReader(self._run_id, reader, self._parsed, self._packed)
         metadata = chunks.metadata()
+        if not isinstance(self._run_id, PinnedRunId):
+            self._run_id = PinnedRunId(self._run_id, metadata.incarnation)  # no other of its id is followed
         records = chunks.records_of(metadata)
         self._log = assemble(metadata, records, chunks.parameters(), chunks.problems)
         self._tree = _Tree(self._log, chunks.files_of(records))
@@ -205,6 +209,7 @@ class FollowedRun:
         chunks = self._forget(reader, changed)
         if any(map(is_sealed_file, changed)) or any(pack.is_damaged for pack in self._packed.values()):
             return self._read(reader, set())
+        in_order(chunks)  # whoever has seen a record writes later ones
         few = ChunkReader(self._run_id, reader, Listing(()), keep=False, packed=self._packed)
         for file in sorted(chunks, key=_in_time):
             if not self._insert(few, file):
@@ -230,7 +235,7 @@ class FollowedRun:
             record = few.record_in(chunk) if chunk and chunk.kind in _RECORDS else None
         except (ChunkstoreError, FileNotFoundError):
             return False
-        if record is None or chunk is None:
+        if record is None or chunk is None or chunk.timestamp > clock.horizon():
             return False
         self._parsed[chunk.file] = _Parsed(record=record, change=few.origin(record)[1])
         copy = msgspec.structs.replace(record)

@@ -6,22 +6,52 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import starmap
 
-from chunkstore.backends.base import Backend, Journal, MissingError
+from chunkstore.backends.base import Backend, Expected, Journal, MissingError
+from chunkstore.backends.locks import give_back
 from chunkstore.clock import clock
 from chunkstore.names import journal_file
 from chunkstore.stores.packed_lines import pack_body
 
-_MOST_OPEN = 64
+#: How many journals are kept open; of those that were closed for others, so many can be gone on with.
+_MOST_OPEN = 32
+_MOST_KNOWN = 10_000
 _ATTEMPTS = 100
 
 
-class _Open:
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        # What it holds: only that may be written to it again, as readers look in one place for each chunk.
+class _Writer:
+    """What one process appends to one run.
+
+    Attributes:
+        mutex: held for the length of one write, and while a journal is begun, which may wait for the lock of the run:
+            whoever needs both takes this one first.
+        journal: the present one, if it is open.
+        file: its name, if one was begun that may be gone on with.
+        chunks: what it holds: only that may be written to it again, as readers look in one place for each chunk.
+        incarnation: which run it belongs to.
+    """
+
+    def __init__(self) -> None:
+        self.mutex = threading.RLock()
+        self.journal: Journal | None = None
+        self.file = ""
         self.chunks: set[str] = set()
+        self.incarnation = ""
+
+    def leave(self) -> None:
+        """Write no more to the present journal."""
+        self.pause()
+        self.file = ""
+        self.chunks = set()
+
+    def pause(self) -> None:
+        """Close the present journal; it can be gone on with."""
+        journal, self.journal = self.journal, None
+        if journal is not None:
+            journal.close()
 
 
 class Journals:
@@ -36,13 +66,14 @@ class Journals:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = weakref.proxy(backend)  # who has this object has the backend
-        self._open: OrderedDict[str, _Open] = OrderedDict()
-        self._mutex = threading.Lock()
+        self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
         """In a forked child: the journals are the parent's."""
-        self._open = OrderedDict()
-        self._mutex = threading.Lock()
+        # Both in the order of their last use; of those that are not in the second, the journal is closed.
+        self._writers: OrderedDict[str, _Writer] = OrderedDict()
+        self._opened: OrderedDict[str, _Writer] = OrderedDict()
+        self._guard = threading.Lock()
 
     @staticmethod
     def of(backend: Backend) -> Journals:
@@ -50,79 +81,126 @@ class Journals:
         found = _of_backends.get(backend)
         return found if found is not None else _of_backends.setdefault(backend, Journals(backend))
 
-    def add(self, run_id: str, chunk: str, body: bytes, prepare: Callable[[str], None]) -> str:
-        """Write a chunk that no journal has.
+    def add(
+        self,
+        run_id: str,
+        chunks: Mapping[str, bytes],
+        *,
+        within: Expected,
+        prepare: Callable[[], None],
+        is_durable: Callable[[], bool],
+    ) -> None:
+        """Write chunks that no journal has, all of them or none.
 
         Args:
             run_id: the run.
-            chunk: the name of its file, if it had one.
-            body: compact JSON.
-            prepare: is called with a run's id when a journal was begun, before anything is written to it.
-
-        Returns:
-            The name of the journal.
+            chunks: compact JSON, by the name that the chunk's file would have.
+            within: which of all runs of that id.
+            prepare: is called when a journal was begun, before anything is written to it.
+            is_durable: see `Backend.append`.
 
         Raises:
             MissingError: there is no such run.
         """
-        line = pack_body(chunk, body)
-        with self._mutex:
-            found = self._open.get(run_id)
-            if found is not None and self._append(run_id, found, line):
-                found.chunks.add(chunk)
-                return found.journal.file
+        lines = b"".join(starmap(pack_body, chunks.items()))
+        writer = self._writer(run_id)
+        with writer.mutex:
             for _ in range(_ATTEMPTS):
-                begun = self._begin(run_id, prepare)
-                if self._append(run_id, begun, line):
-                    begun.chunks.add(chunk)
-                    return begun.journal.file
+                self._open(run_id, writer, within, prepare)
+                if self._append(writer, lines, is_durable):
+                    writer.chunks.update(chunks)
+                    return
                 # Who seals the run has removed it, as it was empty; that the run is gone, the next attempt will tell.
-            raise MissingError(run_id)
+        raise MissingError(run_id)
 
-    def add_again(self, run_id: str, chunk: str, body: bytes) -> str | None:
-        """Write to a chunk that the run's present journal has; return the journal's name, or None if it has not."""
-        with self._mutex:
-            found = self._open.get(run_id)
-            if found is None or chunk not in found.chunks:
-                return None
-            return found.journal.file if self._append(run_id, found, pack_body(chunk, body)) else None
+    def add_again(
+        self, run_id: str, chunk: str, body: bytes, *, within: Expected, is_durable: Callable[[], bool]
+    ) -> bool:
+        """Write to a chunk that the run's present journal has; tell whether it has it."""
+        if run_id not in self._writers:
+            return False
+        writer = self._writer(run_id)
+        with writer.mutex:
+            if chunk not in writer.chunks or writer.incarnation != within.incarnation:
+                return False
+            if writer.journal is None and not self._continue(run_id, writer, within):
+                return False
+            return self._append(writer, pack_body(chunk, body), is_durable)
+
+    @contextmanager
+    def held(self, run_id: str) -> Iterator[None]:
+        """Keep other threads from a run's journal; for those who are going to write to it under the run's lock."""
+        with self._writer(run_id).mutex:
+            yield
 
     def close(self, run_id: str | None = None) -> None:
-        """Close the journal of a run, or all."""
-        with self._mutex:
-            for key in [run_id] if run_id is not None else list(self._open):
-                if found := self._open.pop(key, None):
-                    found.journal.close()
+        """Close the journal of a run, or all; not to be called under a run's lock."""
+        with self._guard:
+            runs = [run_id] if run_id is not None else list(self._writers)
+            writers = [writer for run in runs if (writer := self._writers.pop(run, None))]
+            for run in runs:
+                self._opened.pop(run, None)
+        for writer in writers:
+            with writer.mutex:
+                writer.leave()
 
-    def _begin(self, run_id: str, prepare: Callable[[str], None]) -> _Open:
-        while True:
+    def _writer(self, run_id: str) -> _Writer:
+        with self._guard:
+            writer = self._writers.setdefault(run_id, _Writer())
+            for recent, most in ((self._writers, _MOST_KNOWN), (self._opened, _MOST_OPEN)):
+                recent[run_id] = writer
+                recent.move_to_end(run_id)
+                _, longest_ago = recent.popitem(last=False) if len(recent) > most else ("", writer)
+        if longest_ago is not writer:
             try:
-                begun = _Open(self._backend.begin_journal(run_id, journal_file(os.getpid(), clock.tick())))
+                if longest_ago.mutex.acquire(blocking=False):
+                    longest_ago.pause()
+            finally:
+                give_back(longest_ago.mutex)
+        return writer
+
+    def _open(self, run_id: str, writer: _Writer, within: Expected, prepare: Callable[[], None]) -> None:
+        """Make sure that a journal is open that belongs to the run which is meant."""
+        if writer.incarnation != within.incarnation:
+            writer.leave()
+        if writer.journal is not None or self._continue(run_id, writer, within):
+            return
+        while True:
+            file = journal_file(os.getpid(), clock.tick())
+            try:
+                journal = self._backend.begin_journal(run_id, file, within=within)
             except FileExistsError:
                 continue  # a process of the same number on another host
             break
         try:
-            prepare(run_id)
+            prepare()
         except BaseException:
-            begun.journal.close()
+            journal.close()
             raise
-        self._open[run_id] = begun
-        while len(self._open) > _MOST_OPEN:
-            self._open.popitem(last=False)[1].journal.close()
-        return begun
+        writer.journal, writer.file, writer.incarnation = journal, file, within.incarnation
 
-    def _append(self, run_id: str, to: _Open, line: bytes) -> bool:
+    def _continue(self, run_id: str, writer: _Writer, within: Expected) -> bool:
+        """Open a journal again that was closed for others; tell whether there is such a one."""
+        if not writer.file or writer.incarnation != within.incarnation:
+            return False
+        try:
+            writer.journal = self._backend.continue_journal(run_id, writer.file, within=within)
+        except MissingError:
+            writer.leave()  # sealed, or gone
+        return writer.journal is not None
+
+    def _append(self, writer: _Writer, line: bytes, is_durable: Callable[[], bool]) -> bool:
         """Append a line; tell whether the journal is there."""
+        assert writer.journal is not None
         is_done = False
         try:
-            to.journal.append(line)
+            writer.journal.append(line, is_durable=is_durable)
             is_done = True
         except MissingError:
             pass
         finally:
             if not is_done:
-                self._open.pop(run_id, None)
-                to.journal.close()
+                writer.leave()
         return is_done
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from chunkstore.backends.base import FileVersion, FolderReader, MissingError
+from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
 from chunkstore.integrity import split_checksum, without_checksum
 from chunkstore.models import RunLog
@@ -56,6 +57,8 @@ class RunFiles:
         self._packed: list[PackedFile] = []
         #: Why a packed file could not be read, if there is such a one: anything may be in it.
         self.unreadable: CorruptChunkError | StoreIOError | None = None
+        #: Packed files whose names have times that nobody believes.
+        self.beyond_reason: set[str] = set()
         self._is_listed = True
         self._loose_names: frozenset[str] | None = None
         self._unreadable: set[str] = set()
@@ -146,6 +149,10 @@ class RunFiles:
             if file not in self._known:
                 self._known[file] = PackedFile(self._reader, file, self._report, keep=self._keep)
             self._packed.append(self._known[file])
+        for file in journals + sealed:
+            clock.observe(timestamp_of_packed(file))
+            if timestamp_of_packed(file) > clock.horizon():
+                self.beyond_reason.add(file)
         if len(self._packed) > 1:
             self._packed.sort(key=_precedence)
 
@@ -181,7 +188,8 @@ class RunFiles:
         Raises:
             CorruptChunkError: it is not as it was written.
         """
-        if self._packed and not self._is_loose(file):
+        # What is asked for by its name alone may have come to lie by itself since the folder was listed.
+        if is_listed and self._packed and not self._is_loose(file):
             for pack in self._packed:
                 try:
                     found = pack.content_of(file)
@@ -266,5 +274,7 @@ class RunFiles:
         return []
 
 
-def _precedence(pack: PackedFile) -> tuple[bool, int, str]:
-    return not is_journal_file(pack.file), -timestamp_of_packed(pack.file), pack.file
+def _precedence(pack: PackedFile) -> tuple[bool, bool, int, str]:
+    """Put journals first, and then the newest; a time that nobody believes is none."""
+    timestamp = timestamp_of_packed(pack.file)
+    return not is_journal_file(pack.file), timestamp > clock.horizon(), -timestamp, pack.file
