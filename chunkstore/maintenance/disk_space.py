@@ -6,6 +6,8 @@ from chunkstore.backends.base import Backend, MissingError
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.backends.entries import FOLDER, Entry
 from chunkstore.errors import ChunkstoreError
+from chunkstore.names import incarnation_of
+from chunkstore.recording.catalog import catalog_of
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
 
@@ -27,7 +29,10 @@ class SpaceOfRuns:
 
     def of(self, run_id: str) -> int:
         """Return how much a run takes; what cannot be looked at takes nothing."""
-        data = _space_of_folder(self._catalog, run_id) if self._catalog else 0
+        data = 0
+        if self._catalog:
+            folders = catalog_of(self._store, run_id, incarnation_of(run_id)).folders()
+            data = sum(_space_of_folder(self._catalog, folder) for folder in folders)
         if isinstance(self._store, ChunkedStore):
             return data + _space_of_folder(self._store.backend, run_id)
         if self._documents is None:

@@ -29,6 +29,7 @@ from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.clock import parse_time, utc_now
 from chunkstore.codec import corrupt
 from chunkstore.errors import ChunkstoreError, ConfigurationError, CorruptChunkError, RunLogExistsError
+from chunkstore.maintenance.imported_data import keep_data
 from chunkstore.models import NOTES, BranchLog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.names import (
     BRANCH,
@@ -39,6 +40,7 @@ from chunkstore.names import (
     STEP_UPDATE,
     check_run_id,
     is_parameter_file,
+    new_incarnation,
     parse_chunk_file,
 )
 from chunkstore.records import Record, RecordCodec, encode_record
@@ -126,9 +128,10 @@ class _Source(NamedTuple):
 def import_runs(source: str, store: Store, *, progress: Callable[[str, int, int], None] | None = None) -> ImportReport:
     """Record every run of a folder in a store. The folder is only read; a run that the store holds is left alone.
 
-    No field is lost: those that chunkstore does not know are kept beside those that it does. Each run appears in the
-    store whole or not at all, so an import that was interrupted can simply be run again. A run of which a part cannot
-    be read is recorded without it; to import it again, once that part is mended, delete it first.
+    No field is lost: those that chunkstore does not know are kept beside those that it does. Data stays where it is; it
+    is not deleted with the run that was imported. Each run appears in the store whole or not at all, so an import that
+    was interrupted can simply be run again. A run of which a part cannot be read is recorded without it; to import it
+    again, once that part is mended, delete it first.
 
     Args:
         source: the folder that holds the runs.
@@ -160,12 +163,14 @@ def _import_run(run: _Source, source: str, store: Store, report: ImportReport) -
         if _lies_in(store, source) and run.place == run.run_id and not _is_own(run.run_id, source):
             report.note(run.run_id, run.place, "it is in a layout of runnable's own; import it into another folder")
     elif (log := run.read(report)) is not None:
+        incarnation = new_incarnation()
         try:
-            store.add_run_log(_dated(log))
+            store.add_run_log(_dated(log), incarnation=incarnation)
         except RunLogExistsError:
             report.present.append(run.run_id)  # another import was quicker
             return
         report.imported.append(run.run_id)
+        keep_data(store, log, incarnation, source)
 
 
 def _lies_in(store: Store, source: str) -> bool:

@@ -11,7 +11,7 @@ from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError, DataNotFoundError
 from chunkstore.models import PROCESSING, StepLog
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import LOG_SUFFIX
+from chunkstore.recording.catalog import LOG_SUFFIX, catalog_of
 from chunkstore.stores.base import Store
 
 _BLOCK = 1 << 20
@@ -33,10 +33,12 @@ def output_file(store: Store, run_id: str, step: StepLog) -> str | None:
         if entry.name.endswith(LOG_SUFFIX) and "/" not in entry.name:
             return _checked(entry.catalog_relative_path, run_id)
     # It is recorded when the step ends; until then the file tells.
-    usual = f"{run_id}/{encode_for_file(step.internal_name)}{LOG_SUFFIX}"
-    if step.status == PROCESSING and os.path.isfile(os.path.join(store.catalog_path, usual)):
-        return usual
-    return None
+    if step.status != PROCESSING:
+        return None
+    name = f"{encode_for_file(step.internal_name)}{LOG_SUFFIX}"
+    incarnation = store.get_run_log(run_id, full=False).incarnation
+    paths = [f"{folder}/{name}" for folder in catalog_of(store, run_id, incarnation).folders()]
+    return next((path for path in paths if os.path.isfile(os.path.join(store.catalog_path, path))), None)
 
 
 def _checked(path: str, run_id: str) -> str:

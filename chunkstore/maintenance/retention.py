@@ -11,7 +11,7 @@ import msgspec
 
 from chunkstore.backends.base import Backend, MissingError
 from chunkstore.backends.directory import DirectoryBackend
-from chunkstore.backends.entries import FOLDER, Entry
+from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.clock import parse_time
 from chunkstore.codec import encode
 from chunkstore.errors import ChunkstoreError, InvalidValueError, RunLogNotFoundError
@@ -19,7 +19,16 @@ from chunkstore.maintenance.disk_space import SpaceOfRuns, space_in
 from chunkstore.maintenance.left_overs import is_surely_over, is_temporary
 from chunkstore.maintenance.retention_plan import Candidate, Kept, LeftOvers, Outcome, Plan, Rule
 from chunkstore.models import FAIL, PROCESSING, SUCCESS, RunSummary, StepLog
-from chunkstore.names import OWNER_FILE, check_run_id
+from chunkstore.names import (
+    JOINED_FILE,
+    LOCK_FILE,
+    OWNER_FILE,
+    PinnedRunId,
+    check_run_id,
+    incarnation_of,
+    is_incarnation,
+)
+from chunkstore.recording.catalog import catalog_of
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.liveness import LIVE, LOST, UNKNOWN
@@ -28,10 +37,14 @@ from chunkstore.stores.run_list import summary_of
 
 #: Says beside the runs that the data of one is to be deleted as soon as the run itself is gone.
 _DATA_MARK = ".deleted-data-"
-#: What a process holds beside a run's document; those that have joined a run add a number.
-_HOLDER = re.compile(rf"\..+{re.escape(OWNER_FILE)}(?=(-[0-9]+-[0-9a-f]+)?\Z)")
+#: What processes hold beside a run's document.
+_HOLDER = re.compile(rf"\.(.+?)(~[0-9a-f]{{16}})?({re.escape(OWNER_FILE)}|{re.escape(JOINED_FILE)})\Z")
+_DOCUMENT = ".json"
+_LOCK = re.compile(rf"\.(.+){re.escape(LOCK_FILE)}\Z")
 _AGE = re.compile(r"([0-9]{1,6}) ?([smhdw])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+#: Nothing was recorded longer ago; and from no moment of ours does so much lead beyond the first year there is.
+_LONGEST_AGE = timedelta(days=365 * 1_000)
 #: Seconds after which runs are listed again, to see whether somebody has resumed one that is about to be deleted.
 _RELIST = 0.5
 #: After so many runs that are known, no new one is expected among those that are older.
@@ -48,7 +61,11 @@ def parse_age(text: str) -> timedelta:
     if match is None:
         reason = "it must be a number and a unit: s, m, h, d or w"
         raise InvalidValueError(f"Cannot use {text!r} as an age: {reason}, as in 30d.", key="older_than", reason=reason)
-    return timedelta(seconds=int(match.group(1)) * _SECONDS[match.group(2)])
+    age = timedelta(seconds=int(match.group(1)) * _SECONDS[match.group(2)])
+    if age > _LONGEST_AGE:
+        reason = f"it is longer than {_LONGEST_AGE.days:,} days"
+        raise InvalidValueError(f"Cannot use {text!r} as an age: {reason}.", key="older_than", reason=reason)
+    return age
 
 
 def check_rule(rule: Rule) -> None:
@@ -150,7 +167,11 @@ def _judge(store: Store, summary: RunSummary, rule: Rule) -> Candidate | Kept | 
 
 def _candidate(summary: RunSummary, status: str, end_time: str) -> Candidate:
     return Candidate(
-        run_id=summary.run_id, status=status, start_time=summary.start_time, end_time=end_time, tag=summary.tag
+        run_id=PinnedRunId(summary.run_id, summary.incarnation),
+        status=status,
+        start_time=summary.start_time,
+        end_time=end_time,
+        tag=summary.tag,
     )
 
 
@@ -162,7 +183,7 @@ def _without_newest(store: Store, runs: Iterable[Candidate], count: int) -> list
 
 def _older(store: Store, runs: Iterable[Candidate], age: timedelta) -> list[Candidate]:
     """Return the runs that ended longer ago; one of which nobody knows when did not."""
-    before = datetime.now(timezone.utc) - age
+    before = datetime.now(timezone.utc) - min(age, _LONGEST_AGE)
     timed = [_with_times(store, run) for run in runs]
     return [run for run in timed if _moment(run.end_time or run.start_time) < before]
 
@@ -251,7 +272,7 @@ def _delete(store: Store, run: Candidate, since_plan: _SincePlan, *, with_data: 
         reason = _why_not(store, run, since_plan)
         return not reason
 
-    mark = _mark_of(run.run_id)
+    mark = f"{_DATA_MARK}{'~'.join(_names_of(run.run_id))}"
     try:
         if with_data:
             store.backend.replace("", mark, _marked(store, run.run_id), durable=True)
@@ -307,7 +328,7 @@ class _SincePlan:
     def may_be_held(self, run_id: str) -> bool:
         """Tell whether a process may record a run; where runs share one folder, that is not listed for each of them."""
         self._look_again()
-        return self._holders is None or f".{run_id}{OWNER_FILE}" in self._holders
+        return self._holders is None or run_id in self._holders
 
     def _look_again(self) -> None:
         if time.monotonic() - self._listed_at > _RELIST:
@@ -322,7 +343,7 @@ class _SincePlan:
             names = [entry.name for entry in self._store.backend.entries("")]
         except MissingError:
             return set()  # there is no log folder yet
-        return {match.group() for name in names if (match := _HOLDER.match(name))}
+        return {match.group(1) for name in names if (match := _HOLDER.match(name))}
 
     def _look_for_new(self) -> None:
         known_in_a_row = 0
@@ -337,22 +358,53 @@ class _SincePlan:
             self._reasons.setdefault(summary.original_run_id, f"run {summary.run_id} has just resumed it")
 
 
-def _mark_of(run_id: str) -> str:
-    return f"{_DATA_MARK}{run_id}"
+def _names_of(run_id: str) -> list[str]:
+    """Return the id of a run, and its identity if it has one."""
+    return [name for name in (str(run_id), incarnation_of(run_id)) if name]
+
+
+def _pinned_in(mark: str) -> PinnedRunId:
+    run_id, _, incarnation = mark.removeprefix(_DATA_MARK).rpartition("~")
+    if is_incarnation(incarnation):
+        return PinnedRunId(run_id, incarnation)
+    return PinnedRunId(mark.removeprefix(_DATA_MARK), "")
 
 
 def _marked(store: Store, run_id: str) -> bytes:
-    return encode({"run_id": run_id, "catalog": store.catalog_path})
+    names = dict(zip(("run_id", "incarnation"), _names_of(run_id), strict=False))
+    return encode({**names, "catalog": store.catalog_path})
 
 
 def _remove_data(store: Store, run_id: str) -> None:
-    try:
-        DirectoryBackend(store.catalog_path).remove_folder(run_id)
-    except MissingError:
-        pass  # it had none
+    catalog_of(store, run_id, incarnation_of(run_id)).remove()
 
 
 # --- left-overs ------------------------------------------------------------------------------------------------------
+
+
+def _idle_locks(store: Store, *, dry_run: bool) -> list[int]:
+    """Remove lock files of runs that are gone; return how much space each of them took."""
+    if isinstance(store, ChunkedStore):
+        return []  # they went with the runs
+    try:
+        entries = store.backend.entries("")
+    except (ChunkstoreError, MissingError):
+        return []
+    names = {entry.name for entry in entries}
+    found = [
+        entry
+        for entry in entries
+        if entry.kind == FILE and (match := _LOCK.match(entry.name)) and f"{match.group(1)}{_DOCUMENT}" not in names
+    ]
+    for entry in () if dry_run else found:
+        document = f"{entry.name[1 : -len(LOCK_FILE)]}{_DOCUMENT}"
+
+        def remove(lock: str = entry.name, document: str = document) -> None:
+            if not store.backend.has("", document):
+                store.backend.remove_lock("", lock)
+
+        store.backend.while_locked("", entry.name, remove)
+    return [entry.space for entry in found]
 
 
 def remove_left_overs(
@@ -373,7 +425,7 @@ def remove_left_overs(
         ChunkstoreError: something cannot be removed.
     """
     now = time.time_ns()
-    found = _in_folder(store.backend, "", now, dry_run=dry_run)
+    found = _in_folder(store.backend, "", now, dry_run=dry_run) + _idle_locks(store, dry_run=dry_run)
     if not dry_run:
         _finish_deletions(store)
     skipped = set(without)
@@ -382,8 +434,8 @@ def remove_left_overs(
         if summary.run_id in skipped or _is_left_alone(store, summary):
             continue
         found += _in_folder(store.backend, summary.run_id, now, dry_run=dry_run)
-        if with_data:
-            found += _in_tree(catalog, summary.run_id, now, dry_run=dry_run)
+        for folder in catalog_of(store, summary.run_id, summary.incarnation).folders() if with_data else ():
+            found += _in_tree(catalog, folder, now, dry_run=dry_run)
     if with_data:
         found += _in_folder(catalog, "", now, dry_run=dry_run)
     return LeftOvers(files=len(found), space=sum(found))
@@ -436,7 +488,7 @@ def _finish_deletions(store: Store) -> None:
     except MissingError:
         return
     for mark in marks:
-        run_id = mark.removeprefix(_DATA_MARK)
+        run_id = _pinned_in(mark)
         try:
             check_run_id(run_id)
             # What the file says is taken for no more than whether it is about this catalog.

@@ -30,7 +30,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A run that is to be deleted.
 
     Attributes:
-        run_id: the run.
+        run_id: the run; pinned, so that no other of its id is deleted in its place.
         status: as recorded, or `LOST`.
         start_time: when it started; empty where nobody recorded it.
         end_time: when it ended, or was last heard of.

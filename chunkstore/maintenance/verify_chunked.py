@@ -22,11 +22,12 @@ from chunkstore.maintenance.verify_records import (
     impossible_times,
     missing_steps,
 )
-from chunkstore.models import PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
+from chunkstore.models import PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog, is_format
 from chunkstore.names import (
     ASIDE_PREFIX,
     BRANCH,
     BRANCH_UPDATE,
+    JOINED_FILE,
     LOCK_FILE,
     METRIC,
     OWNER_FILE,
@@ -34,6 +35,7 @@ from chunkstore.names import (
     RUN_FILE,
     STEP,
     STEP_UPDATE,
+    UNSYNCED_FILE,
     ChunkName,
     check_run_id,
     is_journal_file,
@@ -46,9 +48,9 @@ from chunkstore.stores.chunk_reader import ChunkReader
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.packed_file import PackedFile
 
-_OWN_FILES = {RUN_FILE, LOCK_FILE, OWNER_FILE}
+_OWN_FILES = {RUN_FILE, LOCK_FILE, OWNER_FILE, JOINED_FILE, UNSYNCED_FILE}
 _OWN_PREFIXES = tuple(f"{kind}-" for kind in (STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC, PARAMETER))
-#: What processes hold that have joined a run.
+#: What processes of older versions hold that have joined a run.
 _JOINED_PREFIX = f"{OWNER_FILE}-"
 #: NFS keeps files under such names that somebody has open, and removes them.
 _NFS_PREFIX = ".nfs"
@@ -182,6 +184,8 @@ def _foreign(run_id: str, file: str, entry: Entry) -> Finding:
 
 def _read_problems(run_id: str, found: _Records) -> Iterator[Finding]:
     for problem in found.log.problems:
+        if problem.kind == findings.TIME and parse_chunk_file(problem.file) is not None:
+            continue  # told with the other times that cannot be
         file = _file_of_problem(problem, found) if problem.kind == findings.ORPHAN else problem.file
         where = f"{run_id}/{file}"
         message = _sentence(problem.message)
@@ -190,7 +194,7 @@ def _read_problems(run_id: str, found: _Records) -> Iterator[Finding]:
         else:
             yield finding(problem.kind, run_id, where, message)
     number = found.log.notes.get("format", PACKED_FORMAT)
-    if not isinstance(number, int) or number > PACKED_FORMAT:
+    if not is_format(number) or number > PACKED_FORMAT:
         message = f"The run is of format {number!r:.40}, and this version knows formats up to {PACKED_FORMAT}."
         yield finding(findings.NEWER_FORMAT, run_id, f"{run_id}/{RUN_FILE}", message)
 

@@ -15,7 +15,7 @@ from chunkstore.maintenance.findings import Finding, finding
 from chunkstore.maintenance.left_overs import is_set_aside, is_temporary, is_worth_mentioning
 from chunkstore.maintenance.verify_chunked import foreign_at_top, left_over_at_top, no_run_id
 from chunkstore.maintenance.verify_records import changed_data, impossible_times
-from chunkstore.models import PACKED_FORMAT
+from chunkstore.models import PACKED_FORMAT, is_format
 from chunkstore.names import ASIDE_PREFIX
 from chunkstore.stores.base import Store
 
@@ -45,7 +45,7 @@ def check_document(store: Store, run_id: str, *, with_data: bool) -> list[Findin
     found = [finding(problem.kind, run_id, file, f"{problem.message}.") for problem in log.problems]
     records, _ = flatten(log)
     number = log.notes.get("format", PACKED_FORMAT)
-    if not isinstance(number, int) or number > PACKED_FORMAT:
+    if not is_format(number) or number > PACKED_FORMAT:
         message = f"The run is of format {number!r:.40}, and this version knows formats up to {PACKED_FORMAT}."
         found.append(finding(findings.NEWER_FORMAT, run_id, file, message))
     found += impossible_times(log, file, records, lambda _: file)

@@ -74,11 +74,11 @@ def run_branch(task: BranchTask) -> Outcome:
             arguments = pickle.loads(arguments)  # noqa: S301 - what the process that started this one has pickled
     except Exception as broken:  # noqa: BLE001 - whatever an item's unpickling raises
         log.status, log.message = FAIL, f"its item could not be rebuilt in the worker: {describe_error(broken)}"
-        run.store.add_branch_log(run.run_id, log)
+        run.store.add_branch_log(run.identity, log)
         return Outcome(None, _sendable(broken), failed=True)
     if arguments:
         log.item = shown_item(arguments[0])
-    run.store.add_branch_log(run.run_id, log)
+    run.store.add_branch_log(run.identity, log)
     value: Any = None
     error: BaseException | None = None
     token = executors_in_use.set(executors_in_use.get() | {task.executor_id})
@@ -99,7 +99,7 @@ def run_branch(task: BranchTask) -> Outcome:
     executors_in_use.reset(token)
     failed = error is not None or bool(run.failed_steps)
     log.status = FAIL if failed else SUCCESS
-    run.store.add_branch_log(run.run_id, log)
+    run.store.add_branch_log(run.identity, log)
     return Outcome(pickle.dumps(value) if task.packed and value is not None else value, error, failed)
 
 

@@ -2,30 +2,54 @@
 
 A copy lies at `<catalog>/<run id>/<name>`; inside a branch at `<catalog>/<run id>/.branches/<branch>/<name>`, so that
 branches that put data of the same name do not meet. What steps print lies beside the run's data.
+
+An id does not tell whose data that is: another store may use the same catalog, and a run can be deleted and made anew.
+So the catalog says which run has made which folder, and a run that finds another's puts its data into
+`<run id>~<identity>`. A run that was imported keeps the folder of the run that it is a copy of.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn
 
 import msgspec
 
-from chunkstore.backends.folder import sync_way_to, temporary_names
+from chunkstore.backends.base import STEP, MissingError
+from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
 from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.errors import DataNotFoundError, InvalidNameError
 from chunkstore.models import DataCatalog
-from chunkstore.names import TEMPORARY_PREFIX, check_name, encode_for_file
+from chunkstore.names import (
+    TEMPORARY_PREFIX,
+    UNSYNCED_FILE,
+    check_name,
+    data_folders,
+    encode_for_file,
+    is_data_folder,
+)
+from chunkstore.stores.base import Store
 
 PUT, GET = "put", "get"
 #: What the file ends in that keeps what a step printed.
 LOG_SUFFIX = ".execution.log"
 _BRANCHES = ".branches"
+#: In there, a folder for each one of data has an empty folder for each run that claims it: its identity, and how.
+_CLAIMS = ".runs"
+#: A run that has made a folder puts data into it. Others may keep it, to which records of theirs refer.
+MADE, KEPT = "", "+"
+#: Whoever deletes data holds this lock.
+_LOCK = ".lock"
 _BLOCK = 1 << 20
+
+#: What is another one when a file is replaced, or something in a folder changes.
+Version = tuple[int, ...]
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -36,12 +60,82 @@ class Catalog(msgspec.Struct, frozen=True):
         location: the same as the configuration names it, for the records.
         run_id: the run.
         sync_writes: whether data survives a loss of power as soon as it is put.
+        incarnation: what tells the run from every other of its id; empty if nobody noted that.
     """
 
     path: str
     location: str
     run_id: str
     sync_writes: bool
+    incarnation: str = ""
+
+    def folders(self) -> list[str]:
+        """Return the folders of the catalog that hold data of this run: mostly one, or none."""
+        return [name for name in data_folders(self.run_id, self.incarnation) if self._claim_on(name) is not None]
+
+    def _claim_on(self, folder: str) -> str | None:
+        """Return what this run has to do with a folder: that it has made it, or keeps it; None if nothing."""
+        claims = os.path.join(self.path, _CLAIMS, folder)
+        if self.incarnation:
+            return next((kind for kind in (MADE, KEPT) if os.path.isdir(f"{claims}/{self.incarnation}{kind}")), None)
+        # A run that an older version, or another tool, has created.
+        return MADE if os.path.isdir(os.path.join(self.path, folder)) and not os.path.isdir(claims) else None
+
+    def _folder_to_put(self) -> str:
+        """Return the folder that data of this run is put into."""
+        if not self.incarnation:
+            return self.run_id
+        distinct, usual = data_folders(self.run_id, self.incarnation)
+        try:
+            for name in (distinct, usual):
+                if self._claim_on(name) == MADE:
+                    return name
+            for name in (usual, distinct):
+                if self._make(name) or self._claim_on(name) == MADE:
+                    return name
+        except OSError as error:
+            raise os_error(error, os.path.join(self.path, usual)) from error
+        raise self._not_found(distinct, self.run_id)  # somebody has made even that by hand
+
+    def _make(self, folder: str) -> bool:
+        """Claim a folder that nobody has; tell whether that was so."""
+        claims = os.path.join(self.path, _CLAIMS, folder)
+        if os.path.lexists(os.path.join(self.path, folder)) or os.path.lexists(claims):
+            return False
+        make_folders(os.path.dirname(claims))
+        # It says whose it is before it gets its name, so that one run alone has made it.
+        temporary = os.path.join(self.path, temporary_names.next())
+        claim = os.path.join(temporary, f"{self.incarnation}{MADE}")
+        try:
+            SYSTEM.mkdir(temporary)
+            SYSTEM.mkdir(claim)
+            SYSTEM.rename(temporary, claims)
+        except BaseException as error:
+            discard_folder(claim)
+            discard_folder(temporary)
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False  # another process was faster
+            raise
+        if self.sync_writes:
+            sync_way_to(SYSTEM, os.path.join(claims, f"{self.incarnation}{MADE}"))
+        return True
+
+    def keep(self, folder: str) -> None:
+        """Keep others from deleting a folder that this run's records refer to, though another run has made it.
+
+        Args:
+            folder: a folder of the catalog.
+
+        Raises:
+            OSError: it cannot be noted.
+        """
+
+        def claim() -> None:
+            claims = os.path.join(self.path, _CLAIMS, folder)
+            if os.path.isdir(os.path.join(self.path, folder)):
+                make_folders(os.path.join(claims, f"{self.incarnation}{KEPT}"))
+
+        DirectoryBackend(self.path).while_locked("", _LOCK, claim)
 
     def put(self, source: str | os.PathLike[str], name: str | None, branch: str) -> list[DataCatalog]:
         """Copy a file, or every file below a folder, into the catalog.
@@ -97,8 +191,8 @@ class Catalog(msgspec.Struct, frozen=True):
             DataNotFoundError: nobody has put data of this name.
         """
         check_data_name(name)
-        for scope in _scopes(branch):
-            relative = self.relative_path(name, scope)
+        folders = self.folders()
+        for relative in (_path_of(folder, name, scope) for scope in _scopes(branch) for folder in folders):
             source = Path(self.path, relative)
             if source.is_file() and not source.is_symlink():
                 destination = Path(name if target is None else target)
@@ -125,15 +219,15 @@ class Catalog(msgspec.Struct, frozen=True):
         return [self._adopt_file(entry, run_id) for entry in entries]
 
     def _adopt_file(self, entry: DataCatalog, run_id: str) -> DataCatalog:
-        owner, _, inner = entry.catalog_relative_path.partition("/")
-        if entry.stage != PUT or owner != run_id or run_id == self.run_id:
+        folder, _, inner = entry.catalog_relative_path.partition("/")
+        if entry.stage != PUT or not is_data_folder(folder, run_id) or folder in self.folders():
             return entry
-        source = Path(self.path, run_id, inner)
+        source = Path(self.path, folder, inner)
         if ".." in source.parts or not source.is_file() or source.is_symlink():
             raise self._not_found(entry.name, run_id)
         if hash_of(source) != entry.data_hash:
             raise self._not_found(entry.name, run_id)  # a later step has put other data under the name
-        relative = str(PurePosixPath(self.run_id, inner))
+        relative = str(PurePosixPath(self._folder_to_put(), inner))
         target = os.path.join(self.path, relative)
         try:
             self._link(str(source), target)
@@ -146,6 +240,8 @@ class Catalog(msgspec.Struct, frozen=True):
         """Give data, which is replaced but never changed, a second name."""
         folder = os.path.dirname(target)
         make_folders(folder)
+        if self.sync_writes:
+            sync_path(source)  # whoever has put it need not have done that
         temporary = temporary_names.next()
         fd = SYSTEM.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -170,9 +266,8 @@ class Catalog(msgspec.Struct, frozen=True):
         )
 
     def relative_path(self, name: str, branch: str) -> str:
-        """Return where data lies in the catalog."""
-        parts = (self.run_id, _BRANCHES, encode_for_file(branch), name) if branch else (self.run_id, name)
-        return str(PurePosixPath(*parts))
+        """Return where data of this run is put in the catalog."""
+        return _path_of(self._folder_to_put(), name, branch)
 
     def entry(self, name: str, digest: str, relative: str, stage: str) -> DataCatalog:
         """Return the record of data."""
@@ -213,20 +308,97 @@ class Catalog(msgspec.Struct, frozen=True):
             raise
         return digest.hexdigest()
 
-    def sync(self) -> None:
-        """Return when all data of the run would survive a loss of power."""
-        top = os.path.join(self.path, self.run_id)
-        if not os.path.isdir(top):
+    def sync(self, synced: set[Version] | None = None) -> set[Version]:
+        """Return when all data of the run would survive a loss of power.
+
+        Args:
+            synced: what an earlier call has returned: only what was put since is synced.
+
+        Returns:
+            What has been synced.
+
+        Raises:
+            StoreIOError: some of it cannot be made durable, or it cannot be found out what there is.
+        """
+        done: set[Version] = set(synced or ())
+        for name in self.folders():
+            top = os.path.join(self.path, name)
+            if not os.path.isdir(top):
+                continue
+            try:
+                before = len(done)
+                for folder, _, _ in os.walk(top, onerror=_refuse):
+                    sync_folder(folder, done)
+                if len(done) > before:
+                    sync_way_to(SYSTEM, top)
+            except OSError as error:
+                raise os_error(error, top) from error
+        return done
+
+    def sync_entries(self, entries: Iterable[DataCatalog]) -> None:
+        """Return when data that was put just now would survive a loss of power."""
+        for entry in entries:
+            path = os.path.join(self.path, entry.catalog_relative_path)
+            try:
+                sync_path(path)
+                sync_way_to(SYSTEM, path)
+            except OSError as error:
+                raise os_error(error, path) from error
+
+    def remove(self) -> None:
+        """Delete the data of the run, but for what others keep."""
+        if not self.folders():
             return
+        backend = DirectoryBackend(self.path)
+
+        def remove_folders() -> None:
+            # Looked at again: nobody but those who hold this lock takes folders or claims away.
+            for name in self.folders():
+                self._give_up(backend, name)
+            discard_folder(os.path.join(self.path, _CLAIMS))
+            backend.remove_lock("", _LOCK)
+
         try:
-            for folder, _, files in os.walk(top):
-                for file in files:
-                    if not file.startswith(TEMPORARY_PREFIX):
-                        sync_path(os.path.join(folder, file))
-                sync_path(folder)
-            sync_way_to(SYSTEM, top)
-        except OSError as error:
-            raise os_error(error, top) from error
+            backend.while_locked("", _LOCK, remove_folders)
+        except MissingError:
+            pass  # somebody removes the whole catalog
+
+    def _give_up(self, backend: DirectoryBackend, folder: str) -> None:
+        claims = os.path.join(self.path, _CLAIMS, folder)
+        kind = self._claim_on(folder)
+        keepers = sorted(name for name in listed(claims) if name.endswith(KEPT) and name != f"{self.incarnation}{KEPT}")
+        if kind == MADE and keepers:
+            heir = os.path.join(claims, keepers[0])
+            SYSTEM.rename(heir, f"{heir.removesuffix(KEPT)}{MADE}")
+        elif kind == MADE:
+            try:
+                backend.remove_folder(folder)
+            except MissingError:
+                pass  # nothing was put, or somebody has removed it by hand
+        discard_folder(os.path.join(claims, f"{self.incarnation}{kind}"))
+        discard_folder(claims)
+
+
+def catalog_of(store: Store, run_id: str, incarnation: str) -> Catalog:
+    """Return the catalog of a run.
+
+    Args:
+        store: where the run is.
+        run_id: the run.
+        incarnation: what tells it from every other of its id.
+    """
+    is_durable = store.options.durability == STEP
+    return Catalog(store.catalog_path, store.catalog_folder, str(run_id), is_durable, incarnation)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise error
+
+
+def _path_of(folder: str, name: str, branch: str) -> str:
+    """Return where data lies, below the top of the catalog."""
+    parts = (folder, _BRANCHES, encode_for_file(branch), name) if branch else (folder, name)
+    return str(PurePosixPath(*parts))
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -318,9 +490,72 @@ def sync_path(path: str) -> None:
         SYSTEM.close(fd)
 
 
+def sync_folder(path: str, done: set[Version]) -> None:
+    """Bring the files in a folder, and their names, to stable storage.
+
+    A sync that has failed is not made good by another one; see `Folder.sync_anew`.
+
+    Args:
+        path: the folder.
+        done: what has been synced, and need not be again; what is synced here is added.
+    """
+    folder = Folder(SYSTEM, path)
+    has_failed = folder.has_entry(UNSYNCED_FILE)
+    versions = {name: version for name in folder.all_entries() if (version := _version(folder, name)) is not None}
+    changed = {name: version for name, version in versions.items() if version not in done}
+    if not changed and _folder_version(folder) in done:
+        return
+    try:
+        if has_failed:
+            folder.sync_anew(list(changed))
+        for name in () if has_failed else changed:
+            try:
+                folder.sync_file(name)
+            except FileNotFoundError:
+                pass  # removed since it was listed
+        folder.sync_self()
+    except OSError:
+        folder.leave_mark(UNSYNCED_FILE)
+        raise
+    done.update(changed.values())
+    if has_failed:
+        folder.discard(UNSYNCED_FILE)
+    done.add(_folder_version(folder))
+
+
+def _version(folder: Folder, name: str) -> Version | None:
+    """Return what is another one when a file is replaced; None for what need not be durable, or is no file."""
+    if name.startswith(TEMPORARY_PREFIX) or name == UNSYNCED_FILE:
+        return None
+    try:
+        return folder.version(name)
+    except FileNotFoundError:
+        return None
+
+
+def _folder_version(folder: Folder) -> Version:
+    return (*folder.identity(), folder.changed_at())
+
+
+def listed(path: str) -> list[str]:
+    """Return the names in a folder, none if there is no such folder."""
+    try:
+        return os.listdir(path)
+    except FileNotFoundError:
+        return []
+
+
 def discard(path: str) -> None:
     """Remove a file of our own on the way out of an error, if it is there."""
     try:
         SYSTEM.unlink(path)
     except OSError:
         pass  # never made, or the very failure that brought us here
+
+
+def discard_folder(path: str) -> None:
+    """Remove an empty folder of our own on the way out of an error, if it is there."""
+    try:
+        SYSTEM.rmdir(path)
+    except OSError:
+        pass  # as above

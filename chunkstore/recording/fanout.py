@@ -213,7 +213,7 @@ class FanOut:
 
     def _is_recorded_as_running(self, branch: _Branch) -> bool:
         try:
-            recorded = self._run.store.get_branch_log(self._run.run_id, branch.internal_name)
+            recorded = self._run.store.get_branch_log(self._run.identity, branch.internal_name)
         except BranchLogNotFoundError:
             return False
         return recorded.status == PROCESSING
@@ -311,7 +311,7 @@ class FanOut:
             record = taken_over_branch(recorded, previous.run_of(recorded), self._run.catalog)
         except DataNotFoundError:
             return False  # what it put is gone: only the work itself can make it again
-        self._run.store.add_branch_log(self._run.run_id, record)
+        self._run.store.add_branch_log(self._run.identity, record)
         self._results[branch.place] = step.result
         return True
 
@@ -356,7 +356,7 @@ class FanOut:
     def _was_running(self, branch: _Branch) -> bool:
         """Tell whether a branch was running; one that had not started waits again, one that had ended is settled."""
         try:
-            recorded = self._run.store.get_branch_log(self._run.run_id, branch.internal_name)
+            recorded = self._run.store.get_branch_log(self._run.identity, branch.internal_name)
         except BranchLogNotFoundError:
             self._waiting.append(branch)
             return False
@@ -393,7 +393,7 @@ class FanOut:
     def _attempts_of(self, branch: _Branch, message: str) -> list[StepAttempt]:
         """Return the recorded attempts of a branch whose worker died; the open one ends with `message`."""
         try:
-            attempts = self._run.store.get_step_log(self._run.run_id, branch.step_internal_name).attempts
+            attempts = self._run.store.get_step_log(self._run.identity, branch.step_internal_name).attempts
         except StepLogNotFoundError:
             attempts = []
         if not attempts:
@@ -409,7 +409,7 @@ class FanOut:
 
     def _record_failure(self, branch: _Branch, message: str) -> None:
         """Record the failure of a branch whose worker cannot do it."""
-        store, run_id = self._run.store, self._run.run_id
+        store, run_id = self._run.store, self._run.identity
 
         def fail_branch(log: BranchLog) -> None:
             log.status, log.message = FAIL, message

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from chunkstore.backends.folder import sync_way_to, temporary_names
+from chunkstore.backends.os_errors import os_error
 from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError
 from chunkstore.models import DataCatalog
@@ -41,7 +42,7 @@ class OutputFile:
     def __init__(self, catalog: Catalog, internal_name: str) -> None:
         self._catalog = catalog
         self._name = f"{encode_for_file(internal_name)}{LOG_SUFFIX}"
-        self._relative = catalog.relative_path(self._name, "")
+        self._relative = self._name  # until the file is made
         self._fd = -1
         self._broken = False
         self._closed = False
@@ -58,7 +59,7 @@ class OutputFile:
             with self._mutex:
                 if not self._broken and not self._closed:
                     self._append(text.encode(errors="backslashreplace"))
-        except OSError as error:
+        except (OSError, ChunkstoreError) as error:
             # Outside of the mutex: what is logged may be printed, and so come back here.
             logger.warning("What a step prints is no longer kept in %s: %s", self._relative, error)
 
@@ -71,11 +72,12 @@ class OutputFile:
                 written = SYSTEM.write(self._fd, view)
                 self._digest.update(view[:written])
                 view = view[written:]
-        except OSError:
+        except (OSError, ChunkstoreError):
             self._broken = True
             raise
 
     def _open(self) -> int:
+        self._relative = self._catalog.relative_path(self._name, "")
         target = os.path.join(self._catalog.path, self._relative)
         folder = os.path.dirname(target)
         make_folders(folder)
@@ -93,7 +95,11 @@ class OutputFile:
         return fd
 
     def finish(self) -> DataCatalog | None:
-        """Close the file; return its record, or None if nothing was printed or kept."""
+        """Close the file; return its record, or None if nothing was printed or kept.
+
+        Raises:
+            StoreIOError: it was to survive a loss of power, and cannot be made to.
+        """
         with self._mutex:
             self._closed = True
             fd, self._fd = self._fd, -1
@@ -108,7 +114,7 @@ class OutputFile:
             finally:
                 SYSTEM.close(fd)
         except OSError as error:
-            logger.warning("What a step printed may not survive a loss of power, %s: %s", self._relative, error)
+            raise os_error(error, target) from error
         digest = self._digest.hexdigest()
         if self._broken:
             try:

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from chunkstore import codec
 from chunkstore.errors import InvalidValueError, RunLogNotFoundError
 from chunkstore.models import SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
+from chunkstore.names import incarnation_of
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.identity import same_code
 from chunkstore.stores.base import Store
@@ -41,7 +42,7 @@ class PreviousRun:
 
     Args:
         store: where it is.
-        run_id: the run.
+        run_id: the run; pinned, if it is known which of its id is meant.
     """
 
     def __init__(self, store: Store, run_id: str) -> None:
@@ -63,7 +64,7 @@ class PreviousRun:
 
     def _index(self) -> _Index:
         if self.store.backend.shared_between_processes:
-            return _read(self.store.backend.location, self.run_id, _Uncompared(self.store))
+            return _read(self.store.backend.location, self.run_id, incarnation_of(self.run_id), _Uncompared(self.store))
         # It never leaves this process, and its location does not tell it from other stores in memory.
         if self._own_index is None:
             self._own_index = _indexed(self.store, self.run_id)
@@ -84,7 +85,7 @@ class _Uncompared:
 
 
 @lru_cache(maxsize=2)
-def _read(_location: str, run_id: str, uncompared: _Uncompared) -> _Index:
+def _read(_location: str, run_id: str, _incarnation: str, uncompared: _Uncompared) -> _Index:
     return _indexed(uncompared.store, run_id)
 
 

@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, TypeVar, overload
 
 from chunkstore.assemble import flatten, step_counts
-from chunkstore.backends.base import AT_THE_END, STEP
+from chunkstore.backends.base import AT_THE_END
 from chunkstore.clock import clock, utc_now
 from chunkstore.errors import ChunkstoreError, RunLogExistsError, RunLogNotFoundError, StoreUsageError
-from chunkstore.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, RunLog
-from chunkstore.names import check_name, join_name, numbered
-from chunkstore.recording.catalog import Catalog
+from chunkstore.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, RunLog
+from chunkstore.names import PinnedRunId, check_name, join_name, numbered
+from chunkstore.recording.catalog import PUT, Catalog, catalog_of
 from chunkstore.recording.context import recording_run
 from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.fanout import FanOut
@@ -42,6 +42,8 @@ class Run:
     Attributes:
         store: where the run is recorded.
         run_id: the run.
+        identity: the same id, pinned to this run: should it be deleted, and another be made under its id, nothing that
+            is recorded here gets into that one.
         branch: the internal name of the branch that this object is bound to; "" for the run itself.
         catalog: the run's data.
         capture_output: whether what steps print is kept.
@@ -63,15 +65,18 @@ class Run:
         joins: bool = False,
     ) -> None:
         self.store = store
-        self.run_id = run_id
+        self.identity = run_id if isinstance(run_id, PinnedRunId) else PinnedRunId(run_id, "")
+        self.run_id = str(run_id)
         self.branch = branch
-        self.catalog = catalog or _catalog_of(store, run_id)
+        self.catalog = catalog or catalog_of(store, run_id, self.identity.incarnation)
         self.capture_output = capture_output
         self.code_identity = code_identity
         self.previous = previous
         self._finishes = finishes
         # Others are told that the run is recorded, as long as this object lives in this process.
-        self._release: Callable[[], None] = store.hold(run_id, joined=joins) if finishes or joins else lambda: None
+        self._release: Callable[[], None] = (
+            store.hold(self.identity, joined=joins) if finishes or joins else lambda: None
+        )
         self._pid = os.getpid()
         self._scope: ExitStack | None = None
         self._left = False
@@ -103,13 +108,13 @@ class Run:
             "code_identity": self.code_identity,
             "previous": self.previous,
         }
-        return _receive, (self.store, self.run_id, options, clock.latest)
+        return _receive, (self.store, self.identity, options, clock.latest)
 
     def bound_to(self, branch: str) -> Run:
         """Return an object that records inside a branch of this run."""
         return Run(
             self.store,
-            self.run_id,
+            self.identity,
             branch=branch,
             catalog=self.catalog,
             capture_output=self.capture_output,
@@ -185,7 +190,7 @@ class Run:
         if self._finishes and not self._shared:
             return self._failed, list(self._open), None
         # Others may have recorded steps of a run that was joined or sent to them: only the log knows of those.
-        log = self.store.get_run_log(self.run_id)
+        log = self.store.get_run_log(self.identity)
         failed = [name for name, step in log.steps.items() if step.status == FAIL]
         unended = [name for name, step in log.steps.items() if step.status == PROCESSING]
         return failed, unended, step_counts(flatten(log)[0])
@@ -199,9 +204,11 @@ class Run:
             notes = {**log.notes, "finished": utc_now(), "steps": counts, "message": message or None}
             log.run_config[NOTES] = {key: value for key, value in notes.items() if value is not None}
 
-        if self.store.backend.durability == AT_THE_END:
-            self.catalog.sync()
-        log = self.store.update_run_log(self.run_id, change)
+        is_due = self.store.backend.durability == AT_THE_END
+        synced = self.catalog.sync() if is_due else None  # before the run is said to have ended
+        log = self.store.update_run_log(self.identity, change)
+        if is_due:
+            self.catalog.sync(synced)  # what was put since; who puts data from now on sees that the run has ended
         self._finished = True
         self._release()
         return log
@@ -209,9 +216,15 @@ class Run:
     def _counted_steps(self) -> dict[str, int] | None:
         """Return how many steps have which status, for those who list many runs; None if that cannot be read."""
         try:
-            return self.store.count_steps(self.run_id)
+            return self.store.count_steps(self.identity)
         except ChunkstoreError:
             return None  # whoever asks counts again
+
+    def keep(self, entries: Iterable[DataCatalog]) -> None:
+        """Make data durable that was put just now, if the run has ended at a level at which that must be."""
+        entries = [entry for entry in entries if entry.stage == PUT]
+        if entries and self.store.must_be_durable(self.identity):
+            self.catalog.sync_entries(entries)
 
     def note_outcome(self, internal_name: str, *, failed: bool) -> None:
         """Remember that a step made through this object has ended, and whether it failed."""
@@ -395,7 +408,7 @@ class Run:
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Set parameters of the run, or of the branch that this object is bound to; others are kept."""
-        self.store.set_parameters(self.run_id, parameters, self.branch)
+        self.store.set_parameters(self.identity, parameters, self.branch)
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the parameters that hold here: the run's, and over them those of the branches on the way."""
@@ -406,7 +419,7 @@ class Run:
             branch = branch.rpartition(".")[0].rpartition(".")[0]
         merged: dict[str, Any] = {}
         for scope in scopes:
-            merged.update(self.store.get_parameters(self.run_id, scope))
+            merged.update(self.store.get_parameters(self.identity, scope))
         return merged
 
 
@@ -429,8 +442,9 @@ class Recorder:
         inherited: dict[str, Any] = {}
         if resume is not None:
             forget()
-            inherited = store.get_run_log(resume).parameters
-            previous = PreviousRun(store, resume)
+            resumed = store.get_run_log(resume)
+            inherited = resumed.parameters
+            previous = PreviousRun(store, PinnedRunId(resume, resumed.incarnation))
         code_identity = git_identity()  # takes its time: an interrupt meanwhile leaves no run
         log = store.create_run_log(
             run_id,
@@ -442,7 +456,7 @@ class Recorder:
         )
         return Run(
             store,
-            log.run_id,
+            PinnedRunId(log.run_id, log.incarnation),
             capture_output=capture_output,
             code_identity=code_identity,
             previous=previous,
@@ -463,11 +477,16 @@ class Recorder:
         check_format(log)  # before anything is left in its folder
         previous = PreviousRun(store, log.original_run_id) if log.use_cached and log.original_run_id else None
         return Run(
-            store, run_id, capture_output=capture_output, code_identity=git_identity(), previous=previous, joins=True
+            store,
+            PinnedRunId(log.run_id, log.incarnation),
+            capture_output=capture_output,
+            code_identity=git_identity(),
+            previous=previous,
+            joins=True,
         )
 
 
-def _receive(store: Store, run_id: str, options: dict[str, Any], latest: int) -> Run:
+def _receive(store: Store, run_id: PinnedRunId, options: dict[str, Any], latest: int) -> Run:
     clock.observe(latest)
     return Run(store, run_id, **options)
 
@@ -478,7 +497,3 @@ def _step_list(names: list[str], what: str) -> str:
     shown = ", ".join(names[:5])
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004 - only a message
     return f"{len(names):,} {'step' if len(names) == 1 else 'steps'} {what}: {shown}{more}"
-
-
-def _catalog_of(store: Store, run_id: str) -> Catalog:
-    return Catalog(store.catalog_path, store.catalog_folder, run_id, store.options.durability == STEP)

@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import format_duration, utc_now
 from chunkstore.errors import DataNotFoundError, InvalidValueError, StoreUsageError
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, StepAttempt, StepLog
+from chunkstore.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, StepAttempt, StepLog
 from chunkstore.recording.context import recording_step
 from chunkstore.recording.failures import describe_error, format_error, is_failure
 from chunkstore.recording.forks import renew_after_fork
@@ -90,6 +90,7 @@ class Step:
         self._started = 0.0
         self._scope: ExitStack | None = None
         self._output: OutputFile | None = None
+        self._put_just_now: list[DataCatalog] = []
         self._points: dict[str, list[MetricPoint]] = {}
         self._flushed = -_FLUSH_INTERVAL
         self._timer: threading.Timer | None = None
@@ -273,13 +274,22 @@ class Step:
             self.run.note_outcome(self.internal_name, failed=failed)
 
     def _close(self, *, last: bool) -> None:
-        try:
-            self.flush()
-        finally:
-            if last and self._output is not None and (printed := self._output.finish()) is not None:
-                self._log.data_catalog.append(printed)
+        with ExitStack() as each:  # all of it is done, whichever fails
+            each.callback(self._write_end)
+            if last and self._output is not None:
+                each.callback(self._keep_output, self._output)
+            each.callback(self.flush)
+
+    def _keep_output(self, output: OutputFile) -> None:
+        if (printed := output.finish()) is not None:
+            self._log.data_catalog.append(printed)
+            self._put_just_now.append(printed)
+
+    def _write_end(self) -> None:
         with self._mutex:
             self._write()
+        put, self._put_just_now = self._put_just_now, []
+        self.run.keep(put)
 
     def conclude(self, status: str, message: str) -> None:
         """Record the end of a composite step, whose work is done in its branches."""
@@ -303,7 +313,7 @@ class Step:
         self._started = time.perf_counter()
 
     def _write(self) -> None:
-        self.run.store.add_step_log(self.run.run_id, self._log)
+        self.run.store.add_step_log(self.run.identity, self._log)
 
     @property
     def _owned(self) -> bool:
@@ -316,7 +326,7 @@ class Step:
                 change(self._log)
                 self._write()
         else:
-            self.run.store.update_step_log(self.run.run_id, self.internal_name, change)
+            self.run.store.update_step_log(self.run.identity, self.internal_name, change)
 
     # --- what authors log --------------------------------------------------------------------------------------------
 
@@ -381,6 +391,7 @@ class Step:
         """
         entries = self.run.catalog.put(path, name, self.run.branch)
         self._change(lambda log: log.data_catalog.extend(entries))
+        self.run.keep(entries)
 
     def get_data(self, name: str, to: str | os.PathLike[str] | None = None) -> Path:
         """Copy data out of the catalog of this run and record that it was read.
@@ -422,7 +433,7 @@ class Step:
                 return
             self._flushed = time.monotonic()
             try:
-                self.run.store.append_metrics(self.run.run_id, self.internal_name, points)
+                self.run.store.append_metrics(self.run.identity, self.internal_name, points)
             except BaseException:
                 self._points = {name: [*old, *self._points.get(name, [])] for name, old in points.items()}
                 raise
@@ -473,6 +484,7 @@ class Step:
             self._log = taken_over(found, self.run.previous.run_of(found), self.run.catalog)
             self._reused = True
             self._write()
+        self.run.keep(self._log.data_catalog)
         return None if found.result is UNSET else found.result
 
     def _reuse_result(self, input_hash: str | None) -> bool:
@@ -486,6 +498,7 @@ class Step:
         except DataNotFoundError:
             return False  # what it put is gone: only the work itself can make it again
         self._write()
+        self.run.keep(self._log.data_catalog)
         return True
 
 

@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
+from chunkstore.names import is_data_folder
 from chunkstore.views.earlier_records import PUT, AnyRecord, EarlierRecords, Put, function_step, step_of
 from chunkstore.views.recorded_values import (
     GIT,
@@ -229,7 +230,7 @@ def _data_reason(run: RunLog, data: list[Put], past: EarlierRecords) -> Reason:
     own = [
         put
         for put in data
-        if put.entry.stage == PUT and put.entry.catalog_relative_path.partition("/")[0] == run.run_id
+        if put.entry.stage == PUT and is_data_folder(put.entry.catalog_relative_path.partition("/")[0], run.run_id)
     ]
     if not own:
         return Reason(kind=UNKNOWN_REASON, text="Arguments and code are the same, and nothing else recorded tells.")
