@@ -154,7 +154,7 @@ class TestWithoutUnnamedFiles(StoreConformance):
 class TestWithoutHardLinks(StoreConformance):
     """As on a file system without O_TMPFILE and without hard links."""
 
-    publishes_whole = False
+    lacking = ("_unnamed", "_links")
 
     @pytest.fixture(autouse=True)
     def _no_links(self, monkeypatch):
@@ -162,10 +162,18 @@ class TestWithoutHardLinks(StoreConformance):
 
         def init(folder, *arguments, **options):
             original(folder, *arguments, **options)
-            folder._unnamed = folder._links = False
+            for ability in self.lacking:
+                setattr(folder, ability, False)
 
         monkeypatch.setattr(Folder, "__init__", init)
 
     @pytest.fixture
     def open_another(self, tmp_path):
         return lambda: chunkstore.open_store("chunked-fs", log_folder=tmp_path / "logs")
+
+
+class TestWithoutRenamesToNewNames(TestWithoutHardLinks):
+    """As on a file system that does not have those either."""
+
+    publishes_whole = False
+    lacking = ("_unnamed", "_links", "_renames_new")

@@ -115,13 +115,13 @@ def test_a_write_that_is_killed_at_any_call_is_done_or_not_done(folder, operatio
 
 @pytest.fixture
 def _no_links(monkeypatch):
-    """A file system that has neither hard links nor files without a name."""
+    """A file system that has neither hard links, nor renames to new names alone, nor files without a name."""
 
     def no_link():
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def perform(self, call, action):
-        return perform_others(self, call, no_link if call.name == "link" else action)
+        return perform_others(self, call, no_link if call.name in ("link", "rename_new") else action)
 
     perform_others = Killing.perform
     monkeypatch.setattr(Killing, "perform", perform)
@@ -174,10 +174,11 @@ def _strace():
 
 def trace(world, operation, log, *options):
     """Make an operation under strace in a child that may do with the store's records what this process may."""
-    owned = {run_id: dict(records) for run_id, records in world.store._owned.items()}
+    owned = dict(world.store._owned._runs)
 
     def work():
-        world.store._owned = owned
+        for run_id, known in owned.items():
+            world.store._owned.add(run_id, known)
         perform(operation, world.store)
 
     return run_under_strace(work, ["-o", log, "-e", f"trace={TRACED}", *options])

@@ -269,6 +269,7 @@ def test_records_of_a_deleted_run_are_not_in_a_new_one_of_its_id(store, other):
 
 def test_looking_up_records_again_and_again_lists_the_folder_once(open_store, other, monkeypatch):
     store = open_store(FOR_EVER)
+    other.set_parameters(RUN, {"x": 1})  # from here on there is a lock file
     listed = []
     fresh = ListingMemory.fresh
     monkeypatch.setattr(ListingMemory, "fresh", lambda memory, *given: (listed.append(1), fresh(memory, *given))[1])

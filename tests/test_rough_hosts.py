@@ -639,21 +639,23 @@ def test_recording_says_that_the_log_folder_was_moved_and_goes_on_when_it_is_bac
 
 @pytest.mark.usefixtures("_outside_git")
 @_stores
-def test_recording_goes_where_the_path_leads_when_another_run_took_the_place(tmp_path, store_type):
+def test_recording_says_so_and_leaves_it_alone_when_another_run_took_the_place(tmp_path, store_type):
     logs, aside = tmp_path / "logs", tmp_path / "aside"
     store = open_at(logs, store_type)
-    with store.start_run(RUN, capture_output=False) as run:
-        with run.step("before"):
-            pass
-        os.rename(logs, aside)
-        open_at(logs, store_type).create_run_log(RUN, tag="another")
-        with run.step("after") as after:
-            after.log_metric("rows", 1)
+    run = store.start_run(RUN, capture_output=False)
+    with run.step("before"):
+        pass
+    os.rename(logs, aside)
+    open_at(logs, store_type).create_run_log(RUN, tag="another")
+    for call in (lambda: run.step("after", int, "1"), lambda: run.set_parameters({"x": 1}), run.finish):
+        with pytest.raises(RunLogNotFoundError, match="another run of the same id"):
+            call()
     log = store.get_run_log(RUN, strict=True)
-    assert (log.tag, log.status, list(log.steps)) == ("another", "SUCCESS", ["after"])
-    assert log.steps["after"].user_defined_metrics == {"rows": 1}
+    assert (log.tag, log.status, log.steps, log.parameters) == ("another", "PROCESSING", {}, {})
     old = open_at(aside, store_type).get_run_log(RUN, strict=True)
     assert (old.status, old.steps["before"].status) == ("PROCESSING", "SUCCESS")
+    store.add_step_log(RUN, step("by its id"))  # which means whichever run has it
+    assert list(store.get_run_log(RUN, strict=True).steps) == ["by its id"]
 
 
 @pytest.mark.usefixtures("_outside_git")
