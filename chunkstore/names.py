@@ -193,7 +193,7 @@ def parse_chunk_file(file: str) -> ChunkName | None:
     if suffix is None or not rest.endswith(suffix):
         return None
     encoded, _, digits = rest[: -len(suffix)].rpartition("-")
-    if not encoded or not digits.isdecimal() or not digits.isascii() or len(digits) > _MOST_DIGITS:
+    if not encoded or not digits.isdecimal() or not digits.isascii() or len(digits) > _MOST_DIGITS or "/" in file:
         return None
     timestamp = int(digits)
     return ChunkName(kind, encoded, timestamp, file) if timestamp < END_OF_TIME else None
@@ -211,7 +211,7 @@ def parameter_file(scope: str) -> str:
 
 def is_parameter_file(file: str) -> bool:
     """Tell whether `file` is the name of a file of parameters."""
-    return file.startswith(f"{PARAMETER}-") and file.endswith(".json")
+    return file.startswith(f"{PARAMETER}-") and file.endswith(".json") and "/" not in file
 
 
 def sealed_file(timestamp: int) -> str:

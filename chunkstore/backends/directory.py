@@ -48,7 +48,7 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 _STALE = {errno.ENOENT, errno.ESTALE, errno.EPERM}
 _ATTEMPTS = 2
 #: How often a folder may be removed while somebody else makes it.
-_CREATIONS = 20
+_CREATIONS = 100
 
 _backends: weakref.WeakSet[DirectoryBackend] = weakref.WeakSet()
 
@@ -297,9 +297,7 @@ class DirectoryBackend(Backend):
                 raise FileExistsError(self._path(folder))  # the usual case: nobody waits for a lock to hear that
             # Whoever removes the folder takes the lock too: from here on it is one and the same.
             self.while_locked(folder, LOCK_FILE, lambda: self._in_folder(folder, complete))
-        except (FileNotFoundError, NotADirectoryError):
-            if os.path.lexists(self._path(folder)):
-                raise
+        except FileNotFoundError:
             return False
         if durable:
             self._sync_way_to(folder)

@@ -188,20 +188,27 @@ class RunFiles:
         Raises:
             CorruptChunkError: it is not as it was written.
         """
-        # What is asked for by its name alone may have come to lie by itself since the folder was listed.
-        if is_listed and self._packed and not self._is_loose(file):
-            for pack in self._packed:
-                try:
-                    found = pack.content_of(file)
-                except FileNotFoundError:
-                    break
-                if found is not None:
-                    return found
+        if is_listed and self._packed and not self._is_loose(file) and (found := self._packed_content(file)):
+            return found
         try:
             data: bytes | list[bytes] = self._reader.load(file)  # as most do: by themselves
         except FileNotFoundError:
+            # What is asked for by its name alone may have come to lie by itself since the folder was listed.
+            if not is_listed and (found := self._packed_content(file)):
+                return found
             data = self.find(file, is_listed=is_listed)
         return split_checksum(data, file) if isinstance(data, bytes) else content_of(data[-1])
+
+    def _packed_content(self, file: str) -> Content | None:
+        """Return the JSON in a file that is packed as one line, or None if that takes a closer look."""
+        for pack in self._packed:
+            try:
+                found = pack.content_of(file)
+            except FileNotFoundError:
+                return None
+            if found is not None:
+                return found
+        return None
 
     def decode_sealed(self, prefix: str, kind: type[_T]) -> dict[str, _T]:
         """Return what files hold that are in the newest sealed file alone; see `PackedFile.decode_all`."""

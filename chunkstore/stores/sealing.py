@@ -154,9 +154,16 @@ def unseal(backend: Backend, run_id: str) -> list[str]:
                 f"Cannot unseal run {run_id!r} in {backend.location}: {damaged[0]} was damaged. What can be read of it "
                 "still is; restore the file from a backup, and try again."
             )
+        names_in = {file: set(files.names_in(file)) - {RUN_FILE} for file in sealed}
+        if odd := [(file, name) for file, names in names_in.items() for name in names if not is_packable(name)]:
+            # What a file says is no reason to write anywhere.
+            raise ChunkstoreError(
+                f"Cannot unseal run {run_id!r} in {backend.location}: {odd[0][0]} has a line for {odd[0][1]!r}, which "
+                "is the name of no chunk. Somebody has changed the file; restore it from a backup, and try again."
+            )
         # A journal comes before sealed files, and a file would come before it.
         kept: set[str] = set().union(*map(files.names_in, journals)) if journals else set()
-        names = {name for file in sealed for name in files.names_in(file)} - kept - {RUN_FILE}
+        names = set().union(*names_in.values()) - kept
         missing = [name for name in sorted(names) if not reader.has(name)]
         backend.publish_all(run_id, ((name, unpack(files.packed_lines(name))) for name in missing))
     return sealed

@@ -11,57 +11,71 @@ MUTANTS = (
     Mutant(
         "others change a record without the lock",
         CHUNKED,
-        "        return self.backend.while_locked(run_id, LOCK_FILE, change_record)",
-        "        return change_record()",
+        """\
+            return self.backend.while_locked(
+                run_id,
+                LOCK_FILE,
+                lambda: self._change_locked(run_id, known, internal_name, kind, change),
+                within=known,
+            )
+""",
+        "            return self._change_locked(run_id, known, internal_name, kind, change)\n",
         "tests/test_parallel_processes.py -k counting_at_once",
     ),
     Mutant(
         "parameters are changed without the lock",
         CHUNKED,
-        "        self.backend.while_locked(run_id, LOCK_FILE, change_parameters)",
-        "        change_parameters()",
+        "        return self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)",
+        "        return change_parameters()",
         "tests/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
         "parameters are read before the lock is taken",
         CHUNKED,
-        "        def change_parameters() -> None:\n            current = self._load_parameters(run_id, scope, file)\n",
-        "        current = self._load_parameters(run_id, scope, file)\n\n        def change_parameters() -> None:\n",
+        """\
+        def change_parameters() -> Callable[[], None]:
+            current = self._load_parameters(run_id, scope, file)
+""",
+        """\
+        current = self._load_parameters(run_id, scope, file)
+
+        def change_parameters() -> Callable[[], None]:
+""",
         "tests/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
         "the record of a run is changed without the lock",
         CHUNKED,
-        "        changed = self.backend.while_locked(run_id, LOCK_FILE, change_run)",
-        "        changed = change_run()",
+        "            return self.backend.while_locked(run_id, LOCK_FILE, change_run, within=known)",
+        "            return change_run()",
         "tests/test_parallel_processes.py -k change_the_run_at_once",
     ),
     Mutant(
         "the record of a run is read before the lock is taken",
         CHUNKED,
-        "        def change_run() -> RunLog:\n            log = self._read_run_file(run_id)\n",
-        "        log = self._read_run_file(run_id)\n\n        def change_run() -> RunLog:\n",
+        "            def change_run() -> RunLog:\n                log = self._read_run_file(run_id)\n",
+        "            log = self._read_run_file(run_id)\n\n            def change_run() -> RunLog:\n",
         "tests/test_parallel_processes.py -k change_the_run_at_once",
     ),
     Mutant(
         "a document is changed without the lock",
         DOCUMENT,
-        "        return self.backend.while_locked(_TOP, _lock_of(run_id), edit_document)",
+        "        return self._locked(run_id, edit_document)",
         "        return edit_document()",
         "tests/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
         "a run is deleted without the lock",
         CHUNKED,
-        "        self.backend.while_locked(run_id, LOCK_FILE, lambda: self.backend.remove_folder(run_id))",
-        "        self.backend.remove_folder(run_id)",
+        "        self.backend.while_locked(run_id, LOCK_FILE, lambda: self._remove(run_id))",
+        "        self._remove(run_id)",
         "tests/test_moved_folders.py -k deleting_waits",
     ),
     Mutant(
         "threads that record one step at once make a file each",
         CHUNKED,
-        "        with self._stripe(run_id, kind, name):",
-        "        if True:",
+        "        with self._stripe(run_id, *key):\n            file = known.owned.get(key)",
+        "        if True:\n            file = known.owned.get(key)",
         "tests/test_killed_and_forked.py -k one_file_of_it",
     ),
     Mutant(
@@ -117,8 +131,8 @@ MUTANTS = (
     Mutant(
         "whoever has waited in vain keeps other threads out",
         LOCKS,
-        "            self._mutex.release()\n            try:\n                self._mutex.release()",
-        "            try:\n                self._mutex.release()",
+        "            self._mutex.release()\n            give_back(self._mutex)",
+        "            give_back(self._mutex)",
         "tests/test_locks.py -k in_vain",
     ),
     Mutant(
@@ -140,15 +154,15 @@ MUTANTS = (
     Mutant(
         "a forked child owns what its parent has written",
         CHUNKED,
-        "        self._owned = {}\n",
+        "        self._owned = KnownRuns(self._has_ended)\n",
         "",
         "tests/test_killed_and_forked.py -k owns_nothing",
     ),
     Mutant(
         "a forked child owns what its parent has written in a document",
         DOCUMENT,
-        "        self._owned = {}\n",
-        "        pass\n",
+        "        self._owned: KnownRuns[_OwnRecords] = KnownRuns(self._has_ended)\n",
+        '        self._owned = getattr(self, "_owned", None) or KnownRuns(self._has_ended)\n',
         "tests/test_killed_and_forked.py -k owns_nothing",
     ),
     Mutant(
@@ -196,8 +210,8 @@ MUTANTS = (
     Mutant(
         "a newer format is written to under the lock",
         CHUNKED,
-        "            check_format(log)\n            new = as_stored",
-        "            new = as_stored",
+        "                check_format(log)\n                new = as_stored",
+        "                new = as_stored",
         "tests/test_two_versions.py -k newer_format",
     ),
 )

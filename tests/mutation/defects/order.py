@@ -25,8 +25,8 @@ MUTANTS = (
     Mutant(
         "the clock does not follow what was read",
         READER,
-        "        clock.observe(chunks[-1].timestamp)",
-        "        pass",
+        "    clock.observe(chunks[-1].timestamp)",
+        "    pass",
         "tests/test_other_writers.py -k clock_is_ahead",
     ),
     Mutant(
@@ -81,10 +81,10 @@ MUTANTS = (
     Mutant(
         "changes by others are written over the owner's record",
         CHUNKED,
-        "                self._record(run_id, self.backend.replace, file, data)\n            return new",
+        "            self._record(run_id, known, self.backend.replace, file, data)\n            changes_seen",
         (
-            "                self._record(run_id, self.backend.replace, chunk.file, self._encode(new))\n"
-            "            return new"
+            "            self._record(run_id, known, self.backend.replace, chunk.file, self._encode(new))\n"
+            "            changes_seen"
         ),
         _CHUNKED.format("(undo_each_other or beside_what)"),
     ),
@@ -140,8 +140,12 @@ MUTANTS = (
     Mutant(
         "the owner of a record in a document erases what others have changed",
         DOCUMENT,
-        "_with_change(record, document.notes.changes.get(_text(*key)))",
-        "record",
+        """\
+            document.records[key] = _with_change(
+                record, document.notes.changes.get(_text(*key)), as_json(document.records[key])
+            )
+""",
+        "            document.records[key] = record\n",
         _DOCUMENT.format("undo_each_other"),
     ),
     Mutant(
@@ -161,8 +165,8 @@ MUTANTS = (
     Mutant(
         "metrics are appended behind what a failed append has left",
         CHUNKED,
-        "file = owned.pop((METRIC, internal_name), None)",
-        "file = owned.get((METRIC, internal_name))",
+        "file = known.owned.pop(key, None)",
+        "file = known.owned.get(key)",
         "tests/test_integrity.py -k failed_append",
     ),
     Mutant(
@@ -224,8 +228,8 @@ MUTANTS = (
     Mutant(
         "a put record is written under changes by others",
         CHUNKED,
-        "                return True\n            return False",
-        "                return True\n            return True",
+        "                return OURS\n            return OTHERS",
+        "                return OURS\n            return OURS",
         _CHUNKED.format("put_record_replaces_changes"),
     ),
     Mutant(

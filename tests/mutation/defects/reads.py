@@ -3,6 +3,7 @@
 from mutant import Mutant
 
 from defects.sources import (
+    APPENDED,
     CATALOG,
     CHUNKED,
     CODEC,
@@ -33,9 +34,9 @@ MUTANTS = (
     ),
     Mutant(
         "an open folder is appended to without a look at where its path leads",
-        DIRECTORY,
-        "            current = handle.is_current()\n        except FileNotFoundError",
-        "            current = True\n        except FileNotFoundError",
+        APPENDED,
+        "        _require(folder.is_current())\n",
+        "",
         "tests/test_moved_folders.py -k just_moved_aside",
     ),
     Mutant(
@@ -253,8 +254,8 @@ MUTANTS = (
     Mutant(
         "a newer format is written to",
         CHUNKED,
-        "            check_format(self._read_run_file(run_id))",
-        "            self._read_run_file(run_id)",
+        "            check_format(log)\n            return log",
+        "            return log",
         _CHUNKED.format("newer_format"),
     ),
     Mutant(

@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant(
         "the files of a new run are not synced",
         DIRECTORY,
-        "handle.write_plain(file, data, durable=self._sync_writes)",
+        "handle.write_plain(file, data, durable=durable)",
         "handle.write_plain(file, data, durable=False)",
         "tests/test_durability.py -k every_folder_that_creating",
     ),
@@ -187,7 +187,7 @@ MUTANTS = (
     Mutant(
         "a run that has ended is not synced",
         STORE,
-        "if ends and self.backend.durability",
+        "if is_finished(log) and self.backend.durability",
         "if False and self.backend.durability",
         "tests/test_durability.py -k once_its_status",
     ),
@@ -195,15 +195,15 @@ MUTANTS = (
     Mutant(
         "to sync a run does not sync the names of its files",
         DIRECTORY,
-        "            handle.sync_self()\n            self._sync_way_to(folder)",
-        "            self._sync_way_to(folder)",
+        "                handle.sync_self()\n            except FileNotFoundError:",
+        "                pass\n            except FileNotFoundError:",
         _SYNC,
     ),
     Mutant(
         "to sync a run does not sync the way to it",
         DIRECTORY,
-        "            handle.sync_self()\n            self._sync_way_to(folder)",
-        "            handle.sync_self()",
+        "                handle.discard(mark)\n            self._sync_way_to(folder)",
+        "                handle.discard(mark)",
         _SYNC,
     ),
     Mutant(
@@ -216,22 +216,22 @@ MUTANTS = (
     Mutant(
         "what is added to a run that has ended is not synced",
         CHUNKED,
-        "        if at_the_end and not durable:",
+        "        if at_the_end and not durable and self._has_finished(run_id, known):",
         "        if False:",
         _AFTER_THE_END,
     ),
     Mutant(
         "what is replaced in a run that has ended is synced after it was renamed",
         CHUNKED,
-        "durable = at_the_end and verb == self.backend.replace and self._has_finished(run_id)",
+        "durable = at_the_end and verb == self.backend.replace and self._has_finished(run_id, known)",
         "durable = False",
         _AFTER_THE_END,
     ),
     Mutant(
         "whether a run has ended is asked once",
         CHUNKED,
-        "if known is None or known[0] != version:",
-        "if known is None:",
+        "if seen is None or seen[0] != version:",
+        "if seen is None:",
         _AFTER_THE_END,
     ),
     Mutant(
@@ -244,8 +244,8 @@ MUTANTS = (
     Mutant(
         "a run that is added whole is not synced",
         STORE,
-        "        if self.backend.durability == AT_THE_END:\n            with self._existing(log.run_id):",
-        "        if False:\n            with self._existing(log.run_id):",
+        "self._create(stored, durable=self.backend.durability == AT_THE_END)",
+        "self._create(stored)",
         "tests/test_durability.py -k added_whole",
     ),
     Mutant(
@@ -272,8 +272,8 @@ MUTANTS = (
     Mutant(
         "the catalog is not synced when a run ends",
         RUN,
-        "            self.catalog.sync()",
-        "            pass",
+        "is_due = self.store.backend.durability == AT_THE_END",
+        "is_due = False",
         "tests/recording/test_data.py -k synced",
     ),
     Mutant(
@@ -305,14 +305,8 @@ MUTANTS = (
     Mutant(
         "a run is said to have ended before its data is synced",
         RUN,
-        """        if self.store.backend.durability == AT_THE_END:
-            self.catalog.sync()
-        log = self.store.update_run_log(self.run_id, change)
-""",
-        """        log = self.store.update_run_log(self.run_id, change)
-        if self.store.backend.durability == AT_THE_END:
-            self.catalog.sync()
-""",
+        "synced = self.catalog.sync() if is_due else None",
+        "synced = None",
         "tests/recording/test_data.py -k before_the_run",
     ),
     Mutant(

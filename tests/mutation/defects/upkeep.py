@@ -26,8 +26,8 @@ MUTANTS = (
     Mutant(
         "who has joined a run does not count",
         STORE,
-        "        if holders:\n            return judge_joined",
-        "        if False:\n            return judge_joined",
+        "            if joined and joined.living:\n                return judge_joined",
+        "            if False:\n                return judge_joined",
         "tests/test_liveness.py -k joined",
     ),
     Mutant(

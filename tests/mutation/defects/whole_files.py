@@ -63,22 +63,25 @@ MUTANTS = (
     Mutant(
         "a run takes the place of the one that is there",
         DIRECTORY,
-        "                self._remove_tree(temporary)\n                self._complete_folder(folder, files)\n",
+        (
+            "                self._remove_tree(temporary)\n"
+            "                return self._complete_folder(folder, files, durable=durable)\n"
+        ),
         "                self._remove_tree(target)\n                self._syscalls.rename(temporary, target)\n",
         f"{_BACKENDS} -k created_once",
     ),
     Mutant(
         "a document takes the place of the one that is there",
         DOCUMENT,
-        "self.backend.publish(_TOP, _file_of(log.run_id), self._encode(document))",
-        "self.backend.replace(_TOP, _file_of(log.run_id), self._encode(document))",
+        "self.backend.publish(_TOP, _file_of(log.run_id), self._encode(document), durable=durable)",
+        "self.backend.replace(_TOP, _file_of(log.run_id), self._encode(document), durable=durable)",
         f"{_BACKENDS} -k run_that_exists",
     ),
     Mutant(
         "a folder becomes a run without a lock",
         DIRECTORY,
-        "        self.while_locked(folder, LOCK_FILE, complete)",
-        "        complete()",
+        "self.while_locked(folder, LOCK_FILE, lambda: self._in_folder(folder, complete))",
+        "self._in_folder(folder, complete)",
         "tests/test_moved_folders.py -k under_its_lock",
     ),
     Mutant(
