@@ -8,6 +8,7 @@ idea is that of a JSON merge patch (RFC 7396), made exact for null and for lists
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -67,20 +68,37 @@ def without_appended(change: Change | None, seen: Any, new: Any) -> Any:
     if change is None or change.set is not UNSET:
         return new
     if isinstance(seen, list) and isinstance(new, list):
-        start = len(seen) - len(change.append)
+        own = seen[: len(seen) - len(change.append)]
+        kept = _without_extra(new, own, change.append)
         inner = [
             without_appended(change.items.get(str(index)), *pair)
-            for index, pair in enumerate(zip(seen[:start], new, strict=False))
+            for index, pair in enumerate(zip(own, kept, strict=False))
         ]
-        behind = new[len(inner) :]
-        came_along = bool(change.append) and _same(behind[: len(change.append)], change.append)
-        return inner + (behind[len(change.append) :] if came_along else behind)
+        return inner + kept[len(inner) :]
     if _is_object(seen) and _is_object(new):
         return {
             key: without_appended(change.keys.get(key), seen[key], item) if key in seen else item
             for key, item in new.items()
         }
     return new
+
+
+def _without_extra(items: list[Any], own: list[Any], extra: list[Any]) -> list[Any]:
+    """Return some items without those of the `extra` ones that are among them beside the `own`."""
+    expected, unexpected = Counter(map(_exact, own)), Counter(map(_exact, extra))
+    kept = []
+    for item in items:
+        key = _exact(item)
+        if not expected[key] and unexpected[key]:
+            unexpected[key] -= 1
+            continue
+        expected[key] -= expected[key] > 0
+        kept.append(item)
+    return kept
+
+
+def _exact(value: Any) -> bytes:
+    return msgspec.json.encode(value)
 
 
 def merge(current: Any, change: Change | None, new: Any) -> Change | None:

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chunkstore
-from chunkstore.clock import HybridClock, clock, format_duration, format_time, parse_time, utc_now
+from chunkstore.clock import MOST_AHEAD, HybridClock, clock, format_duration, format_time, parse_time, utc_now
 from chunkstore.testing.suite_sharing import run_threads
 
 EVENTS = st.lists(
@@ -32,7 +33,8 @@ def test_every_timestamp_is_after_all_issued_and_observed_before(events):
             now[0] = value
         elif event == "observe":
             local.observe(value)
-            latest = max(latest, value)
+            if value <= now[0] + MOST_AHEAD:
+                latest = max(latest, value)
         else:
             tick = local.tick()
             assert tick > latest
@@ -100,3 +102,117 @@ def test_whoever_receives_a_store_goes_on_after_what_its_sender_has_seen(tmp_pat
     monkeypatch.setattr(clock, "_latest", 0)  # as in the process that receives it
     pickle.loads(sent)
     assert clock.tick() > seen
+
+
+# --- times that nobody believes --------------------------------------------------------------------------------------
+
+RUN = "run"
+#: Names of files with times beyond reason, and whether a file of that name is a sealed file or journal.
+ABSURD = {
+    "StepLog-x-8999999999999999999.json": False,
+    "BranchLog-x.y-8999999999999999999.json": False,
+    "StepUpdate-x-8999999999999999999.json": False,
+    "Metric-x-8999999999999999999.jsonl": False,
+    "Sealed-8999999999999999999.jsonl": True,
+    "Sealed-9999999999999999999.jsonl": True,
+    "Journal-1-8999999999999999999.jsonl": True,
+}
+READS = {
+    "get run": lambda store: store.get_run_log(RUN),
+    "iterate": lambda store: list(store.iter_records(RUN)),
+    "get step": lambda store: store.get_step_log(RUN, "kept"),
+    "has step": lambda store: store.has_step_log(RUN, "x"),
+    "put": lambda store: store.put_step_log(RUN, step("put")),
+    "update": lambda store: store.update_step_log(RUN, "kept", lambda found: setattr(found, "message", "m")),
+    "follow": lambda store: next(store.follow(RUN)),
+    "seal": lambda store: store.seal(RUN),
+}
+
+
+def step(name, **fields):
+    return chunkstore.StepLog(name=name, internal_name=name, **fields)
+
+
+@pytest.fixture
+def at_the_present(monkeypatch):
+    """The clock of this process as it was before the test."""
+    monkeypatch.setattr(clock, "_latest", clock.latest)
+
+
+@pytest.mark.usefixtures("at_the_present")
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("file", ABSURD)
+def test_no_file_moves_the_clock_of_who_meets_it(tmp_path, file, read):
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path)
+    store.create_run_log(RUN, status="SUCCESS")
+    store.add_step_log(RUN, step("kept"))
+    (tmp_path / RUN / file).write_bytes(b"")
+    READS[read](store)
+    assert clock.tick() <= clock.horizon()
+    for run_id in (RUN, "another"):
+        if run_id == "another":
+            store.create_run_log(run_id)
+        store.add_step_log(run_id, step("later"))
+        assert chunkstore.open_store("chunked-fs", log_folder=tmp_path).get_run_log(run_id).steps["later"]
+
+
+@pytest.mark.usefixtures("at_the_present")
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_what_has_an_absurd_time_is_a_problem_and_hides_nothing(tmp_path, order):
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path)
+    store.create_run_log(RUN, status="SUCCESS")
+    late = tmp_path / RUN / "StepLog-x-8999999999999999999.json"
+    if order == "before":
+        late.write_text(step("x", message="absurd").to_json())
+    store.add_step_log(RUN, step("x", message="acknowledged"))
+    if order == "after":
+        late.write_text(step("x", message="absurd").to_json())
+    for log in (store.get_run_log(RUN, strict=True), chunkstore.open_store(log_folder=tmp_path).get_run_log(RUN)):
+        assert log.steps["x"].message == store.get_step_log(RUN, "x").message == "acknowledged"
+        assert [(problem.kind, problem.file) for problem in log.problems] == [("time", late.name)]
+    late.write_text(step("y", message="alone").to_json())
+    late.rename(tmp_path / RUN / "StepLog-y-8999999999999999999.json")
+    assert store.get_run_log(RUN).steps["y"].message == "alone"  # it is read all the same
+
+
+@pytest.mark.usefixtures("at_the_present")
+@pytest.mark.parametrize("absurd", [8_999_999_999_999_999_999, 9_999_999_999_999_999_999])
+def test_a_sealed_file_with_an_absurd_time_does_not_come_before_what_is_sealed_later(tmp_path, absurd):
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path)
+    store.create_run_log(RUN, status="SUCCESS")
+    store.add_step_log(RUN, step("x", message="old"))
+    store.seal(RUN)
+    (sealed,) = (tmp_path / RUN).glob("Sealed-*")
+    copy = tmp_path / RUN / f"Sealed-{absurd}.jsonl"
+    copy.write_bytes(sealed.read_bytes())
+    store.add_step_log(RUN, step("x", message="new"))
+    assert store.get_step_log(RUN, "x").message == "new"
+    assert ("time", copy.name) in {(problem.kind, problem.file) for problem in store.get_run_log(RUN).problems}
+    store.seal(RUN)
+    assert chunkstore.open_store("chunked-fs", log_folder=tmp_path).get_run_log(RUN).steps["x"].message == "new"
+
+
+@pytest.mark.parametrize("ahead", [0, 3_600 * 10**9, MOST_AHEAD - 60 * 10**9])
+@pytest.mark.parametrize("seen_in", ["a chunk", "a sealed file", "a journal", "a followed run"])
+def test_whoever_sees_what_another_host_has_recorded_writes_later_timestamps(tmp_path, monkeypatch, ahead, seen_in):
+    container = "journal" if seen_in == "a journal" else "files"
+    other = chunkstore.open_store("chunked-fs", log_folder=tmp_path, container=container)
+    other.create_run_log(RUN)
+    followed = chunkstore.open_store("chunked-fs", log_folder=tmp_path).follow(RUN)
+    assert next(followed).steps == {}
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "_latest", time.time_ns() + ahead)
+        other.add_step_log(RUN, step("x", message="of the other host"))
+        if seen_in == "a sealed file":
+            other.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS"))
+            other.seal(RUN)
+        written = clock.latest
+    monkeypatch.setattr(clock, "_latest", 0)
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path)
+    if seen_in == "a followed run":
+        assert next(followed).steps["x"].message == "of the other host"
+    else:
+        store.get_run_log(RUN)
+    assert clock.latest >= written
+    store.add_step_log(RUN, step("x", message="ours"))
+    assert other.get_run_log(RUN).steps["x"].message == "ours"

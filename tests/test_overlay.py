@@ -168,3 +168,24 @@ def equal(one, other):
     if isinstance(one, list):
         return len(one) == len(other) and all(map(equal, one, other))
     return repr(one) == repr(other)
+
+
+@given(base=st.lists(SMALL, max_size=4), theirs=st.lists(SMALL, max_size=3), ours=st.lists(SMALL, max_size=3))
+def test_what_others_appended_is_there_once_when_the_owner_writes_what_it_has_read(base, theirs, ours):
+    change = overlay.merge(base, None, [*base, *theirs])
+    seen = overlay.apply(change, base)
+    expected = sorted(map(exact, [*base, *theirs, *ours]))
+    for again in range(3):  # as it has read it at first, with more of its own behind
+        written = overlay.without_appended(change, seen, [*base, *theirs, *ours])
+        seen = overlay.apply(change, written)
+        assert sorted(map(exact, seen)) == expected, again
+    assert exact(overlay.without_appended(change, seen, seen)) == exact(written)  # or as it is now
+
+
+def test_what_the_owner_knows_by_itself_is_written_as_it_is():
+    change = overlay.merge({"a": [1], "b": {"c": []}}, None, {"a": [1, 2], "b": {"c": [3]}, "d": [4]})
+    seen = overlay.apply(change, {"a": [1], "b": {"c": []}})
+    own = {"a": [1, 5], "b": {"c": []}, "e": [6]}
+    assert overlay.without_appended(change, seen, own) == own
+    assert overlay.apply(change, overlay.without_appended(change, seen, {**seen, "e": 7})) == {**seen, "e": 7}
+    assert overlay.without_appended(None, seen, seen) is seen

@@ -987,10 +987,9 @@ class Store(ABC):
     def _sync(self, run_id: str) -> None:
         """Make a run durable."""
 
-    def _make_durable(self, run_id: str, *, has_just_ended: bool) -> None:
+    def _make_durable(self, run_id: str, *, has_just_ended: bool) -> None:  # noqa: ARG002 - it may matter elsewhere
         """Make sure that all of a run that has ended is durable, though whoever ended it may not have come to that."""
-        if has_just_ended:
-            self._sync(run_id)
+        self._sync(run_id)
 
     @abstractmethod
     def _must_be_durable(self, run_id: str) -> bool:

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -99,7 +100,7 @@ class ChunkedStore(Store):
         self._listings = ListingMemory()
         self._journals = Journals.of(backend) if self.options.container == JOURNAL else None
         # What this object wrote, and what it has seen, by run. Never inherited: see reset_after_fork.
-        self._owned: KnownRuns[KnownRun] = KnownRuns(self._has_ended)
+        self._owned: KnownRuns[KnownRun] = KnownRuns(self._has_ended, self._let_go)
         # Threads that record the same thing at once must not make two files of it. Who needs a stripe, the journal of a
         # run and its lock takes them in this order.
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
@@ -120,7 +121,7 @@ class ChunkedStore(Store):
 
     def reset_after_fork(self) -> None:
         """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
-        self._owned = KnownRuns(self._has_ended)
+        self._owned = KnownRuns(self._has_ended, self._let_go)
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._listings = ListingMemory(self._listings.share)
         if self._journals:
@@ -192,15 +193,18 @@ class ChunkedStore(Store):
         except ChunkstoreError:
             return False
 
+    def _let_go(self, run_id: str) -> None:
+        self._listings.forget(run_id)
+        if self._journals:
+            self._journals.close(run_id)
+
     def _remembered(self, run_id: str) -> KnownRun | None:
         return self._owned.get(run_id)
 
     def _forget(self, run_id: str, known: KnownRun | None) -> None:
         if known is not None:
             self._owned.forget(run_id, known)
-        self._listings.forget(run_id)
-        if self._journals:
-            self._journals.close(run_id)
+        self._let_go(run_id)
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
@@ -460,24 +464,24 @@ class ChunkedStore(Store):
         undo: list[Callable[[], None]] = []
         try:
             for scope, values in parameters.items():
-                undo.append(self._set_parameters_in(run_id, known, scope, values, overwrite=True))
+                self._set_parameters_in(run_id, known, scope, values, overwrite=True, undo=undo)
             with ExitStack() as stripes:
                 for stripe in sorted({hash((run_id, *key)) % _STRIPES for key in records}):
                     stripes.enter_context(self._stripes[stripe])
                 # The outer one comes first in the order of execution all the same.
                 new = {key: chunk_file(*key, clock.tick()) for key in records if key not in known.owned}
-                inside_first = sorted(records, key=lambda key: key == outer)
-                if self._journals:
-                    # One write for all new ones, which is taken back as a whole.
-                    for key in inside_first:
-                        if key != outer and key not in new:
-                            self._replace_own(run_id, known, known.owned[key], records[key])
-                    if new:
-                        added = {new[key]: records[key] for key in inside_first if key in new}
-                        self._add_new_to_journal(run_id, known, added)
-                    inside_first = [] if outer in new else [outer]
-                for key in inside_first:  # what was written before an error must be known
-                    undo.append(self._write_one(run_id, known, key, new.get(key), records[key]))  # noqa: PERF401
+                for key, body in records.items():
+                    if key not in new and key != outer:
+                        self._replace_own(run_id, known, known.owned[key], body)
+                inside_first = sorted(new, key=lambda key: key == outer)
+                if self._journals and new:
+                    # One write for all of them, which is taken back as a whole.
+                    self._add_new_to_journal(run_id, known, {new[key]: records[key] for key in inside_first})
+                for key in () if self._journals else inside_first:
+                    undo.append(partial(self._remove_new, run_id, new, key))
+                    self._publish_new(run_id, known, key, records[key], new)
+                if outer not in new:
+                    self._replace_own(run_id, known, known.owned[outer], records[outer])
                 for key, file in new.items():
                     self._own(known, key, file)
         except BaseException:
@@ -485,19 +489,26 @@ class ChunkedStore(Store):
                 self._try(take_back, run_id)
             raise
 
-    def _write_one(self, run_id: str, known: KnownRun, key: Key, file: str | None, body: bytes) -> Callable[[], None]:
-        """Write a record to a new file, or to the one that it has; return what takes a new file back."""
-        if file is None:
-            self._replace_own(run_id, known, known.owned[key], body)
-            return _nothing
-        self._record(run_id, known, self.backend.publish, file, self._as_file(body))
-        return lambda: self.backend.remove(run_id, file)
+    def _publish_new(self, run_id: str, known: KnownRun, key: Key, body: bytes, names: dict[Key, str]) -> None:
+        """Write a new chunk under its name among some; if another process has that nanosecond too, under a new one."""
+        while True:
+            try:
+                self._record(run_id, known, self.backend.publish, names[key], self._as_file(body))
+            except FileExistsError:
+                names[key] = chunk_file(*key, clock.tick())
+            else:
+                return
+
+    def _remove_new(self, run_id: str, names: dict[Key, str], key: Key) -> None:
+        self.backend.remove(run_id, names[key])
 
     @staticmethod
     def _try(take_back: Callable[[], None], run_id: str) -> None:
         try:
             take_back()
-        except (ChunkstoreError, FileNotFoundError) as error:
+        except FileNotFoundError:
+            pass  # it had not been written
+        except ChunkstoreError as error:
             logger.warning("Something that was not recorded as a whole stays in run %s: %s", run_id, str(error))
 
     def _without_appended(self, run_id: str, file: str, body: bytes) -> bytes:
@@ -805,22 +816,30 @@ class ChunkedStore(Store):
         self._in_run(run_id, lambda known: self._set_parameters_in(run_id, known, scope, stored, overwrite=overwrite))
 
     def _set_parameters_in(
-        self, run_id: str, known: KnownRun, scope: str, parameters: dict[str, Any], *, overwrite: bool
-    ) -> Callable[[], None]:
-        """Set some parameters; return what takes that back, unless others have set some since."""
+        self,
+        run_id: str,
+        known: KnownRun,
+        scope: str,
+        parameters: dict[str, Any],
+        *,
+        overwrite: bool,
+        undo: list[Callable[[], None]] | None = None,
+    ) -> None:
+        """Set some parameters; note before, in `undo`, what takes that back unless others have set some since."""
         stored = as_stored(Parameters(branch=scope, parameters=parameters)).parameters
         file = parameter_file(scope)
 
-        def change_parameters() -> Callable[[], None]:
+        def change_parameters() -> None:
             current = self._load_parameters(run_id, scope, file)
-            before = self._encode(current) if self.backend.has(run_id, file) else None
+            before = self._encode(current) if undo is not None and self.backend.has(run_id, file) else None
             merged = {**current.parameters, **stored} if overwrite else {**stored, **current.parameters}
             current.parameters = merged
             after = self._encode(current)
+            if undo is not None:
+                undo.append(partial(self._take_back, run_id, known, file, after, before))
             self._record(run_id, known, self.backend.replace, file, after)
-            return lambda: self._take_back(run_id, known, file, after, before)
 
-        return self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)
+        self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)
 
     def _take_back(self, run_id: str, known: KnownRun, file: str, after: bytes, before: bytes | None) -> None:
         def take_back() -> None:
@@ -856,10 +875,6 @@ class ChunkedStore(Store):
                 known = version  # it may have been unsealed in between
             # A run without such parameters, or one whose parameters another tool has left with it.
             return Parameters(branch=scope, parameters=log.parameters if not scope else {})
-
-
-def _nothing() -> None:
-    pass
 
 
 def _read_whole(chunks: ChunkReader) -> RunLog:

@@ -79,10 +79,14 @@ class KnownRuns(Generic[_K]):
 
     Args:
         has_ended: tells of a run whether nobody goes on with it, as far as can be told.
+        on_forget: is told of a run that is forgotten for others.
     """
 
-    def __init__(self, has_ended: Callable[[str], bool]) -> None:
+    def __init__(
+        self, has_ended: Callable[[str], bool], on_forget: Callable[[str], None] = lambda _run_id: None
+    ) -> None:
         self._has_ended = has_ended
+        self._on_forget = on_forget
         self._runs: OrderedDict[str, _K] = OrderedDict()
         self._guard = threading.Lock()
 
@@ -117,6 +121,7 @@ class KnownRuns(Generic[_K]):
             self._runs.move_to_end(run_id)
         if known.is_as_good_as_new() or self._has_ended(run_id):
             self.forget(run_id, known)
+            self._on_forget(run_id)
 
     def forget(self, run_id: str, known: _K | None = None) -> None:
         """Forget a run; with `known`, only if it is that one."""
