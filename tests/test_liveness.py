@@ -1,16 +1,21 @@
 """Readers tell the truth about a run that says PROCESSING: live, lost, or not to be known, and why."""
 
+import fcntl
 import json
 import os
 import signal
+import time
+from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
-from processes import Forked
+from processes import Forked, run_processes
 
 import chunkstore
-from chunkstore.backends import mounts
+from chunkstore.backends import held, mounts
 from chunkstore.backends.mounts import Mount, boot_id, mount_of
+from chunkstore.backends.syscalls import SYSTEM
 from chunkstore.clock import parse_time
 from chunkstore.stores.liveness import LIVE, LOST, UNKNOWN, Owner, judge
 
@@ -122,6 +127,112 @@ def test_who_has_joined_keeps_a_run_live_whose_owner_has_died(tmp_path, open_sto
     with joined:
         pass
     assert open_store(tmp_path).liveness(RUN).state == LOST
+
+
+def look(open_store, folder, seconds):
+    store, until, told = open_store(Path(folder)), time.monotonic() + seconds, Counter()
+    while time.monotonic() < until:
+        told[store.liveness(RUN).state] += 1
+    return told
+
+
+@_stores
+def test_who_looks_is_not_taken_for_the_owner_by_another_who_looks(tmp_path, open_store):
+    def record(say):
+        with open_store(tmp_path).start_run(RUN):
+            say("begun")
+            signal.pause()
+
+    with Forked(record) as owner:
+        owner.wait_for_line()
+        owner.kill()
+    told = sum(run_processes(look, [(open_store, str(tmp_path), 0.7)] * 3), Counter())
+    assert set(told) == {LOST}
+    assert told[LOST] > 300
+
+
+@pytest.mark.parametrize("with_range_locks", [True, False], ids=["range locks", "flock alone"])
+def test_who_stops_while_it_looks_keeps_nobody_from_its_lock(tmp_path, monkeypatch, with_range_locks):
+    """A looker may be stopped at any moment, also when it has just got to know what it wanted to."""
+    if not with_range_locks:
+        monkeypatch.setattr(held, "ARE_THERE", False)
+    store = files(tmp_path)
+    store.create_run_log(RUN)
+    folder = store.backend._fresh(RUN)
+    fd = os.open(tmp_path / "logs" / RUN / ".owner", os.O_RDWR | os.O_CREAT)
+    os.write(fd, b"{}")
+
+    def look_and_stop(say):
+        original = fcntl.flock
+
+        def slow(fd, operation):
+            original(fd, operation)
+            if operation & fcntl.LOCK_SH:
+                say("looking")
+                time.sleep(0.02 if not with_range_locks else 5)
+
+        fcntl.flock = slow
+        held.is_held(SYSTEM, files(tmp_path).backend._fresh(RUN), ".owner")
+
+    with Forked(look_and_stop) as looker:
+        assert looker.wait_for_line() == "looking"
+        holder = held.HeldFile(SYSTEM, folder, ".owner", b'{"pid":1}')
+        assert holder._fd >= 0
+        looker.kill()
+    assert store.liveness(RUN).state == LIVE
+    holder.release()
+    os.close(fd)
+
+
+def test_an_owner_of_an_older_version_which_knows_no_range_locks_is_live(tmp_path):
+    store = files(tmp_path)
+    store.create_run_log(RUN)
+
+    def hold(say):
+        fd = os.open(tmp_path / "logs" / RUN / ".owner", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.write(fd, msgspec.json.encode(Owner.here()))
+        say("held")
+        signal.pause()
+
+    with Forked(hold) as owner:
+        owner.wait_for_line()
+        assert store.liveness(RUN).state == LIVE
+        owner.kill()
+    assert store.liveness(RUN).state == LOST
+
+
+def test_an_older_version_which_looks_with_an_exclusive_lock_sees_the_owner(tmp_path):
+    run = files(tmp_path).start_run(RUN)
+    with open(tmp_path / "logs" / RUN / ".owner") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    run.finish()
+
+
+def join_and_leave(open_store, folder, rounds):
+    for _ in range(rounds):
+        with open_store(Path(folder)).join_run(RUN, capture_output=False):
+            assert open_store(Path(folder)).liveness(RUN).state == LIVE
+
+
+@_stores
+def test_processes_that_join_and_leave_at_once_are_seen_each_and_leave_nothing(tmp_path, open_store):
+    open_store(tmp_path).create_run_log(RUN)
+    run_processes(join_and_leave, [(open_store, str(tmp_path), 30)] * 3)
+    assert open_store(tmp_path).liveness(RUN).state == UNKNOWN
+    assert not list(tmp_path.rglob("*.joined"))
+
+
+def test_whatever_the_file_of_those_who_joined_holds_is_no_error(tmp_path):
+    store = files(tmp_path)
+    with store.join_run(RUN, create=True, capture_output=False):
+        path = tmp_path / "logs" / RUN / ".joined"
+        for data in (b"", b"\xff\n{}\n[1]\n", b'{"place":-1}\n{"place":1e400}\n' * 3, b"x" * 3_000_000):
+            path.write_bytes(data)
+            assert store.liveness(RUN).state == LIVE
+    store.create_run_log("other")
+    (tmp_path / "logs" / "other" / ".joined").write_bytes(b'{"place":5,"holder":{"pid":7,"host":"h"}}\n')
+    assert (store.liveness("other").state, store.liveness("other").host) == (UNKNOWN, "h")
 
 
 def test_a_run_in_memory_is_live():

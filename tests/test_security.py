@@ -13,6 +13,7 @@ import chunkstore
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError, ConfigurationError, CorruptChunkError, RunLogNotFoundError
 from chunkstore.models import StepLog
+from chunkstore.stores.packed_lines import pack_body
 from chunkstore.testing.faults import CountingSyscalls
 from chunkstore.testing.strategies import HOSTILE_NAMES
 from chunkstore.testing.suite_runs import CALLS_ON_A_RUN, HOSTILE_RUN_IDS
@@ -372,3 +373,23 @@ def test_a_file_beyond_the_limit_of_size_is_reported_and_not_read(chunked, logs,
     assert log.steps == {"good": STEP}
     assert [(problem.kind, problem.file) for problem in log.problems] == [("unreadable", "StepLog-large-1.json")]
     assert "larger" in log.problems[0].message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../evil.json", "/tmp/evil.json", "x.json", ".lock", "StepLog-/../../evil-5.json", "Parameter-../evil.json"],
+)
+def test_a_line_of_a_sealed_file_leads_unsealing_nowhere(tmp_path, name):
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path / "logs")
+    store.create_run_log(RUN, status="SUCCESS")
+    store.add_step_log(RUN, chunkstore.StepLog(name="s", internal_name="s"))
+    store.seal(RUN)
+    (sealed,) = (tmp_path / "logs" / RUN).glob("Sealed-*")
+    lines = [*sealed.read_bytes().splitlines(keepends=True), pack_body(name, b'{"evil":1}')]
+    sealed.write_bytes(b"".join(sorted(lines)))
+    before = sorted(path for path in tmp_path.rglob("*"))
+    assert list(store.get_run_log(RUN).steps) == ["s"]
+    with pytest.raises(chunkstore.ChunkstoreError, match="the name of no chunk"):
+        store.unseal(RUN)
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+    assert list(store.get_run_log(RUN).steps) == ["s"]

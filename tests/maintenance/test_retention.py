@@ -156,6 +156,16 @@ def test_other_ages_are_refused(text):
         parse_age(text)
 
 
+@pytest.mark.parametrize("text", ["999999w", "999999d", "60000w"])
+def test_ages_that_lead_beyond_all_times_are_refused(text):
+    with pytest.raises(InvalidValueError, match="longer than 365,000 days"):
+        parse_age(text)
+
+
+def test_a_rule_of_an_absurd_age_lets_no_run_go(store):
+    assert plan_retention(store, Rule(older_than=timedelta.max)).delete == []
+
+
 def test_runs_of_tools_that_note_no_times_are_as_old_as_their_steps(store, logs):
     for run_id, year in (("old", 2001), ("unknown", None)):
         attempts = [StepAttempt(start_time=f"{year}-01-01 00:00:00", end_time=f"{year}-01-01 00:00:01")]
