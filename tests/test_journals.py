@@ -22,6 +22,7 @@ from chunkstore.models import PACKED_FORMAT, StepLog
 from chunkstore.records import MetricPoint
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
+from chunkstore.stores.run_files import RunFiles
 from chunkstore.testing.faults import FaultySyscalls
 
 RUN = "run"
@@ -617,3 +618,20 @@ def test_a_run_is_finished_while_another_thread_begins_a_journal_in_it(logs, mon
         store.update_run_log(RUN, change)
         added[0].result()
     assert list(opened(logs).get_run_log(RUN).steps) == ["a"]
+
+
+def test_a_line_that_its_writer_has_taken_back_since_it_was_seen_is_gone_and_hides_no_other(logs):
+    store = opened(logs, durability="process")
+    store.create_run_log(RUN)
+    for name in ("a", "b"):
+        store.add_step_log(RUN, step(name))
+    (journal,) = (logs / RUN).glob("Journal-*")
+    whole = journal.read_bytes()
+    with store.backend.reader(RUN) as reader:
+        found = RunFiles(reader, keep=False)
+        a, b = sorted(name for name in found.names() if name.startswith("StepLog-"))
+        journal.write_bytes(whole.splitlines(keepends=True)[0])
+        with pytest.raises(FileNotFoundError):
+            found.content(b)
+        assert b'"a"' in found.content(a)[0]
+        assert b not in found.names()

@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from chunkstore import codec
-from chunkstore.backends.base import FolderReader
+from chunkstore.backends.base import FolderReader, MissingError
 from chunkstore.errors import CorruptChunkError
+from chunkstore.integrity import ends_in_checksum
 from chunkstore.names import is_journal_file
 from chunkstore.stores.packed_lines import (
     Content,
@@ -152,7 +153,18 @@ class PackedFile:
         start, length = place
         if self._kept is not None:
             return self._kept[start : start + length]
-        return self._reader.load_part(self.file, start, length)
+        line = self._reader.load_part(self.file, start, length)
+        if not ends_in_checksum(line[:-1]):
+            # Its writer has taken it back since: nobody was told that it is there.
+            self._start_again()
+            raise MissingError(self.file)
+        return line
+
+    def _start_again(self) -> None:
+        """Forget where anything is."""
+        self._places, self._lines = {}, {}
+        self._is_indexed = False
+        self._end = self.size = 0
 
     # --- everything --------------------------------------------------------------------------------------------------
 

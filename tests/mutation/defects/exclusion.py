@@ -25,22 +25,15 @@ MUTANTS = (
     Mutant(
         "parameters are changed without the lock",
         CHUNKED,
-        "        return self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)",
-        "        return change_parameters()",
+        "        self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)",
+        "        change_parameters()",
         "tests/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
         "parameters are read before the lock is taken",
         CHUNKED,
-        """\
-        def change_parameters() -> Callable[[], None]:
-            current = self._load_parameters(run_id, scope, file)
-""",
-        """\
-        current = self._load_parameters(run_id, scope, file)
-
-        def change_parameters() -> Callable[[], None]:
-""",
+        "        def change_parameters() -> None:\n            current = self._load_parameters(run_id, scope, file)\n",
+        "        current = self._load_parameters(run_id, scope, file)\n\n        def change_parameters() -> None:\n",
         "tests/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
@@ -154,7 +147,7 @@ MUTANTS = (
     Mutant(
         "a forked child owns what its parent has written",
         CHUNKED,
-        "        self._owned = KnownRuns(self._has_ended)\n",
+        "        self._owned = KnownRuns(self._has_ended, self._let_go)\n",
         "",
         "tests/test_killed_and_forked.py -k owns_nothing",
     ),
@@ -169,7 +162,16 @@ MUTANTS = (
         "whoever receives a store owns what its sender has written",
         STORE,
         "self.options, self.catalog_path, clock.latest)\n",
-        'self.options, self.catalog_path, clock.latest), {"_owned": self._owned}\n',
+        """\
+self.options, self.catalog_path, clock.latest), {
+            run_id: (known.incarnation, known.owned) for run_id, known in self._owned._runs.items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for run_id, (incarnation, owned) in state.items():
+            if (known := self._known(run_id)).incarnation == incarnation:
+                known.owned.update(owned)
+""",
         _CHUNKED.format("unpickled"),
     ),
     Mutant(

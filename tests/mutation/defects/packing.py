@@ -104,8 +104,8 @@ MUTANTS = (
     Mutant(
         "readers take what is sealed for newer than what lies beside it",
         RUN_FILES,
-        "        if is_listed and self._packed and not self._is_loose(file):",
-        "        if is_listed and self._packed:",
+        "if is_listed and self._packed and not self._is_loose(file) and (found",
+        "if is_listed and self._packed and (found",
         "tests/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and after_sealing'",
     ),
     Mutant(
@@ -189,8 +189,8 @@ MUTANTS = (
     Mutant(
         "a journal in which a write failed is written to again",
         JOURNALS,
-        "            if not is_done:\n                writer.leave()",
-        "            if not is_done:\n                pass",
+        "            pass\n        finally:\n            if not is_done:\n                writer.leave()",
+        "            writer.leave()",
         _JOURNALS,
     ),
     Mutant(
