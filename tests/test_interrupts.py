@@ -1,5 +1,6 @@
 """Ctrl-C at any moment: the state is the old or the new one, nothing is left behind, and no lock is held for ever."""
 
+import contextvars
 import functools
 import gc
 import itertools
@@ -16,6 +17,7 @@ import chunkstore
 from chunkstore.backends.directory import DirectoryBackend
 from chunkstore.errors import RunLogExistsError
 from chunkstore.models import StepLog
+from chunkstore.recording import output
 from chunkstore.records import MetricPoint
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
@@ -241,10 +243,20 @@ def record_a_run(store):
         run.set_parameters({"a": 1})
 
 
+@pytest.fixture
+def _nothing_stays_in_place(monkeypatch):
+    """An interrupt that hits the leaving of a block leaves what that had put in place to the end of the program."""
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, getattr(sys, stream))
+    yield
+    output._installation.reset()
+
+
 def everything_in(folder):
     return [os.path.join(where, name) for where, folders, files in os.walk(folder) for name in [*folders, *files]]
 
 
+@pytest.mark.usefixtures("_nothing_stays_in_place")
 @pytest.mark.parametrize("store_type", ["chunked-fs", "file-system"])
 def test_an_interrupted_run_is_there_whole_or_not_at_all_and_never_a_success(folder, store_type, monkeypatch, caplog):
     monkeypatch.setattr("chunkstore.recording.run.git_identity", lambda: None)
@@ -254,7 +266,7 @@ def test_an_interrupted_run_is_there_whole_or_not_at_all_and_never_a_success(fol
         shutil.rmtree(folder, ignore_errors=True)
         store = chunkstore.open_store(store_type, log_folder=logs, lock_timeout=1)
         interrupter = Interrupter(moment)
-        interrupted = interrupter.run(lambda store=store: record_a_run(store))
+        interrupted = interrupter.run(lambda store=store: contextvars.copy_context().run(record_a_run, store))
         if not interrupted:
             break
         where = f"moment {moment}: {interrupter.where}"

@@ -43,6 +43,7 @@ from chunkstore.models import (
     is_format,
 )
 from chunkstore.names import (
+    PinnedRunId,
     check_name,
     check_run_id,
     generate_run_id,
@@ -394,11 +395,23 @@ class Store(ABC):
 
         Returns:
             To be called when the run has ended.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
         """
         with self._existing(run_id):
-            files = self._owner_files(run_id, self._incarnation(run_id))
-        file = files.joined if joined else files.owner
-        return self.backend.hold(files.folder, file, encode(Owner.here()), together=joined)
+            meant = PinnedRunId(run_id, incarnation_of(run_id) or self._incarnation(run_id))
+            files = self._owner_files(run_id, meant.incarnation)
+            file = files.joined if joined else files.owner
+            release = self.backend.hold(files.folder, file, encode(Owner.here()), together=joined)
+            try:
+                if is_meant(meant, self._incarnation(run_id)):
+                    return release
+            except BaseException:
+                release()
+                raise
+        release()  # the folder is that of another run by now, which is none of ours
+        raise self._no_run(meant)
 
     def is_abandoned(self, run_id: str) -> bool:
         """Tell whether the process that called `hold` for a run has surely died without giving it back."""

@@ -263,7 +263,10 @@ class ChunkedStore(Store):
                 whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
                 # If the run ends with this, all of it is going to be made durable.
                 durable = self._has_finished(run_id, known)
+                if known.finished is not None and known.finished[0] != known.own_version:
+                    known.is_synced = False  # somebody else has changed it, who may have taken the run up again
                 self._write(run_id, known, self.backend.replace, RUN_FILE, self._encode(whole), durable=durable)
+                known.own_version = self.backend.version(run_id, RUN_FILE)
                 return new
 
             return self.backend.while_locked(run_id, LOCK_FILE, change_run, within=known)

@@ -30,6 +30,7 @@ class KnownRun:
         own_branches: the branches that have steps which this object wrote.
         finished: which version of the run's own record was looked at last, and whether it says that the run has ended.
         is_synced: whether this object has made durable what a run held that had ended.
+        own_version: which version of the run's own record this object has written last.
     """
 
     def __init__(self, load: Callable[[FolderReader], RunLog]) -> None:
@@ -38,6 +39,7 @@ class KnownRun:
         self.own_branches: set[str] = set()
         self.finished: tuple[FileVersion, bool] | None = None
         self.is_synced = False
+        self.own_version: FileVersion | None = None
         self._load = load
         self._seen: tuple[FileVersion, str] | None = None
 
