@@ -273,7 +273,11 @@ MUTANTS = (
         f"{_BACKENDS} -k server_forgot",
     ),
     Mutant(
-        "a stale handle is not opened anew", DIRECTORY, "_ATTEMPTS = 2", "_ATTEMPTS = 1", "tests/test_moved_folders.py"
+        "a stale handle is not opened anew",
+        DIRECTORY,
+        "_ATTEMPTS = 2",
+        "_ATTEMPTS = 1",
+        f"{_BACKENDS} -k handle_of_a_removed_folder",
     ),
     Mutant(
         "folders stay open without a limit",
@@ -284,9 +288,9 @@ MUTANTS = (
     ),
     Mutant(
         "locks stay open without a limit",
-        FOLDER,
-        "            while len(self._locks) > _MAX_IDLE_LOCKS:",
-        "            while False:",
+        DIRECTORY,
+        "self._open_locks.popitem(last=False)[0] if len(self._open_locks) > _MAX_OPEN_LOCKS else None",
+        "None",
         f"{_BACKENDS} -k descriptors_do_not_grow",
     ),
     Mutant(

@@ -216,11 +216,11 @@ MUTANTS = (
         "tests/recording/test_data.py -k fails",
     ),
     Mutant(
-        "a write goes on in a folder that was deleted",
+        "a write to a run that was deleted goes on in the next one of its id",
         DIRECTORY,
-        "        if not current:\n            self._forget(folder)\n            raise MissingError(self._path(folder))",
-        "        if not current:\n            self._forget(folder)",
-        "tests/test_moved_folders.py",
+        "        if within is None:\n            return self._cached(folder)",
+        "        if True:\n            return self._cached(folder)",
+        "tests/test_incarnations.py -k 'is_in_the_new_one or nothing_to_another'",
     ),
     Mutant(
         "a buffered store publishes over what is there",
