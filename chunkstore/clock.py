@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, timezone
 #: By how many nanoseconds the clock of another host may be ahead of ours: somebody may have set a wrong year.
 MOST_AHEAD = 3 * 365 * 86_400 * 1_000_000_000
 
+_EARLIEST_YEAR, _LATEST_YEAR = 2, 9_998
 _LATEST = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp()
 
 
@@ -40,15 +41,19 @@ class HybridClock:
     def observe(self, timestamp: int) -> None:
         """Make every later `tick` come after `timestamp` (nanoseconds), which another process has issued.
 
-        Nothing happens if that is beyond the `horizon`.
+        Nothing happens if that is further ahead than anybody's clock may be.
         """
-        if self._latest < timestamp <= self.horizon():
+        if self._latest < timestamp <= self._wall_clock() + MOST_AHEAD:
             with self._mutex:
                 self._latest = max(self._latest, timestamp)
 
     def horizon(self) -> int:
-        """Return the latest timestamp that is believed when somebody else says it, in nanoseconds."""
-        return self._wall_clock() + MOST_AHEAD
+        """Return the latest timestamp that is believed, in nanoseconds.
+
+        Who has been moved ahead as far as possible is believed by those whose clock is behind; and so is this process
+        itself, whatever its wall clock does.
+        """
+        return max(self._wall_clock() + 2 * MOST_AHEAD, self._latest)
 
     @property
     def latest(self) -> int:
@@ -86,11 +91,14 @@ def format_nanoseconds(nanoseconds: int) -> str:
 def parse_time(text: str) -> datetime | None:
     """Return the moment that a time of the run log stands for, or None if it is empty or no time.
 
-    Times without an offset, as older writers left them, are taken as UTC.
+    Times without an offset, as older writers left them, are taken as UTC. Times at either end of all that can be told
+    are none: in another zone, or a moment later, they would be beyond it.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
+        return None
+    if not _EARLIEST_YEAR <= moment.year <= _LATEST_YEAR:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
-from chunkstore.names import check_name, is_incarnation
+from chunkstore.names import PinnedRunId, check_name, is_incarnation
 from chunkstore.records import MetricPoint, Record
 
 SUCCESS = "SUCCESS"
@@ -29,6 +29,8 @@ PACKED_FORMAT = 2
 NOTES = "chunkstore"
 #: The note that tells a run from every other that had its id before or gets it later.
 INCARNATION = "incarnation"
+#: The note that tells the same of the run that this one resumes.
+RESUMED = "resumed"
 
 
 class CodeIdentity(Record, kw_only=True):
@@ -337,6 +339,14 @@ class RunLog(Record, kw_only=True):
         """What tells this run from every other that had its id before or gets it later; empty if nobody noted that."""
         noted = self.notes.get(INCARNATION)
         return noted if is_incarnation(noted) else ""
+
+    @property
+    def resumed(self) -> PinnedRunId | None:
+        """The run that this one resumes; None if it resumes none."""
+        if not self.use_cached or not self.original_run_id:
+            return None
+        noted = self.notes.get(RESUMED)
+        return PinnedRunId(self.original_run_id, noted if is_incarnation(noted) else "")
 
     @property
     def is_packed(self) -> bool:

@@ -259,10 +259,10 @@ def test_data_that_another_process_puts_while_the_run_ends_is_durable(tmp_path, 
     with joined.step("late") as recorded:
         update = store.update_run_log
 
-        def meanwhile(*arguments):
+        def meanwhile(*arguments, **options):
             if moment == "before the status":
                 recorded.put_data("d")
-            log = update(*arguments)
+            log = update(*arguments, **options)
             if moment == "after the status":
                 recorded.put_data("d")
             return log

@@ -160,11 +160,8 @@ def test_a_run_that_is_followed_and_made_anew_is_gone(tmp_path, open_store):
     followed = store.follow(RUN)
     assert next(followed).tag == "first"
     make_anew(other, tag="second", status="SUCCESS")
-    if open_store is not document:
-        with pytest.raises(RunLogNotFoundError):
-            list(followed)
-    else:
-        assert {log.tag for log in followed} <= {"second"}
+    with pytest.raises(RunLogNotFoundError):
+        list(followed)
 
 
 @_stores
@@ -344,6 +341,12 @@ def data_of(store, run_id=RUN):
     return path.read_text() if path.is_file() else None
 
 
+def data_in(store):
+    """Return what is in the catalog of a store, and what claims there are on it."""
+    catalog = Path(store.catalog_path)
+    return sorted(path for path in catalog.rglob("*") if path.parent != catalog or path.name != ".runs")
+
+
 @pytest.mark.parametrize("folder", [None, "shared"], ids=["the usual catalog", "one that both name"])
 def test_two_stores_that_share_a_catalog_keep_their_data_apart(tmp_path, work, folder):
     options = {"catalog_folder": str(tmp_path / folder)} if folder else {}
@@ -358,8 +361,7 @@ def test_two_stores_that_share_a_catalog_keep_their_data_apart(tmp_path, work, f
         plan = retention.plan_retention(store, Rule(keep_last=0), with_data=True)
         assert [outcome.deleted for outcome in retention.collect(store, plan, with_data=True)] == [True]
         assert left is None or data_of(other) == left
-    catalog = Path(prod.catalog_path)
-    assert not catalog.exists() or list(catalog.iterdir()) == []
+    assert data_in(prod) == []
 
 
 @_stores
@@ -395,7 +397,7 @@ def test_gc_of_data_leaves_that_of_a_run_that_was_begun_anew(tmp_path, work, mon
     monkeypatch.setattr(retention, "_remove_data", remove)
     plan = retention.plan_retention(store, Rule(keep_last=0), with_data=True)
     assert [outcome.deleted for outcome in retention.collect(store, plan, with_data=True)] == [True]
-    assert list(Path(store.catalog_path).iterdir()) == []
+    assert data_in(store) == []
 
 
 def test_gc_that_was_stopped_between_a_run_and_its_data_deletes_that_data_alone(tmp_path, work, monkeypatch):
@@ -426,7 +428,7 @@ def test_what_an_imported_run_refers_to_stays_when_the_run_that_it_came_from_is_
         plan = retention.plan_retention(store, Rule(keep_last=0), with_data=True)
         assert [outcome.deleted for outcome in retention.collect(store, plan, with_data=True)] == [True]
         assert left is None or data_of(new) == left
-    assert list(Path(new.catalog_path).iterdir()) == []
+    assert data_in(new) == []
 
 
 def test_an_imported_run_that_is_deleted_first_leaves_the_data_to_the_run_that_made_it(tmp_path, work):

@@ -22,7 +22,7 @@ _journals: weakref.WeakSet[DirectoryJournal] = weakref.WeakSet()
 
 def append(
     syscalls: Syscalls, folder: Folder, fd: int, data: bytes, *, durable: bool, is_durable: Callable[[], bool]
-) -> None:
+) -> int:
     """Add bytes to the end of an open file; if that fails, the file is left as it was, as far as that can be done.
 
     Args:
@@ -32,6 +32,9 @@ def append(
         data: what to add.
         durable: whether it survives a loss of power when this returns, as the name of the file does already.
         is_durable: whether it must, and the name too; see `Backend.append`.
+
+    Returns:
+        How long the file was before.
 
     Raises:
         FileNotFoundError: the file has been removed, or is being removed; nothing was added.
@@ -54,6 +57,7 @@ def append(
         raise
     finally:
         unlock(fd)
+    return size
 
 
 def _lock(fd: int) -> None:

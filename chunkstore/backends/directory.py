@@ -8,7 +8,7 @@ import stat
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
@@ -40,8 +40,8 @@ from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
 from chunkstore.names import DELETED_PREFIX, LOCK_FILE, TEMPORARY_PREFIX, UNSYNCED_FILE
 
 _T = TypeVar("_T")
-_MAX_OPEN_FOLDERS = 128
-_MAX_OPEN_LOCKS = 16
+_MAX_OPEN_FOLDERS = 112
+_MAX_OPEN_LOCKS = 8
 _NFS_PREFIX = ".nfs"
 _GONE = (FileNotFoundError, NotADirectoryError)
 #: What a folder that was removed may answer; EPERM is what ext4 says when asked for a file without a name in it.
@@ -82,6 +82,8 @@ class DirectoryBackend(Backend):
         self._mutex = threading.Lock()
         # Locks that were used last; the files of others are closed.
         self._open_locks: OrderedDict[SidecarLock, None] = OrderedDict()
+        # Where a sync has failed, and nothing has made that good.
+        self._unsynced: dict[tuple[Hashable, str], Folder] = {}
         # Whether no other host can have the files mounted; found out when that matters.
         self._is_local: bool | None = None
         # The top folder, if the way to it is known to be durable; while it is open, no other gets its inode.
@@ -418,6 +420,7 @@ class DirectoryBackend(Backend):
         self._in_folder(
             folder,
             lambda handle: handle.publish(file, data, durable=durable, take_back=bool(folder)),
+            (lambda handle, _: handle.discard(file)) if folder else None,
             within=within,
         )
 
@@ -454,9 +457,15 @@ class DirectoryBackend(Backend):
         )
         try:
             try:
-                append(self._syscalls, handle, fd, data, durable=self._sync_writes, is_durable=is_durable)
-            finally:
+                size = append(self._syscalls, handle, fd, data, durable=self._sync_writes, is_durable=is_durable)
+            except BaseException:
                 handle.close_file(fd)
+                raise
+            try:
+                handle.close_file(fd)
+            except OSError:
+                handle.cut(file, size)  # a file server may say only here that there is no room for it
+                raise
         except FileNotFoundError:
             if not self._is_there(handle):
                 self._forget(folder)
@@ -595,7 +604,8 @@ class DirectoryBackend(Backend):
         try:
             handle = self._fresh(folder)
             mark = UNSYNCED_FILE if folder else f"{UNSYNCED_FILE}-{file}"
-            has_failed = handle.has_entry(mark)
+            failed = (handle.identity(), mark)
+            has_failed = failed in self._unsynced or handle.has_entry(mark)
             try:
                 if has_failed:
                     names = [name for name in handle.names() if not name.startswith(".")]
@@ -608,9 +618,11 @@ class DirectoryBackend(Backend):
             except FileNotFoundError:
                 raise
             except OSError:
-                handle.leave_mark(mark)
+                self._unsynced[failed] = handle  # which keeps its number from being given to another
+                handle.leave_mark(mark)  # for others
                 raise
             if has_failed and (file is None or not folder):
+                self._unsynced.pop(failed, None)
                 handle.discard(mark)
             self._sync_way_to(folder)
         except OSError as error:

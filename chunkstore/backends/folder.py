@@ -464,6 +464,17 @@ class Folder(FolderReader):
             raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), file)
         return fd
 
+    def cut(self, file: str, size: int) -> None:
+        """Take back, as far as that goes, what was added to the end of a file of our own."""
+        try:
+            fd = self.open_for_append(file)
+            try:
+                self._syscalls.truncate(fd, size)
+            finally:
+                self._syscalls.close(fd)
+        except OSError:
+            pass  # it is gone, or the very failure that brought us here
+
     def close_file(self, fd: int) -> None:
         """Close a file that was opened for nothing."""
         self._syscalls.close(fd)

@@ -6,6 +6,7 @@ versions of this library, which know no other, it is also one of flock(2); those
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -192,12 +193,18 @@ class JoinedFile:
         self._fd = -1
         _held.add(self)
         try:
-            while not self._join():
-                time.sleep(_LOOK)  # the last one is about to remove the file
+            self._wait_and_join()
             syscalls.write(self._fd, encode(_Line(self._place, msgspec.Raw(data))) + b"\n")
         except BaseException:
             self.release()
             raise
+
+    def _wait_and_join(self) -> None:
+        for _ in range(_LOOKS):
+            if self._join():
+                return
+            time.sleep(_LOOK)  # the last one is about to remove the file
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), self._file)  # and was stopped over that
 
     def _join(self) -> bool:
         """Lock our byte of the file; tell whether the file is there to stay."""

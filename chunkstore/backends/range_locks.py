@@ -67,6 +67,8 @@ def locked_range(fd: int, start: int, length: int) -> tuple[int, int] | None:
 def locked_places(fd: int) -> Iterator[int]:
     """Yield where all the ranges begin that other open files have locked; one question each, and some more.
 
+    A lock on all there is does not count: it is that of somebody who is about to remove the file.
+
     Raises:
         OSError: locks do not work here.
     """
@@ -76,6 +78,8 @@ def locked_places(fd: int) -> Iterator[int]:
         found = locked_range(fd, start, stop - start) if start < stop else None
         if found is not None:
             begin, length = found
+            if not length:
+                return
             yield begin
             waiting.append((start, begin))
-            waiting.append((begin + length if length else stop, stop))
+            waiting.append((begin + length, stop))

@@ -18,10 +18,10 @@ _USUAL = ".catalog"
 
 
 def keep_data(store: Store, log: RunLog, incarnation: str, source: str) -> None:
-    """Have a run that was imported keep the data that its records refer to.
+    """Have a run that is about to be imported keep the data that its records refer to.
 
     Args:
-        store: where it is now.
+        store: where it is going to be.
         log: the run.
         incarnation: its identity there.
         source: the folder that it was imported from.

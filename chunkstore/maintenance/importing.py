@@ -164,13 +164,14 @@ def _import_run(run: _Source, source: str, store: Store, report: ImportReport) -
             report.note(run.run_id, run.place, "it is in a layout of runnable's own; import it into another folder")
     elif (log := run.read(report)) is not None:
         incarnation = new_incarnation()
+        # Before: should this be stopped in between, data is kept for nobody, which is better than lost for somebody.
+        keep_data(store, log, incarnation, source)
         try:
             store.add_run_log(_dated(log), incarnation=incarnation)
         except RunLogExistsError:
             report.present.append(run.run_id)  # another import was quicker
             return
         report.imported.append(run.run_id)
-        keep_data(store, log, incarnation, source)
 
 
 def _lies_in(store: Store, source: str) -> bool:

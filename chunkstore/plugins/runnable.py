@@ -32,6 +32,7 @@ from chunkstore.clock import utc_now
 from chunkstore.codec import may_hold_marks
 from chunkstore.garbage import without_collections
 from chunkstore.models import NOTES, BranchLog, StepLog
+from chunkstore.names import PinnedRunId
 from chunkstore.records import ExtraFields, Record
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
@@ -137,7 +138,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
                 status=status,
             )
             if _runs_here():
-                _owned[self.store.backend.location, run_id] = self.store.hold(run_id)
+                _owned[self.store.backend.location, run_id] = self.store.hold(PinnedRunId(run_id, log.incarnation))
         return _as_run_log(log)
 
     def get_run_log_by_id(self, run_id: str, full: bool = False) -> datastore.RunLog:

@@ -47,6 +47,7 @@ MADE, KEPT = "", "+"
 #: Whoever deletes data holds this lock.
 _LOCK = ".lock"
 _BLOCK = 1 << 20
+_ATTEMPTS = 5
 
 #: What is another one when a file is replaced, or something in a folder changes.
 Version = tuple[int, ...]
@@ -60,14 +61,16 @@ class Catalog(msgspec.Struct, frozen=True):
         location: the same as the configuration names it, for the records.
         run_id: the run.
         sync_writes: whether data survives a loss of power as soon as it is put.
-        incarnation: what tells the run from every other of its id; empty if nobody noted that.
+        incarnation: what tells the run from every other of its id.
+        is_unclaimed: whether a folder of the run may say nothing of who has made it.
     """
 
     path: str
     location: str
     run_id: str
     sync_writes: bool
-    incarnation: str = ""
+    incarnation: str
+    is_unclaimed: bool = False
 
     def folders(self) -> list[str]:
         """Return the folders of the catalog that hold data of this run: mostly one, or none."""
@@ -76,15 +79,16 @@ class Catalog(msgspec.Struct, frozen=True):
     def _claim_on(self, folder: str) -> str | None:
         """Return what this run has to do with a folder: that it has made it, or keeps it; None if nothing."""
         claims = os.path.join(self.path, _CLAIMS, folder)
-        if self.incarnation:
-            return next((kind for kind in (MADE, KEPT) if os.path.isdir(f"{claims}/{self.incarnation}{kind}")), None)
-        # A run that an older version, or another tool, has created.
-        return MADE if os.path.isdir(os.path.join(self.path, folder)) and not os.path.isdir(claims) else None
+        for kind in (MADE, KEPT):
+            if os.path.isdir(f"{claims}/{self.incarnation}{kind}"):
+                return kind
+        # A run of another tool, or of an older version, has made a folder that nobody says to have made.
+        if self.is_unclaimed and os.path.isdir(os.path.join(self.path, folder)) and not _makers(claims):
+            return MADE
+        return None
 
     def _folder_to_put(self) -> str:
         """Return the folder that data of this run is put into."""
-        if not self.incarnation:
-            return self.run_id
         distinct, usual = data_folders(self.run_id, self.incarnation)
         try:
             for name in (distinct, usual):
@@ -102,20 +106,23 @@ class Catalog(msgspec.Struct, frozen=True):
         claims = os.path.join(self.path, _CLAIMS, folder)
         if os.path.lexists(os.path.join(self.path, folder)) or os.path.lexists(claims):
             return False
-        make_folders(os.path.dirname(claims))
         # It says whose it is before it gets its name, so that one run alone has made it.
         temporary = os.path.join(self.path, temporary_names.next())
         claim = os.path.join(temporary, f"{self.incarnation}{MADE}")
-        try:
-            SYSTEM.mkdir(temporary)
-            SYSTEM.mkdir(claim)
-            SYSTEM.rename(temporary, claims)
-        except BaseException as error:
-            discard_folder(claim)
-            discard_folder(temporary)
-            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return False  # another process was faster
-            raise
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                make_folders(os.path.dirname(claims))
+                SYSTEM.mkdir(temporary)
+                SYSTEM.mkdir(claim)
+                SYSTEM.rename(temporary, claims)
+                break
+            except BaseException as error:
+                discard_folder(claim)
+                discard_folder(temporary)
+                if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return False  # another process was faster
+                if not isinstance(error, FileNotFoundError) or attempt == _ATTEMPTS:
+                    raise  # else somebody removes the folders on the way just now
         if self.sync_writes:
             sync_way_to(SYSTEM, os.path.join(claims, f"{self.incarnation}{MADE}"))
         return True
@@ -225,37 +232,47 @@ class Catalog(msgspec.Struct, frozen=True):
         source = Path(self.path, folder, inner)
         if ".." in source.parts or not source.is_file() or source.is_symlink():
             raise self._not_found(entry.name, run_id)
-        if hash_of(source) != entry.data_hash:
-            raise self._not_found(entry.name, run_id)  # a later step has put other data under the name
         relative = str(PurePosixPath(self._folder_to_put(), inner))
         target = os.path.join(self.path, relative)
         try:
-            self._link(str(source), target)
-        except OSError:  # no links on this file system, or too many
-            with _opened(source) as content:
-                self._copy(content, target, sync=self.sync_writes)
+            try:
+                is_same = self._link(str(source), target, entry.data_hash)
+            except OSError:  # no links on this file system, or too many
+                if hash_of(source) != entry.data_hash:
+                    raise self._not_found(entry.name, run_id) from None
+                with _opened(source) as content:
+                    is_same = self._copy(content, target, sync=self.sync_writes) == entry.data_hash
+        except FileNotFoundError:
+            is_same = False  # it was deleted just now
+        if not is_same:
+            raise self._not_found(entry.name, run_id)  # a later step has put other data under the name
         return msgspec.structs.replace(entry, catalog_relative_path=relative, catalog_handler_location=self.location)
 
-    def _link(self, source: str, target: str) -> None:
-        """Give data, which is replaced but never changed, a second name."""
+    def _link(self, source: str, target: str, digest: str) -> bool:
+        """Give data, which is replaced but never changed, a second name; tell whether it is what was recorded."""
         folder = os.path.dirname(target)
         make_folders(folder)
-        if self.sync_writes:
-            sync_path(source)  # whoever has put it need not have done that
         temporary = temporary_names.next()
+        path = os.path.join(folder, temporary)
         fd = SYSTEM.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             try:
                 SYSTEM.link(source, temporary, fd)  # `source` is absolute: the folder is that of the new name
-                SYSTEM.rename(os.path.join(folder, temporary), target)
-                discard(os.path.join(folder, temporary))  # a rename onto the same file leaves it
+                if hash_of(Path(path)) != digest:
+                    discard(path)
+                    return False
+                if self.sync_writes:
+                    sync_path(path)  # whoever has put it need not have done that
+                SYSTEM.rename(path, target)
+                discard(path)  # a rename onto the same file leaves it
             except BaseException:
-                discard(os.path.join(folder, temporary))
+                discard(path)
                 raise
         finally:
             SYSTEM.close(fd)
         if self.sync_writes:
             sync_way_to(SYSTEM, target)
+        return True
 
     def _not_found(self, name: str, run_id: str) -> DataNotFoundError:
         return DataNotFoundError(
@@ -355,7 +372,6 @@ class Catalog(msgspec.Struct, frozen=True):
             # Looked at again: nobody but those who hold this lock takes folders or claims away.
             for name in self.folders():
                 self._give_up(backend, name)
-            discard_folder(os.path.join(self.path, _CLAIMS))
             backend.remove_lock("", _LOCK)
 
         try:
@@ -366,7 +382,7 @@ class Catalog(msgspec.Struct, frozen=True):
     def _give_up(self, backend: DirectoryBackend, folder: str) -> None:
         claims = os.path.join(self.path, _CLAIMS, folder)
         kind = self._claim_on(folder)
-        keepers = sorted(name for name in listed(claims) if name.endswith(KEPT) and name != f"{self.incarnation}{KEPT}")
+        keepers = sorted(name for name in listed(claims) if name.endswith(KEPT))
         if kind == MADE and keepers:
             heir = os.path.join(claims, keepers[0])
             SYSTEM.rename(heir, f"{heir.removesuffix(KEPT)}{MADE}")
@@ -385,10 +401,20 @@ def catalog_of(store: Store, run_id: str, incarnation: str) -> Catalog:
     Args:
         store: where the run is.
         run_id: the run.
-        incarnation: what tells it from every other of its id.
+        incarnation: what tells it from every other of its id; empty if nobody noted that, as of runs of other tools:
+            then it is told from those of other stores.
     """
     is_durable = store.options.durability == STEP
-    return Catalog(store.catalog_path, store.catalog_folder, str(run_id), is_durable, incarnation)
+    is_unclaimed = not incarnation
+    if is_unclaimed:
+        place = f"{store.backend.location}\0{run_id}"
+        incarnation = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16]
+    return Catalog(store.catalog_path, store.catalog_folder, str(run_id), is_durable, incarnation, is_unclaimed)
+
+
+def _makers(claims: str) -> list[str]:
+    """Return who says to have made a folder of data."""
+    return [name for name in listed(claims) if not name.endswith(KEPT)]
 
 
 def _refuse(error: OSError) -> NoReturn:

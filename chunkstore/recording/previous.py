@@ -102,7 +102,7 @@ def _indexed(store: Store, run_id: str) -> _Index:
             _add_to(index, record, current)
         seen.add(current)
         # A run that died early has taken over little: what the one before it had done still counts.
-        current = log.original_run_id if log.use_cached else None
+        current = log.resumed
     return index
 
 

@@ -206,7 +206,7 @@ class Run:
 
         is_due = self.store.backend.durability == AT_THE_END
         synced = self.catalog.sync() if is_due else None  # before the run is said to have ended
-        log = self.store.update_run_log(self.identity, change)
+        log = self.store.update_run_log(self.identity, change, with_data=False)
         if is_due:
             self.catalog.sync(synced)  # what was put since; who puts data from now on sees that the run has ended
         self._finished = True
@@ -438,19 +438,20 @@ class Recorder:
         capture_output: bool,
     ) -> Run:
         """See `Store.start_run`."""
-        previous = None
+        previous, original = None, ""
         inherited: dict[str, Any] = {}
         if resume is not None:
             forget()
             resumed = store.get_run_log(resume)
             inherited = resumed.parameters
-            previous = PreviousRun(store, PinnedRunId(resume, resumed.incarnation))
+            original = PinnedRunId(resume, resumed.incarnation)
+            previous = PreviousRun(store, original)
         code_identity = git_identity()  # takes its time: an interrupt meanwhile leaves no run
         log = store.create_run_log(
             run_id,
             tag=tag,
             use_cached=resume is not None,
-            original_run_id=resume or "",
+            original_run_id=original,
             parameters={**inherited, **(parameters or {})},
             run_config=run_config,
         )
@@ -475,7 +476,8 @@ class Recorder:
             except RunLogExistsError:
                 log = store.get_run_log(run_id, full=False)  # another process was faster
         check_format(log)  # before anything is left in its folder
-        previous = PreviousRun(store, log.original_run_id) if log.use_cached and log.original_run_id else None
+        previous = PreviousRun(store, log.resumed) if log.resumed else None
+        forget()  # what was read of a run of that id for another one
         return Run(
             store,
             PinnedRunId(log.run_id, log.incarnation),
@@ -484,6 +486,10 @@ class Recorder:
             previous=previous,
             joins=True,
         )
+
+    def sync_data(self, store: Store, run_id: str, incarnation: str) -> None:
+        """See `chunkstore.stores.base.Recorder`."""
+        catalog_of(store, run_id, incarnation).sync()
 
 
 def _receive(store: Store, run_id: PinnedRunId, options: dict[str, Any], latest: int) -> Run:

@@ -35,6 +35,7 @@ from chunkstore.models import (
     NOTES,
     PACKED_FORMAT,
     PROCESSING,
+    RESUMED,
     SUCCESS,
     BranchLog,
     RunLog,
@@ -46,6 +47,7 @@ from chunkstore.names import (
     PinnedRunId,
     check_name,
     check_run_id,
+    data_folders,
     generate_run_id,
     incarnation_of,
     is_meant,
@@ -123,6 +125,9 @@ class Recorder(Protocol):
     def join_run(self, store: Store, run_id: str, *, create: bool, tag: str, capture_output: bool) -> Run:
         """See `Store.join_run`."""
 
+    def sync_data(self, store: Store, run_id: str, incarnation: str) -> None:
+        """Return when the data of a run would survive a loss of power."""
+
 
 class Store(ABC):
     """A place for run logs, safe for any number of writers at once.
@@ -178,7 +183,7 @@ class Store(ABC):
             tag: any text that groups runs.
             dag_hash: a hash of the pipeline's definition.
             use_cached: whether results of `original_run_id` may be taken over.
-            original_run_id: the run that this one resumes.
+            original_run_id: the run that this one resumes; pinned, if it is known which of its id that is.
             parameters: those of the run.
             run_config: how the run is configured.
             status: the first status.
@@ -198,7 +203,7 @@ class Store(ABC):
                 dag_hash=dag_hash,
                 use_cached=use_cached,
                 tag=tag,
-                original_run_id=original_run_id,
+                original_run_id=str(original_run_id),
                 status=status,
                 parameters=dict(parameters or {}),
                 run_config={
@@ -208,6 +213,7 @@ class Store(ABC):
                         "version": __version__,
                         "created": utc_now(),
                         INCARNATION: new_incarnation(),
+                        **({RESUMED: incarnation_of(original_run_id)} if incarnation_of(original_run_id) else {}),
                     },
                 },
             )
@@ -319,7 +325,9 @@ class Store(ABC):
         with self._existing(run_id):
             return self._read_json(run_id)
 
-    def update_run_log(self, run_id: str, change: Callable[[RunLog], RunLog | None]) -> RunLog:
+    def update_run_log(
+        self, run_id: str, change: Callable[[RunLog], RunLog | None], *, with_data: bool = True
+    ) -> RunLog:
         """Change a run's own record: status, tag, configuration. No other change is lost or undone.
 
         A status that says that the run has ended makes all of it durable, at the durability levels `run` and `step`.
@@ -328,6 +336,7 @@ class Store(ABC):
             run_id: the run.
             change: gets the record without steps and parameters; alters it or returns another. It runs under the run's
                 lock: it must be quick and must not call the store.
+            with_data: whether the data that the run has in the catalog is made durable with it.
 
         Returns:
             The record as it is now.
@@ -362,9 +371,17 @@ class Store(ABC):
             log = self._change_metadata(run_id, checked)
             if is_finished(log) and self.backend.durability == AT_THE_END:
                 self._make_durable(run_id, has_just_ended=ends)
+                if ends and with_data and self._may_have_data(run_id, log.incarnation):
+                    type(self).load_recorder().sync_data(self, run_id, log.incarnation)
             if ends and self.options.seal_finished_runs is not None:
                 self._seal_large(run_id, self.options.seal_finished_runs)
         return log
+
+    def _may_have_data(self, run_id: str, incarnation: str) -> bool:
+        """Tell whether a run may have data, at little cost."""
+        if not incarnation:
+            return os.path.isdir(self.catalog_path)
+        return any(os.path.isdir(os.path.join(self.catalog_path, name)) for name in data_folders(run_id, incarnation))
 
     def follow(self, run_id: str) -> Iterator[RunLog]:
         """Yield a run as it is now, and again whenever it has changed, until it has ended.
@@ -557,7 +574,10 @@ class Store(ABC):
                     self._read_own_record(run_id)
                 return action()
 
-            return self.backend.while_locked(*self._lock_file(run_id), meant)
+            return self._while_locked(run_id, meant)
+
+    def _while_locked(self, run_id: str, action: Callable[[], _T]) -> _T:
+        return self.backend.while_locked(*self._lock_file(run_id), action)
 
     def _read_own_record(self, run_id: str) -> None:
         """Look whether there is a run, readable or not."""

@@ -34,7 +34,9 @@ from chunkstore.names import (
     RUN_FILE,
     SEALED_PREFIX,
     STEP,
+    ChunkName,
     chunk_file,
+    encode_for_file,
     incarnation_of,
     is_journal_file,
     is_meant,
@@ -77,6 +79,7 @@ _R = TypeVar("_R", bound=StepLog | BranchLog)
 _T = TypeVar("_T")
 
 _KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
+_TYPE_OF: dict[str, type[StepLog | BranchLog]] = {STEP: StepLog, BRANCH: BranchLog}
 _STRIPES = 16
 
 #: How often a run may be deleted and made anew while it is written to.
@@ -100,7 +103,7 @@ class ChunkedStore(Store):
         self._listings = ListingMemory()
         self._journals = Journals.of(backend) if self.options.container == JOURNAL else None
         # What this object wrote, and what it has seen, by run. Never inherited: see reset_after_fork.
-        self._owned: KnownRuns[KnownRun] = KnownRuns(self._has_ended, self._let_go)
+        self._owned: KnownRuns[KnownRun] = KnownRuns()
         # Threads that record the same thing at once must not make two files of it. Who needs a stripe, the journal of a
         # run and its lock takes them in this order.
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
@@ -112,7 +115,8 @@ class ChunkedStore(Store):
         Then the look-ups cost the same however long a run is. What others have changed of a record is found all the
         same, and so are a record that the listing lacks and what has been added inside a record. But that others have
         recorded the very same thing at the same moment, or a step beside our own in the same branch, may be found out a
-        little later; and so may the rest where a file system keeps no exact times (Linux does from 6.13 on).
+        little later; and so may the rest where a file system keeps no exact times (Linux does from 6.13 on). What is
+        put again then takes its place in the order of execution anew.
 
         Args:
             share: for how many times as long as it took a listing is used again; see `ListingMemory`.
@@ -121,7 +125,7 @@ class ChunkedStore(Store):
 
     def reset_after_fork(self) -> None:
         """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
-        self._owned = KnownRuns(self._has_ended, self._let_go)
+        self._owned = KnownRuns()
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._listings = ListingMemory(self._listings.share)
         if self._journals:
@@ -153,6 +157,7 @@ class ChunkedStore(Store):
                 self._listings.forget(run_id)
             known.incarnation = incarnation
             known = self._owned.add(str(run_id), known)
+            self._forget_longest_ago()
         if not is_meant(run_id, incarnation):
             raise MissingError(run_id)
         return known
@@ -183,6 +188,15 @@ class ChunkedStore(Store):
                 if known is before:
                     raise
         raise MissingError(run_id)
+
+    def _forget_longest_ago(self) -> None:
+        """Forget a run, if there are many and it has ended: of one that goes on, what is known may be needed."""
+        found = self._owned.longest_ago()
+        if found is not None:
+            run_id, known = found
+            if known.is_as_good_as_new() or self._has_ended(run_id):
+                self._owned.forget_for_others(run_id, known)
+                self._let_go(run_id)
 
     def _has_ended(self, run_id: str) -> bool:
         """Tell whether nobody goes on with a run, as far as can be told."""
@@ -265,7 +279,12 @@ class ChunkedStore(Store):
                 durable = self._has_finished(run_id, known)
                 if known.finished is not None and known.finished[0] != known.own_version:
                     known.is_synced = False  # somebody else has changed it, who may have taken the run up again
-                self._write(run_id, known, self.backend.replace, RUN_FILE, self._encode(whole), durable=durable)
+                data = self._encode(whole)
+                try:
+                    self._write(run_id, known, self.backend.replace, RUN_FILE, data, durable=durable)
+                except ChunkstoreError:
+                    self._try(partial(self._take_back, run_id, known, RUN_FILE, data, self._encode(log)), run_id)
+                    raise
                 known.own_version = self.backend.version(run_id, RUN_FILE)
                 return new
 
@@ -437,10 +456,34 @@ class ChunkedStore(Store):
     def _put_one(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> None:
         with self._stripe(run_id, *key):
             file = known.owned.get(key)
-            if file is None:
-                self._own(known, key, self._publish(run_id, known, key, body))
-            else:
+            if file is not None:
                 self._replace_own(run_id, known, file, body)
+            elif known.was_forgotten:
+                self._own(known, key, self._publish_under_changes(run_id, known, key, body))
+            else:
+                self._own(known, key, self._publish(run_id, known, key, body))
+
+    def _publish_under_changes(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> str:
+        """Write a record that this object may have written before, with what others have changed of that over it."""
+        kind, name = key
+        timestamp = clock.tick()
+        file = chunk_file(kind, name, timestamp)
+
+        def publish() -> None:
+            with self.backend.reader(run_id) as reader:
+                chunks, record = self._newest(
+                    run_id, reader, name, _TYPE_OF[kind], None, strict=True, with_series=False
+                )
+                change = chunks.origin(record)[1] if record is not None else None
+            own = body
+            if change is not None and record is not None:
+                own = encode(overlay.without_appended(change, as_json(record), decode(body)))
+                # Before the record: without it, the change counts for nothing.
+                self._write_update(run_id, known, ChunkName(kind, encode_for_file(name), timestamp, file), name, change)
+            self._record(run_id, known, self.backend.publish, file, self._as_file(own))
+
+        self.backend.while_locked(run_id, LOCK_FILE, publish, within=known)
+        return file
 
     @staticmethod
     def _own(known: KnownRun, key: Key, file: str) -> None:
@@ -534,28 +577,46 @@ class ChunkedStore(Store):
         kind, name = type(record), record.internal_name
 
         key = (_KIND_OF[kind], name)
+        body = encode_record(record)
 
-        def put(known: KnownRun) -> bool:
-            if self._whose(run_id, known, kind, name) is NOBODYS:
-                return False
-
+        def put(known: KnownRun) -> None:
             def put_over() -> bool:
                 # Nobody else may change it between the look and the deed.
-                if self._whose(run_id, known, kind, name) is OURS:
-                    self._replace_own(run_id, known, known.owned[key], encode_record(record))
-                    return True
-                return self._change_locked(run_id, known, name, kind, lambda _: record) is not None
+                is_sure = not self._listings.share or bool(self._journals)
+                whose = self._whose(run_id, known, kind, name, anew=is_sure)
+                if whose is OURS and is_sure:
+                    self._replace_own(run_id, known, known.owned[key], body)
+                elif whose is OURS:
+                    self._publish_again(run_id, known, key, body)
+                return whose is OURS or (
+                    whose is OTHERS and self._change_locked(run_id, known, name, kind, lambda _: record) is not None
+                )
 
             with self._stripe(run_id, *key), self._journals.held(run_id) if self._journals else nullcontext():
-                return self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known)
+                is_new = key not in known.owned and self._whose(run_id, known, kind, name) is NOBODYS
+                if is_new or not self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known):
+                    # Or it was another name, with the same hash.
+                    self._own(known, key, self._publish(run_id, known, key, body))
 
-        if not self._in_run(run_id, put):
-            self._put(run_id, [record], {})  # or it was another name, with the same hash
+        self._in_run(run_id, put)
 
-    def _whose(self, run_id: str, known: KnownRun, kind: type[_R], name: str) -> str:
-        """Tell who has written a record: nobody, we and nobody has changed it, or others too."""
+    def _publish_again(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> None:
+        """Write a record of our own to a new file: it is newer than one that others may have made a moment ago.
+
+        That costs less than a listing which would show such a one, in a run of many files.
+        """
+        before = known.owned[key]
+        self._own(known, key, self._publish(run_id, known, key, body))
+        try:
+            self.backend.remove(run_id, before)
+        except FileNotFoundError:
+            pass  # packed
+
+    def _whose(self, run_id: str, known: KnownRun, kind: type[_R], name: str, *, anew: bool = False) -> str:
+        """Tell who has written a record, as far as a listing shows: nobody, we and nobody has changed it, or others."""
         with self.backend.reader(run_id) as reader:
-            files = RunFiles(reader, self._listings.recent(run_id) or self._fresh_listing(run_id, reader))
+            listing = None if anew else self._listings.recent(run_id)
+            files = RunFiles(reader, self._fresh_listing(run_id, reader) if listing is None else listing)
             newest = newest_listed(files, kind, name)
             if newest is None:
                 return NOBODYS
@@ -769,12 +830,26 @@ class ChunkedStore(Store):
         new = RecordCodec.of(kind).decode(body)
         difference = overlay.merge(before, earlier, decode(body))
         if difference is not None and difference is not earlier:
-            file = update_file(chunk, internal_name)
-            update = Update(internal_name=internal_name, over=chunk.file, change=difference)
-            data = encode(update, indent=4) if self.options.pretty else with_checksum(encode(update))
-            self._record(run_id, known, self.backend.replace, file, data)
+            try:
+                self._write_update(run_id, known, chunk, internal_name, difference)
+            except ChunkstoreError:
+                after = self._update_over(chunk, internal_name, difference)
+                before = None if earlier is None else self._update_over(chunk, internal_name, earlier)
+                file = update_file(chunk, internal_name)
+                self._try(partial(self._take_back, run_id, known, file, after, before), run_id)
+                raise
             changes_seen.add(chunk.file)  # whoever gets the record has it with this change
         return new
+
+    def _write_update(
+        self, run_id: str, known: KnownRun, chunk: ChunkName, internal_name: str, change: overlay.Change
+    ) -> None:
+        data = self._update_over(chunk, internal_name, change)
+        self._record(run_id, known, self.backend.replace, update_file(chunk, internal_name), data)
+
+    def _update_over(self, chunk: ChunkName, internal_name: str, change: overlay.Change) -> bytes:
+        update = Update(internal_name=internal_name, over=chunk.file, change=change)
+        return encode(update, indent=4) if self.options.pretty else with_checksum(encode(update))
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
@@ -834,26 +909,29 @@ class ChunkedStore(Store):
 
         def change_parameters() -> None:
             current = self._load_parameters(run_id, scope, file)
-            before = self._encode(current) if undo is not None and self.backend.has(run_id, file) else None
+            before = self._encode(current) if self.backend.has(run_id, file) else None
             merged = {**current.parameters, **stored} if overwrite else {**stored, **current.parameters}
             current.parameters = merged
             after = self._encode(current)
+            take_back = partial(self._take_back, run_id, known, file, after, before)
             if undo is not None:
-                undo.append(partial(self._take_back, run_id, known, file, after, before))
-            self._record(run_id, known, self.backend.replace, file, after)
+                undo.append(partial(self.backend.while_locked, run_id, LOCK_FILE, take_back, within=known))
+            try:
+                self._record(run_id, known, self.backend.replace, file, after)
+            except ChunkstoreError:
+                self._try(take_back, run_id)
+                raise
 
         self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)
 
     def _take_back(self, run_id: str, known: KnownRun, file: str, after: bytes, before: bytes | None) -> None:
-        def take_back() -> None:
-            if self.backend.load(run_id, file) != after:
-                return
-            if before is None:
-                self.backend.remove(run_id, file)
-            else:
-                self._record(run_id, known, self.backend.replace, file, before)
-
-        self.backend.while_locked(run_id, LOCK_FILE, take_back, within=known)
+        """Put a file back that may have been replaced, though that failed; under the lock."""
+        if self.backend.load(run_id, file) != after:
+            return
+        if before is None:
+            self.backend.remove(run_id, file)
+        else:
+            self._record(run_id, known, self.backend.replace, file, before)
 
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
         return self._load_parameters(run_id, scope, parameter_file(scope)).parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -19,7 +20,7 @@ from chunkstore.codec import corrupt, encode
 from chunkstore.errors import ChunkstoreError
 from chunkstore.integrity import without_checksum
 from chunkstore.models import BranchLog, Problem, RunLog, StepLog
-from chunkstore.names import BRANCH, JOINED_FILE, OWNER_FILE, STEP, is_meant
+from chunkstore.names import BRANCH, JOINED_FILE, OWNER_FILE, STEP, UNSYNCED_FILE, PinnedRunId, is_meant
 from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
 from chunkstore.stores.base import OwnerFiles, Store, StoreOptions, as_json, as_stored, check_format, is_finished
 from chunkstore.stores.chunk_reader import Parameters
@@ -27,6 +28,8 @@ from chunkstore.stores.following import Patience
 from chunkstore.stores.known_runs import KnownRuns
 from chunkstore.stores.metric_lines import MetricLine, as_series, joined
 from chunkstore.stores.run_list import Candidate
+
+logger = logging.getLogger("chunkstore")
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 _T = TypeVar("_T")
@@ -105,11 +108,13 @@ class _OwnRecords:
     Attributes:
         incarnation: what tells the run from every other of its id.
         stamps: by record, the stamp it was written under.
+        was_forgotten: whether more was known once: a record that has no stamp here may be this object's own.
     """
 
     def __init__(self, incarnation: str) -> None:
         self.incarnation = incarnation
         self.stamps: dict[_Key, str] = {}
+        self.was_forgotten = False
 
     def is_as_good_as_new(self) -> bool:
         """Tell whether nothing is lost when this is forgotten."""
@@ -129,7 +134,7 @@ class DocumentStore(Store):
 
     def reset_after_fork(self) -> None:
         """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
-        self._owned: KnownRuns[_OwnRecords] = KnownRuns(self._has_ended)
+        self._owned: KnownRuns[_OwnRecords] = KnownRuns()
         # Runs whose format was found to be one that may be written.
         self._admitted: set[str] = set()
         # Threads that record the same thing at once must come to know what they have written one after the other. Who
@@ -139,8 +144,11 @@ class DocumentStore(Store):
     # --- documents ---------------------------------------------------------------------------------------------------
 
     def _load(self, run_id: str) -> RunDocument:
+        return self._decoded(run_id, self.backend.load(_TOP, _file_of(run_id)))
+
+    def _decoded(self, run_id: str, data: bytes) -> RunDocument:
         file = _file_of(run_id)
-        document = RecordCodec.of(RunDocument).decode(without_checksum(self.backend.load(_TOP, file), file), file)
+        document = RecordCodec.of(RunDocument).decode(without_checksum(data, file), file)
         if document.run_id != run_id:
             raise corrupt(file, 0, f"it holds the run {document.run_id!r}, not {str(run_id)!r}")
         if not is_meant(run_id, document.incarnation):
@@ -151,14 +159,15 @@ class DocumentStore(Store):
         """Change a document under its lock, if `edit` alters it; return what `edit` returns."""
 
         def edit_document() -> _T:
-            document = _Document(self._load(run_id))
+            before = self.backend.load(_TOP, _file_of(run_id))
+            document = _Document(self._decoded(run_id, before))
             check_format(document.log)
             has_finished = is_finished(document.log)
             result = edit(document)
             if document.altered:
                 # What a run is changed by after its end is durable at once, as all before was made durable then.
                 durable = self.backend.durability == AT_THE_END and has_finished
-                self.backend.replace(_TOP, _file_of(run_id), self._encode(document.to_write()), durable=durable)
+                self._replace(run_id, before, self._encode(document.to_write()), durable=durable)
             return result
 
         # No lock file for a run that does not exist, or may not be changed.
@@ -170,6 +179,22 @@ class DocumentStore(Store):
                 self._admitted.clear()
             self._admitted.add(str(run_id))
         return self._locked(run_id, edit_document)
+
+    def _replace(self, run_id: str, before: bytes, after: bytes, *, durable: bool) -> None:
+        """Replace a document; should that fail when it is done already, what was there before is put back."""
+        file = _file_of(run_id)
+        try:
+            self.backend.replace(_TOP, file, after, durable=durable)
+        except ChunkstoreError:
+            try:
+                if self.backend.load(_TOP, file) == after:
+                    self.backend.replace(_TOP, file, before)
+            except (ChunkstoreError, MissingError) as error:
+                logger.warning("A change of run %s that failed may stay: %s", run_id, str(error))
+            raise
+
+    def _while_locked(self, run_id: str, action: Callable[[], _T]) -> _T:
+        return self._locked(run_id, action)
 
     def _locked(self, run_id: str, action: Callable[[], _T]) -> _T:
         """Return what an action returns, called under a run's lock; no lock is left of a run that is gone by then."""
@@ -188,7 +213,16 @@ class DocumentStore(Store):
         owned = self._owned.get(run_id)
         if owned is None or owned.incarnation != document.incarnation:
             owned = self._owned.add(str(run_id), _OwnRecords(document.incarnation))
+            self._forget_longest_ago()
         return owned
+
+    def _forget_longest_ago(self) -> None:
+        """Forget a run, if there are many and it has ended: of one that goes on, what is known may be needed."""
+        found = self._owned.longest_ago()
+        if found is not None:
+            run_id, known = found
+            if known.is_as_good_as_new() or self._has_ended(run_id):
+                self._owned.forget_for_others(run_id, known)
 
     def _stripe(self, run_id: str) -> threading.Lock:
         return self._stripes[hash(run_id) % _STRIPES]
@@ -230,6 +264,7 @@ class DocumentStore(Store):
                 before, version = version, self.backend.version(_TOP, _file_of(run_id))
             if version != before:
                 log = self._read(run_id)
+                run_id = PinnedRunId(run_id, log.incarnation)  # no other of its id is followed
                 yield log
                 is_over = is_over or is_finished(log)
             if is_over:
@@ -278,6 +313,7 @@ class DocumentStore(Store):
             files = self._owner_files(run_id, known_as)
             self.backend.remove_left_over(_TOP, files.owner)
             self.backend.remove_left_over(_TOP, files.joined)
+        self.backend.remove_left_over(_TOP, f"{UNSYNCED_FILE}-{_file_of(run_id)}")
         self.backend.remove_lock(_TOP, _lock_of(run_id))
 
     def _sync(self, run_id: str) -> None:
@@ -295,7 +331,7 @@ class DocumentStore(Store):
         def edit(document: _Document) -> tuple[_OwnRecords, dict[_Key, str]]:
             owned = self._own(run_id, document.log)
             stamps = {
-                _key_of(record): _put_one(document, record, owned.stamps.get(_key_of(record))) for record in stored
+                _key_of(record): _put_one(document, record, _stamp_of(record, owned, document)) for record in stored
             }
             for scope, values in scopes.items():
                 document.parameters.setdefault(scope, {}).update(values)
@@ -315,7 +351,7 @@ class DocumentStore(Store):
                 _change_one(document, _key_of(stored), stored)
                 return owned, {}
             document.altered = True
-            return owned, {_key_of(stored): _put_one(document, stored, owned.stamps.get(_key_of(stored)))}
+            return owned, {_key_of(stored): _put_one(document, stored, _stamp_of(stored, owned, document))}
 
         with self._stripe(run_id):
             owned, stamps = self._edit(run_id, edit)
@@ -375,6 +411,14 @@ class DocumentStore(Store):
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
         _, parameters = flatten(self._load(run_id))
         return parameters.get(scope, {})
+
+
+def _stamp_of(record: StepLog | BranchLog, owned: _OwnRecords, document: _Document) -> str | None:
+    """Return under which stamp this object has written a record before; None if it has not."""
+    stamp = owned.stamps.get(_key_of(record))
+    if stamp is None and owned.was_forgotten and _key_of(record) in document.records:
+        return document.notes.owners.get(_text(*_key_of(record)), _FIRST_OWNER)
+    return stamp
 
 
 def _change_one(document: _Document, key: _Key, new: StepLog | BranchLog) -> None:

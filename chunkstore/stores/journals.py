@@ -17,7 +17,7 @@ from chunkstore.names import journal_file
 from chunkstore.stores.packed_lines import pack_body
 
 #: How many journals are kept open; of those that were closed for others, so many can be gone on with.
-_MOST_OPEN = 32
+_MOST_OPEN = 64
 _MOST_KNOWN = 10_000
 _ATTEMPTS = 100
 
@@ -103,8 +103,7 @@ class Journals:
             MissingError: there is no such run.
         """
         lines = b"".join(starmap(pack_body, chunks.items()))
-        writer = self._writer(run_id)
-        with writer.mutex:
+        with self.held(run_id) as writer:
             for _ in range(_ATTEMPTS):
                 self._open(run_id, writer, within, prepare)
                 if self._append(writer, lines, is_durable):
@@ -119,8 +118,7 @@ class Journals:
         """Write to a chunk that the run's present journal has; tell whether it has it."""
         if run_id not in self._writers:
             return False
-        writer = self._writer(run_id)
-        with writer.mutex:
+        with self.held(run_id) as writer:
             if chunk not in writer.chunks or writer.incarnation != within.incarnation:
                 return False
             if writer.journal is None and not self._continue(run_id, writer, within):
@@ -128,21 +126,28 @@ class Journals:
             return self._append(writer, pack_body(chunk, body), is_durable)
 
     @contextmanager
-    def held(self, run_id: str) -> Iterator[None]:
-        """Keep other threads from a run's journal; for those who are going to write to it under the run's lock."""
-        with self._writer(run_id).mutex:
-            yield
+    def held(self, run_id: str) -> Iterator[_Writer]:
+        """Keep other threads from a run's journal; who is going to write to it under the run's lock takes it before."""
+        while True:
+            writer = self._writer(run_id)
+            with writer.mutex:
+                # Else it was closed while we waited; should it be ours already, nobody can have closed it.
+                if self._writers.get(run_id) is writer:
+                    yield writer
+                    return
 
     def close(self, run_id: str | None = None) -> None:
         """Close the journal of a run, or all; not to be called under a run's lock."""
-        with self._guard:
-            runs = [run_id] if run_id is not None else list(self._writers)
-            writers = [writer for run in runs if (writer := self._writers.pop(run, None))]
-            for run in runs:
-                self._opened.pop(run, None)
-        for writer in writers:
+        for run in [run_id] if run_id is not None else list(self._writers):
+            writer = self._writers.get(run)
+            if writer is None:
+                continue
             with writer.mutex:
                 writer.leave()
+                with self._guard:
+                    if self._writers.get(run) is writer:
+                        del self._writers[run]
+                        self._opened.pop(run, None)
 
     def _writer(self, run_id: str) -> _Writer:
         with self._guard:
@@ -150,13 +155,13 @@ class Journals:
             for recent, most in ((self._writers, _MOST_KNOWN), (self._opened, _MOST_OPEN)):
                 recent[run_id] = writer
                 recent.move_to_end(run_id)
-                _, longest_ago = recent.popitem(last=False) if len(recent) > most else ("", writer)
-        if longest_ago is not writer:
+                idle = recent.popitem(last=False)[1] if len(recent) > most else None
+        if idle is not None:
             try:
-                if longest_ago.mutex.acquire(blocking=False):
-                    longest_ago.pause()
+                if idle.mutex.acquire(blocking=False):
+                    idle.pause()
             finally:
-                give_back(longest_ago.mutex)
+                give_back(idle.mutex)
         return writer
 
     def _open(self, run_id: str, writer: _Writer, within: Expected, prepare: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ from chunkstore.names import RUN_FILE
 
 #: More runs are forgotten, those first that were used least lately, if they have finished.
 _MOST_REMEMBERED = 32
+_MOST_FORGOTTEN = 100_000
 
 #: The kind and the internal name of a record.
 Key = tuple[str, str]
@@ -31,6 +32,7 @@ class KnownRun:
         finished: which version of the run's own record was looked at last, and whether it says that the run has ended.
         is_synced: whether this object has made durable what a run held that had ended.
         own_version: which version of the run's own record this object has written last.
+        was_forgotten: whether more was known of it once: a record that this object does not know may be its own.
     """
 
     def __init__(self, load: Callable[[FolderReader], RunLog]) -> None:
@@ -40,6 +42,7 @@ class KnownRun:
         self.finished: tuple[FileVersion, bool] | None = None
         self.is_synced = False
         self.own_version: FileVersion | None = None
+        self.was_forgotten = False
         self._load = load
         self._seen: tuple[FileVersion, str] | None = None
 
@@ -69,6 +72,7 @@ def _unnamed(identity: Hashable) -> str:
 
 class _OfOneRun(Protocol):
     incarnation: str
+    was_forgotten: bool
 
     def is_as_good_as_new(self) -> bool: ...
 
@@ -77,19 +81,12 @@ _K = TypeVar("_K", bound=_OfOneRun)
 
 
 class KnownRuns(Generic[_K]):
-    """The runs that a store object writes to, by id.
+    """The runs that a store object writes to, by id."""
 
-    Args:
-        has_ended: tells of a run whether nobody goes on with it, as far as can be told.
-        on_forget: is told of a run that is forgotten for others.
-    """
-
-    def __init__(
-        self, has_ended: Callable[[str], bool], on_forget: Callable[[str], None] = lambda _run_id: None
-    ) -> None:
-        self._has_ended = has_ended
-        self._on_forget = on_forget
+    def __init__(self) -> None:
         self._runs: OrderedDict[str, _K] = OrderedDict()
+        # Of which runs something was forgotten: 60 bytes each.
+        self._forgotten: set[int] = set()
         self._guard = threading.Lock()
 
     def __len__(self) -> int:
@@ -105,28 +102,31 @@ class KnownRuns(Generic[_K]):
             present = self._runs.get(run_id)
             if present is not None and present.incarnation == known.incarnation:
                 return present
+            known.was_forgotten = hash(known.incarnation) in self._forgotten
             self._runs[run_id] = known
             self._runs.move_to_end(run_id)
-            excess = len(self._runs) - _MOST_REMEMBERED
-        if excess > 0:
-            self._forget_some()
         return known
 
-    def _forget_some(self) -> None:
-        """Forget the run that was added longest ago, if it has ended; else keep it for another round.
-
-        What is forgotten of a run that has ended makes the next record of a step one beside the earlier. In a run that
-        goes on, that would hide what others have changed of that.
-        """
+    def longest_ago(self) -> tuple[str, _K] | None:
+        """Return the run that was added longest ago, if there are too many; it is kept for another round."""
         with self._guard:
-            run_id, known = next(iter(self._runs.items()))
+            if len(self._runs) <= _MOST_REMEMBERED:
+                return None
+            run_id = next(iter(self._runs))
             self._runs.move_to_end(run_id)
-        if known.is_as_good_as_new() or self._has_ended(run_id):
-            self.forget(run_id, known)
-            self._on_forget(run_id)
+            return run_id, self._runs[run_id]
 
-    def forget(self, run_id: str, known: _K | None = None) -> None:
-        """Forget a run; with `known`, only if it is that one."""
+    def forget_for_others(self, run_id: str, known: _K) -> None:
+        """Forget what is remembered of a run that goes on no more, but for that."""
         with self._guard:
-            if known is None or self._runs.get(run_id) is known:
-                self._runs.pop(run_id, None)
+            if not known.is_as_good_as_new():
+                if len(self._forgotten) >= _MOST_FORGOTTEN:
+                    self._forgotten.clear()
+                self._forgotten.add(hash(known.incarnation))
+        self.forget(run_id, known)
+
+    def forget(self, run_id: str, known: _K) -> None:
+        """Forget a run, if it is that one."""
+        with self._guard:
+            if self._runs.get(run_id) is known:
+                del self._runs[run_id]
