@@ -269,6 +269,28 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def write_together(
+        self,
+        folder: str,
+        files: Sequence[tuple[str, bytes, bool]],
+        *,
+        durable: bool = False,
+        within: Expected | None = None,
+    ) -> None:
+        """Make or replace several files one after the other, or none if anything fails before the first is there.
+
+        Args:
+            folder: the folder.
+            files: names, what they hold, and whether each is new; else it is replaced.
+            durable: see the class.
+            within: see the class.
+
+        Raises:
+            MissingError: there is no such folder.
+            FileExistsError: there is one that should be new; those that are new are taken back.
+        """
+
+    @abstractmethod
     def replace(
         self,
         folder: str,

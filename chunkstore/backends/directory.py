@@ -424,6 +424,22 @@ class DirectoryBackend(Backend):
             within=within,
         )
 
+    def write_together(
+        self,
+        folder: str,
+        files: Sequence[tuple[str, bytes, bool]],
+        *,
+        durable: bool = False,
+        within: Expected | None = None,
+    ) -> None:
+        def take_back(handle: Folder, _done: None) -> None:
+            for file, _, is_new in files:
+                if is_new:
+                    handle.discard(file)
+
+        durable = durable or self._sync_writes
+        self._in_folder(folder, lambda handle: handle.write_together(files, durable=durable), take_back, within=within)
+
     def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
         self._in_folder(folder, lambda handle: handle.publish_all(files))
 

@@ -412,6 +412,36 @@ class Folder(FolderReader):
             self.discard(file)
             raise
 
+    def write_together(self, files: Sequence[tuple[str, bytes, bool]], *, durable: bool) -> None:
+        """Make or replace several files one after the other; see `Backend.write_together`.
+
+        All are written before any gets its name, so that a full disk is noticed before that.
+        """
+        temporary = [temporary_names.next() for _ in files]
+        given: list[str] = []
+        try:
+            for name, (_, data, _) in zip(temporary, files, strict=True):
+                self.write_plain(name, data, durable=durable)
+            for name, (file, _, is_new) in zip(temporary, files, strict=True):
+                if not is_new:
+                    self._syscalls.rename(name, file, self.fd)
+                    continue
+                given.append(file)
+                try:
+                    self._give_name(name, file)
+                except FileExistsError:
+                    given.pop()
+                    raise
+            if durable:
+                self._syscalls.fsync(self.fd)
+        except BaseException:
+            for name in [*temporary, *given]:
+                self.discard(name)
+            raise
+        for name, (_, _, is_new) in zip(temporary, files, strict=True):
+            if is_new:
+                self.discard(name)
+
     def publish_all(self, files: Iterable[tuple[str, bytes]]) -> None:
         """Make many new files that survive a loss of power; see `Backend.publish_all`.
 

@@ -118,6 +118,21 @@ class MemoryBackend(Backend):
                 raise FileExistsError(file)
             files[file] = data if isinstance(data, bytes) else b"".join(data)
 
+    def write_together(
+        self,
+        folder: str,
+        files: Sequence[tuple[str, bytes, bool]],
+        *,
+        durable: bool = False,
+        within: Expected | None = None,
+    ) -> None:
+        present = self._meant(folder, within)
+        with self._mutex:
+            if found := [file for file, _, is_new in files if is_new and file in present]:
+                raise FileExistsError(found[0])
+            for file, data, _ in files:
+                present[file] = data
+
     def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
         for file, data in files:
             try:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -503,31 +503,36 @@ class ChunkedStore(Store):
     ) -> None:
         """Write a record and those inside it, the outer one last: its readers see all of them or none.
 
-        What was written is taken back if anything fails. What is inside has no place in the log until the outer record
-        is there; so if the process is killed, it is an orphan.
+        Should anything fail, nothing is written. What is inside has no place in the log until the outer record is
+        there; so if the process is killed, it is an orphan. If the outer one was there before, it is seen piece by
+        piece.
         """
-        outer = next(iter(records))
         undo: list[Callable[[], None]] = []
         try:
             for scope, values in parameters.items():
                 self._set_parameters_in(run_id, known, scope, values, overwrite=True, undo=undo)
-            with ExitStack() as stripes:
+            with ExitStack() as held:
                 for stripe in sorted({hash((run_id, *key)) % _STRIPES for key in records}):
-                    stripes.enter_context(self._stripes[stripe])
+                    held.enter_context(self._stripes[stripe])
                 # The outer one comes first in the order of execution all the same.
                 new = {key: chunk_file(*key, clock.tick()) for key in records if key not in known.owned}
-                for key, body in records.items():
-                    if key not in new and key != outer:
-                        self._replace_own(run_id, known, known.owned[key], body)
-                inside_first = sorted(new, key=lambda key: key == outer)
-                if self._journals and new:
-                    # One write for all of them, which is taken back as a whole.
-                    self._add_new_to_journal(run_id, known, {new[key]: records[key] for key in inside_first})
-                for key in () if self._journals else inside_first:
-                    undo.append(partial(self._remove_new, run_id, new, key))
-                    self._publish_new(run_id, known, key, records[key], new)
-                if outer not in new:
-                    self._replace_own(run_id, known, known.owned[outer], records[outer])
+                inside_first = reversed(records.items())
+                files = {
+                    (new.get(key) or known.owned[key]): body
+                    if key in new
+                    else self._without_appended(run_id, known.owned[key], body)
+                    for key, body in inside_first
+                }
+                if self._journals:
+                    held.enter_context(self._journals.held(run_id))
+                    loose = self._journals.not_in_journal(run_id, files.keys() - set(new.values()))
+                    self._write_together(run_id, known, {file: files[file] for file in files if file in loose}, ())
+                    lines = {file: body for file, body in files.items() if file not in loose}
+                    if lines:
+                        self._add_new_to_journal(run_id, known, lines)
+                else:
+                    undo += [partial(self.backend.remove, run_id, file) for file in new.values()]
+                    self._write_together(run_id, known, files, new.values())
                 for key, file in new.items():
                     self._own(known, key, file)
         except BaseException:
@@ -535,18 +540,20 @@ class ChunkedStore(Store):
                 self._try(take_back, run_id)
             raise
 
-    def _publish_new(self, run_id: str, known: KnownRun, key: Key, body: bytes, names: dict[Key, str]) -> None:
-        """Write a new chunk under its name among some; if another process has that nanosecond too, under a new one."""
-        while True:
-            try:
-                self._record(run_id, known, self.backend.publish, names[key], self._as_file(body))
-            except FileExistsError:
-                names[key] = chunk_file(*key, clock.tick())
-            else:
-                return
-
-    def _remove_new(self, run_id: str, names: dict[Key, str], key: Key) -> None:
-        self.backend.remove(run_id, names[key])
+    def _write_together(self, run_id: str, known: KnownRun, files: Mapping[str, bytes], new: Collection[str]) -> None:
+        """Write files of our own, of which some are new, in their order; all or none."""
+        if not files:
+            return
+        data = [(file, self._as_file(body), file in new) for file, body in files.items()]
+        durable = self._has_finished(run_id, known)
+        before = self.backend.changed_at(run_id) if self._listings.share else 0
+        self.backend.write_together(run_id, data, durable=durable, within=known)
+        if self._listings.share:
+            for file in files:
+                self._listings.add(run_id, file, before, self.backend.changed_at(run_id))
+        if not durable and self._has_finished(run_id, known):
+            for file in files:
+                self._sync_file(run_id, file)
 
     @staticmethod
     def _try(take_back: Callable[[], None], run_id: str) -> None:
@@ -616,8 +623,12 @@ class ChunkedStore(Store):
         """Tell who has written a record, as far as a listing shows: nobody, we and nobody has changed it, or others."""
         with self.backend.reader(run_id) as reader:
             listing = None if anew else self._listings.recent(run_id)
-            files = RunFiles(reader, self._fresh_listing(run_id, reader) if listing is None else listing)
+            if listing is None:
+                listing = self._fresh_listing(run_id, reader)
+            files = RunFiles(reader, listing)
             newest = newest_listed(files, kind, name)
+            if files.unreadable is not None:
+                raise files.unreadable  # it may be there, or a newer one
             if newest is None:
                 return NOBODYS
             if newest.file != known.owned.get((_KIND_OF[kind], name)):

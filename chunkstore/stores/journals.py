@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import starmap
 
@@ -90,7 +90,7 @@ class Journals:
         prepare: Callable[[], None],
         is_durable: Callable[[], bool],
     ) -> None:
-        """Write chunks that no journal has, all of them or none.
+        """Write chunks that no journal has, or the present one, all of them or none.
 
         Args:
             run_id: the run.
@@ -135,6 +135,11 @@ class Journals:
                 if self._writers.get(run_id) is writer:
                     yield writer
                     return
+
+    def not_in_journal(self, run_id: str, chunks: Iterable[str]) -> set[str]:
+        """Return which of some chunks the run's present journal does not have."""
+        with self.held(run_id) as writer:
+            return set(chunks) - writer.chunks
 
     def close(self, run_id: str | None = None) -> None:
         """Close the journal of a run, or all; not to be called under a run's lock."""
