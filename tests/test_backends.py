@@ -19,26 +19,28 @@ from chunkstore.testing.faults import CountingSyscalls, FaultySyscalls
 FOLDER = "run"
 
 
-@pytest.fixture(params=["memory", "unnamed files", "hard links", "no links"])
+@pytest.fixture(params=["memory", "unnamed files", "hard links", "no links", "no links and renames that replace"])
 def backend(request, tmp_path, monkeypatch):
     if request.param == "memory":
         backend = MemoryBackend()
     else:
         if request.param != "unnamed files":
             monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
-        if request.param == "no links":
-            without_links(monkeypatch)
+        if request.param.startswith("no links"):
+            without(monkeypatch, "_links")
+        if request.param.endswith("that replace"):
+            without(monkeypatch, "_renames_new")
         backend = DirectoryBackend(tmp_path / "logs")
     backend.create_folder(FOLDER, {"first": b"1", "last": b"2"})
     return backend
 
 
-def without_links(monkeypatch):
+def without(monkeypatch, ability):
     original = Folder.__init__
 
     def init(folder, *arguments, **options):
         original(folder, *arguments, **options)
-        folder._links = False
+        setattr(folder, ability, False)
 
     monkeypatch.setattr(Folder, "__init__", init)
 

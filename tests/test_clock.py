@@ -84,6 +84,8 @@ def test_a_time_comes_back(moment):
         ("2024-02-02T06:49:41+01:00", datetime(2024, 2, 2, 5, 49, 41, tzinfo=timezone.utc)),
         ("", None),
         ("yesterday", None),
+        ("9999-12-31 23:59:59.999999-23:59", None),
+        ("0001-01-01 00:00:00+23:59", None),
     ],
 )
 def test_older_and_foreign_times_are_understood(text, moment):
@@ -190,6 +192,20 @@ def test_a_sealed_file_with_an_absurd_time_does_not_come_before_what_is_sealed_l
     assert ("time", copy.name) in {(problem.kind, problem.file) for problem in store.get_run_log(RUN).problems}
     store.seal(RUN)
     assert chunkstore.open_store("chunked-fs", log_folder=tmp_path).get_run_log(RUN).steps["x"].message == "new"
+
+
+@pytest.mark.usefixtures("at_the_present")
+def test_who_was_moved_ahead_as_far_as_can_be_is_believed_by_those_whose_clocks_are_behind(tmp_path, monkeypatch):
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path)
+    store.create_run_log(RUN)
+    now = time.time_ns()
+    (tmp_path / RUN / f"StepLog-x-{now + MOST_AHEAD - 10**9}.json").write_text(step("x", message="ahead").to_json())
+    store.get_run_log(RUN)
+    store.add_step_log(RUN, step("x", message="acknowledged"))
+    for behind in (10, 3_600):
+        monkeypatch.setattr(clock, "_wall_clock", lambda behind=behind: time.time_ns() - behind * 10**9)
+        log = chunkstore.open_store("chunked-fs", log_folder=tmp_path).get_run_log(RUN, strict=True)
+        assert (log.steps["x"].message, log.problems) == ("acknowledged", [])
 
 
 @pytest.mark.parametrize("ahead", [0, 3_600 * 10**9, MOST_AHEAD - 60 * 10**9])

@@ -124,6 +124,25 @@ def test_a_finish_whose_sync_failed_is_not_acknowledged_by_the_next(tmp_path, di
     assert not list(tmp_path.rglob(f"{UNSYNCED_FILE}*"))
 
 
+def test_a_failed_sync_is_remembered_where_no_mark_of_it_can_be_left(tmp_path):
+    class Full(Disk):
+        def open(self, path, flags, dir_fd=None):
+            if self.failing and flags & os.O_CREAT:
+                raise OSError(errno.ENOSPC, "no room", path)
+            return super().open(path, flags, dir_fd)
+
+    disk = Full()
+    store = opened(tmp_path, ChunkedStore, disk)
+    store.create_run_log(RUN)
+    store.add_step_log(RUN, step("a"))
+    disk.failing = True
+    with pytest.raises(StoreIOError):
+        store.sync(RUN)
+    disk.failing = False
+    store.sync(RUN)
+    assert disk.at_risk(tmp_path) == []
+
+
 @_layouts
 def test_a_second_finisher_returns_when_all_is_durable_though_the_first_has_not_come_to_that(tmp_path, disk, layout):
     first, second = opened(tmp_path, layout, disk), opened(tmp_path, layout, disk)
@@ -273,6 +292,15 @@ def test_data_that_another_process_puts_while_the_run_ends_is_durable(tmp_path, 
             recorded.put_data("d")
         assert (catalog(tmp_path) / RUN / "d").read_text() == "data"
         assert data_disk.at_risk(catalog(tmp_path)) == []
+
+
+def test_data_of_a_run_that_is_ended_through_its_store_is_durable(tmp_path, data_disk):
+    store = opened_for_data(tmp_path)
+    run = store.start_run(RUN, capture_output=False)
+    with run.step("a") as recorded:
+        recorded.put_data("d")
+    finish(store)
+    assert data_disk.at_risk(catalog(tmp_path)) == []
 
 
 def test_what_is_printed_after_a_run_has_ended_is_durable_when_its_step_is(tmp_path, data_disk):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import threading
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from chunkstore.maintenance.importing import import_runs
 from chunkstore.maintenance.retention_plan import Rule
 from chunkstore.models import INCARNATION, NOTES, StepLog
 from chunkstore.names import PinnedRunId
+from chunkstore.recording.catalog import Catalog
 from chunkstore.records import MetricPoint
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.liveness import LIVE, LOST, UNKNOWN
@@ -220,6 +222,21 @@ def test_a_resumed_run_takes_over_from_the_run_that_it_resumed(tmp_path, monkeyp
     assert resumed.previous.step("s") is None  # it is gone, and was not read before
     assert resumed.step("s", int, "1") == 1
     resumed.finish()
+
+
+@_stores
+def test_who_joins_a_resumed_run_takes_over_from_the_run_that_it_resumed(tmp_path, monkeypatch, open_store):
+    monkeypatch.chdir(tmp_path)
+    store = open_store(tmp_path)
+    for message in ("old", "new"):
+        with store.start_run(RUN, capture_output=False) as run, run.step("s") as recorded:
+            recorded.set_result(message)
+        store.start_run("second", resume=RUN, capture_output=False)
+        joined = store.join_run("second", capture_output=False)
+        assert joined.previous.step("s").result == message
+        store.delete_run("second")
+        store.delete_run(RUN)
+    del joined
 
 
 # --- creating beside deleting ----------------------------------------------------------------------------------------
@@ -445,6 +462,104 @@ def test_an_imported_run_that_is_deleted_first_leaves_the_data_to_the_run_that_m
     plan = retention.plan_retention(new, Rule(keep_last=0), with_data=True)
     assert [outcome.deleted for outcome in retention.collect(new, plan, with_data=True)] == [True]
     assert data_of(old) == "data"
+
+
+def as_an_older_version_made_it(store, run_id=RUN):
+    """Take the identity out of a run's record."""
+
+    def strip(log):
+        log.run_config = {}
+
+    store.update_run_log(run_id, strip)
+    store.close()
+
+
+def test_a_run_without_an_identity_keeps_its_data_from_that_of_another_store(tmp_path, work):
+    prod, test = (chunkstore.open_store("chunked-fs", log_folder=str(tmp_path / name)) for name in ("prod", "test"))
+    put(prod, "prod")
+    test.create_run_log(RUN)
+    as_an_older_version_made_it(test)
+    with test.join_run(RUN, capture_output=False) as run, run.step("a") as recorded:
+        Path("d").write_text("test")
+        recorded.put_data("d")
+        assert recorded.get_data("d", "copy").read_text() == "test"
+    assert (data_of(prod), data_of(test)) == ("prod", "test")
+
+
+def test_importing_a_run_without_an_identity_leaves_its_data_to_it_too(tmp_path, work):
+    old, new = (chunkstore.open_store("chunked-fs", log_folder=str(tmp_path / name)) for name in ("old", "new"))
+    catalog = Path(old.catalog_path)
+    put(old, "data")
+    as_an_older_version_made_it(old)
+    shutil.rmtree(catalog / ".runs")
+    import_runs(str(tmp_path / "old"), new)
+    with old.join_run(RUN, capture_output=False) as run, run.step("b") as recorded:
+        assert recorded.get_data("d", "copy").read_text() == "data"
+    old.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS"))
+    for store, left in ((old, "data"), (new, None)):
+        plan = retention.plan_retention(store, Rule(keep_last=0), with_data=True)
+        assert [outcome.deleted for outcome in retention.collect(store, plan, with_data=True)] == [True]
+        assert left is None or data_of(new) == left
+
+
+def test_an_import_that_is_stopped_loses_no_data(tmp_path, work, monkeypatch):
+    old, new = (chunkstore.open_store("chunked-fs", log_folder=str(tmp_path / name)) for name in ("old", "new"))
+    put(old, "data")
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("add_run_log", None):
+        with monkeypatch.context() as patched:
+            if name:
+                patched.setattr(new, name, stopped)
+                with pytest.raises(KeyboardInterrupt):
+                    import_runs(str(tmp_path / "old"), new)
+            else:
+                import_runs(str(tmp_path / "old"), new)
+    plan = retention.plan_retention(old, Rule(keep_last=0), with_data=True)
+    assert [outcome.deleted for outcome in retention.collect(old, plan, with_data=True)] == [True]
+    assert data_of(new) == "data"
+
+
+def test_data_that_is_deleted_while_it_is_taken_over_makes_the_step_run_again(tmp_path, work, monkeypatch):
+    def make():
+        Path("d").write_text("made")
+        chunkstore.current_step().put_data("d")
+        return 1
+
+    store = files(tmp_path)
+    with store.start_run("one", capture_output=False) as run:
+        run.step("a", make)
+    original = Catalog._link
+
+    def deleted(catalog, source, *rest):
+        Path(source).unlink()
+        return original(catalog, source, *rest)
+
+    monkeypatch.setattr(Catalog, "_link", deleted)
+    with store.start_run("two", resume="one", capture_output=False) as run:
+        assert run.step("a", make) == 1
+    assert store.get_step_log("two", "a").mock is False
+    assert data_of(store, "two") == "made"
+
+
+def put_and_collect(folder, number, rounds):
+    """Put the first data of a run, then delete it with the run, again and again."""
+    os.chdir(folder)
+    store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs-{number}", catalog_folder=f"{folder}/data")
+    for turn in range(rounds):
+        with store.start_run(f"run-{turn % 2}", capture_output=False) as run, run.step("a") as recorded:
+            Path(f"d-{number}").write_text(f"{number}-{turn}")
+            recorded.put_data(f"d-{number}", "d")
+            assert recorded.get_data("d", f"copy-{number}").read_text() == f"{number}-{turn}"
+        plan = retention.plan_retention(store, Rule(keep_last=0), with_data=True)
+        assert all(outcome.deleted for outcome in retention.collect(store, plan, with_data=True))
+
+
+def test_processes_that_put_and_delete_data_in_one_catalog_do_not_meet(tmp_path):
+    run_processes(put_and_collect, [(str(tmp_path), number, 25) for number in range(3)])
+    assert [path for path in (tmp_path / "data").iterdir() if path.name not in (".runs", ".lock")] == []
 
 
 # --- reads of a run that is deleted meanwhile ------------------------------------------------------------------------

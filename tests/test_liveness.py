@@ -223,6 +223,25 @@ def test_processes_that_join_and_leave_at_once_are_seen_each_and_leave_nothing(t
     assert not list(tmp_path.rglob("*.joined"))
 
 
+def test_who_is_stopped_while_it_leaves_keeps_nobody_from_joining(tmp_path):
+    store = files(tmp_path)
+    store.create_run_log(RUN)
+
+    def leave(say):
+        joined = held.JoinedFile(SYSTEM, files(tmp_path).backend._fresh(RUN), ".joined", b"{}")
+        joined._folder.discard = lambda _: (say("leaving"), time.sleep(20))
+        joined.release()
+
+    with Forked(leave) as leaver:
+        assert leaver.wait_for_line() == "leaving"
+        began = time.monotonic()
+        with store.join_run(RUN, capture_output=False) as run:
+            run.step("s", int, "1")
+        assert time.monotonic() - began < 10
+        assert store.liveness(RUN).state == UNKNOWN  # nobody can tell
+        leaver.kill()
+
+
 def test_whatever_the_file_of_those_who_joined_holds_is_no_error(tmp_path):
     store = files(tmp_path)
     with store.join_run(RUN, create=True, capture_output=False):

@@ -124,6 +124,35 @@ def test_of_a_run_that_goes_on_nothing_is_forgotten(folder):
     assert (found.message, found.user_defined_metrics) == ("goes on", {"a": 1})
 
 
+@_kinds
+def test_what_others_changed_stays_also_when_the_owner_has_recorded_many_runs_since(folder, kind):
+    store, other = (kind(DirectoryBackend(folder)) for _ in range(2))
+    for run_id in ("first", *(f"run-{number}" for number in range(80))):
+        store.create_run_log(run_id)
+        store.add_step_log(run_id, step("s"))
+        store.update_run_log(run_id, has_ended)
+    other.update_step_log("first", "s", lambda found: found.user_defined_metrics.update(n=1))
+    store.add_step_log("first", step("s", message="again"))
+    for _ in range(2):
+        found = other.get_step_log("first", "s")
+        assert (found.message, found.user_defined_metrics) == ("again", {"n": 1})
+        store.add_step_log("first", found)
+
+
+@_kinds
+def test_a_store_that_is_dropped_gives_its_descriptors_back_at_once(folder, kind):
+    kind(DirectoryBackend(folder)).create_run_log("run")
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            kind(DirectoryBackend(folder)).set_parameters("run", {"a": 1})
+        assert len(os.listdir("/proc/self/fd")) <= before + 3
+    finally:
+        gc.enable()
+
+
 # --- lock files of documents -----------------------------------------------------------------------------------------
 
 

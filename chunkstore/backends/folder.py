@@ -345,7 +345,11 @@ class Folder(FolderReader):
             self._fill(fd, data, durable=durable)
             self._syscalls.link_unnamed(fd, file, self.fd)
         except BaseException:
-            self._syscalls.close(fd)
+            try:
+                if self._syscalls.fstat(fd).st_nlink:
+                    self.discard(file)  # named in spite of the error
+            finally:
+                self._syscalls.close(fd)
             raise
         try:
             self._syscalls.close(fd)
@@ -365,6 +369,26 @@ class Folder(FolderReader):
             raise
 
     def _give_name(self, temporary: str, file: str) -> None:
+        """Give a file that is whole its name, which must be new; after an error it does not have it."""
+        try:
+            self._link_or_rename(temporary, file)
+        except FileNotFoundError:
+            raise  # somebody has removed the temporary file: what has the name now is another's
+        except BaseException:
+            if self._has_another_name(temporary):
+                self.discard(file)
+            raise
+
+    def _has_another_name(self, temporary: str) -> bool:
+        """Tell whether a file that was written under a temporary name has got, or changed it for, another one."""
+        try:
+            return self._syscalls.lstat(temporary, self.fd).st_nlink > 1
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+    def _link_or_rename(self, temporary: str, file: str) -> None:
         if self._links:
             try:
                 self._link(temporary, file)
@@ -429,7 +453,7 @@ class Folder(FolderReader):
                 given.append(file)
                 try:
                     self._give_name(name, file)
-                except FileExistsError:
+                except OSError:
                     given.pop()
                     raise
             if durable:

@@ -671,14 +671,16 @@ class ChunkedStore(Store):
         at_the_end = self.backend.durability == AT_THE_END
         durable = at_the_end and verb == self.backend.replace and self._has_finished(run_id, known)
         self._write(run_id, known, verb, file, data, durable=durable)
-        if at_the_end and not durable and self._has_finished(run_id, known):
+        if not at_the_end or durable:
+            return
+        try:
             # Looked at after the deed: whoever finishes the run from now on finds the file and makes it durable.
-            try:
+            if self._has_finished(run_id, known):
                 self._sync_file(run_id, file)
-            except ChunkstoreError:
-                if verb == self.backend.publish:
-                    self._try(lambda: self.backend.remove(run_id, file), run_id)
-                raise
+        except ChunkstoreError:
+            if verb == self.backend.publish:
+                self._try(lambda: self.backend.remove(run_id, file), run_id)
+            raise
 
     def _write(
         self, run_id: str, known: KnownRun, verb: Callable[..., None], file: str, data: bytes, *, durable: bool
