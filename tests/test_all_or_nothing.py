@@ -431,6 +431,26 @@ def test_what_is_done_again_after_an_error_is_done_once(folder, layout, what, le
     assert number > 2
 
 
+@pytest.mark.parametrize("way", ["link_unnamed", "link", "rename_new", "rename"])
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+def test_a_file_whose_name_could_not_be_given_does_not_have_it(folder, monkeypatch, way, late):
+    syscalls = FaultySyscalls(errno.EIO, late=late, only=(way,))
+    backend = DirectoryBackend(folder, syscalls=syscalls)
+    backend.create_folder(RUN, {"first": b"1"})
+    handle = backend._cached(RUN)
+    monkeypatch.setattr(handle, "_unnamed", way == "link_unnamed")
+    monkeypatch.setattr(handle, "_links", way in {"link_unnamed", "link"})
+    monkeypatch.setattr(handle, "_renames_new", way != "rename")
+    syscalls.counted, syscalls._at = 0, 1
+    with pytest.raises(chunkstore.StoreIOError):
+        backend.publish(RUN, "new", b"2")
+    assert [call.name for call in syscalls.failed] == [way]
+    assert os.listdir(f"{folder}/{RUN}") == ["first"]
+    backend.publish(RUN, "new", b"3")
+    backend.publish_all(RUN, [("another", b"4")])
+    assert sorted(os.listdir(f"{folder}/{RUN}")) == ["another", "first", "new"]
+
+
 def test_a_put_of_a_record_that_another_thread_makes_just_now_is_no_mixture(folder):
     for container in ("files", "journal"):
         one = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/{container}", container=container)
@@ -455,6 +475,28 @@ def test_a_put_of_a_record_that_another_thread_makes_just_now_is_no_mixture(fold
         other.put_step_log(RUN, metrics(4, 4))
         one.put_step_log(RUN, metrics(5, 5))
         assert other.get_step_log(RUN, "x").user_defined_metrics == {"p": 5, "q": 5}
+
+
+def test_a_put_waits_for_another_that_has_looked_whose_the_record_is(folder):
+    one, other = (chunkstore.open_store("chunked-fs", log_folder=folder) for _ in range(2))
+    one.create_run_log(RUN)
+    one.put_step_log(RUN, StepLog(name="x", internal_name="x", user_defined_metrics={"first": 1}))
+    look = one._whose
+
+    def record(name):
+        return StepLog(name="x", internal_name="x", user_defined_metrics={name: 1})
+
+    def slow(*arguments, **options):
+        found = look(*arguments, **options)
+        putting.start()
+        putting.join(0.3)
+        return found
+
+    putting = threading.Thread(target=other.put_step_log, args=(RUN, record("other's")))
+    one._whose = slow
+    one.put_step_log(RUN, record("one's"))
+    putting.join()
+    assert other.get_step_log(RUN, "x").user_defined_metrics == {"other's": 1}
 
 
 @pytest.mark.parametrize("steps", [0, 1_500])

@@ -186,12 +186,15 @@ def test_a_sealed_file_with_an_absurd_time_does_not_come_before_what_is_sealed_l
     store.seal(RUN)
     (sealed,) = (tmp_path / RUN).glob("Sealed-*")
     copy = tmp_path / RUN / f"Sealed-{absurd}.jsonl"
-    copy.write_bytes(sealed.read_bytes())
+    copied = sealed.read_bytes()
+    copy.write_bytes(copied)
     store.add_step_log(RUN, step("x", message="new"))
     assert store.get_step_log(RUN, "x").message == "new"
     assert ("time", copy.name) in {(problem.kind, problem.file) for problem in store.get_run_log(RUN).problems}
     store.seal(RUN)
-    assert chunkstore.open_store("chunked-fs", log_folder=tmp_path).get_run_log(RUN).steps["x"].message == "new"
+    for _ in range(2):
+        assert chunkstore.open_store("chunked-fs", log_folder=tmp_path).get_run_log(RUN).steps["x"].message == "new"
+        copy.write_bytes(copied)  # sealing may have removed it
 
 
 @pytest.mark.usefixtures("at_the_present")

@@ -242,6 +242,22 @@ def test_who_is_stopped_while_it_leaves_keeps_nobody_from_joining(tmp_path):
         leaver.kill()
 
 
+def test_who_joins_while_the_last_one_leaves_is_seen(tmp_path, monkeypatch):
+    store = files(tmp_path)
+    store.create_run_log(RUN)
+    leaving = held.JoinedFile(SYSTEM, store.backend._fresh(RUN), ".joined", b"{}")
+    lock = held.lock_range
+
+    def lock_late(fd, start, length):
+        monkeypatch.setattr(held, "lock_range", lock)
+        leaving.release()  # the file was opened by whoever joins, and is removed now
+        return lock(fd, start, length)
+
+    monkeypatch.setattr(held, "lock_range", lock_late)
+    with store.join_run(RUN, capture_output=False):
+        assert files(tmp_path).liveness(RUN).state == LIVE
+
+
 def test_whatever_the_file_of_those_who_joined_holds_is_no_error(tmp_path):
     store = files(tmp_path)
     with store.join_run(RUN, create=True, capture_output=False):

@@ -1,12 +1,13 @@
 """All the deliberate defects."""
 
-from defects import exclusion, order, packing, reads, stable_storage, upkeep, whole_files
+from defects import exclusion, incarnations, order, packing, reads, stable_storage, upkeep, whole_files
 from mutant import Mutant
 
 MUTANTS = (
     *stable_storage.MUTANTS,
     *whole_files.MUTANTS,
     *exclusion.MUTANTS,
+    *incarnations.MUTANTS,
     *order.MUTANTS,
     *reads.MUTANTS,
     *packing.MUTANTS,

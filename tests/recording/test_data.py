@@ -138,10 +138,13 @@ def test_a_folder_with_a_name_that_is_no_text_is_refused_before_anything_is_copi
 
 def test_a_symbolic_link_in_the_catalog_is_not_followed(run, catalog, tmp_path):
     (tmp_path / "secret").write_text("secret")
-    (catalog / "run").mkdir(parents=True)
-    (catalog / "run" / "out.csv").symlink_to(tmp_path / "secret")
-    with run.step("read") as step, pytest.raises(chunkstore.DataNotFoundError):
-        step.get_data("out.csv")
+    Path("out.csv").write_text("secret")
+    with run.step("read") as step:
+        step.put_data("out.csv")
+        (catalog / "run" / "out.csv").unlink()
+        (catalog / "run" / "out.csv").symlink_to(tmp_path / "secret")
+        with pytest.raises(chunkstore.DataNotFoundError):
+            step.get_data("out.csv")
 
 
 def test_missing_files_and_missing_data_are_named(run):

@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import BACKEND, CHUNKED, CLOCK, DOCUMENT, LOCKS, OUTPUT, STORE
+from defects.sources import BACKEND, CHUNKED, CLOCK, DOCUMENT, HELD, LOCKS, OUTPUT, STORE
 
 _LOCKS = "tests/test_locks.py"
 _CHUNKED = "tests/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and not Remember and {}'"
@@ -147,15 +147,15 @@ MUTANTS = (
     Mutant(
         "a forked child owns what its parent has written",
         CHUNKED,
-        "        self._owned = KnownRuns(self._has_ended, self._let_go)\n",
-        "",
+        "        self._owned = KnownRuns()\n",
+        '        self._owned = getattr(self, "_owned", None) or KnownRuns()\n',
         "tests/test_killed_and_forked.py -k owns_nothing",
     ),
     Mutant(
         "a forked child owns what its parent has written in a document",
         DOCUMENT,
-        "        self._owned: KnownRuns[_OwnRecords] = KnownRuns(self._has_ended)\n",
-        '        self._owned = getattr(self, "_owned", None) or KnownRuns(self._has_ended)\n',
+        "        self._owned: KnownRuns[_OwnRecords] = KnownRuns()\n",
+        '        self._owned = getattr(self, "_owned", None) or KnownRuns()\n',
         "tests/test_killed_and_forked.py -k owns_nothing",
     ),
     Mutant(
@@ -215,5 +215,48 @@ self.options, self.catalog_path, clock.latest), {
         "                check_format(log)\n                new = as_stored",
         "                new = as_stored",
         "tests/test_two_versions.py -k newer_format",
+    ),
+    Mutant(
+        "whoever looks at an owner takes its lock",
+        HELD,
+        "        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "tests/test_liveness.py -k 'looks'",
+    ),
+    Mutant(
+        "an owner is seen only by those who try to lock its file",
+        HELD,
+        "        if ARE_THERE and locked_range(fd, 0, TO_THE_END) is not None:\n            return True\n",
+        "",
+        "tests/test_liveness.py",
+    ),
+    Mutant(
+        "an owner locks nothing that older versions know",
+        HELD,
+        "            _try_long_enough(fd)  # for older versions; that does not matter to us\n",
+        "",
+        "tests/test_liveness.py -k older_version",
+    ),
+    Mutant(
+        "whoever leaves a run takes the file of the others along",
+        HELD,
+        "            if lock_range(self._fd, 0, TO_THE_END):  # nobody else holds it, and nobody can begin to",
+        "            if True:",
+        "tests/test_liveness.py -k join",
+    ),
+    Mutant(
+        "whoever joins a run does so in a file that has been removed",
+        HELD,
+        "        if self._syscalls.fstat(self._fd).st_nlink:\n            return True\n        self.abandon()",
+        "        if True:\n            return True\n        self.abandon()",
+        "tests/test_liveness.py -k join",
+    ),
+    Mutant(
+        "whoever writes several records locks their stripes in any order",
+        CHUNKED,
+        "for stripe in sorted({hash((run_id, *key)) % _STRIPES for key in records}):",
+        "for stripe in [hash((run_id, *key)) % _STRIPES for key in records]:",
+        "tests/test_all_or_nothing.py -k 'threads or at_once or leaves_none'",
+        may_hang=True,
     ),
 )

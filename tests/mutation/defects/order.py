@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import CATALOG, CHUNKED, CLOCK, DOCUMENT, OVERLAY, READER, STORE
+from defects.sources import CATALOG, CHUNKED, CLOCK, DOCUMENT, OVERLAY, READER, RUN_FILES, STORE
 
 _CHUNKED = "tests/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and not Remember and {}'"
 _DOCUMENT = "tests/test_conformance.py -k 'TestDocumentFolder and {}'"
@@ -81,10 +81,10 @@ MUTANTS = (
     Mutant(
         "changes by others are written over the owner's record",
         CHUNKED,
-        "            self._record(run_id, known, self.backend.replace, file, data)\n            changes_seen",
+        "                self._write_update(run_id, known, chunk, internal_name, difference)\n            except",
         (
-            "            self._record(run_id, known, self.backend.replace, chunk.file, self._encode(new))\n"
-            "            changes_seen"
+            "                self._record(run_id, known, self.backend.replace, chunk.file, self._encode(new))\n"
+            "            except"
         ),
         _CHUNKED.format("(undo_each_other or beside_what)"),
     ),
@@ -221,8 +221,8 @@ MUTANTS = (
     Mutant(
         "what a process has made itself is not in its listing",
         CHUNKED,
-        "        self._listings.add(run_id, file, before, self.backend.changed_at(run_id))",
-        "        pass",
+        "        self._listings.add(run_id, file, before, self.backend.changed_at(run_id))\n\n",
+        "\n",
         "tests/test_listing.py",
     ),
     Mutant(
@@ -259,5 +259,68 @@ MUTANTS = (
         "        return copy.deepcopy(change.set)",
         "        return change.set",
         "tests/test_overlay.py",
+    ),
+    Mutant(
+        "the clock follows any time",
+        CLOCK,
+        "        if self._latest < timestamp <= self._wall_clock() + MOST_AHEAD:",
+        "        if self._latest < timestamp:",
+        "tests/test_clock.py -k no_file_moves",
+    ),
+    Mutant(
+        "a chunk with an absurd time hides what is recorded from now on",
+        READER,
+        "        chunks = chunks[end:] + chunks[:end]\n",
+        "        pass\n",
+        "tests/test_clock.py -k hides_nothing",
+    ),
+    Mutant(
+        "nobody is told of an absurd time",
+        READER,
+        "        for file in [*(chunk.file for chunk in early), *self._files.beyond_reason]:",
+        "        for file in early[:0]:",
+        "tests/test_clock.py -k absurd_time",
+    ),
+    Mutant(
+        "a sealed file with an absurd time comes before what is sealed later",
+        RUN_FILES,
+        "timestamp > clock.horizon(), -timestamp",
+        "False, -timestamp",
+        "tests/test_clock.py -k sealed_file_with_an_absurd",
+    ),
+    Mutant(
+        "the clock does not follow what was sealed or is in a journal",
+        RUN_FILES,
+        "            clock.observe(timestamp_of_packed(file))\n",
+        "",
+        "tests/test_clock.py -k another_host_has_recorded",
+    ),
+    Mutant(
+        "what others have appended is doubled when the owner writes what it has read",
+        OVERLAY,
+        "        kept = _without_extra(new, own, change.append)",
+        "        kept = new",
+        "tests/test_overlay.py -k there_once",
+    ),
+    Mutant(
+        "an owner's record is written as it was read",
+        CHUNKED,
+        "        if chunk is None or file not in changes_seen:",
+        "        if True:",
+        "tests/test_all_or_nothing.py -k doubles_nothing",
+    ),
+    Mutant(
+        "a put goes through a listing that is out of date",
+        CHUNKED,
+        "                if whose is OURS and is_sure:",
+        "                if whose is OURS:",
+        "tests/test_all_or_nothing.py -k remembered_listing_counts",
+    ),
+    Mutant(
+        "whoever puts a record looks whose it is before it locks the run",
+        CHUNKED,
+        "if is_new or not self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known):",
+        "if is_new or not put_over():",
+        "tests/test_all_or_nothing.py -k waits_for_another_that_has_looked",
     ),
 )

@@ -133,8 +133,8 @@ MUTANTS = (
     Mutant(
         "the checksum of a document is not looked at",
         DOCUMENT,
-        "decode(without_checksum(self.backend.load(_TOP, file), file), file)",
-        "decode(self.backend.load(_TOP, file), file)",
+        "decode(without_checksum(data, file), file)",
+        "decode(data, file)",
         "tests/test_integrity.py -k changed_document",
     ),
     Mutant(
@@ -304,11 +304,11 @@ MUTANTS = (
         "a file stays open after an error",
         FOLDER,
         (
-            "            self._syscalls.link_unnamed(fd, file, self.fd)\n"
-            "        except BaseException:\n"
-            "            self._syscalls.close(fd)\n"
+            "                    self.discard(file)  # named in spite of the error\n"
+            "            finally:\n"
+            "                self._syscalls.close(fd)\n"
         ),
-        "            self._syscalls.link_unnamed(fd, file, self.fd)\n        except BaseException:\n",
+        ("                    self.discard(file)\n            finally:\n                pass\n"),
         "tests/test_interrupts.py -k descriptors",
     ),
     Mutant(

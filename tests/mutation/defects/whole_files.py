@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, SYSCALLS
+from defects.sources import CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, SEALING, SYSCALLS
 
 _BACKENDS = "tests/test_backends.py"
 _SECURITY = "tests/test_security.py"
@@ -228,5 +228,68 @@ MUTANTS = (
         "            if file in files:\n                raise FileExistsError(file)\n",
         "",
         "tests/test_backends.py",
+    ),
+    Mutant(
+        "a name that was given in spite of an error stays",
+        FOLDER,
+        "            if self._has_another_name(temporary):\n",
+        "            if False:\n",
+        "tests/test_all_or_nothing.py -k name_could_not_be_given",
+    ),
+    Mutant(
+        "a file that was named in spite of an error stays",
+        FOLDER,
+        "                if self._syscalls.fstat(fd).st_nlink:\n",
+        "                if False:\n",
+        "tests/test_all_or_nothing.py -k done_again",
+    ),
+    Mutant(
+        "a rename to a new name replaces what is there",
+        FOLDER,
+        "            self._syscalls.rename_new(temporary, file, self.fd)",
+        "            self._syscalls.rename(temporary, file, self.fd)",
+        "tests/test_backends.py -k never_replaces",
+    ),
+    Mutant(
+        "files that are written together get their names while others are not written yet",
+        FOLDER,
+        """\
+            for name, (_, data, _) in zip(temporary, files, strict=True):
+                self.write_plain(name, data, durable=durable)
+            for name, (file, _, is_new) in zip(temporary, files, strict=True):
+""",
+        """\
+            for name, (file, data, is_new) in zip(temporary, files, strict=True):
+                self.write_plain(name, data, durable=durable)
+""",
+        "tests/test_all_or_nothing.py -k full_disk",
+    ),
+    Mutant(
+        "the outer record comes before those inside it",
+        CHUNKED,
+        "                inside_first = reversed(records.items())",
+        "                inside_first = list(records.items())",
+        "tests/test_all_or_nothing.py -k 'reader_beside or killed_anywhere'",
+    ),
+    Mutant(
+        "what was written before the error stays",
+        CHUNKED,
+        "            for take_back in reversed(undo):\n",
+        "            for take_back in ():\n",
+        "tests/test_all_or_nothing.py -k leaves_none",
+    ),
+    Mutant(
+        "a document that was replaced in spite of an error stays",
+        DOCUMENT,
+        "                if self.backend.load(_TOP, file) == after:\n",
+        "                if False:\n",
+        "tests/test_all_or_nothing.py -k 'leaves_none or done_again'",
+    ),
+    Mutant(
+        "a line of a sealed file leads unsealing anywhere",
+        SEALING,
+        "for name in names if not is_packable(name)]:",
+        "for name in names if False]:",
+        "tests/test_security.py -k leads_unsealing_nowhere",
     ),
 )
