@@ -86,6 +86,10 @@ class FolderReader(ABC):
         """
 
     @abstractmethod
+    def all_entries(self) -> list[str]:
+        """Return the names of all entries, also of those that are no files for readers; a single listing."""
+
+    @abstractmethod
     def forget_names(self) -> None:
         """Return from `names` no name any more that was found before and is not there."""
 
@@ -274,6 +278,7 @@ class Backend(ABC):
         folder: str,
         files: Sequence[tuple[str, bytes, bool]],
         *,
+        before: Callable[[], None] | None = None,
         durable: bool = False,
         within: Expected | None = None,
     ) -> None:
@@ -282,6 +287,7 @@ class Backend(ABC):
         Args:
             folder: the folder.
             files: names, what they hold, and whether each is new; else it is replaced.
+            before: what to do when all are written and none has got its name.
             durable: see the class.
             within: see the class.
 

@@ -47,6 +47,7 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 #: What a folder that was removed may answer; EPERM is what ext4 says when asked for a file without a name in it.
 _STALE = {errno.ENOENT, errno.ESTALE, errno.EPERM}
 _ATTEMPTS = 2
+_TOO_MANY_OPEN = {errno.EMFILE, errno.ENFILE}
 #: How often a folder may be removed while somebody else makes it.
 _CREATIONS = 100
 
@@ -429,6 +430,7 @@ class DirectoryBackend(Backend):
         folder: str,
         files: Sequence[tuple[str, bytes, bool]],
         *,
+        before: Callable[[], None] | None = None,
         durable: bool = False,
         within: Expected | None = None,
     ) -> None:
@@ -437,8 +439,11 @@ class DirectoryBackend(Backend):
                 if is_new:
                     handle.discard(file)
 
+        def write(handle: Folder) -> None:
+            handle.write_together(files, before=before, durable=durable)
+
         durable = durable or self._sync_writes
-        self._in_folder(folder, lambda handle: handle.write_together(files, durable=durable), take_back, within=within)
+        self._in_folder(folder, write, take_back, within=within)
 
     def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
         self._in_folder(folder, lambda handle: handle.publish_all(files))
@@ -633,7 +638,9 @@ class DirectoryBackend(Backend):
                 handle.sync_self()
             except FileNotFoundError:
                 raise
-            except OSError:
+            except OSError as error:
+                if error.errno in _TOO_MANY_OPEN:
+                    raise  # nothing was written in vain
                 self._unsynced[failed] = handle  # which keeps its number from being given to another
                 handle.leave_mark(mark)  # for others
                 raise

@@ -169,7 +169,6 @@ class Folder(FolderReader):
         self._listed = {}
 
     def all_entries(self) -> list[str]:
-        """Return the names of all entries, also of those that are no files for readers; a single listing."""
         return self._listing(self._syscalls.list)
 
     def _listing(self, listed: Callable[[int], list[_Entry]]) -> list[_Entry]:
@@ -436,16 +435,21 @@ class Folder(FolderReader):
             self.discard(file)
             raise
 
-    def write_together(self, files: Sequence[tuple[str, bytes, bool]], *, durable: bool) -> None:
+    def write_together(
+        self, files: Sequence[tuple[str, bytes, bool]], *, before: Callable[[], None] | None, durable: bool
+    ) -> None:
         """Make or replace several files one after the other; see `Backend.write_together`.
 
-        All are written before any gets its name, so that a full disk is noticed before that.
+        All are written before any gets its name, so that a full disk is noticed before that, and so that whoever meets
+        some of them can see what is to come.
         """
         temporary = [temporary_names.next() for _ in files]
         given: list[str] = []
         try:
             for name, (_, data, _) in zip(temporary, files, strict=True):
                 self.write_plain(name, data, durable=durable)
+            if before is not None:
+                before()
             for name, (file, _, is_new) in zip(temporary, files, strict=True):
                 if not is_new:
                     self._syscalls.rename(name, file, self.fd)

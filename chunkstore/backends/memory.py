@@ -123,10 +123,13 @@ class MemoryBackend(Backend):
         folder: str,
         files: Sequence[tuple[str, bytes, bool]],
         *,
+        before: Callable[[], None] | None = None,
         durable: bool = False,
         within: Expected | None = None,
     ) -> None:
         present = self._meant(folder, within)
+        if before is not None:
+            before()
         with self._mutex:
             if found := [file for file, _, is_new in files if is_new and file in present]:
                 raise FileExistsError(found[0])
@@ -304,6 +307,9 @@ class _MemoryReader(FolderReader):
         self._files = files
 
     def names(self, *, to_load: bool = False) -> list[str]:
+        return list(self._files)
+
+    def all_entries(self) -> list[str]:
         return list(self._files)
 
     def changed_at(self) -> int:

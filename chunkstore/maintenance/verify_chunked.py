@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from chunkstore.assemble import assemble
 from chunkstore.backends.base import MissingError
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.backends.quarantine import QUARANTINE
@@ -95,7 +94,7 @@ def check_chunked_run(store: ChunkedStore, run_id: str, *, with_data: bool) -> l
                 return _no_run(run_id, entries)
             records = chunks.records_of(metadata)
             files = chunks.files_of(records)
-            log = assemble(metadata, records, chunks.parameters(), chunks.problems)
+            log = chunks.assembled(metadata, records)
             found = _Records(log, records, files, chunks, packed)
             damage = list(_read_problems(run_id, found))
             is_told = bool(damage) or any(entry.name == QUARANTINE for entry in entries)

@@ -417,12 +417,13 @@ class Store(ABC):
             RunLogNotFoundError: there is no such run.
         """
         with self._existing(run_id):
-            meant = PinnedRunId(run_id, incarnation_of(run_id) or self._incarnation(run_id))
+            meant = PinnedRunId(run_id, incarnation_of(run_id) or self._incarnation(run_id) or "")
             files = self._owner_files(run_id, meant.incarnation)
             file = files.joined if joined else files.owner
             release = self.backend.hold(files.folder, file, encode(Owner.here()), together=joined)
             try:
-                if is_meant(meant, self._incarnation(run_id)):
+                found = self._incarnation(run_id)
+                if found is None or is_meant(meant, found):
                     return release
             except BaseException:
                 release()
@@ -449,7 +450,7 @@ class Store(ABC):
         if not self.backend.shared_between_processes:
             return Liveness(state=LIVE, why="It is in the memory of this process.", pid=os.getpid())
         with self._existing(run_id):
-            files = self._owner_files(run_id, self._incarnation(run_id))
+            files = self._owner_files(run_id, self._incarnation(run_id) or "")
             owner = self._owner(files.folder, files.owner)
             is_held = self.backend.is_held(files.folder, files.owner)
             if is_held:
@@ -467,16 +468,17 @@ class Store(ABC):
         with self.backend.reader(folder) as reader:
             return Owner.read(reader.glance("", file)) if reader.has(file) else None
 
-    def _incarnation(self, run_id: str) -> str:
-        """Return what tells a run from every other of its id; empty if nobody noted that, or nobody can read it.
+    def _incarnation(self, run_id: str) -> str | None:
+        """Return what tells a run from every other of its id; empty if nobody noted that, None if it cannot be read.
 
         Raises:
             MissingError: there is no such run.
         """
         try:
-            return self._read_metadata(run_id).incarnation
+            log = self._read_metadata(run_id)
         except (CorruptChunkError, StoreIOError):
-            return ""
+            return None
+        return log.incarnation if log.incarnation or not log.problems else None
 
     def has_run(self, run_id: str) -> bool:
         """Tell whether there is a run of this id, readable or not."""

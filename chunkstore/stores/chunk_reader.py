@@ -8,10 +8,10 @@ from itertools import islice, takewhile
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import field
+from msgspec import UNSET, field
 
 from chunkstore import codec, overlay
-from chunkstore.assemble import bare, flatten_branches, flatten_steps
+from chunkstore.assemble import assemble, bare, flatten_branches, flatten_steps
 from chunkstore.backends.base import FolderReader, MissingError, UnreadableFileError
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
@@ -24,6 +24,7 @@ from chunkstore.names import (
     RUN_FILE,
     STEP,
     STEP_UPDATE,
+    TEMPORARY_PREFIX,
     ChunkName,
     chunk_file,
     encode_for_file,
@@ -116,6 +117,12 @@ class ChangesSeen:
 changes_seen = ChangesSeen()
 
 
+class _Named(msgspec.Struct):
+    """What any record says first."""
+
+    internal_name: str = ""
+
+
 class ChunkReader:
     """The chunks of one run, listed once.
 
@@ -139,6 +146,7 @@ class ChunkReader:
         with_bodies: bool = False,
     ) -> None:
         self._run_id = run_id
+        self._reader = reader
         self._files = RunFiles(reader, listing, self._report, keep=keep)
         if packed is not None:
             self._files.reuse(packed)
@@ -159,6 +167,35 @@ class ChunkReader:
     def problems(self) -> list[Problem]:
         """What could not be read so far."""
         return list(self._problems)
+
+    def assembled(self, metadata: RunLog, records: Iterable[StepLog | BranchLog]) -> RunLog:
+        """Return the whole log of a run, of whose records some may be on their way.
+
+        Records inside another one are written before it. What has no outer record is no problem as long as that lies
+        beside it in a temporary file: it is being written, or will never be since its writer was killed.
+        """
+        log = assemble(metadata, records, self.parameters(), self.problems)
+        if log.found_orphans is not UNSET:
+            to_come = self._names_to_come()
+            log.found_problems = [
+                problem
+                for problem in log.problems
+                if problem.kind != "orphan" or not any(f"{problem.file}.".startswith(start) for start in to_come)
+            ] or UNSET
+        return log
+
+    def _names_to_come(self) -> list[str]:
+        """Return what the names of records begin with that may be on their way; every name does with an empty one."""
+        found = []
+        known = set(self._names)
+        for file in self._reader.all_entries():
+            if file.startswith(TEMPORARY_PREFIX) or (file not in known and parse_chunk_file(file)):
+                try:
+                    name = codec.decoder_of(_Named).decode(self._reader.load(file)).internal_name
+                except (OSError, ChunkstoreError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    name = ""  # it has got its name since, or is not written yet
+                found.append(f"{name}." if name else "")
+        return found
 
     @cached_property
     def _names(self) -> list[str]:

@@ -115,8 +115,7 @@ class ChunkedStore(Store):
         Then the look-ups cost the same however long a run is. What others have changed of a record is found all the
         same, and so are a record that the listing lacks and what has been added inside a record. But that others have
         recorded the very same thing at the same moment, or a step beside our own in the same branch, may be found out a
-        little later; and so may the rest where a file system keeps no exact times (Linux does from 6.13 on). What is
-        put again then takes its place in the order of execution anew.
+        little later; and so may the rest where a file system keeps no exact times (Linux does from 6.13 on).
 
         Args:
             share: for how many times as long as it took a listing is used again; see `ListingMemory`.
@@ -504,13 +503,18 @@ class ChunkedStore(Store):
         """Write a record and those inside it, the outer one last: its readers see all of them or none.
 
         Should anything fail, nothing is written. What is inside has no place in the log until the outer record is
-        there; so if the process is killed, it is an orphan. If the outer one was there before, it is seen piece by
-        piece.
+        there; so if the process is killed, it stays without one. If the outer one was there before, it is seen piece
+        by piece.
         """
         undo: list[Callable[[], None]] = []
-        try:
+
+        def set_parameters() -> None:
             for scope, values in parameters.items():
                 self._set_parameters_in(run_id, known, scope, values, overwrite=True, undo=undo)
+
+        try:
+            if self._journals:
+                set_parameters()
             with ExitStack() as held:
                 for stripe in sorted({hash((run_id, *key)) % _STRIPES for key in records}):
                     held.enter_context(self._stripes[stripe])
@@ -532,7 +536,7 @@ class ChunkedStore(Store):
                         self._add_new_to_journal(run_id, known, lines)
                 else:
                     undo += [partial(self.backend.remove, run_id, file) for file in new.values()]
-                    self._write_together(run_id, known, files, new.values())
+                    self._write_together(run_id, known, files, new.values(), set_parameters)
                 for key, file in new.items():
                     self._own(known, key, file)
         except BaseException:
@@ -540,14 +544,21 @@ class ChunkedStore(Store):
                 self._try(take_back, run_id)
             raise
 
-    def _write_together(self, run_id: str, known: KnownRun, files: Mapping[str, bytes], new: Collection[str]) -> None:
+    def _write_together(
+        self,
+        run_id: str,
+        known: KnownRun,
+        files: Mapping[str, bytes],
+        new: Collection[str],
+        first: Callable[[], None] | None = None,
+    ) -> None:
         """Write files of our own, of which some are new, in their order; all or none."""
         if not files:
             return
         data = [(file, self._as_file(body), file in new) for file, body in files.items()]
         durable = self._has_finished(run_id, known)
         before = self.backend.changed_at(run_id) if self._listings.share else 0
-        self.backend.write_together(run_id, data, durable=durable, within=known)
+        self.backend.write_together(run_id, data, before=first, durable=durable, within=known)
         if self._listings.share:
             for file in files:
                 self._listings.add(run_id, file, before, self.backend.changed_at(run_id))
@@ -589,12 +600,9 @@ class ChunkedStore(Store):
         def put(known: KnownRun) -> None:
             def put_over() -> bool:
                 # Nobody else may change it between the look and the deed.
-                is_sure = not self._listings.share or bool(self._journals)
-                whose = self._whose(run_id, known, kind, name, anew=is_sure)
-                if whose is OURS and is_sure:
+                whose = self._whose(run_id, known, kind, name, anew=not self._listings.share)
+                if whose is OURS:
                     self._replace_own(run_id, known, known.owned[key], body)
-                elif whose is OURS:
-                    self._publish_again(run_id, known, key, body)
                 return whose is OURS or (
                     whose is OTHERS and self._change_locked(run_id, known, name, kind, lambda _: record) is not None
                 )
@@ -606,18 +614,6 @@ class ChunkedStore(Store):
                     self._own(known, key, self._publish(run_id, known, key, body))
 
         self._in_run(run_id, put)
-
-    def _publish_again(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> None:
-        """Write a record of our own to a new file: it is newer than one that others may have made a moment ago.
-
-        That costs less than a listing which would show such a one, in a run of many files.
-        """
-        before = known.owned[key]
-        self._own(known, key, self._publish(run_id, known, key, body))
-        try:
-            self.backend.remove(run_id, before)
-        except FileNotFoundError:
-            pass  # packed
 
     def _whose(self, run_id: str, known: KnownRun, kind: type[_R], name: str, *, anew: bool = False) -> str:
         """Tell who has written a record, as far as a listing shows: nobody, we and nobody has changed it, or others."""
@@ -974,7 +970,7 @@ class ChunkedStore(Store):
 def _read_whole(chunks: ChunkReader) -> RunLog:
     metadata = chunks.metadata()
     records = chunks.records_of(metadata)
-    return assemble(metadata, records, chunks.parameters(), chunks.problems)
+    return chunks.assembled(metadata, records)
 
 
 def _has_packed_files(listing: Listing) -> bool:

@@ -307,7 +307,7 @@ class DocumentStore(Store):
         return _TOP, _lock_of(run_id)
 
     def _remove(self, run_id: str) -> None:
-        incarnation = self._incarnation(run_id)
+        incarnation = self._incarnation(run_id) or ""
         self.backend.remove(_TOP, _file_of(run_id))
         for known_as in {"", incarnation}:
             files = self._owner_files(run_id, known_as)

@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "data that was replaced meanwhile is taken over",
         CATALOG,
-        "hash_of(source) != entry.data_hash",
+        "hash_of(Path(path)) != digest",
         "False",
         "tests/recording/test_rough_ends.py -k replaced",
     ),
@@ -308,13 +308,6 @@ MUTANTS = (
         "        if chunk is None or file not in changes_seen:",
         "        if True:",
         "tests/test_all_or_nothing.py -k doubles_nothing",
-    ),
-    Mutant(
-        "a put goes through a listing that is out of date",
-        CHUNKED,
-        "                if whose is OURS and is_sure:",
-        "                if whose is OURS:",
-        "tests/test_all_or_nothing.py -k remembered_listing_counts",
     ),
     Mutant(
         "whoever puts a record looks whose it is before it locks the run",

@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, SEALING, SYSCALLS
+from defects.sources import CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, READER, SEALING, SYSCALLS
 
 _BACKENDS = "tests/test_backends.py"
 _SECURITY = "tests/test_security.py"
@@ -256,6 +256,8 @@ MUTANTS = (
         """\
             for name, (_, data, _) in zip(temporary, files, strict=True):
                 self.write_plain(name, data, durable=durable)
+            if before is not None:
+                before()
             for name, (file, _, is_new) in zip(temporary, files, strict=True):
 """,
         """\
@@ -263,6 +265,13 @@ MUTANTS = (
                 self.write_plain(name, data, durable=durable)
 """,
         "tests/test_all_or_nothing.py -k full_disk",
+    ),
+    Mutant(
+        "what is on its way is a problem",
+        READER,
+        "            to_come = self._names_to_come()",
+        "            to_come: list[str] = []",
+        "tests/test_all_or_nothing.py -k killed_anywhere",
     ),
     Mutant(
         "the outer record comes before those inside it",
