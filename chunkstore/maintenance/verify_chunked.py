@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from chunkstore.assemble import assemble
 from chunkstore.backends.base import MissingError
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.backends.quarantine import QUARANTINE
@@ -94,7 +95,7 @@ def check_chunked_run(store: ChunkedStore, run_id: str, *, with_data: bool) -> l
                 return _no_run(run_id, entries)
             records = chunks.records_of(metadata)
             files = chunks.files_of(records)
-            log = chunks.assembled(metadata, records)
+            log = chunks.without_unfinished(assemble(metadata, records, chunks.parameters(), chunks.problems))
             found = _Records(log, records, files, chunks, packed)
             damage = list(_read_problems(run_id, found))
             is_told = bool(damage) or any(entry.name == QUARANTINE for entry in entries)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, field
 
 from chunkstore import codec, overlay
-from chunkstore.assemble import assemble, bare, flatten_branches, flatten_steps
+from chunkstore.assemble import bare, flatten_branches, flatten_steps
 from chunkstore.backends.base import FolderReader, MissingError, UnreadableFileError
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
@@ -168,13 +168,12 @@ class ChunkReader:
         """What could not be read so far."""
         return list(self._problems)
 
-    def assembled(self, metadata: RunLog, records: Iterable[StepLog | BranchLog]) -> RunLog:
-        """Return the whole log of a run, of whose records some may be on their way.
+    def without_unfinished(self, log: RunLog) -> RunLog:
+        """Take what is on its way out of the problems of a log.
 
         Records inside another one are written before it. What has no outer record is no problem as long as that lies
         beside it in a temporary file: it is being written, or will never be since its writer was killed.
         """
-        log = assemble(metadata, records, self.parameters(), self.problems)
         if log.found_orphans is not UNSET:
             to_come = self._names_to_come()
             log.found_problems = [
@@ -192,9 +191,12 @@ class ChunkReader:
             if file.startswith(TEMPORARY_PREFIX) or (file not in known and parse_chunk_file(file)):
                 try:
                     name = codec.decoder_of(_Named).decode(self._reader.load(file)).internal_name
+                except FileNotFoundError:
+                    found.append("")  # it has got its name since
                 except (OSError, ChunkstoreError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    name = ""  # it has got its name since, or is not written yet
-                found.append(f"{name}." if name else "")
+                    pass  # it is not even written: nothing inside it is there
+                else:
+                    found.append(f"{name}.")
         return found
 
     @cached_property

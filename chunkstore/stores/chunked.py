@@ -970,7 +970,7 @@ class ChunkedStore(Store):
 def _read_whole(chunks: ChunkReader) -> RunLog:
     metadata = chunks.metadata()
     records = chunks.records_of(metadata)
-    return chunks.assembled(metadata, records)
+    return chunks.without_unfinished(assemble(metadata, records, chunks.parameters(), chunks.problems))
 
 
 def _has_packed_files(listing: Listing) -> bool:

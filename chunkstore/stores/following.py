@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from chunkstore import overlay
-from chunkstore.assemble import branch_of_step, step_of_branch
+from chunkstore.assemble import assemble, branch_of_step, step_of_branch
 from chunkstore.backends.base import FileVersion, FolderReader
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError
@@ -181,7 +181,7 @@ class FollowedRun:
         if not isinstance(self._run_id, PinnedRunId):
             self._run_id = PinnedRunId(self._run_id, metadata.incarnation)  # no other of its id is followed
         records = chunks.records_of(metadata)
-        self._log = chunks.assembled(metadata, records)
+        self._log = chunks.without_unfinished(assemble(metadata, records, chunks.parameters(), chunks.problems))
         self._tree = _Tree(self._log, chunks.files_of(records))
         return self._log
 
