@@ -279,6 +279,35 @@ def test_who_begins_a_journal_and_who_holds_the_lock_of_the_run_do_not_wait_for_
     assert told == ["RunLogNotFoundError"]
 
 
+class Noting:
+    """A lock that notes in `taken` when it is entered, under its place in the list of locks."""
+
+    def __init__(self, place, taken):
+        self.place, self.taken, self.lock = place, taken, threading.Lock()
+
+    def __enter__(self):
+        self.taken.append(self.place)
+        assert self.lock.acquire(timeout=10), "a thread waits for itself"
+
+    def __exit__(self, *_):
+        self.lock.release()
+
+
+def test_whoever_writes_several_records_takes_their_locks_in_one_order_and_each_once(folder):
+    """Twenty branches lie in at most sixteen stripes, so some share one, whatever the seed of the hashes is."""
+    store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs")
+    store.create_run_log(RUN)
+    taken = []
+    store._stripes = [Noting(place, taken) for place in range(len(store._stripes))]
+    step = StepLog(name="m", internal_name="m", step_type="map")
+    for number in range(20):
+        name = f"m.{number}"
+        step.branches[name] = BranchLog(internal_name=name)
+    store.add_step_log(RUN, step)
+    assert len(taken) > 1
+    assert taken == sorted(set(taken))
+
+
 @pytest.mark.parametrize("container", ["files", "journal"])
 def test_threads_that_do_everything_to_a_few_runs_at_once_come_to_an_end(folder, container):
     store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs", container=container, lock_timeout=20)

@@ -256,7 +256,6 @@ self.options, self.catalog_path, clock.latest), {
         CHUNKED,
         "for stripe in sorted({hash((run_id, *key)) % _STRIPES for key in records}):",
         "for stripe in [hash((run_id, *key)) % _STRIPES for key in records]:",
-        "tests/test_all_or_nothing.py -k 'threads or at_once or leaves_none'",
-        may_hang=True,
+        "tests/test_all_or_nothing.py -k one_order",
     ),
 )
