@@ -16,9 +16,9 @@ import chunkstore
 from benchmarks.example import RUN, count_up, decode_step
 from benchmarks.ours import ChunkstoreRecorder
 from benchmarks.recorder import Contestant, Recorder
-from chunkstore.integrity import with_checksum
-from chunkstore.records import encode_record
-from chunkstore.stores.packed_lines import pack_body
+from chunkstore.records.base import encode_record
+from chunkstore.records.integrity import with_checksum
+from chunkstore.stores.packed.packed_lines import pack_body
 
 _HAS_UNNAMED = hasattr(os, "O_TMPFILE")
 _fdatasync = getattr(os, "fdatasync", os.fsync)  # macOS has no such call

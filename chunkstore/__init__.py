@@ -33,7 +33,8 @@ from chunkstore.errors import (
     UnsupportedFormatError,
     WorkerDiedError,
 )
-from chunkstore.models import (
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import (
     BranchLog,
     CodeIdentity,
     DataCatalog,
@@ -44,10 +45,9 @@ from chunkstore.models import (
     StepAttempt,
     StepLog,
 )
-from chunkstore.records import MetricPoint
 from chunkstore.stores.base import Recorder as _Recorder
 from chunkstore.stores.base import Store, StoreOptions
-from chunkstore.stores.run_list import RunList as _RunList
+from chunkstore.stores.runs.run_list import RunList as _RunList
 from chunkstore.version import __version__
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from chunkstore.recording.context import current_run, current_step
     from chunkstore.recording.run import Run
     from chunkstore.recording.step import Step
-    from chunkstore.stores.liveness import Liveness
+    from chunkstore.stores.runs.liveness import Liveness
 
 __all__ = [
     "BranchFailedError",
@@ -105,13 +105,13 @@ def _load_recorder() -> _Recorder:
 
 
 def _run_log_as_html(log: RunLog) -> str:
-    from chunkstore.views.notebook import run_log_as_html  # noqa: PLC0415 - for notebooks alone
+    from chunkstore.views.pages.notebook import run_log_as_html  # noqa: PLC0415 - for notebooks alone
 
     return run_log_as_html(log)
 
 
 def _write_run_log(log: RunLog, printer: Any, _cycle: bool) -> None:
-    from chunkstore.views.notebook import run_log_as_text  # noqa: PLC0415 - for notebooks and interactive shells alone
+    from chunkstore.views.pages.notebook import run_log_as_text  # noqa: PLC0415 - for notebooks and interactive shells alone
 
     printer.text(run_log_as_text(log))
 
@@ -119,7 +119,7 @@ def _write_run_log(log: RunLog, printer: Any, _cycle: bool) -> None:
 def _runs_as_html(runs: Sequence[RunSummary], liveness: Mapping[str, Liveness], more: bool) -> str:
     from datetime import datetime, timezone  # noqa: PLC0415 - for notebooks alone
 
-    from chunkstore.views.notebook import run_list_as_html  # noqa: PLC0415 - likewise
+    from chunkstore.views.pages.notebook import run_list_as_html  # noqa: PLC0415 - likewise
 
     return run_list_as_html(runs, liveness, datetime.now(timezone.utc), more=more)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from chunkstore import ChunkstoreError, StepLog
-from chunkstore.backends.directory import DirectoryBackend
-from chunkstore.backends.syscalls import SYSTEM, Syscalls
+from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.syscalls import SYSTEM, Syscalls
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing import FaultySyscalls, StoreConformance
 from chunkstore.testing.crash_states import MODELS, crash_states

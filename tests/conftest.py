@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # modules that tests share, also with child processes
+_TESTS = Path(__file__).parent
+sys.path[:0] = [str(_TESTS), str(_TESTS / "support")]  # modules that tests share, also with child processes
 
 _NO_HEALTH_CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors, HealthCheck.too_slow]
 settings.register_profile(
@@ -38,7 +39,7 @@ def pytest_collection_finish():
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of documents that `runnable` wrote in 2024."""
-    return Path(__file__).parent / "golden"
+    return _TESTS / "golden"
 
 
 @pytest.fixture(scope="module")

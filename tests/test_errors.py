@@ -29,7 +29,7 @@ from chunkstore.errors import (
     StoreUsageError,
     UnsupportedFormatError,
 )
-from chunkstore.models import StepLog
+from chunkstore.records.models import StepLog
 
 ALL = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, ChunkstoreError)]
 DETAILS = {"run_id": "r", "file": "f", "errno": errno.ENOSPC, "key": "a.b[0]", "holder": None, "results": [1, {"a": 2}]}

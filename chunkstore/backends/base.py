@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, Protocol, TypeVar
 
+from chunkstore.backends.disk.mounts import Mount
 from chunkstore.backends.entries import FILE, Entry
-from chunkstore.backends.mounts import Mount
 from chunkstore.errors import CorruptChunkError
 
 

@@ -6,11 +6,11 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from chunkstore.backends.syscalls import Syscalls
+from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.names import END_OF_TIME
 
 if TYPE_CHECKING:  # it stands on the base of all backends, which says what an entry is
-    from chunkstore.backends.folder import Folder
+    from chunkstore.backends.disk.folder import Folder
 
 FILE, FOLDER, LINK, OTHER = "file", "folder", "link", "other"
 

@@ -21,9 +21,9 @@ from chunkstore.backends.base import (
     MissingError,
     never,
 )
-from chunkstore.backends.locks import locked_twice
-from chunkstore.backends.mounts import Mount
-from chunkstore.backends.watching import poll
+from chunkstore.backends.disk.locks import locked_twice
+from chunkstore.backends.disk.mounts import Mount
+from chunkstore.backends.disk.watching import poll
 from chunkstore.errors import LockTimeoutError, StoreUsageError
 from chunkstore.names import END_OF_TIME
 

@@ -15,13 +15,13 @@ from chunkstore.cli.output import FINE, PROBLEMS, WRONG_USE, console, escaped, p
 from chunkstore.cli.showing import liveness_of
 from chunkstore.clock import parse_time
 from chunkstore.errors import ChunkstoreError
-from chunkstore.models import RunLog
+from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
-from chunkstore.views.diff import compare
-from chunkstore.views.diff_table import ADDED, CHANGED, MOST_ROWS, REMOVED, Row, Section, sections
-from chunkstore.views.differences import RunDiff, Side
+from chunkstore.views.compare.diff import compare
+from chunkstore.views.compare.diff_table import ADDED, CHANGED, MOST_ROWS, REMOVED, Row, Section, sections
+from chunkstore.views.compare.differences import RunDiff, Side
 from chunkstore.views.formats import format_local, format_seconds, style_of
-from chunkstore.views.run_rows import actual_status
+from chunkstore.views.tables.run_rows import actual_status
 
 if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none
     from rich.console import Console

@@ -11,7 +11,7 @@ import typer
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
 from chunkstore.cli.output import console, print_json, print_note
 from chunkstore.cli.showing import folding_of, print_page, read_page
-from chunkstore.models import SUCCESS
+from chunkstore.records.models import SUCCESS
 
 
 def demo(

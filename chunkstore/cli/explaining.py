@@ -11,13 +11,12 @@ from chunkstore.cli.comparing import reading
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, chosen_run, open_chosen_store
 from chunkstore.cli.output import console, escaped, print_json
 from chunkstore.errors import RunLogNotFoundError
-from chunkstore.models import RunLog
+from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
-from chunkstore.stores.run_lookup import LATEST
-from chunkstore.views.differences import Change
-from chunkstore.views.formats import style_of
-from chunkstore.views.recorded_values import counted, short_hash, value_text
-from chunkstore.views.reuse import (
+from chunkstore.stores.runs.run_lookup import LATEST
+from chunkstore.views.compare.differences import Change
+from chunkstore.views.compare.recorded_values import counted, short_hash, value_text
+from chunkstore.views.compare.reuse import (
     Alike,
     Explanation,
     Verdict,
@@ -27,7 +26,8 @@ from chunkstore.views.reuse import (
     may_rest_on_parameters,
     summary_of,
 )
-from chunkstore.views.step_lookup import find_record
+from chunkstore.views.formats import style_of
+from chunkstore.views.pages.step_lookup import find_record
 
 if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none
     from rich.console import Console

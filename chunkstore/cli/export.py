@@ -22,10 +22,10 @@ from chunkstore.cli.options import (
 from chunkstore.cli.output import FINE, PROBLEMS, console, print_error, print_json, print_note
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
 from chunkstore.maintenance.exporting import STANDARD_OUTPUT
-from chunkstore.models import RunLog
+from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
-from chunkstore.views.exports import FORMATS, JSON, LINES, PARQUET
-from chunkstore.views.tables import TABLES
+from chunkstore.views.tables.exports import FORMATS, JSON, LINES, PARQUET
+from chunkstore.views.tables.tables import TABLES
 
 _SUFFIXES = {f".{name}": name for name in FORMATS} | {".ndjson": LINES}
 _DEFAULT_TABLE = "steps"

@@ -11,9 +11,9 @@ from typing import IO
 import msgspec
 
 from chunkstore.maintenance.exporting import STANDARD_OUTPUT, make_folder, whole_file
-from chunkstore.models import RunLog
-from chunkstore.views.exports import JSON, LINES, Document, DocumentArray, Export, RecordLines, table_export
-from chunkstore.views.tables import TABLES
+from chunkstore.records.models import RunLog
+from chunkstore.views.tables.exports import JSON, LINES, Document, DocumentArray, Export, RecordLines, table_export
+from chunkstore.views.tables.tables import TABLES
 
 
 class ExportPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class ExportPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         target: a file, a folder, or `-` for the standard output.
-        format: one of `chunkstore.views.exports.FORMATS`.
+        format: one of `chunkstore.views.tables.exports.FORMATS`.
         table: which table; None for all in a folder, or for whole runs.
         is_folder: whether the target is one.
         is_many: whether runs come in an array, where the format is JSON.

@@ -16,10 +16,10 @@ import typer
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
 from chunkstore.cli.output import console, print_json_items, print_note, printable
 from chunkstore.errors import ChunkstoreError
-from chunkstore.models import RunSummary
+from chunkstore.records.models import RunSummary
 from chunkstore.stores.base import Store
 from chunkstore.views.formats import style_of
-from chunkstore.views.run_filters import (
+from chunkstore.views.tables.run_filters import (
     Comparison,
     metrics_match,
     parameters_match,
@@ -27,7 +27,7 @@ from chunkstore.views.run_filters import (
     parse_since,
     started_since,
 )
-from chunkstore.views.run_rows import COLUMNS, RunRow, aligned, cells, run_row, widths
+from chunkstore.views.tables.run_rows import COLUMNS, RunRow, aligned, cells, run_row, widths
 
 _T = TypeVar("_T")
 

@@ -11,7 +11,7 @@ from chunkstore.config import open_store
 from chunkstore.errors import ChunkstoreError
 from chunkstore.stores.base import Store
 from chunkstore.stores.named import STORE_TYPES
-from chunkstore.stores.run_lookup import LATEST, find_run, runs_starting_with
+from chunkstore.stores.runs.run_lookup import LATEST, find_run, runs_starting_with
 
 #: The runs are looked up where the command line says, and without that as `chunkstore.open_store` does.
 StoreOption = Annotated[

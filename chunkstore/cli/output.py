@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from chunkstore import codec
-from chunkstore.records import Record, encode_record
+from chunkstore.records import codec
+from chunkstore.records.base import Record, encode_record
 
 if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none
     from rich.console import Console

@@ -13,7 +13,7 @@ from chunkstore.cli.output import PROBLEMS, WRONG_USE, console, escaped, print_e
 from chunkstore.cli.run_progress import shown_progress
 from chunkstore.clock import parse_time
 from chunkstore.maintenance.retention_plan import Candidate, Kept, Outcome, Plan, Rule
-from chunkstore.stores.liveness import LOST
+from chunkstore.stores.runs.liveness import LOST
 from chunkstore.views.formats import format_bytes, format_local, style_of
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from chunkstore.cli.verify import VerifyReport
 from chunkstore.cli.watching import RunChange, StepOutput
 from chunkstore.maintenance.doctor.report import DoctorReport
 from chunkstore.maintenance.importing import ImportReport
-from chunkstore.models import BranchLog, StepLog
-from chunkstore.records import ExtraFields
-from chunkstore.views.differences import RunDiff
-from chunkstore.views.reuse import Explanation
-from chunkstore.views.run_page import RunPage
-from chunkstore.views.run_rows import RunRow
-from chunkstore.views.timeline_summary import TimelineReport
+from chunkstore.records.base import ExtraFields
+from chunkstore.records.models import BranchLog, StepLog
+from chunkstore.views.compare.differences import RunDiff
+from chunkstore.views.compare.reuse import Explanation
+from chunkstore.views.pages.run_page import RunPage
+from chunkstore.views.tables.run_rows import RunRow
+from chunkstore.views.timeline.timeline_summary import TimelineReport
 
 #: What each command prints; of `watch`, each line.
 PRINTED: dict[str, Any] = {

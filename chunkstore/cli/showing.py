@@ -9,16 +9,27 @@ import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, RunArgument, StoreOption, chosen_run, open_chosen_store
 from chunkstore.cli.output import PROBLEMS, console, escaped, print_json, print_table, printable
-from chunkstore.models import PROCESSING, BranchLog, RunLog, StepLog
+from chunkstore.records.models import PROCESSING, BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
-from chunkstore.stores.liveness import LIVE, Liveness
-from chunkstore.stores.run_list import summary_of
+from chunkstore.stores.runs.liveness import LIVE, Liveness
+from chunkstore.stores.runs.run_list import summary_of
 from chunkstore.views.formats import style_of
-from chunkstore.views.run_page import RunPage, heading, run_page
-from chunkstore.views.run_values import Values, data_of_run, metrics_of_run, parameters_of_run
-from chunkstore.views.step_lookup import find_record
-from chunkstore.views.step_page import branches, step_heading, step_sections, tracebacks
-from chunkstore.views.tree import DATA, DETAIL, DRAWING, MESSAGE, METRIC, NAME, Folding, Line, branch_lines, tree_lines
+from chunkstore.views.pages.run_page import RunPage, heading, run_page
+from chunkstore.views.pages.run_values import Values, data_of_run, metrics_of_run, parameters_of_run
+from chunkstore.views.pages.step_lookup import find_record
+from chunkstore.views.pages.step_page import branches, step_heading, step_sections, tracebacks
+from chunkstore.views.pages.tree import (
+    DATA,
+    DETAIL,
+    DRAWING,
+    MESSAGE,
+    METRIC,
+    NAME,
+    Folding,
+    Line,
+    branch_lines,
+    tree_lines,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -20,12 +20,12 @@ from chunkstore.cli.options import (
 from chunkstore.cli.output import FINE, PROBLEMS, console, print_json, print_note
 from chunkstore.clock import parse_time
 from chunkstore.maintenance.exporting import STANDARD_OUTPUT, write_file
-from chunkstore.models import PROCESSING, RunLog
+from chunkstore.records.models import PROCESSING, RunLog
 from chunkstore.stores.base import Store
-from chunkstore.stores.liveness import LIVE
-from chunkstore.views.spans import Timeline
-from chunkstore.views.timeline import timeline_of
-from chunkstore.views.timeline_summary import report_of
+from chunkstore.stores.runs.liveness import LIVE
+from chunkstore.views.timeline.spans import Timeline
+from chunkstore.views.timeline.timeline import timeline_of
+from chunkstore.views.timeline.timeline_summary import report_of
 
 #: Columns where the output is no terminal.
 _PIPED_WIDTH = 120
@@ -69,11 +69,11 @@ def show_timeline(
     log = opened.get_run_log(chosen_run(opened, run))
     timeline = _timeline(opened, log)
     if html is not None:
-        from chunkstore.views.timeline_html import timeline_page  # noqa: PLC0415 - start-up
+        from chunkstore.views.timeline.timeline_html import timeline_page  # noqa: PLC0415 - start-up
 
         _write(html, timeline_page(timeline))
     elif trace is not None:
-        from chunkstore.views.trace import trace_lines  # noqa: PLC0415 - start-up
+        from chunkstore.views.timeline.trace import trace_lines  # noqa: PLC0415 - start-up
 
         _write(trace, trace_lines(timeline))
     elif json:
@@ -102,7 +102,7 @@ def _write(file: str, pieces: Iterable[str]) -> None:
 def _show(timeline: Timeline, *, show_all: bool) -> None:
     from rich.text import Text  # noqa: PLC0415 - `--json` needs no rich
 
-    from chunkstore.views.gantt import render_gantt  # noqa: PLC0415 - the same
+    from chunkstore.views.timeline.gantt import render_gantt  # noqa: PLC0415 - the same
 
     screen = console()
     is_terminal = sys.stdout.isatty()

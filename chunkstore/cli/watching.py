@@ -27,15 +27,15 @@ from chunkstore.cli.output import (
 from chunkstore.cli.showing import folding_of, liveness_of, read_page, styled
 from chunkstore.clock import parse_time, utc_now
 from chunkstore.maintenance.printed import output_file, printed
-from chunkstore.models import PROCESSING, SUCCESS, BranchLog, RunLog, StepAttempt, StepLog
+from chunkstore.records.models import PROCESSING, SUCCESS, BranchLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
-from chunkstore.stores.liveness import UNKNOWN
+from chunkstore.stores.runs.liveness import UNKNOWN
 from chunkstore.views.changes import changed_steps
 from chunkstore.views.durations import step_duration
 from chunkstore.views.formats import format_seconds, mark_of
-from chunkstore.views.run_page import RunPage, heading, run_page
-from chunkstore.views.step_lookup import find_record
-from chunkstore.views.tree import Folding, Line, first_line, tree_lines
+from chunkstore.views.pages.run_page import RunPage, heading, run_page
+from chunkstore.views.pages.step_lookup import find_record
+from chunkstore.views.pages.tree import Folding, Line, first_line, tree_lines
 
 if TYPE_CHECKING:
     from rich.console import Console

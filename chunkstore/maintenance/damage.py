@@ -7,11 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from chunkstore import codec
 from chunkstore.backends.base import UnreadableFileError
 from chunkstore.errors import CorruptChunkError
-from chunkstore.integrity import without_checksum
-from chunkstore.models import BranchLog, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -23,9 +20,12 @@ from chunkstore.names import (
     is_sealed_file,
     parse_chunk_file,
 )
-from chunkstore.records import Record, RecordCodec
-from chunkstore.stores.chunk_reader import Parameters, Update
-from chunkstore.stores.metric_lines import MetricLine
+from chunkstore.records import codec
+from chunkstore.records.base import Record, RecordCodec
+from chunkstore.records.integrity import without_checksum
+from chunkstore.records.models import BranchLog, RunLog, StepLog
+from chunkstore.stores.reading.chunk_reader import Parameters, Update
+from chunkstore.stores.reading.metric_lines import MetricLine
 
 _TYPES: dict[str, type[Record]] = {STEP: StepLog, BRANCH: BranchLog}
 _UPDATES = {STEP_UPDATE, BRANCH_UPDATE}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chunkstore.backends.base import Backend, MissingError
-from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FOLDER, Entry
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import incarnation_of

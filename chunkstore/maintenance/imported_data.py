@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 
 from chunkstore.errors import ChunkstoreError
-from chunkstore.models import BranchLog, DataCatalog, JobLog, RunLog, StepLog
 from chunkstore.names import is_data_folder
 from chunkstore.recording.catalog import Catalog
+from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 
 logger = logging.getLogger("chunkstore")

@@ -23,14 +23,11 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import field
 
-from chunkstore.assemble import assemble, bare, flatten_branches, flatten_steps
 from chunkstore.backends.base import PROCESS, FolderReader, MissingError
-from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.clock import parse_time, utc_now
-from chunkstore.codec import corrupt
 from chunkstore.errors import ChunkstoreError, ConfigurationError, CorruptChunkError, RunLogExistsError
 from chunkstore.maintenance.imported_data import keep_data
-from chunkstore.models import NOTES, BranchLog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -43,11 +40,14 @@ from chunkstore.names import (
     new_incarnation,
     parse_chunk_file,
 )
-from chunkstore.records import Record, RecordCodec, encode_record
+from chunkstore.records.assemble import assemble, bare, flatten_branches, flatten_steps
+from chunkstore.records.base import Record, RecordCodec, encode_record
+from chunkstore.records.codec import corrupt
+from chunkstore.records.models import NOTES, BranchLog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
-from chunkstore.stores.chunk_reader import UNKNOWN
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.named import make_store
+from chunkstore.stores.reading.chunk_reader import UNKNOWN
 
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 _Key = tuple[type[Record], str]

@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from chunkstore.backends.folder import Folder
-from chunkstore.backends.syscalls import SYSTEM
+from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError, DataNotFoundError
-from chunkstore.models import PROCESSING, StepLog
 from chunkstore.names import encode_for_file
 from chunkstore.recording.catalog import LOG_SUFFIX, catalog_of
+from chunkstore.records.models import PROCESSING, StepLog
 from chunkstore.stores.base import Store
 
 _BLOCK = 1 << 20

@@ -8,7 +8,7 @@ from chunkstore.backends.base import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.damage import is_damaged_chunk, is_damaged_document
 from chunkstore.maintenance.findings import CORRUPT, KINDS, UNREADABLE, Finding, as_text
-from chunkstore.models import PACKED_FORMAT
+from chunkstore.records.models import PACKED_FORMAT
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
 

@@ -10,15 +10,13 @@ from datetime import datetime, timedelta, timezone
 import msgspec
 
 from chunkstore.backends.base import Backend, MissingError
-from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.clock import parse_time
-from chunkstore.codec import encode
 from chunkstore.errors import ChunkstoreError, InvalidValueError, RunLogNotFoundError
 from chunkstore.maintenance.disk_space import SpaceOfRuns, space_in
 from chunkstore.maintenance.left_overs import is_surely_over, is_temporary
 from chunkstore.maintenance.retention_plan import Candidate, Kept, LeftOvers, Outcome, Plan, Rule
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, RunSummary, StepLog
 from chunkstore.names import (
     JOINED_FILE,
     LOCK_FILE,
@@ -29,11 +27,13 @@ from chunkstore.names import (
     is_incarnation,
 )
 from chunkstore.recording.catalog import catalog_of
+from chunkstore.records.codec import encode
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, RunSummary, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
-from chunkstore.stores.liveness import LIVE, LOST, UNKNOWN
 from chunkstore.stores.named import closest
-from chunkstore.stores.run_list import summary_of
+from chunkstore.stores.runs.liveness import LIVE, LOST, UNKNOWN
+from chunkstore.stores.runs.run_list import summary_of
 
 #: Says beside the runs that the data of one is to be deleted as soon as the run itself is gone.
 _DATA_MARK = ".deleted-data-"

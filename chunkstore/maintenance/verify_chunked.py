@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from chunkstore.assemble import assemble
 from chunkstore.backends.base import MissingError
+from chunkstore.backends.disk.quarantine import QUARANTINE
 from chunkstore.backends.entries import FILE, FOLDER, Entry
-from chunkstore.backends.quarantine import QUARANTINE
 from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError, InvalidNameError
 from chunkstore.maintenance import findings
@@ -22,7 +21,6 @@ from chunkstore.maintenance.verify_records import (
     impossible_times,
     missing_steps,
 )
-from chunkstore.models import PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog, is_format
 from chunkstore.names import (
     ASIDE_PREFIX,
     BRANCH,
@@ -44,9 +42,11 @@ from chunkstore.names import (
     parameter_file,
     parse_chunk_file,
 )
-from chunkstore.stores.chunk_reader import ChunkReader
+from chunkstore.records.assemble import assemble
+from chunkstore.records.models import PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog, is_format
 from chunkstore.stores.chunked import ChunkedStore
-from chunkstore.stores.packed_file import PackedFile
+from chunkstore.stores.packed.packed_file import PackedFile
+from chunkstore.stores.reading.chunk_reader import ChunkReader
 
 _OWN_FILES = {RUN_FILE, LOCK_FILE, OWNER_FILE, JOINED_FILE, UNSYNCED_FILE}
 _OWN_PREFIXES = tuple(f"{kind}-" for kind in (STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC, PARAMETER))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from chunkstore.assemble import flatten
 from chunkstore.backends.base import UnreadableFileError
+from chunkstore.backends.disk.quarantine import QUARANTINE
 from chunkstore.backends.entries import FILE, FOLDER, Entry
-from chunkstore.backends.quarantine import QUARANTINE
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, InvalidNameError, RunLogNotFoundError
 from chunkstore.maintenance import findings
 from chunkstore.maintenance.findings import Finding, finding
 from chunkstore.maintenance.left_overs import is_set_aside, is_temporary, is_worth_mentioning
 from chunkstore.maintenance.verify_chunked import foreign_at_top, left_over_at_top, no_run_id
 from chunkstore.maintenance.verify_records import changed_data, impossible_times
-from chunkstore.models import PACKED_FORMAT, is_format
 from chunkstore.names import ASIDE_PREFIX
+from chunkstore.records.assemble import flatten
+from chunkstore.records.models import PACKED_FORMAT, is_format
 from chunkstore.stores.base import Store
 
 SUFFIX = ".json"

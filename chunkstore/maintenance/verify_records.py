@@ -11,15 +11,15 @@ from pathlib import Path, PurePosixPath
 
 from msgspec import UNSET
 
-from chunkstore.assemble import step_counts
 from chunkstore.clock import format_nanoseconds, parse_time
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.findings import DATA, MISSING, TIME, Finding, finding
-from chunkstore.models import BranchLog, RunLog, StepAttempt, StepLog
 from chunkstore.names import ChunkName
 from chunkstore.recording.catalog import PUT, hash_of
+from chunkstore.records.assemble import step_counts
+from chunkstore.records.models import BranchLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store, is_finished
-from chunkstore.stores.run_list import summary_of
+from chunkstore.stores.runs.run_list import summary_of
 
 #: Clocks of hosts, and times without an offset, differ by less.
 _TOLERANCE = timedelta(days=1)

@@ -27,13 +27,14 @@ from pydantic import BaseModel, ValidationError
 from runnable import datastore, defaults, exceptions, utils
 from runnable.context import get_run_context
 
-from chunkstore import errors, models
+from chunkstore import errors
 from chunkstore.clock import utc_now
-from chunkstore.codec import may_hold_marks
-from chunkstore.garbage import without_collections
-from chunkstore.models import NOTES, BranchLog, StepLog
 from chunkstore.names import PinnedRunId
-from chunkstore.records import ExtraFields, Record
+from chunkstore.records import models
+from chunkstore.records.base import ExtraFields, Record
+from chunkstore.records.codec import may_hold_marks
+from chunkstore.records.garbage import without_collections
+from chunkstore.records.models import NOTES, BranchLog, StepLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.named import make_store, unknown_option

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt
 from chunkstore.recording.context import recording_run, recording_step
 from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.previous import shown_item
 from chunkstore.recording.step import Step
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt
 
 if TYPE_CHECKING:  # for annotations alone: a run hands out the branches
     from chunkstore.recording.run import Run

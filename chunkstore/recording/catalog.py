@@ -20,12 +20,11 @@ from typing import BinaryIO, NoReturn
 import msgspec
 
 from chunkstore.backends.base import STEP, MissingError
-from chunkstore.backends.directory import DirectoryBackend
-from chunkstore.backends.folder import Folder, sync_way_to, temporary_names
-from chunkstore.backends.os_errors import os_error
-from chunkstore.backends.syscalls import SYSTEM
+from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.folder import Folder, sync_way_to, temporary_names
+from chunkstore.backends.disk.os_errors import os_error
+from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.errors import DataNotFoundError, InvalidNameError
-from chunkstore.models import DataCatalog
 from chunkstore.names import (
     TEMPORARY_PREFIX,
     UNSYNCED_FILE,
@@ -34,6 +33,7 @@ from chunkstore.names import (
     encode_for_file,
     is_data_folder,
 )
+from chunkstore.records.models import DataCatalog
 from chunkstore.stores.base import Store
 
 PUT, GET = "put", "get"

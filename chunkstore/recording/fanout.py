@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from chunkstore import codec
 from chunkstore.clock import utc_now
 from chunkstore.errors import (
     BranchFailedError,
@@ -23,7 +22,6 @@ from chunkstore.errors import (
     StepLogNotFoundError,
     WorkerDiedError,
 )
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
 from chunkstore.names import check_name, join_name, numbered, unescape_segment
 from chunkstore.recording.branch import BranchTask, Outcome, executors_in_use, run_branch
 from chunkstore.recording.failures import describe_error
@@ -32,6 +30,8 @@ from chunkstore.recording.previous import hash_of, reusable_step, taken_over_bra
 from chunkstore.recording.progress import ProgressBar
 from chunkstore.recording.step import RAISE, Step, check_runs_at_once
 from chunkstore.recording.workers import InlineExecutor, Workers
+from chunkstore.records import codec
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
 
 if TYPE_CHECKING:  # for annotations alone: runs fan out
     from chunkstore.recording.run import Run

@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from chunkstore.models import CodeIdentity
+from chunkstore.records.models import CodeIdentity
 
 GIT, FUNCTION = "git", "function"
 _GIT_TIMEOUT = 10.0

@@ -18,13 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from chunkstore.backends.folder import sync_way_to, temporary_names
-from chunkstore.backends.os_errors import os_error
-from chunkstore.backends.syscalls import SYSTEM
+from chunkstore.backends.disk.folder import sync_way_to, temporary_names
+from chunkstore.backends.disk.os_errors import os_error
+from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError
-from chunkstore.models import DataCatalog
 from chunkstore.names import encode_for_file
 from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, discard, hash_of, make_folders
+from chunkstore.records.models import DataCatalog
 
 logger = logging.getLogger("chunkstore")
 

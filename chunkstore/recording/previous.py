@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from chunkstore import codec
 from chunkstore.errors import InvalidValueError, RunLogNotFoundError
-from chunkstore.models import SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
 from chunkstore.names import incarnation_of
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.identity import same_code
+from chunkstore.records import codec
+from chunkstore.records.models import SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
 from chunkstore.stores.base import Store
 
 #: Larger results are not kept in the log: a step that gives one runs again.

@@ -11,11 +11,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from chunkstore.assemble import flatten, step_counts
 from chunkstore.backends.base import AT_THE_END
 from chunkstore.clock import clock, utc_now
 from chunkstore.errors import ChunkstoreError, RunLogExistsError, RunLogNotFoundError, StoreUsageError
-from chunkstore.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, RunLog
 from chunkstore.names import PinnedRunId, check_name, join_name, numbered
 from chunkstore.recording.catalog import PUT, Catalog, catalog_of
 from chunkstore.recording.context import recording_run
@@ -25,6 +23,8 @@ from chunkstore.recording.forks import renew_after_fork
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import PreviousRun, forget
 from chunkstore.recording.step import DEFAULT_BACKOFF, RAISE, Step
+from chunkstore.records.assemble import flatten, step_counts
+from chunkstore.records.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, RunLog
 from chunkstore.stores.base import Store, check_format
 
 logger = logging.getLogger("chunkstore")

@@ -19,7 +19,6 @@ from msgspec import UNSET
 
 from chunkstore.clock import format_duration, utc_now
 from chunkstore.errors import DataNotFoundError, InvalidValueError, StoreUsageError
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, StepAttempt, StepLog
 from chunkstore.recording.context import recording_step
 from chunkstore.recording.failures import describe_error, format_error, is_failure
 from chunkstore.recording.forks import renew_after_fork
@@ -27,7 +26,8 @@ from chunkstore.recording.identity import identities, same_code
 from chunkstore.recording.output import OutputFile, kept_output
 from chunkstore.recording.previous import hash_of, kept_result, reusable_step, taken_over
 from chunkstore.recording.values import checked_number, checked_values
-from chunkstore.records import MetricPoint
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, StepAttempt, StepLog
 
 if TYPE_CHECKING:  # for annotations alone: runs make steps
     from chunkstore.recording.run import Run

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from chunkstore import codec
 from chunkstore.errors import InvalidValueError
+from chunkstore.records import codec
 
 
 def storable(text: str) -> str:

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from chunkstore.assemble import bare, flatten, flatten_branches, flatten_steps, step_counts
 from chunkstore.backends.base import AT_THE_END, Backend, FolderReader, MissingError
 from chunkstore.clock import clock, format_nanoseconds, utc_now
-from chunkstore.codec import decode, encode
 from chunkstore.errors import (
     BranchLogNotFoundError,
     ChunkstoreError,
@@ -27,8 +25,21 @@ from chunkstore.errors import (
     StoreUsageError,
     UnsupportedFormatError,
 )
-from chunkstore.integrity import with_checksum
-from chunkstore.models import (
+from chunkstore.names import (
+    PinnedRunId,
+    check_name,
+    check_run_id,
+    data_folders,
+    generate_run_id,
+    incarnation_of,
+    is_meant,
+    new_incarnation,
+)
+from chunkstore.records.assemble import bare, flatten, flatten_branches, flatten_steps, step_counts
+from chunkstore.records.base import MetricPoint, Record, RecordCodec, encode_record
+from chunkstore.records.codec import decode, encode
+from chunkstore.records.integrity import with_checksum
+from chunkstore.records.models import (
     FAIL,
     FORMAT,
     INCARNATION,
@@ -43,19 +54,8 @@ from chunkstore.models import (
     StepLog,
     is_format,
 )
-from chunkstore.names import (
-    PinnedRunId,
-    check_name,
-    check_run_id,
-    data_folders,
-    generate_run_id,
-    incarnation_of,
-    is_meant,
-    new_incarnation,
-)
-from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
-from chunkstore.stores.liveness import LIVE, LOST, Liveness, Owner, judge, judge_joined, judge_left
-from chunkstore.stores.run_list import Candidate, RunList, newest_first, summary_in, summary_of
+from chunkstore.stores.runs.liveness import LIVE, LOST, Liveness, Owner, judge, judge_joined, judge_left
+from chunkstore.stores.runs.run_list import Candidate, RunList, newest_first, summary_in, summary_of
 from chunkstore.version import __version__
 
 if TYPE_CHECKING:  # for annotations alone: recording stands on the stores

@@ -14,15 +14,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from chunkstore import overlay
-from chunkstore.assemble import assemble, flatten
 from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader, MissingError
 from chunkstore.clock import clock
-from chunkstore.codec import decode, encode
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreUsageError
-from chunkstore.garbage import without_collections
-from chunkstore.integrity import with_checksum, without_checksum
-from chunkstore.models import FORMAT, NOTES, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import (
     BRANCH,
     END_OF_TIME,
@@ -43,8 +37,13 @@ from chunkstore.names import (
     parameter_file,
     parse_chunk_file,
 )
-from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
-from chunkstore.stores import sealing
+from chunkstore.records import overlay
+from chunkstore.records.assemble import assemble, flatten
+from chunkstore.records.base import MetricPoint, Record, RecordCodec, encode_record
+from chunkstore.records.codec import decode, encode
+from chunkstore.records.garbage import without_collections
+from chunkstore.records.integrity import with_checksum, without_checksum
+from chunkstore.records.models import FORMAT, NOTES, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.base import (
     JOURNAL,
     OwnerFiles,
@@ -55,7 +54,9 @@ from chunkstore.stores.base import (
     check_format,
     is_finished,
 )
-from chunkstore.stores.chunk_reader import (
+from chunkstore.stores.packed import sealing
+from chunkstore.stores.packed.journals import Journals
+from chunkstore.stores.reading.chunk_reader import (
     ChunkReader,
     Parameters,
     Update,
@@ -64,14 +65,13 @@ from chunkstore.stores.chunk_reader import (
     newest_listed,
     update_file,
 )
-from chunkstore.stores.following import FollowedRun, Patience
-from chunkstore.stores.journals import Journals
-from chunkstore.stores.known_runs import Key, KnownRun, KnownRuns
-from chunkstore.stores.listing import Listing, ListingMemory
-from chunkstore.stores.metric_lines import MetricLine, as_series
-from chunkstore.stores.run_files import RunFiles
-from chunkstore.stores.run_json import join_chunks
-from chunkstore.stores.run_list import Candidate
+from chunkstore.stores.reading.following import FollowedRun, Patience
+from chunkstore.stores.reading.listing import Listing, ListingMemory
+from chunkstore.stores.reading.metric_lines import MetricLine, as_series
+from chunkstore.stores.reading.run_files import RunFiles
+from chunkstore.stores.reading.run_json import join_chunks
+from chunkstore.stores.runs.known_runs import Key, KnownRun, KnownRuns
+from chunkstore.stores.runs.run_list import Candidate
 
 logger = logging.getLogger("chunkstore")
 

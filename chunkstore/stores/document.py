@@ -12,22 +12,22 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
-from chunkstore import overlay
-from chunkstore.assemble import assemble, bare, flatten
 from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader, MissingError
 from chunkstore.clock import clock
-from chunkstore.codec import corrupt, encode
 from chunkstore.errors import ChunkstoreError
-from chunkstore.integrity import without_checksum
-from chunkstore.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.names import BRANCH, JOINED_FILE, OWNER_FILE, STEP, UNSYNCED_FILE, PinnedRunId, is_meant
-from chunkstore.records import MetricPoint, Record, RecordCodec, encode_record
+from chunkstore.records import overlay
+from chunkstore.records.assemble import assemble, bare, flatten
+from chunkstore.records.base import MetricPoint, Record, RecordCodec, encode_record
+from chunkstore.records.codec import corrupt, encode
+from chunkstore.records.integrity import without_checksum
+from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.base import OwnerFiles, Store, StoreOptions, as_json, as_stored, check_format, is_finished
-from chunkstore.stores.chunk_reader import Parameters
-from chunkstore.stores.following import Patience
-from chunkstore.stores.known_runs import KnownRuns
-from chunkstore.stores.metric_lines import MetricLine, as_series, joined
-from chunkstore.stores.run_list import Candidate
+from chunkstore.stores.reading.chunk_reader import Parameters
+from chunkstore.stores.reading.following import Patience
+from chunkstore.stores.reading.metric_lines import MetricLine, as_series, joined
+from chunkstore.stores.runs.known_runs import KnownRuns
+from chunkstore.stores.runs.run_list import Candidate
 
 logger = logging.getLogger("chunkstore")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from chunkstore.backends.base import DURABILITY_LEVELS, Backend
-from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.errors import ConfigurationError
 from chunkstore.stores.base import CONTAINERS, JOURNAL, Store, StoreOptions

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, NoReturn
 
-from chunkstore.backends.syscalls import Syscalls
+from chunkstore.backends.disk.syscalls import Syscalls
 
 _METHODS = tuple(name for name in vars(Syscalls) if not name.startswith("_"))
 #: The names of all system calls that chunkstore makes; an `open` that may make a file is called `create`.

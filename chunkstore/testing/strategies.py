@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from chunkstore.models import BranchLog, CodeIdentity, DataCatalog, StepAttempt, StepLog
 from chunkstore.names import join_name
-from chunkstore.records import MetricPoint
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import BranchLog, CodeIdentity, DataCatalog, StepAttempt, StepLog
 
 #: Names that look like something else: paths, patterns, names of files, encodings, shortened names.
 HOSTILE_NAMES = (

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from chunkstore.models import BranchLog, RunLog, StepLog
+from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 
 _F = TypeVar("_F", bound=Callable[..., Any])

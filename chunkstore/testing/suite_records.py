@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from chunkstore.errors import BranchLogNotFoundError, InvalidNameError, InvalidValueError, StepLogNotFoundError
-from chunkstore.models import BranchLog, StepAttempt, StepLog
-from chunkstore.records import ExtraFields, MetricPoint
+from chunkstore.records.base import ExtraFields, MetricPoint
+from chunkstore.records.models import BranchLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.testing.strategies import HOSTILE_NAMES
 from chunkstore.testing.suite_base import (

@@ -20,8 +20,8 @@ from chunkstore.errors import (
     StoreUsageError,
     UnsupportedFormatError,
 )
-from chunkstore.models import NOTES, BranchLog, JobLog, RunLog, StepAttempt
-from chunkstore.records import MetricPoint
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import NOTES, BranchLog, JobLog, RunLog, StepAttempt
 from chunkstore.stores.base import Store
 from chunkstore.testing.suite_base import (
     OpenAnother,

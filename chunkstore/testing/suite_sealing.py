@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from chunkstore.assemble import flatten
 from chunkstore.errors import (
     BranchLogNotFoundError,
     InvalidNameError,
@@ -15,8 +14,9 @@ from chunkstore.errors import (
     StepLogNotFoundError,
     StoreUsageError,
 )
-from chunkstore.models import StepLog
-from chunkstore.records import MetricPoint
+from chunkstore.records.assemble import flatten
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import StepLog
 from chunkstore.stores.base import Store
 from chunkstore.testing.suite_base import (
     OpenAnother,

@@ -14,7 +14,7 @@ from chunkstore.errors import (
     StepLogNotFoundError,
     StoreUsageError,
 )
-from chunkstore.models import BranchLog, StepAttempt, StepLog
+from chunkstore.records.models import BranchLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.testing.strategies import HOSTILE_NAMES
 from chunkstore.testing.suite_base import (

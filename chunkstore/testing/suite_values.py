@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from msgspec import UNSET
 
-from chunkstore.models import RunLog, StepLog
 from chunkstore.names import generate_run_id
-from chunkstore.records import MetricPoint, Record
+from chunkstore.records.base import MetricPoint, Record
+from chunkstore.records.models import RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.testing import strategies
 from chunkstore.testing.suite_base import (

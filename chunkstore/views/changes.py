@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chunkstore.models import PROCESSING, BranchLog, RunLog, StepLog
+from chunkstore.records.models import PROCESSING, BranchLog, RunLog, StepLog
 
 
 def changed_steps(before: RunLog | None, after: RunLog) -> Iterator[StepLog]:

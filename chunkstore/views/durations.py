@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from chunkstore.clock import parse_time
-from chunkstore.models import RunLog, StepLog
+from chunkstore.records.models import RunLog, StepLog
 
 
 def between(start: str, end: str) -> timedelta | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chunkstore.models import FAIL, PROCESSING, SUCCESS
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS
 
 #: What readers show instead of PROCESSING: the process that recorded the run has died, or nobody can tell.
 LOST = "LOST"

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 import chunkstore as library
 from chunkstore.cli import comparing
-from chunkstore.models import BranchLog, RunLog, StepLog
-from chunkstore.views.differences import RunDiff
+from chunkstore.records.models import BranchLog, RunLog, StepLog
+from chunkstore.views.compare.differences import RunDiff
 
 app = typer.Typer()
 app.command("diff")(comparing.diff)

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from chunkstore.backends import locks
+from chunkstore.backends.disk import locks
 from chunkstore.cli.doctor import examine_folder
 from chunkstore.maintenance.doctor import probes, races
 from chunkstore.maintenance.doctor.report import DoctorReport

@@ -17,8 +17,8 @@ from views.timed_runs import BEGINNING, map_of, run, step, typical
 
 import chunkstore
 from chunkstore.cli.export import export_runs
-from chunkstore.models import RunLog
-from chunkstore.views.tables import TABLES
+from chunkstore.records.models import RunLog
+from chunkstore.views.tables.tables import TABLES
 
 app = typer.Typer()
 app.command()(export_runs)
@@ -247,7 +247,7 @@ def test_a_store_without_runs_gives_files_without_rows(logs, tmp_path, name):
 MEMORY = """
 import resource, sys
 from chunkstore.cli.export import export_runs
-from chunkstore.models import RunLog, StepLog
+from chunkstore.records.models import RunLog, StepLog
 from chunkstore.stores.base import RunSummary
 from chunkstore.stores.document import DocumentStore
 steps = {f"s{n}": StepLog(name=f"s{n}", internal_name=f"s{n}", message="x" * 1000) for n in range(100)}

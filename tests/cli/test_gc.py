@@ -17,7 +17,7 @@ from chunkstore import StepLog
 from chunkstore.cli.retention import GcReport, collect_garbage
 from chunkstore.clock import format_time
 from chunkstore.errors import InvalidValueError
-from chunkstore.models import NOTES, RunLog
+from chunkstore.records.models import NOTES, RunLog
 
 app = typer.Typer()
 app.command()(collect_garbage)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import chunkstore as library
 from chunkstore.cli import explaining
 from chunkstore.errors import RunLogNotFoundError, StepLogNotFoundError
-from chunkstore.views.reuse import Explanation
+from chunkstore.views.compare.reuse import Explanation
 
 app = typer.Typer()
 app.command("why")(explaining.why)

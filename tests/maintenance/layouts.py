@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import chunkstore
-from chunkstore.models import RunLog
+from chunkstore.records.models import RunLog
 
 RUN = "witty-kepler-0815"
 UNKNOWN = {"made": {"by": "a later version", "left": math.inf, "marked": {"$float": "NaN"}, "none": None}}

@@ -8,11 +8,11 @@ import unicodedata
 
 import pytest
 from processes import Forked
-from torture import filesystems
+from proofs.torture import filesystems
 
-from chunkstore.backends import locks
-from chunkstore.backends.mounts import Mount
-from chunkstore.backends.syscalls import Syscalls
+from chunkstore.backends.disk import locks
+from chunkstore.backends.disk.mounts import Mount
+from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.errors import StoreAccessError, StoreFullError
 from chunkstore.maintenance.doctor import probes, races
 from chunkstore.maintenance.doctor.examination import examine

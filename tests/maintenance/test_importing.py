@@ -11,14 +11,14 @@ import pytest
 from processes import Forked, run_processes
 
 import chunkstore
-from chunkstore.backends.directory import DirectoryBackend
-from chunkstore.codec import revive
+from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import ConfigurationError
 from chunkstore.maintenance.importing import ImportProblem, import_runs
-from chunkstore.models import StepLog
 from chunkstore.names import encode_for_file
 from chunkstore.plugins.runnable import ChunkstoreRunLogStore
-from chunkstore.records import MetricPoint
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.codec import revive
+from chunkstore.records.models import StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 from chunkstore.testing.faults import WRITING_CALLS, KillingSyscalls
@@ -297,7 +297,7 @@ def test_an_import_that_is_killed_anywhere_leaves_whole_runs_and_can_be_done_aga
     layout, unnamed, source, tmp_path, monkeypatch
 ):
     if not unnamed:
-        monkeypatch.setattr("chunkstore.backends.folder.has_unnamed_files", lambda: False)
+        monkeypatch.setattr("chunkstore.backends.disk.folder.has_unnamed_files", lambda: False)
     runs = {name: run(name, step("s", 1), step("t", 2), parameters={"a": 1}) for name in ("a", "b")}
     write_document(source, runs["a"])
     write_folder_of_2025(source, runs["b"])

@@ -13,15 +13,15 @@ from processes import Forked
 
 import chunkstore
 from chunkstore import StepLog
-from chunkstore.backends.directory import DirectoryBackend
-from chunkstore.backends.syscalls import Syscalls
+from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.clock import format_time
 from chunkstore.errors import InvalidValueError, RunLogNotFoundError
 from chunkstore.maintenance import retention
 from chunkstore.maintenance.retention import collect, parse_age, plan_retention, remove_left_overs
 from chunkstore.maintenance.retention_plan import Rule
 from chunkstore.maintenance.verify import verify
-from chunkstore.models import NOTES, RunLog, StepAttempt
+from chunkstore.records.models import NOTES, RunLog, StepAttempt
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import FaultySyscalls, KillingSyscalls
 

@@ -13,13 +13,13 @@ from processes import Forked
 
 import chunkstore
 from chunkstore import BranchLog, StepLog
-from chunkstore.backends.directory import DirectoryBackend
-from chunkstore.backends.syscalls import Syscalls
+from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.clock import clock
-from chunkstore.integrity import with_checksum
 from chunkstore.maintenance.verify import verify
-from chunkstore.models import StepAttempt
 from chunkstore.names import chunk_file
+from chunkstore.records.integrity import with_checksum
+from chunkstore.records.models import StepAttempt
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 from chunkstore.testing.faults import FaultySyscalls, KillingSyscalls

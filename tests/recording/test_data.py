@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import chunkstore
-from chunkstore.backends.syscalls import SYSTEM
+from chunkstore.backends.disk.syscalls import SYSTEM
 from recording import work
 
 

@@ -17,7 +17,7 @@ import pytest
 from crashing import LAYOUTS, holds, records_in
 
 import chunkstore
-from chunkstore.backends.directory import DirectoryBackend
+from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError
 from chunkstore.recording import catalog, output
 from chunkstore.stores.base import StoreOptions

@@ -13,7 +13,7 @@ import pytest
 from processes import fork_and_wait
 
 import chunkstore
-from chunkstore.backends.syscalls import SYSTEM
+from chunkstore.backends.disk.syscalls import SYSTEM
 from recording import work
 
 

@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 
 import chunkstore
-from chunkstore.backends.syscalls import SYSTEM
-from chunkstore.models import CodeIdentity
+from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.recording import run as run_module
+from chunkstore.records.models import CodeIdentity
 from recording import work
 
 

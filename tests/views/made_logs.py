@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from chunkstore.clock import format_time
-from chunkstore.models import BranchLog, CodeIdentity, DataCatalog, Problem, RunLog, StepAttempt, StepLog
+from chunkstore.records.models import BranchLog, CodeIdentity, DataCatalog, Problem, RunLog, StepAttempt, StepLog
 from chunkstore.testing.strategies import json_objects, step_trees
 
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from msgspec import UNSET
 
-from chunkstore.models import BranchLog, JobLog, Problem, RunLog
-from chunkstore.records import MetricPoint
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import BranchLog, JobLog, Problem, RunLog
 from chunkstore.testing.strategies import json_values
-from chunkstore.views.diff import compare
-from chunkstore.views.diff_table import MOST_ROWS, sections
-from chunkstore.views.differences import Change, OneSided
-from chunkstore.views.recorded_values import is_same
+from chunkstore.views.compare.diff import compare
+from chunkstore.views.compare.diff_table import MOST_ROWS, sections
+from chunkstore.views.compare.differences import Change, OneSided
+from chunkstore.views.compare.recorded_values import is_same
 from views.made_logs import at, attempt, data, function, git, made_map, made_run, made_step, run_logs
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import chunkstore
 from chunkstore.clock import format_time
-from chunkstore.models import BranchLog, Problem, RunLog, RunSummary
-from chunkstore.records import MetricPoint
-from chunkstore.stores.liveness import Liveness
-from chunkstore.stores.run_list import RunList
-from chunkstore.views.notebook import MOST_CHARACTERS, run_list_as_html
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import BranchLog, Problem, RunLog, RunSummary
+from chunkstore.stores.runs.liveness import Liveness
+from chunkstore.stores.runs.run_list import RunList
+from chunkstore.views.pages.notebook import MOST_CHARACTERS, run_list_as_html
 from views.made_logs import attempt, data, git, made_map, made_run, made_step, run_logs
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -184,7 +184,7 @@ def test_a_run_of_nothing():
 
 def test_a_job_and_values_that_no_json_has():
     log = RunLog(run_id="job", parameters={"x": object(), "n": 10**5_000})
-    log.job = chunkstore.models.JobLog(status="FAIL", message="bad")
+    log.job = chunkstore.records.models.JobLog(status="FAIL", message="bad")
     text = page_of(log).text
     assert "✘ job bad" in text
     assert any(line.startswith("x <object obj") for line in text)

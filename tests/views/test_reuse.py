@@ -13,10 +13,10 @@ from msgspec import UNSET
 
 import chunkstore
 from chunkstore.errors import StepLogNotFoundError
-from chunkstore.models import BranchLog, Problem, StepLog
 from chunkstore.recording import run as run_module
-from chunkstore.views.reuse import alike, earlier_run_of, explain, may_rest_on_parameters, summary_of
-from chunkstore.views.step_lookup import find_record
+from chunkstore.records.models import BranchLog, Problem, StepLog
+from chunkstore.views.compare.reuse import alike, earlier_run_of, explain, may_rest_on_parameters, summary_of
+from chunkstore.views.pages.step_lookup import find_record
 from views.made_logs import attempt, data, function, git, made_map, made_run, made_step, run_logs
 
 COMMIT = git("a" * 40)

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from chunkstore.models import MetricPoint, StepAttempt, StepLog
-from chunkstore.views.run_filters import (
+from chunkstore.records.models import MetricPoint, StepAttempt, StepLog
+from chunkstore.views.tables.run_filters import (
     metrics_match,
     parameters_match,
     parse_comparison,

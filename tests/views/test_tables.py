@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 
 import chunkstore
-from chunkstore.models import DataCatalog, JobLog, Orphans, RunLog
-from chunkstore.records import MetricPoint
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import DataCatalog, JobLog, Orphans, RunLog
 from chunkstore.testing.strategies import json_values
-from chunkstore.views.frames import to_arrow, to_pandas
-from chunkstore.views.tables import TABLES, rows_of
+from chunkstore.views.tables.frames import to_arrow, to_pandas
+from chunkstore.views.tables.tables import TABLES, rows_of
 from views.timed_runs import BEGINNING, at, attempt, branch, map_of, run, step, typical
 
 

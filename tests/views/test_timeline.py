@@ -11,20 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from chunkstore.models import FAIL, PROCESSING, SUCCESS, JobLog, Orphans, Problem, RunLog, StepAttempt, StepLog
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, JobLog, Orphans, Problem, RunLog, StepAttempt, StepLog
 from chunkstore.testing.strategies import step_trees
-from chunkstore.views.concurrency import concurrency, most_at_once
 from chunkstore.views.formats import LOST
-from chunkstore.views.frames import to_arrow
-from chunkstore.views.gantt import render_gantt
-from chunkstore.views.lanes import rows_of
-from chunkstore.views.spans import TOP
-from chunkstore.views.tables import TABLES
-from chunkstore.views.time_axis import tick_step, tick_text
-from chunkstore.views.timeline import timeline_of
-from chunkstore.views.timeline_html import timeline_page
-from chunkstore.views.timeline_summary import report_of, summarize
-from chunkstore.views.trace import trace_lines
+from chunkstore.views.tables.frames import to_arrow
+from chunkstore.views.tables.tables import TABLES
+from chunkstore.views.timeline.concurrency import concurrency, most_at_once
+from chunkstore.views.timeline.gantt import render_gantt
+from chunkstore.views.timeline.lanes import rows_of
+from chunkstore.views.timeline.spans import TOP
+from chunkstore.views.timeline.time_axis import tick_step, tick_text
+from chunkstore.views.timeline.timeline import timeline_of
+from chunkstore.views.timeline.timeline_html import timeline_page
+from chunkstore.views.timeline.timeline_summary import report_of, summarize
+from chunkstore.views.timeline.trace import trace_lines
 from views.timed_runs import BEGINNING, attempt, branch, map_of, pool_of, run, step, typical
 
 intervals = st.lists(

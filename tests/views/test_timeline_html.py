@@ -7,10 +7,10 @@ import shutil
 import pytest
 from privileges import skip_or_fail
 
-from chunkstore.models import DataCatalog, StepLog
-from chunkstore.records import MetricPoint
-from chunkstore.views.timeline import timeline_of
-from chunkstore.views.timeline_html import timeline_page
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import DataCatalog, StepLog
+from chunkstore.views.timeline.timeline import timeline_of
+from chunkstore.views.timeline.timeline_html import timeline_page
 from views.timed_runs import attempt, branch, map_of, pool_of, run, step, typical
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><b>&amp;\u2028\u202e"

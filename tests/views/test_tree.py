@@ -4,8 +4,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from chunkstore.models import BranchLog, DataCatalog, MetricPoint, Problem, RunLog, StepAttempt, StepLog
-from chunkstore.views.tree import Folding, branch_lines, counts_text, render_tree, tree_lines
+from chunkstore.records.models import BranchLog, DataCatalog, MetricPoint, Problem, RunLog, StepAttempt, StepLog
+from chunkstore.views.pages.tree import Folding, branch_lines, counts_text, render_tree, tree_lines
 
 
 def step(name, status="SUCCESS", **fields):

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta, timezone
 
 from chunkstore.clock import format_time
-from chunkstore.models import BranchLog, RunLog, StepAttempt, StepLog
+from chunkstore.records.models import BranchLog, RunLog, StepAttempt, StepLog
 
 BEGINNING = datetime(2026, 5, 1, 12, 0, 0, tzinfo=timezone.utc)
 

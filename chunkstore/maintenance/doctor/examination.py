@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 
 from chunkstore.backends.base import MissingError
-from chunkstore.backends.directory import DirectoryBackend
-from chunkstore.backends.folder import temporary_names
-from chunkstore.backends.mounts import Mount, mount_of
-from chunkstore.backends.os_errors import os_error
-from chunkstore.backends.syscalls import SYSTEM, Syscalls
+from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.folder import temporary_names
+from chunkstore.backends.disk.mounts import Mount, mount_of
+from chunkstore.backends.disk.os_errors import os_error
+from chunkstore.backends.disk.syscalls import SYSTEM, Syscalls
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.doctor import probes, races
 from chunkstore.maintenance.doctor.probes import Latencies, Place, reason_of

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
-from chunkstore.backends.folder import Folder
-from chunkstore.backends.locks import SidecarLock
-from chunkstore.backends.syscalls import Syscalls, has_unnamed_files
+from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.locks import SidecarLock
+from chunkstore.backends.disk.syscalls import Syscalls, has_unnamed_files
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.doctor.report import BAD, CAUTION, GOOD, TOLD, Check
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from chunkstore.backends.folder import Folder
-from chunkstore.backends.locks import SidecarLock
+from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.locks import SidecarLock
 from chunkstore.errors import ChunkstoreError, LockTimeoutError
 from chunkstore.maintenance.doctor.children import Child, ChildError, hear_all
 from chunkstore.maintenance.doctor.probes import Place, reason_of

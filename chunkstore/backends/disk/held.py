@@ -1,0 +1,281 @@
+"""Files that are locked as long as the process lives that made them: the kernel tells when it has died.
+
+The lock is one that can be looked at without being taken (see `range_locks`). Where there are none, and for older
+versions of this library, which know no other, it is also one of flock(2); those who look at that share it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import random
+import time
+import weakref
+
+import msgspec
+
+from chunkstore.backends.base import Joined
+from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.locks import lock_now, unlock
+from chunkstore.backends.disk.range_locks import (
+    ARE_THERE,
+    PLACES,
+    TO_THE_END,
+    lock_range,
+    locked_places,
+    locked_range,
+    unlock_range,
+)
+from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.records.codec import decoder_of, encode
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+_LOOKING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+#: For how long, in seconds, somebody who only looks may keep a holder from its lock of flock(2).
+_LOOK, _LOOKS = 1e-3, 50
+#: Of more processes that have joined a run, only the last are named.
+_MOST_NAMED = 1 << 20
+
+_held: weakref.WeakSet[HeldFile | JoinedFile] = weakref.WeakSet()
+
+
+class HeldFile:
+    """A locked file. It is empty until it is locked, so nobody takes a holder that is about to lock it for dead.
+
+    Args:
+        syscalls: how files are touched.
+        folder: where the file is.
+        file: its name.
+        data: who holds it, for people.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, syscalls: Syscalls, folder: Folder, file: str, data: bytes) -> None:
+        self._syscalls = syscalls
+        self._folder = folder
+        self._file = file
+        self._fd = -1
+        _held.add(self)
+        self._fd = syscalls.open(file, _FLAGS, folder.fd)
+        try:
+            if not _lock(self._fd):
+                self.abandon()  # somebody else holds it, and goes on holding it
+                return
+            syscalls.truncate(self._fd, 0)
+            syscalls.write(self._fd, data)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Remove the file, as far as that goes: without the lock it means nothing."""
+        if self._fd < 0:
+            return
+        self._folder.discard(self._file)
+        _unlock(self._fd)  # forked children may have it open too
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file, and leave it to others that have it open."""
+        fd, self._fd = self._fd, -1
+        try:
+            if fd >= 0:
+                self._syscalls.close(fd)
+        except OSError:
+            pass  # it is closed all the same
+
+    def __del__(self) -> None:
+        try:
+            self.abandon()
+        except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
+            pass
+
+
+def _lock(fd: int) -> bool:
+    """Lock a file; tell whether nobody else holds it. Where no locks work, nobody who needs them gets further."""
+    if ARE_THERE:
+        try:
+            if not lock_range(fd, 0, TO_THE_END):
+                return False
+        except OSError:
+            pass  # not on this file system
+        else:
+            _try_long_enough(fd)  # for older versions; that does not matter to us
+            return True
+    return _try_long_enough(fd)
+
+
+def _try_long_enough(fd: int) -> bool:
+    """Lock a file with flock(2), unless somebody holds it: those who look at it are gone in a moment."""
+    for _ in range(_LOOKS):
+        if lock_now(fd):
+            return True
+        if _is_locked(fd) is not False:
+            return False
+        time.sleep(_LOOK)
+    return False
+
+
+def _unlock(fd: int) -> None:
+    try:
+        if ARE_THERE:
+            unlock_range(fd, 0, TO_THE_END)
+    except OSError:
+        pass  # there was none
+    unlock(fd)
+
+
+def _is_locked(fd: int) -> bool | None:
+    """Tell whether somebody holds a file with flock(2); None where locks do not work.
+
+    It is shared with everybody else who looks: none of them takes another one for the holder.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    unlock(fd)
+    return False
+
+
+def is_held(syscalls: Syscalls, folder: Folder, file: str) -> bool | None:
+    """Tell whether the process that made a file lives; None if there is no such file, or locks do not work.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    fd = syscalls.open(file, _LOOKING, folder.fd)
+    try:
+        if not syscalls.fstat(fd).st_size:
+            return None
+        if ARE_THERE and locked_range(fd, 0, TO_THE_END) is not None:
+            return True
+        return _is_locked(fd)
+    finally:
+        syscalls.close(fd)
+
+
+# --- held by several -------------------------------------------------------------------------------------------------
+
+
+class _Line(msgspec.Struct):
+    """What one of several holders has written, and which byte it has locked."""
+
+    place: int
+    holder: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class JoinedFile:
+    """A file that any number of processes hold together: each locks a byte of its own, and appends who it is.
+
+    The last one removes it.
+
+    Args:
+        syscalls: how files are touched.
+        folder: where the file is.
+        file: its name.
+        data: who holds it: a JSON object.
+
+    Raises:
+        OSError: it cannot be made, or locks do not work here.
+    """
+
+    def __init__(self, syscalls: Syscalls, folder: Folder, file: str, data: bytes) -> None:
+        self._syscalls = syscalls
+        self._folder = folder
+        self._file = file
+        self._place = random.SystemRandom().randrange(PLACES.start, PLACES.stop)
+        self._fd = -1
+        _held.add(self)
+        try:
+            self._wait_and_join()
+            syscalls.write(self._fd, encode(_Line(self._place, msgspec.Raw(data))) + b"\n")
+        except BaseException:
+            self.release()
+            raise
+
+    def _wait_and_join(self) -> None:
+        for _ in range(_LOOKS):
+            if self._join():
+                return
+            time.sleep(_LOOK)  # the last one is about to remove the file
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), self._file)  # and was stopped over that
+
+    def _join(self) -> bool:
+        """Lock our byte of the file; tell whether the file is there to stay."""
+        if self._fd < 0:
+            self._fd = self._syscalls.open(self._file, _FLAGS | os.O_APPEND, self._folder.fd)
+        if not lock_range(self._fd, self._place, 1):
+            return False
+        if self._syscalls.fstat(self._fd).st_nlink:
+            return True
+        self.abandon()
+        return False
+
+    def release(self) -> None:
+        """Hold the file no more."""
+        if self._fd < 0:
+            return
+        try:
+            unlock_range(self._fd, self._place, 1)  # forked children may have it open too
+            if lock_range(self._fd, 0, TO_THE_END):  # nobody else holds it, and nobody can begin to
+                self._folder.discard(self._file)
+                unlock_range(self._fd, 0, TO_THE_END)
+        except OSError:
+            pass  # then it stays; without a lock it means nothing
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file, and leave it to others that have it open."""
+        fd, self._fd = self._fd, -1
+        try:
+            if fd >= 0:
+                self._syscalls.close(fd)
+        except OSError:
+            pass  # it is closed all the same
+
+    def __del__(self) -> None:
+        try:
+            self.abandon()
+        except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
+            pass
+
+
+def joined(syscalls: Syscalls, folder: Folder, file: str) -> Joined:
+    """Return who holds a file together.
+
+    Raises:
+        OSError: there is no such file, or locks do not work here.
+    """
+    fd = syscalls.open(file, _LOOKING, folder.fd)
+    try:
+        places = list(locked_places(fd))
+        size = syscalls.fstat(fd).st_size
+        lines = syscalls.pread(fd, _MOST_NAMED, max(0, size - _MOST_NAMED)).splitlines()
+    finally:
+        syscalls.close(fd)
+    known = {line.place: bytes(line.holder) for line in map(_parsed, lines) if line}
+    return Joined([known.get(place, b"") for place in places], next(reversed(known.values()), b""))
+
+
+def _parsed(line: bytes) -> _Line | None:
+    try:
+        found: _Line = decoder_of(_Line).decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # cut off, or not ours
+    return found
+
+
+def _abandon_all() -> None:
+    """In a forked child: it does not stand for its parent, which may die before."""
+    for held in list(_held):
+        held.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,252 @@
+"""Locks between processes and threads, on a file that is nothing but a lock.
+
+The kernel frees a dead holder's lock, so a lock is never broken by age, and the file is never unlinked: whoever came
+next would make a new file and hold a second lock beside the first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import threading
+import time
+import weakref
+
+from filelock import lock_descriptor, unlock_descriptor
+
+from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.errors import LockTimeoutError, StoreIOError, StoreUsageError
+
+_FIRST_PAUSE = 50e-6
+_LONGEST_PAUSE = 5e-3
+_ATTEMPTS = 200
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+_locks: weakref.WeakSet[SidecarLock] = weakref.WeakSet()
+
+
+def lock_now(fd: int) -> bool:
+    """Lock an open file without waiting, if locks work there; where they do not, nobody who needs them gets further.
+
+    Returns:
+        Whether nobody else has locked it.
+    """
+    try:
+        return lock_descriptor(fd, blocking=False)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return True
+        raise
+
+
+def lock_soon(fd: int) -> bool:
+    """As `lock_now`, for a file that others lock for the length of one write."""
+    for _ in range(_ATTEMPTS):
+        if lock_now(fd):
+            return True
+        time.sleep(_LONGEST_PAUSE)
+    return False
+
+
+def unlock(fd: int) -> None:
+    """Unlock an open file, if it was locked."""
+    try:
+        unlock_descriptor(fd)
+    except OSError:
+        pass  # there was no lock
+
+
+class SidecarLock:
+    """An exclusive lock on a cached descriptor of a lock file.
+
+    A descriptor's lock excludes other processes, but not the threads that share the descriptor; so a mutex stands
+    before it.
+
+    Args:
+        syscalls: how files are opened.
+        dir_fd: the folder, which stays open as long as this object is used.
+        file: the lock file's name in that folder.
+        location: its path, for messages.
+    """
+
+    def __init__(self, syscalls: Syscalls, dir_fd: int, file: str, location: str) -> None:
+        self._syscalls = syscalls
+        self._dir_fd = dir_fd
+        self._file = file
+        self._location = location
+        self._fd: int | None = None
+        # Of the kind that knows its owner: see _give_up.
+        self._mutex = threading.RLock()
+        self._thread: int | None = None
+        self._pid = 0
+        _locks.add(self)
+
+    def acquire(self, timeout: float) -> None:
+        """Take the lock.
+
+        Args:
+            timeout: seconds to wait.
+
+        Raises:
+            FileNotFoundError: the folder is gone.
+            LockTimeoutError: somebody else held it all the time.
+            StoreUsageError: this very thread holds it.
+            StoreIOError: the file system has no working locks.
+        """
+        if self._thread == threading.get_ident():
+            raise locked_twice(self._location)
+        deadline = time.monotonic() + timeout
+        try:
+            self._lock_threads_out(timeout)
+            self._lock_file(deadline, timeout)
+            self._pid = os.getpid()
+            self._thread = threading.get_ident()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _lock_threads_out(self, timeout: float) -> None:
+        if not self._mutex.acquire(timeout=timeout):
+            raise self._timed_out(timeout, os.getpid())
+
+    def _give_up(self) -> None:
+        """Let go of what an attempt to lock has got so far."""
+        # An interrupt may have come when the mutex was ours already, and nobody had noted that yet.
+        if not self._mutex.acquire(blocking=False):
+            return  # another thread has it
+        try:
+            self._close()  # the file may be locked by now
+        finally:
+            self._mutex.release()
+            give_back(self._mutex)  # if it was ours before
+
+    def _lock_file(self, deadline: float, timeout: float) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            if self._fd is None:
+                self._fd = self._syscalls.open(
+                    self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, self._dir_fd
+                )
+            try:
+                locked = lock_descriptor(self._fd, blocking=False)
+            except OSError as error:
+                raise self._no_locks(error) from error
+            if locked:
+                if self._syscalls.fstat(self._fd).st_nlink:
+                    return
+                self._close()  # somebody removed the file: the lock on it keeps nobody out
+                continue
+            if time.monotonic() >= deadline:
+                raise self._timed_out(timeout, self._holder())
+            # A little randomness keeps waiting processes from asking in step.
+            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - no secret
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def release(self) -> None:
+        """Give the lock back, if this thread has it; in a forked child of the holder, only forget it."""
+        if self._thread != threading.get_ident():
+            return  # an interrupt came just after the lock was given back, and it is tried again
+        if self._pid != os.getpid():
+            self._thread = None
+            return  # unlocking would free the parent's lock: both share one open file description
+        try:
+            if self._fd is not None:
+                unlock_descriptor(self._fd)
+        except OSError:
+            self._close()  # closing the last descriptor unlocks too
+        except BaseException:  # an interrupt, perhaps before it was unlocked
+            self._close()
+            raise
+        finally:
+            self._thread = None
+            self._mutex.release()
+
+    def close_if_idle(self) -> None:
+        """Close the lock file, unless a thread holds the lock or waits for it; it is opened again when it is needed."""
+        if self._thread is not None:
+            return
+        try:
+            if self._mutex.acquire(blocking=False) and self._thread is None:
+                self._close()
+        finally:
+            give_back(self._mutex)
+
+    def abandon(self) -> None:
+        """In a forked child: close the descriptor, and never unlock it.
+
+        Left open here it would go on holding a dead parent's lock; unlocked, it would free a living parent's.
+        """
+        try:
+            self._close()
+        except OSError:
+            pass  # closed by somebody else
+
+    def _holder(self) -> int | None:
+        """Return the pid of the process of this host that holds the lock, if the kernel tells."""
+        try:
+            status = self._syscalls.fstat(self._fd) if self._fd is not None else None
+            with open("/proc/locks", encoding="ascii") as lines:
+                for line in lines:
+                    fields = line.split()
+                    if status and "->" not in fields and fields[5].endswith(f":{status.st_ino}"):
+                        return int(fields[4])
+        except (OSError, ValueError, IndexError):
+            pass
+        return None
+
+    def _timed_out(self, timeout: float, holder: int | None) -> LockTimeoutError:
+        who = f"process {holder} of this host" if holder and holder > 0 else "another process"
+        return LockTimeoutError(
+            f"Cannot lock {self._location}: {who} held it for {timeout:g} seconds. See what that process does; "
+            "the lock is freed when it ends. A longer lock_timeout in the configuration waits longer.",
+            file=self._location,
+            timeout=timeout,
+            holder=holder,
+        )
+
+    def _no_locks(self, error: OSError) -> StoreIOError:
+        reason = "this file system has no working locks" if error.errno in _NO_LOCKS else os.strerror(error.errno or 0)
+        return StoreIOError(
+            f"Cannot lock {self._location}: {reason}. Changes that need a lock are refused, as they could be lost; "
+            "move log_folder to a file system with locks.",
+            file=self._location,
+            errno=error.errno,
+        )
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._syscalls.close(fd)
+
+    def __del__(self) -> None:
+        try:
+            self._close()
+        except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
+            pass
+
+
+def give_back(mutex: threading.RLock) -> None:
+    """Release a mutex if this thread has it; an interrupt may have come before anybody could note that."""
+    try:
+        mutex.release()
+    except RuntimeError:
+        pass  # it is not ours
+
+
+def locked_twice(location: str) -> StoreUsageError:
+    """Return the error for a thread that asks for a lock that it holds."""
+    return StoreUsageError(
+        f"Cannot lock {location} twice: a change function must not call the store. Collect what it needs before, or "
+        "record the rest after."
+    )
+
+
+def _abandon_all() -> None:
+    for lock in list(_locks):
+        lock.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,169 @@
+"""Packing the chunks of a run into one file, and giving them back.
+
+Both work while others read and write, under the run's lock, and can be stopped anywhere: at every moment each chunk is
+where readers look for it, in its old place or in its new one, and doing it again finishes what was begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from chunkstore.backends.base import Backend, UnreadableFileError
+from chunkstore.clock import clock
+from chunkstore.errors import ChunkstoreError
+from chunkstore.names import (
+    RUN_FILE,
+    is_journal_file,
+    is_parameter_file,
+    parse_chunk_file,
+    sealed_file,
+)
+from chunkstore.stores.packed.packed_lines import is_line_file, pack, unpack
+from chunkstore.stores.reading.run_files import RunFiles
+
+
+class _Packed(NamedTuple):
+    """What is going to be in a sealed file.
+
+    Attributes:
+        lines: by the name of the chunk, the lines for it.
+        loose: the chunks that lie by themselves.
+        sizes: how long the journals were that have been packed whole.
+        others: the sealed files that have been packed whole.
+        remaining: the chunks in journals that have not, because something in them is damaged.
+    """
+
+    lines: dict[str, bytes]
+    loose: set[str]
+    sizes: dict[str, int]
+    others: list[str]
+    remaining: set[str]
+
+
+def is_packable(file: str) -> bool:
+    """Tell whether a file is a chunk, as far as its name says."""
+    return parse_chunk_file(file) is not None or is_parameter_file(file)
+
+
+def seal(backend: Backend, run_id: str, mark: Callable[[], bytes | None]) -> int:
+    """Pack the chunks of a run into one file; to be called under the run's lock.
+
+    Args:
+        backend: where the run is.
+        run_id: the run.
+        mark: makes `RunLog.json` say that chunks may be packed; returns what it was before that, if that is known.
+
+    Returns:
+        How many chunks are in the sealed file; 0 if there was nothing to be done.
+    """
+    with backend.reader(run_id) as reader:
+        files = RunFiles(reader)
+        packed = _pack_all(files)
+        if not packed.loose and not packed.sizes and len(packed.others) <= 1:
+            return 0
+        run_record = mark()
+        if run_record is not None and (line := pack(RUN_FILE, run_record)) is not None:
+            packed.lines[RUN_FILE] = line
+        new = _publish(backend, run_id, [packed.lines[name] for name in sorted(packed.lines)])
+        # What comes before sealed files, for readers, goes first: else an old line could come before a new one.
+        remaining = set(packed.remaining)
+        for journal, size in packed.sizes.items():
+            names = files.names_in(journal)
+            if not backend.remove_complete(run_id, journal, size):
+                remaining.update(names)
+        for file in packed.others:
+            if file != new:
+                backend.remove(run_id, file)
+        for name in packed.loose - remaining:
+            line = packed.lines[name]
+            lines = line.splitlines(keepends=True) if is_line_file(name) else [line]
+            if is_line_file(name):
+                backend.remove_complete(run_id, name, len(unpack(lines)))
+            else:
+                backend.remove_unchanged(run_id, name, unpack(lines))
+    return len(packed.lines) - (RUN_FILE in packed.lines)
+
+
+def _pack_all(files: RunFiles) -> _Packed:
+    lines: dict[str, bytes] = {}
+    loose = set()
+    listed = files.names()
+    for name in filter(is_packable, listed):
+        found: bytes | list[bytes] | None
+        try:
+            found = files.find(name)
+        except FileNotFoundError:
+            continue
+        except UnreadableFileError:
+            found = None
+        if isinstance(found, list):
+            lines[name] = b"".join(found)
+        elif found is not None and (line := pack(name, found)) is not None:
+            loose.add(name)
+            lines[name] = line
+        elif older := files.packed_lines(name):
+            # What cannot be read is left where it is, and reported by readers; what it was before is kept.
+            lines[name] = b"".join(older)
+    sizes = {}
+    others = []
+    remaining: set[str] = set()
+    for file in files.packed_files():
+        if files.is_damaged(file):
+            remaining.update(files.names_in(file) if is_journal_file(file) else ())
+        elif is_journal_file(file):
+            sizes[file] = files.size_of(file)
+        else:
+            others.append(file)
+    return _Packed(lines, loose, sizes, others, remaining)
+
+
+def _publish(backend: Backend, run_id: str, lines: list[bytes]) -> str:
+    while True:
+        file = sealed_file(clock.tick())
+        try:
+            backend.publish(run_id, file, lines, durable=True)
+        except FileExistsError:
+            continue
+        return file
+
+
+def sealed_record(backend: Backend, run_id: str) -> bytes | None:
+    """Return what `RunLog.json` was before the run was sealed, if a sealed file holds that."""
+    with backend.reader(run_id) as reader:
+        files = RunFiles(reader)
+        files.names()
+        return unpack(files.packed_lines(RUN_FILE)) or None
+
+
+def unseal(backend: Backend, run_id: str) -> list[str]:
+    """Write the chunks of sealed files as files again; to be called under the run's lock.
+
+    Returns:
+        The sealed files, which may be removed now.
+    """
+    with backend.reader(run_id) as reader:
+        files = RunFiles(reader)
+        files.names()
+        packed_files = files.packed_files()
+        journals = list(filter(is_journal_file, packed_files))
+        sealed = [file for file in packed_files if file not in journals]
+        damaged = [file for file in sealed if files.is_damaged(file)]
+        if damaged:
+            raise ChunkstoreError(
+                f"Cannot unseal run {run_id!r} in {backend.location}: {damaged[0]} was damaged. What can be read of it "
+                "still is; restore the file from a backup, and try again."
+            )
+        names_in = {file: set(files.names_in(file)) - {RUN_FILE} for file in sealed}
+        if odd := [(file, name) for file, names in names_in.items() for name in names if not is_packable(name)]:
+            # What a file says is no reason to write anywhere.
+            raise ChunkstoreError(
+                f"Cannot unseal run {run_id!r} in {backend.location}: {odd[0][0]} has a line for {odd[0][1]!r}, which "
+                "is the name of no chunk. Somebody has changed the file; restore it from a backup, and try again."
+            )
+        # A journal comes before sealed files, and a file would come before it.
+        kept: set[str] = set().union(*map(files.names_in, journals)) if journals else set()
+        names = set().union(*names_in.values()) - kept
+        missing = [name for name in sorted(names) if not reader.has(name)]
+        backend.publish_all(run_id, ((name, unpack(files.packed_lines(name))) for name in missing))
+    return sealed

@@ -1,0 +1,1 @@
+"""Finding, reading and following the chunks of one run."""

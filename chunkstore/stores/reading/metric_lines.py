@@ -1,0 +1,56 @@
+"""Metric series: lines that are appended beside a step, and joined with it when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from chunkstore.errors import InvalidValueError
+from chunkstore.records.base import MetricPoint, revived_point
+from chunkstore.records.models import StepLog
+
+Series = dict[str, list[MetricPoint]]
+
+
+class MetricLine(msgspec.Struct, kw_only=True):
+    """Points that were logged at one time; a line of `Metric-….jsonl`.
+
+    Attributes:
+        internal_name: the step.
+        over: which record of the step they belong to; empty if whoever logged them had not recorded it.
+        points: the points by the metric's name, with floats that JSON lacks still marked.
+    """
+
+    internal_name: str
+    over: str = ""
+    points: Series
+
+
+def as_series(series: Any) -> Series:
+    """Return series as a step holds them.
+
+    Raises:
+        InvalidValueError: it is no mapping of names to points.
+    """
+    if isinstance(series, Mapping) and all(isinstance(points, Sequence) for points in series.values()):
+        return {name: list(points) for name, points in series.items()}
+    reason = "it must be a dict of lists of MetricPoint"
+    raise InvalidValueError(f"Cannot record the metrics: {reason}.", key="series", reason=reason)
+
+
+def joined(step: StepLog, lines: Iterable[MetricLine]) -> Series | UnsetType:
+    """Return the series of a step with the points of its lines at their ends.
+
+    A record that was read and written again brings the points of its lines along; those are not doubled.
+    """
+    own = step.metric_series
+    series: Series = {} if own is UNSET else {name: list(points) for name, points in own.items()}
+    for line in lines:
+        for name, points in line.points.items():
+            known = [] if own is UNSET else own.get(name, [])
+            added = [point for point in map(revived_point, points) if not known or point not in known]
+            series.setdefault(name, []).extend(added)
+    return series or own

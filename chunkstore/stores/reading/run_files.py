@@ -1,0 +1,287 @@
+"""The files of one run, wherever they lie: by themselves, as lines of a journal, or in a sealed file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from chunkstore.backends.base import FileVersion, FolderReader, MissingError
+from chunkstore.clock import clock
+from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
+from chunkstore.names import (
+    JOURNAL_PREFIX,
+    RUN_FILE,
+    SEALED_PREFIX,
+    is_journal_file,
+    is_sealed_file,
+    timestamp_of_packed,
+)
+from chunkstore.records.base import RecordCodec
+from chunkstore.records.integrity import split_checksum, without_checksum
+from chunkstore.records.models import RunLog
+from chunkstore.stores.packed.packed_file import PackedFile
+from chunkstore.stores.packed.packed_lines import Content, content_of, unpack
+from chunkstore.stores.reading.listing import Listing
+
+_T = TypeVar("_T")
+
+#: How often a file may be packed, unpacked or packed anew while it is looked for.
+_ATTEMPTS = 20
+
+
+class RunFiles:
+    """The files of a run for the length of one read, while others seal it, or unseal it.
+
+    Of a file that is in several places, what lies by itself counts: nobody writes into a sealed file, and what was
+    sealed is removed only if it is still the same. Then come journals, and then the newest sealed file.
+
+    Args:
+        reader: the run's folder, opened for this read.
+        listing: what is in the folder; None to list it when that is needed.
+        report: is told of what cannot be read: the file, and the error.
+        keep: whether packed files are kept in memory for the length of the read.
+    """
+
+    def __init__(
+        self,
+        reader: FolderReader,
+        listing: Listing | None = None,
+        report: Callable[[str, Exception], None] = lambda _file, _error: None,
+        *,
+        keep: bool = True,
+    ) -> None:
+        self._reader = reader
+        self._loose = listing
+        self._report = report
+        self._keep = keep
+        self._packed: list[PackedFile] = []
+        #: Why a packed file could not be read, if there is such a one: anything may be in it.
+        self.unreadable: CorruptChunkError | StoreIOError | None = None
+        #: Packed files whose names have times that nobody believes.
+        self.beyond_reason: set[str] = set()
+        self._is_listed = True
+        self._loose_names: frozenset[str] | None = None
+        self._unreadable: set[str] = set()
+        self._known: dict[str, PackedFile] = {}
+        # Which version of the run's own record said that nothing is packed.
+        self._plain: FileVersion | None = None
+        if listing is not None:
+            self._find_packed(listing.starting_with)
+
+    def reuse(self, packed: dict[str, PackedFile]) -> None:
+        """Go on with packed files that an earlier read has looked through, and add further ones to them.
+
+        With a listing, only what is in that or in one of them is there, and whatever is asked for by name.
+        """
+        self._known = packed
+        for pack in packed.values():
+            pack.attach(self._reader, self._report)
+        if self._loose is not None:
+            self._is_listed = False
+            self._packed = sorted(packed.values(), key=_precedence)
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Return the names of all files, in no certain order."""
+        return self._all(Listing.names, PackedFile.names)
+
+    def starting_with(self, prefix: str) -> list[str]:
+        """Return the names of the files that begin with `prefix`, in no certain order."""
+        return self._all(lambda loose: loose.starting_with(prefix), lambda pack: pack.starting_with(prefix))
+
+    def _all(self, of_loose: Callable[[Listing], list[str]], of_packed: Callable[[PackedFile], list[str]]) -> list[str]:
+        for _ in range(_ATTEMPTS):
+            found = of_loose(self._listing())
+            if not self._packed:
+                return found
+            try:
+                packed = [name for pack in list(self._packed) for name in self._readable(pack, of_packed)]
+            except FileNotFoundError:
+                self._look_again()
+                continue
+            return list(dict.fromkeys([*found, *packed]))
+        raise MissingError(self._reader.location)
+
+    def _readable(self, pack: PackedFile, names: Callable[[PackedFile], list[str]]) -> list[str]:
+        """Return names in a packed file, none if it cannot be read."""
+        try:
+            return names(pack)
+        except (CorruptChunkError, StoreIOError) as error:
+            self._report(pack.file, error)
+            self.unreadable = error
+            self._packed.remove(pack)
+            self._unreadable.add(pack.file)
+            return []
+
+    def packed_files(self) -> list[str]:
+        """Return the names of the sealed files and journals."""
+        self._listing()
+        return [pack.file for pack in self._packed]
+
+    def names_in(self, packed_file: str) -> list[str]:
+        """Return the names of the files in a sealed file or journal."""
+        return self._pack(packed_file).names()
+
+    def is_damaged(self, packed_file: str) -> bool:
+        """Tell whether there are lines in a sealed file or journal that cannot be read."""
+        return self._pack(packed_file).is_damaged
+
+    def size_of(self, packed_file: str) -> int:
+        """Return how many bytes of a journal have been looked through."""
+        return self._pack(packed_file).size
+
+    def _pack(self, packed_file: str) -> PackedFile:
+        return next(pack for pack in self._packed if pack.file == packed_file)
+
+    def _listing(self) -> Listing:
+        if self._loose is None:
+            names = self._reader.names(to_load=True)
+            self._loose = Listing(names)
+            self._find_packed(lambda prefix: [name for name in names if name.startswith(prefix)])
+        return self._loose
+
+    def _find_packed(self, starting_with: Callable[[str], list[str]]) -> None:
+        known = {pack.file for pack in self._packed} | self._unreadable
+        journals = [file for file in starting_with(JOURNAL_PREFIX) if is_journal_file(file) and file not in known]
+        sealed = [file for file in starting_with(SEALED_PREFIX) if is_sealed_file(file) and file not in known]
+        for file in journals + sealed:
+            if file not in self._known:
+                self._known[file] = PackedFile(self._reader, file, self._report, keep=self._keep)
+            self._packed.append(self._known[file])
+        for file in journals + sealed:
+            clock.observe(timestamp_of_packed(file))
+            if timestamp_of_packed(file) > clock.horizon():
+                self.beyond_reason.add(file)
+        if len(self._packed) > 1:
+            self._packed.sort(key=_precedence)
+
+    def _look_again(self) -> None:
+        """List the folder anew, and leave out packed files that are gone."""
+        self._packed = [pack for pack in self._packed if self._reader.has(pack.file)]
+        # After that, so that what was in those is listed where it is now.
+        self._reader.forget_names()
+        names = self._reader.names()
+        self._loose = Listing(names)
+        self._loose_names = frozenset(names)
+        self._find_packed(self._loose.starting_with)
+
+    # --- what is in it -----------------------------------------------------------------------------------------------
+
+    def load(self, file: str, *, is_listed: bool = True) -> bytes:
+        """Return the bytes of a file, as they are or were when it lay by itself.
+
+        Args:
+            file: its name.
+            is_listed: whether it was listed, so that it must be somewhere unless it was removed for good.
+
+        Raises:
+            MissingError: there is no such file.
+            UnreadableFileError: it cannot be read.
+        """
+        found = self.find(file, is_listed=is_listed)
+        return found if isinstance(found, bytes) else unpack(found)
+
+    def content(self, file: str, *, is_listed: bool = True) -> Content:
+        """Return the JSON in a file; as `load`.
+
+        Raises:
+            CorruptChunkError: it is not as it was written.
+        """
+        if is_listed and self._packed and not self._is_loose(file) and (found := self._packed_content(file)):
+            return found
+        try:
+            data: bytes | list[bytes] = self._reader.load(file)  # as most do: by themselves
+        except FileNotFoundError:
+            # What is asked for by its name alone may have come to lie by itself since the folder was listed.
+            if not is_listed and (found := self._packed_content(file)):
+                return found
+            data = self.find(file, is_listed=is_listed)
+        return split_checksum(data, file) if isinstance(data, bytes) else content_of(data[-1])
+
+    def _packed_content(self, file: str) -> Content | None:
+        """Return the JSON in a file that is packed as one line, or None if that takes a closer look."""
+        for pack in self._packed:
+            try:
+                found = pack.content_of(file)
+            except FileNotFoundError:
+                return None
+            if found is not None:
+                return found
+        return None
+
+    def decode_sealed(self, prefix: str, kind: type[_T]) -> dict[str, _T]:
+        """Return what files hold that are in the newest sealed file alone; see `PackedFile.decode_all`."""
+        if not self._packed or not self._is_listed:
+            return {}
+        # What is in a journal comes before that: then this is the journal, of which nothing is decoded so.
+        decoded = self._packed[0].decode_all(prefix, kind)
+        for file in self._listing().starting_with(prefix):
+            decoded.pop(file, None)  # it lies by itself, and so is newer
+        return decoded
+
+    def _is_loose(self, file: str) -> bool:
+        """Tell whether a file lay by itself when the folder was listed; if it was not, it may."""
+        if not self._is_listed:
+            return True
+        if self._loose_names is None:
+            self._loose_names = frozenset(self._listing().names())
+        return file in self._loose_names
+
+    def find(self, file: str, *, is_listed: bool = True) -> bytes | list[bytes]:
+        """Return the bytes of a file that lies by itself, or the lines of one that is packed; as `load`."""
+        has_looked = False
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._reader.load(file)
+            except FileNotFoundError:
+                pass
+            # If it was listed by itself, it was packed since, and is newer there than in what was packed before.
+            if not (self._is_listed and self._loose is not None and self._is_loose(file)):
+                try:
+                    if lines := self.packed_lines(file):
+                        return lines
+                except FileNotFoundError:
+                    pass  # a packed file is gone: what was in it is in another one, or lies by itself
+                else:
+                    if has_looked:
+                        break
+                    if not is_listed and not self._packed:
+                        # It need not exist. The run's own record says so before anything is packed, and again only
+                        # when all is unpacked; so if that has not changed since the last attempt, it does not.
+                        before, self._plain = self._plain, self._version_if_plain()
+                        if self._plain is not None and self._plain == before:
+                            break
+                        if self._plain is not None:
+                            continue
+            self._look_again()
+            has_looked = True
+        raise MissingError(file)
+
+    def _version_if_plain(self) -> FileVersion | None:
+        """Return the version of the run's own record if it says that nothing is packed."""
+        try:
+            version = self._reader.version(RUN_FILE)
+            if version == self._plain:
+                return version
+            log = RecordCodec.of(RunLog).decode(without_checksum(self._reader.load(RUN_FILE), RUN_FILE), RUN_FILE)
+        except (FileNotFoundError, ChunkstoreError):
+            return None
+        return None if log.is_packed else version
+
+    def packed_lines(self, file: str) -> list[bytes]:
+        """Return the lines of a file as a journal or sealed file has it, none if none has it.
+
+        Raises:
+            MissingError: such a file is gone by now.
+        """
+        for pack in self._packed:
+            if lines := pack.lines_of(file):
+                return lines
+        return []
+
+
+def _precedence(pack: PackedFile) -> tuple[bool, bool, int, str]:
+    """Put journals first, and then the newest; a time that nobody believes is none."""
+    timestamp = timestamp_of_packed(pack.file)
+    return not is_journal_file(pack.file), timestamp > clock.horizon(), -timestamp, pack.file

@@ -1,0 +1,132 @@
+"""What a store object remembers of runs: each of one run, and of no other that had its id before or gets it later."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+from chunkstore.backends.base import FileVersion, FolderReader
+from chunkstore.names import RUN_FILE
+from chunkstore.records.models import RunLog
+
+#: More runs are forgotten, those first that were used least lately, if they have finished.
+_MOST_REMEMBERED = 32
+_MOST_FORGOTTEN = 100_000
+
+#: The kind and the internal name of a record.
+Key = tuple[str, str]
+
+
+class KnownRun:
+    """A run that this store object writes to.
+
+    Args:
+        load: reads the run's own record, and checks that this version may write to the run.
+
+    Attributes:
+        incarnation: what tells the run from every other of its id; empty before anybody has looked.
+        owned: the files that this object wrote, by kind and internal name.
+        own_branches: the branches that have steps which this object wrote.
+        finished: which version of the run's own record was looked at last, and whether it says that the run has ended.
+        is_synced: whether this object has made durable what a run held that had ended.
+        own_version: which version of the run's own record this object has written last.
+        was_forgotten: whether more was known of it once: a record that this object does not know may be its own.
+    """
+
+    def __init__(self, load: Callable[[FolderReader], RunLog]) -> None:
+        self.incarnation = ""
+        self.owned: dict[Key, str] = {}
+        self.own_branches: set[str] = set()
+        self.finished: tuple[FileVersion, bool] | None = None
+        self.is_synced = False
+        self.own_version: FileVersion | None = None
+        self.was_forgotten = False
+        self._load = load
+        self._seen: tuple[FileVersion, str] | None = None
+
+    def examine(self, reader: FolderReader) -> str:
+        """Return what tells the run in an open folder from every other that has, had or gets its id.
+
+        Raises:
+            MissingError: there is no run in the folder.
+            CorruptChunkError: its record cannot be read.
+            UnsupportedFormatError: this version may not write to it.
+        """
+        version = reader.version(RUN_FILE)
+        if self._seen is None or self._seen[0] != version:  # it is the same where the folder was closed for others
+            log = self._load(reader)
+            self._seen = version, log.incarnation or _unnamed(reader.identity())
+        return self._seen[1]
+
+    def is_as_good_as_new(self) -> bool:
+        """Tell whether nothing is lost when the run is forgotten."""
+        return not self.owned
+
+
+def _unnamed(identity: Hashable) -> str:
+    """Return what tells a run that another tool has made from others: that it lies in this folder."""
+    return f"in {identity}"
+
+
+class _OfOneRun(Protocol):
+    incarnation: str
+    was_forgotten: bool
+
+    def is_as_good_as_new(self) -> bool: ...
+
+
+_K = TypeVar("_K", bound=_OfOneRun)
+
+
+class KnownRuns(Generic[_K]):
+    """The runs that a store object writes to, by id."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, _K] = OrderedDict()
+        # Of which runs something was forgotten: 60 bytes each.
+        self._forgotten: set[int] = set()
+        self._guard = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def get(self, run_id: str) -> _K | None:
+        """Return what is remembered of the run that had an id when that was looked at last, or None."""
+        return self._runs.get(run_id)
+
+    def add(self, run_id: str, known: _K) -> _K:
+        """Remember a run, in the place of another of its id; return what another thread has remembered of it before."""
+        with self._guard:
+            present = self._runs.get(run_id)
+            if present is not None and present.incarnation == known.incarnation:
+                return present
+            known.was_forgotten = hash(known.incarnation) in self._forgotten
+            self._runs[run_id] = known
+            self._runs.move_to_end(run_id)
+        return known
+
+    def longest_ago(self) -> tuple[str, _K] | None:
+        """Return the run that was added longest ago, if there are too many; it is kept for another round."""
+        with self._guard:
+            if len(self._runs) <= _MOST_REMEMBERED:
+                return None
+            run_id = next(iter(self._runs))
+            self._runs.move_to_end(run_id)
+            return run_id, self._runs[run_id]
+
+    def forget_for_others(self, run_id: str, known: _K) -> None:
+        """Forget what is remembered of a run that goes on no more, but for that."""
+        with self._guard:
+            if not known.is_as_good_as_new():
+                if len(self._forgotten) >= _MOST_FORGOTTEN:
+                    self._forgotten.clear()
+                self._forgotten.add(hash(known.incarnation))
+        self.forget(run_id, known)
+
+    def forget(self, run_id: str, known: _K) -> None:
+        """Forget a run, if it is that one."""
+        with self._guard:
+            if self._runs.get(run_id) is known:
+                del self._runs[run_id]

@@ -1,0 +1,126 @@
+"""Whether somebody still records a run that says PROCESSING.
+
+Whoever starts a run holds a lock on a file beside it, as long as it lives; the kernel frees the lock when it dies. So
+no heartbeat is needed, and a slow run is never taken for a dead one. A lock tells of processes on the same kernel; of
+those on other hosts only where the file system shares its locks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import msgspec
+
+from chunkstore.backends.disk.mounts import Mount, boot_id
+from chunkstore.clock import utc_now
+
+LIVE, LOST, UNKNOWN = "LIVE", "LOST", "UNKNOWN"
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who records a run, as it has written about itself.
+
+    Attributes:
+        pid: its process, as its host counts them.
+        host: the name of its host.
+        since: when it began, in UTC.
+        boot: which start of which kernel it runs on; empty if that does not tell.
+    """
+
+    pid: int = 0
+    host: str = ""
+    since: str = ""
+    boot: str = ""
+
+    @classmethod
+    def here(cls) -> Owner:
+        """Return this process."""
+        return cls(pid=os.getpid(), host=os.uname().nodename, since=utc_now(), boot=boot_id())
+
+    @classmethod
+    def read(cls, data: bytes) -> Owner:
+        """Return what a file says, as far as it says anything."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return cls()
+
+
+class Liveness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether somebody still records a run.
+
+    Attributes:
+        state: `LIVE`; `LOST`, if the process that recorded it has died; `UNKNOWN`, if nobody can tell.
+        why: in a sentence, how that is known, or why it is not.
+        host: the name of the host where it was or is recorded; empty if not known.
+        pid: the process there; 0 if not known.
+        last_heard: when anything was written for the run last, in UTC; empty while it is live or if not known.
+    """
+
+    state: str
+    why: str
+    host: str = ""
+    pid: int = 0
+    last_heard: str = ""
+
+
+def judge_joined(owners: list[Owner]) -> Liveness:
+    """Return what it means that processes which have joined a run hold their locks."""
+    first = owners[0]
+    who = f"process {first.pid} on {first.host}" if len(owners) == 1 else f"{len(owners):,} processes"
+    return Liveness(state=LIVE, why=f"It is recorded by {who}.", host=first.host, pid=first.pid)
+
+
+def judge_left(last: Owner, last_heard: str) -> Liveness:
+    """Return what it means that processes which had joined a run have died, and none has joined it since."""
+    who = f"process {last.pid} on {last.host}" if last.host else "a process"
+    why = f"It was recorded by {who}, which has ended without leaving it; others may still join it."
+    return Liveness(state=UNKNOWN, why=why, host=last.host, pid=last.pid, last_heard=last_heard)
+
+
+def judge(
+    owner: Owner | None, is_held: bool | None, mount: Callable[[], Mount | None], last_heard: str = ""
+) -> Liveness:
+    """Return what can be known of a run's owner.
+
+    Args:
+        owner: what it has written about itself; None if nobody has.
+        is_held: whether somebody holds its lock; None if that cannot be looked at.
+        mount: returns where the lock is, as far as that is known.
+        last_heard: when anything was written for the run last.
+    """
+    if owner is None:
+        return Liveness(
+            state=UNKNOWN,
+            why="No process says that it records this run: others may join it, or another tool has created it.",
+            last_heard=last_heard,
+        )
+    who = f"process {owner.pid} on {owner.host}" if owner.host else "the process that recorded it"
+    if is_held:
+        return Liveness(state=LIVE, why=f"It is recorded by {who}.", host=owner.host, pid=owner.pid)
+    state, why = UNKNOWN, f"It was recorded by {who}, and whether that lives cannot be looked at."
+    if is_held is False:
+        state, why = _judge_free_lock(owner, who, mount)
+    return Liveness(state=state, why=why, host=owner.host, pid=owner.pid, last_heard=last_heard)
+
+
+def _judge_free_lock(owner: Owner, who: str, find_mount: Callable[[], Mount | None]) -> tuple[str, str]:
+    """Return what it means that nobody holds a lock, as far as it can be seen from here."""
+    here = Owner.here()
+    if owner.boot and owner.boot == here.boot:
+        return LOST, f"It was recorded by {who}, which has ended without finishing it."
+    mount = find_mount()
+    if owner.host == here.host or (not owner.host and mount is not None and mount.is_local):
+        if owner.boot:
+            return LOST, f"It was recorded by {who}, which has been started anew since."
+        return LOST, f"It was recorded by {who}, which has ended without finishing it."
+    if mount is not None and mount.has_shared_locks:
+        return LOST, f"It was recorded by {who}, which holds its lock on this {mount.type} no more."
+    if mount is not None and mount.is_local:
+        return (
+            UNKNOWN,
+            f"It was recorded by {who}; this is {here.host}: the folder was copied, or the host renamed.",
+        )
+    kind = f"a {mount.type} mount" if mount else "this file system"
+    return UNKNOWN, f"It was recorded by {who}, and locks of that host may not be seen through {kind}."

@@ -1,0 +1,1 @@
+"""What differs between runs, and why a step ran again."""

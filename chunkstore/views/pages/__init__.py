@@ -1,0 +1,1 @@
+"""One run, one step, or the newest runs, for terminals and notebooks."""

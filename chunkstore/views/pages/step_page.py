@@ -1,0 +1,130 @@
+"""All that was recorded of one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from msgspec import UNSET
+
+from chunkstore.clock import parse_time
+from chunkstore.records.models import StepLog
+from chunkstore.views.compare.recorded_values import (
+    code_of,
+    is_number,
+    metrics_of,
+    number_text,
+    parameters_of,
+    unwrapped,
+    value_text,
+)
+from chunkstore.views.durations import between, step_duration
+from chunkstore.views.formats import format_local, format_seconds, status_text
+from chunkstore.views.pages.run_page import identity_text
+from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Folding, Line, Part, first_line, spaced, subtree_lines
+
+_BARS = "▁▂▃▄▅▆▇█"
+_MOST_BARS = 24
+
+
+class Section(NamedTuple):
+    """A part of the page: a title, and its lines or the cells of a table."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+def step_heading(step: StepLog, unended: str) -> Iterator[Line]:
+    """Yield the lines that stand above all else of a step.
+
+    Args:
+        step: the step.
+        unended: what the status PROCESSING stands for.
+    """
+    status = unended if step.status == "PROCESSING" else step.status
+    yield spaced(
+        [
+            Part(status_text(status), status),
+            Part(step.internal_name, NAME),
+            Part(step.step_type, DETAIL),
+            Part(format_seconds(step_duration(step)), DETAIL),
+        ]
+    )
+    if step.cached_from is not UNSET:
+        yield [Part(f"taken over from {step.cached_from}", DETAIL)]
+    if step.message:
+        yield [Part(first_line(step.message), MESSAGE)]
+    for identity in code_of(step):
+        yield [Part(f"code     {identity_text(identity)}", DETAIL)]
+
+
+def step_sections(step: StepLog) -> Iterator[Section]:
+    """Yield the tables of what was recorded of a step, those that hold something."""
+    if step.attempts:
+        yield Section(
+            "attempts",
+            ("", "status", "started", "took"),
+            [
+                (
+                    str(attempt.attempt_number),
+                    attempt.status,
+                    format_local(parse_time(attempt.start_time)),
+                    format_seconds(between(attempt.start_time, attempt.end_time)),
+                )
+                for attempt in step.attempts
+            ],
+        )
+    if parameters := parameters_of(step):
+        yield Section("parameters", ("name", "value"), [(name, _whole(value)) for name, value in parameters.items()])
+    if metrics := metrics_of(step):
+        shown = [(name, number_text(value) if is_number(value) else _whole(value)) for name, value in metrics.items()]
+        yield Section("metrics", ("name", "value"), shown)
+    if step.metric_series is not UNSET:
+        rows = [
+            (
+                name,
+                f"{len(points):,}",
+                number_text(unwrapped(points[-1].value)),
+                sparkline([point.value for point in points]),
+            )
+            for name, points in step.metric_series.items()
+            if points
+        ]
+        if rows:
+            yield Section("series", ("name", "points", "last", ""), rows)
+    if step.data_catalog:
+        lines = []
+        for data in step.data_catalog:  # a hash is wide enough for a line of its own
+            lines += [(data.stage, data.name), ("", f"SHA-256 {data.data_hash}"), ("", data.catalog_relative_path)]
+        yield Section("data", ("", ""), lines)
+    if step.result is not UNSET:
+        yield Section("result", ("value",), [(_whole(step.result),)])
+
+
+def tracebacks(step: StepLog) -> Iterator[tuple[int, str]]:
+    """Yield the numbers of the attempts that failed, and what they said."""
+    for attempt in step.attempts:
+        if attempt.message.strip():
+            yield attempt.attempt_number, attempt.message.strip()
+
+
+def branches(step: StepLog, folding: Folding) -> Iterator[Line]:
+    """Yield the tree of the branches of a step."""
+    return subtree_lines(step, folding)
+
+
+def _whole(value: Any) -> str:
+    return value_text(value, None)
+
+
+def sparkline(values: list[Any]) -> str:
+    """Return a line of bars that shows how numbers went; of more than fit, one of each group."""
+    numbers = [float(value) for value in map(unwrapped, values) if is_number(value) and abs(value) < float("inf")]
+    if not numbers:
+        return ""
+    count = min(len(numbers), _MOST_BARS)
+    chosen = [numbers[index * (len(numbers) - 1) // max(count - 1, 1)] for index in range(count)]
+    low, high = min(chosen), max(chosen)
+    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BARS[round((number - low) * scale)] for number in chosen)

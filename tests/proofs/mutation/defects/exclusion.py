@@ -1,0 +1,263 @@
+"""Who keeps whom out, and who owns what."""
+
+from mutant import Mutant
+
+from defects.sources import BACKEND, CHUNKED, CLOCK, DOCUMENT, HELD, LOCKS, OUTPUT, STORE
+
+_LOCKS = "tests/backends/test_locks.py"
+_CHUNKED = (
+    "tests/stores/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and not Remember and {}'"
+)
+
+MUTANTS = (
+    Mutant(
+        "others change a record without the lock",
+        CHUNKED,
+        """\
+            return self.backend.while_locked(
+                run_id,
+                LOCK_FILE,
+                lambda: self._change_locked(run_id, known, internal_name, kind, change),
+                within=known,
+            )
+""",
+        "            return self._change_locked(run_id, known, internal_name, kind, change)\n",
+        "tests/proofs/test_parallel_processes.py -k counting_at_once",
+    ),
+    Mutant(
+        "parameters are changed without the lock",
+        CHUNKED,
+        "        self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)",
+        "        change_parameters()",
+        "tests/proofs/test_parallel_processes.py -k parameters_set_at_once",
+    ),
+    Mutant(
+        "parameters are read before the lock is taken",
+        CHUNKED,
+        "        def change_parameters() -> None:\n            current = self._load_parameters(run_id, scope, file)\n",
+        "        current = self._load_parameters(run_id, scope, file)\n\n        def change_parameters() -> None:\n",
+        "tests/proofs/test_parallel_processes.py -k parameters_set_at_once",
+    ),
+    Mutant(
+        "the record of a run is changed without the lock",
+        CHUNKED,
+        "            return self.backend.while_locked(run_id, LOCK_FILE, change_run, within=known)",
+        "            return change_run()",
+        "tests/proofs/test_parallel_processes.py -k change_the_run_at_once",
+    ),
+    Mutant(
+        "the record of a run is read before the lock is taken",
+        CHUNKED,
+        "            def change_run() -> RunLog:\n                log = self._read_run_file(run_id)\n",
+        "            log = self._read_run_file(run_id)\n\n            def change_run() -> RunLog:\n",
+        "tests/proofs/test_parallel_processes.py -k change_the_run_at_once",
+    ),
+    Mutant(
+        "a document is changed without the lock",
+        DOCUMENT,
+        "        return self._locked(run_id, edit_document)",
+        "        return edit_document()",
+        "tests/proofs/test_parallel_processes.py -k parameters_set_at_once",
+    ),
+    Mutant(
+        "a run is deleted without the lock",
+        CHUNKED,
+        "        self.backend.while_locked(run_id, LOCK_FILE, lambda: self._remove(run_id))",
+        "        self._remove(run_id)",
+        "tests/backends/test_moved_folders.py -k deleting_waits",
+    ),
+    Mutant(
+        "threads that record one step at once make a file each",
+        CHUNKED,
+        "        with self._stripe(run_id, *key):\n            file = known.owned.get(key)",
+        "        if True:\n            file = known.owned.get(key)",
+        "tests/proofs/test_killed_and_forked.py -k one_file_of_it",
+    ),
+    Mutant(
+        "the lock file is removed after use",
+        LOCKS,
+        "                unlock_descriptor(self._fd)\n",
+        "                unlock_descriptor(self._fd)\n                os.unlink(self._location)\n",
+        f"{_LOCKS} -k never_removed",
+    ),
+    Mutant(
+        "a lock on a file that was removed is good enough",
+        LOCKS,
+        "if self._syscalls.fstat(self._fd).st_nlink:",
+        "if True:",
+        f"{_LOCKS} -k somebody_removed",
+    ),
+    Mutant(
+        "whoever has waited long enough takes the lock",
+        LOCKS,
+        "                raise self._timed_out(timeout, self._holder())",
+        "                return",
+        f"{_LOCKS} -k timeout_names",
+    ),
+    Mutant(
+        "a file system without locks is written to without locks",
+        LOCKS,
+        "                raise self._no_locks(error) from error",
+        "                return",
+        f"{_LOCKS} -k without_locks",
+    ),
+    Mutant(
+        "a thread may take the lock that it has",
+        LOCKS,
+        "        if self._thread == threading.get_ident():\n            raise",
+        "        if False:\n            raise",
+        f"{_LOCKS} -k locking_twice",
+        may_hang=True,
+    ),
+    Mutant(
+        "a forked child keeps the lock of its parent",
+        LOCKS,
+        "        lock.abandon()",
+        "        pass",
+        "tests/backends/test_orphaned_locks.py",
+    ),
+    Mutant(
+        "a forked child unlocks the lock of its parent",
+        LOCKS,
+        "        try:\n            self._close()\n        except OSError:\n            pass  # closed by somebody else",
+        "        if self._fd is not None:\n            unlock_descriptor(self._fd)",
+        f"{_LOCKS} -k forked_child",
+    ),
+    Mutant(
+        "whoever has waited in vain keeps other threads out",
+        LOCKS,
+        "            self._mutex.release()\n            give_back(self._mutex)",
+        "            give_back(self._mutex)",
+        "tests/backends/test_locks.py -k in_vain",
+    ),
+    Mutant(
+        "an interrupt while the lock is taken keeps it",
+        LOCKS,
+        "        except BaseException:\n            self._give_up()",
+        "        except Exception:\n            self._give_up()",
+        "tests/proofs/test_interrupts.py -k 'around_any_system_call and parameters and chunked'",
+        may_hang=True,
+    ),
+    Mutant(
+        "an interrupt while the lock is given back keeps it",
+        BACKEND,
+        "            except BaseException:\n                release()\n                raise",
+        "            except BaseException:\n                raise",
+        "tests/proofs/test_interrupts.py -k 'between_any_two_calls and parameters and chunked'",
+        may_hang=True,
+    ),
+    Mutant(
+        "a forked child owns what its parent has written",
+        CHUNKED,
+        "        self._owned = KnownRuns()\n",
+        '        self._owned = getattr(self, "_owned", None) or KnownRuns()\n',
+        "tests/proofs/test_killed_and_forked.py -k owns_nothing",
+    ),
+    Mutant(
+        "a forked child owns what its parent has written in a document",
+        DOCUMENT,
+        "        self._owned: KnownRuns[_OwnRecords] = KnownRuns()\n",
+        '        self._owned = getattr(self, "_owned", None) or KnownRuns()\n',
+        "tests/proofs/test_killed_and_forked.py -k owns_nothing",
+    ),
+    Mutant(
+        "whoever receives a store owns what its sender has written",
+        STORE,
+        "self.options, self.catalog_path, clock.latest)\n",
+        """\
+self.options, self.catalog_path, clock.latest), {
+            run_id: (known.incarnation, known.owned) for run_id, known in self._owned._runs.items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for run_id, (incarnation, owned) in state.items():
+            if (known := self._known(run_id)).incarnation == incarnation:
+                known.owned.update(owned)
+""",
+        _CHUNKED.format("unpickled"),
+    ),
+    Mutant(
+        "the clock of a forked child stays locked",
+        CLOCK,
+        "    os.register_at_fork(after_in_child=clock.reset_after_fork)",
+        "    pass",
+        "tests/proofs/test_killed_and_forked.py -k every_mutex",
+    ),
+    Mutant(
+        "what is remembered of a run counts for the next one of its id",
+        CHUNKED,
+        "        if incarnation != known.incarnation:",
+        "        if not known.incarnation:",
+        "tests/backends/test_moved_folders.py -k owns_nothing",
+    ),
+    Mutant(
+        "whoever wrote a record in a document owns it in the next run of that id",
+        DOCUMENT,
+        "if owned is None or owned.incarnation != document.incarnation:",
+        "if owned is None:",
+        "tests/stores/test_incarnations.py -k 'is_in_the_new_one and document'",
+    ),
+    Mutant(
+        "a forked child prints into the file of its parent's step",
+        OUTPUT,
+        "        if not text or os.getpid() != self._pid:",
+        "        if not text:",
+        "tests/recording/test_output.py -k forked_child",
+    ),
+    Mutant(
+        "a buffered store works in a forked child",
+        "chunkstore/backends/memory.py",
+        "        if os.getpid() != self._pid:",
+        "        if False:",
+        "tests/proofs/test_killed_and_forked.py -k buffered",
+    ),
+    Mutant(
+        "a newer format is written to under the lock",
+        CHUNKED,
+        "                check_format(log)\n                new = as_stored",
+        "                new = as_stored",
+        "tests/stores/test_two_versions.py -k newer_format",
+    ),
+    Mutant(
+        "whoever looks at an owner takes its lock",
+        HELD,
+        "        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "tests/stores/test_liveness.py -k 'looks'",
+    ),
+    Mutant(
+        "an owner is seen only by those who try to lock its file",
+        HELD,
+        "        if ARE_THERE and locked_range(fd, 0, TO_THE_END) is not None:\n            return True\n",
+        "",
+        "tests/stores/test_liveness.py",
+    ),
+    Mutant(
+        "an owner locks nothing that older versions know",
+        HELD,
+        "            _try_long_enough(fd)  # for older versions; that does not matter to us\n",
+        "",
+        "tests/stores/test_liveness.py -k older_version",
+    ),
+    Mutant(
+        "whoever leaves a run takes the file of the others along",
+        HELD,
+        "            if lock_range(self._fd, 0, TO_THE_END):  # nobody else holds it, and nobody can begin to",
+        "            if True:",
+        "tests/stores/test_liveness.py -k join",
+    ),
+    Mutant(
+        "whoever joins a run does so in a file that has been removed",
+        HELD,
+        "        if self._syscalls.fstat(self._fd).st_nlink:\n            return True\n        self.abandon()",
+        "        if True:\n            return True\n        self.abandon()",
+        "tests/stores/test_liveness.py -k join",
+    ),
+    Mutant(
+        "whoever writes several records locks their stripes in any order",
+        CHUNKED,
+        "for stripe in sorted({hash((run_id, *key)) % _STRIPES for key in records}):",
+        "for stripe in [hash((run_id, *key)) % _STRIPES for key in records]:",
+        "tests/proofs/test_all_or_nothing.py -k one_order",
+    ),
+)

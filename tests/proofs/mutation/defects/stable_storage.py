@@ -1,0 +1,375 @@
+"""What is brought to stable storage, and when."""
+
+from mutant import Mutant
+
+from defects.sources import APPENDED, CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, OUTPUT, RUN, STORE, SYSCALLS
+
+_AT_LEVEL_STEP = "tests/stores/test_durability.py -k level_step_syncs_data_before"
+_AFTER_THE_END = "tests/stores/test_durability.py -k syncs_what_changes_a_run_that_has_finished"
+_SYNC = "tests/stores/test_durability.py -k syncing_a_run"
+_DURABLE_DATA = """\
+        if durable:
+            self._syscalls.fsync(fd)
+"""
+_RENAMED = """\
+            self.write_plain(temporary, data, durable=durable)
+            self._syscalls.rename(temporary, file, self.fd)
+"""
+_LINKED_UNNAMED = """\
+            self._fill(fd, data, durable=durable)
+            self._syscalls.link_unnamed(fd, file, self.fd)
+"""
+_LINKED_TEMPORARY = """\
+            self.write_plain(temporary, data, durable=durable)
+            self._give_name(temporary, file)
+"""
+_FOLDER_AFTER_PUBLISH = """\
+        if durable:
+            try:
+                self._syscalls.fsync(self.fd)
+"""
+_FOLDER_AFTER_REPLACE = """\
+            self.discard(temporary)
+            raise
+        if durable:
+"""
+_CREATED_FOLDER = """\
+            # If this fails the run stays, though nobody was told of it: others may have joined it by now.
+            self._sync_way_to(folder)
+"""
+_OPENED_FOLDER = """\
+            # Whoever made the folder need not have come to making it durable, and what is in it is no better.
+            self._sync_way_to(folder)
+"""
+
+MUTANTS = (
+    Mutant("the data of a file is not synced", FOLDER, _DURABLE_DATA, "", _AT_LEVEL_STEP),
+    Mutant(
+        "a folder is not synced after a file was published",
+        FOLDER,
+        _FOLDER_AFTER_PUBLISH,
+        _FOLDER_AFTER_PUBLISH.replace("if durable", "if False"),
+        "tests/stores/test_durability.py -k 'level_step_syncs_data_before and add'",
+    ),
+    Mutant(
+        "a folder is not synced after a file was replaced",
+        FOLDER,
+        _FOLDER_AFTER_REPLACE,
+        _FOLDER_AFTER_REPLACE.replace("if durable", "if False"),
+        _AT_LEVEL_STEP,
+    ),
+    Mutant(
+        "a folder is not synced after a journal was begun",
+        APPENDED,
+        "            self._folder.sync_self()\n",
+        "",
+        "tests/stores/test_durability.py -k each_line_of_a_journal",
+    ),
+    Mutant(
+        "a file is synced after it was linked",
+        FOLDER,
+        _LINKED_UNNAMED,
+        """\
+            self._fill(fd, data, durable=False)
+            self._syscalls.link_unnamed(fd, file, self.fd)
+            self._syscalls.fsync(fd)
+""",
+        "tests/stores/test_durability.py -k 'level_step_syncs_data_before and unnamed and add'",
+    ),
+    Mutant(
+        "a temporary file is linked before it was synced",
+        FOLDER,
+        _LINKED_TEMPORARY,
+        _LINKED_TEMPORARY.replace("durable=durable", "durable=False"),
+        "tests/stores/test_durability.py -k 'level_step_syncs_data_before and temporary and add'",
+    ),
+    Mutant(
+        "a file is synced after it was renamed",
+        FOLDER,
+        _RENAMED,
+        """\
+            self.write_plain(temporary, data, durable=False)
+            self._syscalls.rename(temporary, file, self.fd)
+            if durable:
+                self.sync_file(file)
+""",
+        _AT_LEVEL_STEP,
+    ),
+    Mutant(
+        "a failed fsync is passed over",
+        FOLDER,
+        _DURABLE_DATA,
+        """\
+        if durable:
+            try:
+                self._syscalls.fsync(fd)
+            except OSError:
+                pass
+""",
+        "tests/stores/test_durability.py -k failed_fsync",
+    ),
+    Mutant(
+        "a failed fsync is tried again",
+        FOLDER,
+        _DURABLE_DATA,
+        """\
+        if durable:
+            try:
+                self._syscalls.fsync(fd)
+            except OSError:
+                self._syscalls.fsync(fd)
+""",
+        "tests/stores/test_durability.py -k failed_fsync",
+    ),
+    Mutant(
+        "a failed fsync of a folder is passed over",
+        FOLDER,
+        "                if take_back:\n                    self.discard(file)\n                raise\n",
+        "                pass\n",
+        "tests/stores/test_durability.py -k 'failed_fsync and add'",
+    ),
+    Mutant(
+        "the files of a new run are not synced",
+        DIRECTORY,
+        "handle.write_plain(file, data, durable=durable)",
+        "handle.write_plain(file, data, durable=False)",
+        "tests/stores/test_durability.py -k every_folder_that_creating",
+    ),
+    Mutant(
+        "the names of the files of a new run are not synced",
+        DIRECTORY,
+        "                handle.sync_self()\n            try:",
+        "                pass\n            try:",
+        "tests/stores/test_durability.py -k before_it_has_its_name",
+    ),
+    Mutant(
+        "the name of a new run is not synced",
+        DIRECTORY,
+        _CREATED_FOLDER,
+        "            pass\n",
+        "tests/stores/test_durability.py -k every_folder_that_creating",
+    ),
+    Mutant(
+        "of the folders above a new run only the next is synced",
+        FOLDER,
+        "        path = parent\n",
+        "        return\n",
+        "tests/stores/test_durability.py -k every_folder_that_creating",
+    ),
+    Mutant(
+        "the folder of a run that another process has made is not synced",
+        DIRECTORY,
+        _OPENED_FOLDER,
+        "            pass\n",
+        "tests/proofs/test_crash_states.py -k another_process_has_made",
+    ),
+    Mutant(
+        "once the folders above the runs were durable they are taken to be durable for ever",
+        DIRECTORY,
+        "if known is None or known.identity() != top.identity():",
+        "if known is None:",
+        "tests/stores/test_durability.py -k folders_that_were_made_anew",
+    ),
+    Mutant(
+        "the removal of a run is not synced",
+        DIRECTORY,
+        '                self._fresh("").sync_self()',
+        "                pass",
+        "tests/stores/test_durability.py -k that_a_run_was_removed",
+    ),
+    Mutant(
+        "the removal of a file is not synced",
+        FOLDER,
+        "        self._syscalls.unlink(file, self.fd)\n        if durable:",
+        "        self._syscalls.unlink(file, self.fd)\n        if False:",
+        "tests/stores/test_durability.py -k that_a_run_was_removed",
+    ),
+    Mutant(
+        "a run that has ended is not synced",
+        STORE,
+        "if is_finished(log) and self.backend.durability",
+        "if False and self.backend.durability",
+        "tests/stores/test_durability.py -k once_its_status",
+    ),
+    Mutant("to sync a run does not sync its files", FOLDER, "self.sync_file(file)", "pass", _SYNC),
+    Mutant(
+        "to sync a run does not sync the names of its files",
+        DIRECTORY,
+        "                handle.sync_self()\n            except FileNotFoundError:",
+        "                pass\n            except FileNotFoundError:",
+        _SYNC,
+    ),
+    Mutant(
+        "to sync a run does not sync the way to it",
+        DIRECTORY,
+        "                handle.discard(mark)\n            self._sync_way_to(folder)",
+        "                handle.discard(mark)",
+        _SYNC,
+    ),
+    Mutant(
+        "to sync a large run does nothing",
+        FOLDER,
+        "                self._syscalls.syncfs(self.fd)",
+        "                pass",
+        "tests/stores/test_durability.py -k syncing_a_large_run",
+    ),
+    Mutant(
+        "what is added to a run that has ended is not synced",
+        CHUNKED,
+        "            if self._has_finished(run_id, known):\n                self._sync_file",
+        "            if False:\n                self._sync_file",
+        _AFTER_THE_END,
+    ),
+    Mutant(
+        "what is replaced in a run that has ended is synced after it was renamed",
+        CHUNKED,
+        "durable = at_the_end and verb == self.backend.replace and self._has_finished(run_id, known)",
+        "durable = False",
+        _AFTER_THE_END,
+    ),
+    Mutant(
+        "whether a run has ended is asked once",
+        CHUNKED,
+        "if seen is None or seen[0] != version:",
+        "if seen is None:",
+        _AFTER_THE_END,
+    ),
+    Mutant(
+        "a document of a run that has ended is not synced",
+        DOCUMENT,
+        "durable = self.backend.durability == AT_THE_END and has_finished",
+        "durable = False",
+        _AFTER_THE_END,
+    ),
+    Mutant(
+        "a run that is added whole is not synced",
+        STORE,
+        "self._create(stored, durable=self.backend.durability == AT_THE_END)",
+        "self._create(stored)",
+        "tests/stores/test_durability.py -k added_whole",
+    ),
+    Mutant(
+        "data in the catalog is not synced",
+        CATALOG,
+        "                if sync:\n                    SYSTEM.fsync(fd)",
+        "                if False:\n                    SYSTEM.fsync(fd)",
+        "tests/recording/test_data.py -k synced",
+    ),
+    Mutant(
+        "folders of the catalog are not synced",
+        CATALOG,
+        "                sync_way_to(SYSTEM, target)\n        except",
+        "                pass\n        except",
+        "tests/recording/test_data.py -k synced",
+    ),
+    Mutant(
+        "data that was taken over is not synced",
+        CATALOG,
+        "        if self.sync_writes:\n            sync_way_to(SYSTEM, target)",
+        "",
+        "tests/recording/test_resume.py -k loss_of_power",
+    ),
+    Mutant(
+        "the catalog is not synced when a run ends",
+        RUN,
+        "is_due = self.store.backend.durability == AT_THE_END",
+        "is_due = False",
+        "tests/recording/test_data.py -k synced",
+    ),
+    Mutant(
+        "what a step printed is not synced",
+        OUTPUT,
+        "                    SYSTEM.fsync(fd)\n",
+        "",
+        "tests/recording/test_output.py -k loss_of_power",
+    ),
+    Mutant(
+        "the name of the file that a step printed to is not synced",
+        OUTPUT,
+        "                    sync_way_to(SYSTEM, target)\n",
+        "",
+        "tests/recording/test_output.py -k loss_of_power",
+    ),
+    Mutant(
+        "a file is synced before it is written",
+        FOLDER,
+        "        for part in (data,) if isinstance(data, bytes) else _in_blocks(data):\n",
+        (
+            "        if durable:\n"
+            "            self._syscalls.fsync(fd)\n"
+            "        durable = False\n"
+            "        for part in (data,) if isinstance(data, bytes) else _in_blocks(data):\n"
+        ),
+        _AT_LEVEL_STEP,
+    ),
+    Mutant(
+        "a run is said to have ended before its data is synced",
+        RUN,
+        "synced = self.catalog.sync() if is_due else None",
+        "synced = None",
+        "tests/recording/test_data.py -k before_the_run",
+    ),
+    Mutant(
+        "a failed syncfs is passed over",
+        SYSCALLS,
+        "        if function(fd) != 0:",
+        "        if False:",
+        "tests/stores/test_durability.py -k sync_of_everything",
+    ),
+    Mutant(
+        "without syncfs nothing is synced",
+        FOLDER,
+        "                if error.errno != errno.ENOSYS:\n                    raise\n",
+        "                if error.errno != errno.ENOSYS:\n                    raise\n                return\n",
+        "tests/stores/test_durability.py -k no_call_for_all",
+    ),
+    Mutant(
+        "what changes a run that has ended does not finish what its end has left undone",
+        CHUNKED,
+        "        if not known.is_synced:\n",
+        "        if has_just_ended:\n",
+        "tests/proofs/test_finished_is_durable.py",
+    ),
+    Mutant(
+        "after a sync that failed the next one is believed",
+        DIRECTORY,
+        "                if has_failed:\n                    names",
+        "                if False:\n                    names",
+        "tests/proofs/test_finished_is_durable.py",
+    ),
+    Mutant(
+        "no mark says to others that a sync has failed",
+        DIRECTORY,
+        "                handle.leave_mark(mark)  # for others\n",
+        "",
+        "tests/proofs/test_finished_is_durable.py",
+    ),
+    Mutant(
+        "a sync that failed is not remembered where no mark can be left",
+        DIRECTORY,
+        "                self._unsynced[failed] = handle  # which keeps its number from being given to another\n",
+        "",
+        "tests/proofs/test_finished_is_durable.py",
+    ),
+    Mutant(
+        "data that is put while the run ends is not made durable",
+        RUN,
+        "            self.catalog.sync(synced)",
+        "            del synced",
+        "tests/proofs/test_finished_is_durable.py -k another_process_puts",
+    ),
+    Mutant(
+        "data that is put into a run that has ended is not made durable",
+        RUN,
+        "        if entries and self.store.must_be_durable(self.identity):",
+        "        if False:",
+        "tests/proofs/test_finished_is_durable.py -k another_process_puts",
+    ),
+    Mutant(
+        "a run that is ended through its store leaves its data undone",
+        RUN,
+        "        catalog_of(store, run_id, incarnation).sync()\n",
+        "        pass\n",
+        "tests/proofs/test_finished_is_durable.py -k through_its_store",
+    ),
+)

@@ -1,0 +1,89 @@
+"""Who is dead, what is wrong, what is moved and deleted: liveness, verify, repair and retention."""
+
+from mutant import Mutant
+
+from defects.sources import STORE
+
+_LIVENESS = "chunkstore/stores/runs/liveness.py"
+_VERIFY = "tests/maintenance/test_verify.py -k '{}'"
+_RETENTION = "tests/maintenance/test_retention.py -k '{}'"
+
+MUTANTS = (
+    Mutant(
+        "whoever is on another host is dead",
+        _LIVENESS,
+        '    return UNKNOWN, f"It was recorded by {who}, and locks of that host may not be seen',
+        '    return LOST, f"It was recorded by {who}, and locks of that host may not be seen',
+        "tests/stores/test_liveness.py -k free_lock",
+    ),
+    Mutant(
+        "a lock that cannot be looked at means death",
+        _LIVENESS,
+        "    if is_held is False:",
+        "    if not is_held:",
+        "tests/stores/test_liveness.py -k cannot_be_looked_at",
+    ),
+    Mutant(
+        "who has joined a run does not count",
+        STORE,
+        "            if joined and joined.living:\n                return judge_joined",
+        "            if False:\n                return judge_joined",
+        "tests/stores/test_liveness.py -k joined",
+    ),
+    Mutant(
+        "a run that was joined is lost when its processes have died",
+        _LIVENESS,
+        "    return Liveness(state=UNKNOWN, why=why, host=last.host",
+        "    return Liveness(state=LOST, why=why, host=last.host",
+        "tests/stores/test_liveness.py -k joined",
+    ),
+    Mutant(
+        "collections stay off in a forked child",
+        "chunkstore/records/garbage.py",
+        "    if _waiting:\n        _waiting.clear()",
+        "    if False:\n        _waiting.clear()",
+        "tests/records/test_garbage.py -k forks",
+    ),
+    Mutant(
+        "what seems wrong for a moment is reported",
+        "chunkstore/maintenance/verify.py",
+        "            yield from (one for one in suspect.found if one in again)",
+        "            yield from suspect.found",
+        _VERIFY.format("for_a_moment_only"),
+    ),
+    Mutant(
+        "a file that its owner has just replaced is moved to quarantine",
+        "chunkstore/backends/disk/quarantine.py",
+        "    if is_damaged(lambda: folder.load(aside)):",
+        "    if True:",
+        _VERIFY.format("its_owner_replaces_meanwhile"),
+    ),
+    Mutant(
+        "what is in quarantine is overwritten",
+        "chunkstore/backends/disk/quarantine.py",
+        "        if not _exists(syscalls, folder, path):",
+        "        if True:",
+        _VERIFY.format("overwritten_by_nothing"),
+    ),
+    Mutant(
+        "a quarantine may be a link",
+        "chunkstore/backends/disk/quarantine.py",
+        "        if not stat.S_ISDIR(syscalls.lstat(QUARANTINE, folder.fd).st_mode):",
+        "        if False:",
+        _VERIFY.format("is_a_link_is_not_followed"),
+    ),
+    Mutant(
+        "a run that has changed since the plan is deleted",
+        "chunkstore/maintenance/retention.py",
+        "        reason = _why_not(store, run, since_plan)",
+        '        reason = ""',
+        _RETENTION.format("since_the_plan"),
+    ),
+    Mutant(
+        "what an unsuccessful run resumed is deleted",
+        "chunkstore/maintenance/retention.py",
+        "    for run_id, reason in _needed(summaries, set(chosen)).items():",
+        "    for run_id, reason in {}.items():",
+        _RETENTION.format("an_unsuccessful_run_resumed"),
+    ),
+)

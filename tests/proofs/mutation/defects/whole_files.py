@@ -1,0 +1,304 @@
+"""A name is given once, and to a whole file."""
+
+from mutant import Mutant
+
+from defects.sources import CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, READER, SEALING, SYSCALLS
+
+_BACKENDS = "tests/backends/test_backends.py"
+_SECURITY = "tests/proofs/test_security.py"
+_RENAMED = """\
+            self.write_plain(temporary, data, durable=durable)
+            self._syscalls.rename(temporary, file, self.fd)
+"""
+
+MUTANTS = (
+    Mutant(
+        "publishing renames over what is there",
+        FOLDER,
+        "self._syscalls.link(temporary, file, self.fd)",
+        "self._syscalls.rename(temporary, file, self.fd)",
+        f"{_BACKENDS} -k never_replaces",
+    ),
+    Mutant(
+        "publishing removes what is there",
+        FOLDER,
+        "            self._syscalls.link_unnamed(fd, file, self.fd)\n",
+        """\
+            try:
+                self._syscalls.link_unnamed(fd, file, self.fd)
+            except FileExistsError:
+                self._syscalls.unlink(file, self.fd)
+                self._syscalls.link_unnamed(fd, file, self.fd)
+""",
+        f"{_BACKENDS} -k never_replaces",
+    ),
+    Mutant(
+        "publishing without hard links writes over what is there",
+        FOLDER,
+        "self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self.fd)",
+        "self._syscalls.open(file, os.O_CREAT | os.O_WRONLY, self.fd)",
+        f"{_BACKENDS} -k never_replaces",
+    ),
+    Mutant(
+        "a name that is taken is passed over",
+        FOLDER,
+        "st_nlink == 1:",
+        "st_nlink == 0:",
+        f"{_BACKENDS} -k never_replaces",
+    ),
+    Mutant(
+        "a link whose answer was lost is a clash",
+        FOLDER,
+        "if self._syscalls.lstat(temporary, self.fd).st_nlink == 1:",
+        "if True:",
+        f"{_BACKENDS} -k answer_was_lost",
+    ),
+    Mutant(
+        "a chunk whose name is taken is not written under another",
+        CHUNKED,
+        "                continue  # another process had the same nanosecond",
+        "                pass",
+        f"{_BACKENDS} -k same_nanosecond",
+    ),
+    Mutant(
+        "a run takes the place of the one that is there",
+        DIRECTORY,
+        (
+            "                self._remove_tree(temporary)\n"
+            "                return self._complete_folder(folder, files, durable=durable)\n"
+        ),
+        "                self._remove_tree(target)\n                self._syscalls.rename(temporary, target)\n",
+        f"{_BACKENDS} -k created_once",
+    ),
+    Mutant(
+        "a document takes the place of the one that is there",
+        DOCUMENT,
+        "self.backend.publish(_TOP, _file_of(log.run_id), self._encode(document), durable=durable)",
+        "self.backend.replace(_TOP, _file_of(log.run_id), self._encode(document), durable=durable)",
+        f"{_BACKENDS} -k run_that_exists",
+    ),
+    Mutant(
+        "a folder becomes a run without a lock",
+        DIRECTORY,
+        "self.while_locked(folder, LOCK_FILE, lambda: self._in_folder(folder, complete))",
+        "self._in_folder(folder, complete)",
+        "tests/backends/test_moved_folders.py -k under_its_lock",
+    ),
+    Mutant(
+        "a run is deleted file by file in its place",
+        DIRECTORY,
+        "                self._syscalls.rename(self._path(folder), aside)\n                self._remove_tree(aside)\n",
+        "                self._remove_tree(self._path(folder))\n",
+        "tests/backends/test_moved_folders.py -k gone_at_once",
+    ),
+    Mutant(
+        "files are written in place",
+        FOLDER,
+        _RENAMED,
+        """\
+            temporary = file
+            fd = self._syscalls.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, self.fd)
+            self._fill(fd, data, durable=durable)
+            self._syscalls.close(fd)
+""",
+        "tests/proofs/test_faults.py -k 'fails_once and again and EIO'",
+    ),
+    Mutant(
+        "short writes are taken for whole ones",
+        FOLDER,
+        "    while written < len(data):",
+        "    while False:",
+        "tests/proofs/test_faults.py -k 'short_writes and add'",
+    ),
+    Mutant(
+        "short writes into the catalog are taken for whole ones",
+        CATALOG,
+        "                        view = view[SYSTEM.write(fd, view) :]",
+        "                        view = view[SYSTEM.write(fd, view) and len(view) :]",
+        "tests/recording/test_data.py -k short_writes",
+    ),
+    Mutant(
+        "temporary files lie in another folder",
+        FOLDER,
+        'return f"{self._prefix}{next(self._counter)}"',
+        'return f"/tmp/{self._prefix}{next(self._counter)}"',
+        f"{_BACKENDS} -k temporary_files_lie",
+    ),
+    Mutant(
+        "temporary names hold the process id alone",
+        FOLDER,
+        "-{os.urandom(6).hex()}-",
+        "-",
+        f"{_BACKENDS} -k processes_of_one_id",
+    ),
+    Mutant(
+        "a forked child goes on with the temporary names of its parent",
+        FOLDER,
+        "os.register_at_fork(after_in_child=temporary_names.reset)",
+        "pass",
+        f"{_BACKENDS} -k forked_child",
+    ),
+    Mutant(
+        "a temporary file stays after an error",
+        FOLDER,
+        _RENAMED + "        except BaseException:\n            self.discard(temporary)\n",
+        _RENAMED + "        except BaseException:\n",
+        "tests/proofs/test_faults.py -k 'fails_once and again and EIO'",
+    ),
+    Mutant(
+        "a temporary file stays after an interrupt",
+        FOLDER,
+        _RENAMED + "        except BaseException:",
+        _RENAMED + "        except Exception:",
+        "tests/proofs/test_interrupts.py -k 'around_any_system_call and again'",
+    ),
+    Mutant(
+        "a folder that was being filled stays after an error",
+        DIRECTORY,
+        "            self._discard_new(handle, temporary, files)\n            raise",
+        "            raise",
+        "tests/proofs/test_faults.py -k 'fails_once and create and EIO'",
+    ),
+    Mutant(
+        "files are for their owner alone",
+        SYSCALLS,
+        "0o666",
+        "0o600",
+        f"{_SECURITY} -k umask",
+    ),
+    Mutant(
+        "folders are for their owner alone",
+        SYSCALLS,
+        "0o777",
+        "0o700",
+        f"{_SECURITY} -k umask",
+    ),
+    Mutant(
+        "a temporary file stays after it was published",
+        FOLDER,
+        "            self.discard(temporary)\n        except BaseException:  # also",
+        "            pass\n        except BaseException:  # also",
+        f"{_BACKENDS} -k temporary_files_lie",
+    ),
+    Mutant(
+        "generated run ids are not random",
+        "chunkstore/names.py",
+        "for _ in range(12)",
+        "for _ in range(0)",
+        "tests/test_names.py",
+    ),
+    Mutant(
+        "long names that begin alike have one file",
+        "chunkstore/names.py",
+        '    return f"{encoded[:_KEPT_LENGTH]}~{digest}"',
+        "    return f\"{encoded[:_KEPT_LENGTH]}~{16 * '0'}\"",
+        "tests/test_names.py",
+    ),
+    Mutant(
+        "a run id may lead up",
+        "chunkstore/names.py",
+        '    elif run_id[0] in ". " or run_id[-1] in ". ":',
+        "    elif False:",
+        "tests/test_names.py",
+    ),
+    Mutant(
+        "names are not encoded for file names",
+        "chunkstore/names.py",
+        "    encoded = _UNSAFE.sub(_percent, name)\n    encoded = _EDGES",
+        "    encoded = name\n    encoded = _EDGES",
+        "tests/test_names.py",
+    ),
+    Mutant(
+        "a copy into the catalog that failed stays",
+        CATALOG,
+        "        except BaseException as error:\n            discard(temporary)\n",
+        "        except BaseException as error:\n",
+        "tests/recording/test_data.py -k fails",
+    ),
+    Mutant(
+        "a write to a run that was deleted goes on in the next one of its id",
+        DIRECTORY,
+        "        if within is None:\n            return self._cached(folder)",
+        "        if True:\n            return self._cached(folder)",
+        "tests/stores/test_incarnations.py -k 'is_in_the_new_one or nothing_to_another'",
+    ),
+    Mutant(
+        "a buffered store publishes over what is there",
+        "chunkstore/backends/memory.py",
+        "            if file in files:\n                raise FileExistsError(file)\n",
+        "",
+        "tests/backends/test_backends.py",
+    ),
+    Mutant(
+        "a name that was given in spite of an error stays",
+        FOLDER,
+        "            if self._has_another_name(temporary):\n",
+        "            if False:\n",
+        "tests/proofs/test_all_or_nothing.py -k name_could_not_be_given",
+    ),
+    Mutant(
+        "a file that was named in spite of an error stays",
+        FOLDER,
+        "                if self._syscalls.fstat(fd).st_nlink:\n",
+        "                if False:\n",
+        "tests/proofs/test_all_or_nothing.py -k done_again",
+    ),
+    Mutant(
+        "a rename to a new name replaces what is there",
+        FOLDER,
+        "            self._syscalls.rename_new(temporary, file, self.fd)",
+        "            self._syscalls.rename(temporary, file, self.fd)",
+        "tests/backends/test_backends.py -k never_replaces",
+    ),
+    Mutant(
+        "files that are written together get their names while others are not written yet",
+        FOLDER,
+        """\
+            for name, (_, data, _) in zip(temporary, files, strict=True):
+                self.write_plain(name, data, durable=durable)
+            if before is not None:
+                before()
+            for name, (file, _, is_new) in zip(temporary, files, strict=True):
+""",
+        """\
+            for name, (file, data, is_new) in zip(temporary, files, strict=True):
+                self.write_plain(name, data, durable=durable)
+""",
+        "tests/proofs/test_all_or_nothing.py -k full_disk",
+    ),
+    Mutant(
+        "what is on its way is a problem",
+        READER,
+        "            to_come = self._names_to_come()",
+        "            to_come: list[str] = []",
+        "tests/proofs/test_all_or_nothing.py -k killed_anywhere",
+    ),
+    Mutant(
+        "the outer record comes before those inside it",
+        CHUNKED,
+        "                inside_first = reversed(records.items())",
+        "                inside_first = list(records.items())",
+        "tests/proofs/test_all_or_nothing.py -k 'reader_beside or killed_anywhere'",
+    ),
+    Mutant(
+        "what was written before the error stays",
+        CHUNKED,
+        "            for take_back in reversed(undo):\n",
+        "            for take_back in ():\n",
+        "tests/proofs/test_all_or_nothing.py -k leaves_none",
+    ),
+    Mutant(
+        "a document that was replaced in spite of an error stays",
+        DOCUMENT,
+        "                if self.backend.load(_TOP, file) == after:\n",
+        "                if False:\n",
+        "tests/proofs/test_all_or_nothing.py -k 'leaves_none or done_again'",
+    ),
+    Mutant(
+        "a line of a sealed file leads unsealing anywhere",
+        SEALING,
+        "for name in names if not is_packable(name)]:",
+        "for name in names if False]:",
+        "tests/proofs/test_security.py -k leads_unsealing_nowhere",
+    ),
+)

@@ -1,0 +1,29 @@
+"""All the deliberate defects."""
+
+from defects import exclusion, incarnations, order, packing, reads, stable_storage, upkeep, whole_files
+from mutant import Mutant
+
+MUTANTS = (
+    *stable_storage.MUTANTS,
+    *whole_files.MUTANTS,
+    *exclusion.MUTANTS,
+    *incarnations.MUTANTS,
+    *order.MUTANTS,
+    *reads.MUTANTS,
+    *packing.MUTANTS,
+    *upkeep.MUTANTS,
+)
+
+#: Applied as all the others are, and no defect: the tests must pass.
+HARMLESS = Mutant(
+    "nothing",
+    "chunkstore/backends/disk/folder.py",
+    "class Folder(FolderReader):",
+    "class Folder(FolderReader):",
+    "tests/backends/test_backends.py",
+)
+
+
+def named(name):
+    """Return the defect of a name."""
+    return next(mutant for mutant in (*MUTANTS, HARMLESS) if mutant.name == name)

@@ -1,0 +1,108 @@
+"""Deliberate defects, one at a time, in the running code: for each of them at least one test fails."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chunkstore
+
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS / "proofs" / "mutation"))
+
+# From the folder that child processes have on their path too.
+from mutant import Mutant  # noqa: E402
+from mutants import HARMLESS, MUTANTS, named  # noqa: E402
+
+pytestmark = pytest.mark.thorough
+
+TIMEOUT = 60
+FAILED = 1
+_LAST_LINES = 2_000
+
+
+def source_of(mutant):
+    return Path(chunkstore.__file__).parents[1].joinpath(mutant.file).read_text()
+
+
+def run_with(mutant, command):
+    """Run a command with a defect in chunkstore; return its exit code, None if it did not end, and what it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS / "proofs" / "mutation"), "CHUNKSTORE_MUTANT": mutant.name}
+    environment.pop("PYTEST_ADDOPTS", None)  # they are for all tests and not for a few
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to import them takes longer than most of these tests
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=TESTS.parent,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # it may have children that hang
+        return None, process.communicate()[0]
+    return process.returncode, output
+
+
+def run_tests(mutant, tmp_path):
+    options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}"]
+    return run_with(mutant, ["-m", "pytest", *options, *shlex.split(mutant.caught_by)])
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_defect_is_caught_by_a_test(mutant, tmp_path):
+    code, output = run_tests(mutant, tmp_path)
+    if code is None:
+        assert mutant.may_hang, f"{mutant.caught_by} did not end in {TIMEOUT} s:\n{output[-_LAST_LINES:]}"
+        return
+    assert code != 0, f"no test of {mutant.caught_by} notices it:\n{output[-_LAST_LINES:]}"
+    assert code == FAILED, f"pytest ended with {code}, so no test has decided:\n{output[-_LAST_LINES:]}"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_defect_changes_one_place_and_leaves_code_that_compiles(mutant):
+    source = source_of(mutant)
+    changed = mutant.applied_to(source)
+    assert changed != source
+    compile(changed, mutant.file, "exec")
+
+
+def test_what_is_no_defect_is_not_caught(tmp_path):
+    code, output = run_tests(HARMLESS, tmp_path)
+    assert code == 0, output[-_LAST_LINES:]
+
+
+def test_every_defect_has_a_name_of_its_own():
+    names = [mutant.name for mutant in MUTANTS]
+    assert len(names) == len(set(names))
+
+
+def test_a_place_that_is_missing_or_there_twice_is_an_error():
+    mutant = Mutant("x", "chunkstore/clock.py", "a", "b", "")
+    for source in ("", "a a"):
+        with pytest.raises(LookupError, match=r"chunkstore/clock\.py"):
+            mutant.applied_to(source)
+    assert mutant._replace(nth=2).applied_to("a a") == "a b"
+
+
+def test_the_running_code_has_the_defect_also_in_child_processes_and_the_file_has_not():
+    mutant = named("the clock follows the wall clock alone")
+    before = source_of(mutant)
+    goes_back = (
+        "from chunkstore.clock import HybridClock; times = iter([2, 1]); clock = HybridClock(lambda: next(times)); "
+        "print(clock.tick(), clock.tick())"
+    )
+    child = f"import subprocess, sys; print(subprocess.check_output([sys.executable, '-c', {goes_back!r}], text=True))"
+    for code in (goes_back, child):
+        assert run_with(mutant, ["-c", code]) == (0, "2 1\n" + "\n" * (code is child))
+        usual = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=TESTS.parent)
+        assert usual.split() == ["2", "3"]
+    assert source_of(mutant) == before
