@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, TypeGuard
@@ -169,6 +170,14 @@ def inner_prefixes(name: str) -> tuple[str, ...]:
     encoded = _LEADING_EDGE.sub(_percent, _UNSAFE.sub(_percent, name))
     # The second is for a segment of no characters, which other tools may write: its dot is the last of the name.
     return f"{encoded}."[:_KEPT_LENGTH], f"{encoded}%2E~"[:_KEPT_LENGTH]
+
+
+def scopes_of(branch: str) -> Iterator[str]:
+    """Yield a branch and the branches around it, the innermost first, then "", which is the run."""
+    while branch:
+        yield branch
+        branch = branch.rpartition(".")[0].rpartition(".")[0]
+    yield ""
 
 
 def _percent(match: re.Match[str]) -> str:

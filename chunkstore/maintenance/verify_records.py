@@ -15,7 +15,7 @@ from chunkstore.clock import format_nanoseconds, parse_time
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.findings import DATA, MISSING, TIME, Finding, finding
 from chunkstore.names import ChunkName
-from chunkstore.recording.catalog import PUT, hash_of
+from chunkstore.recording.catalog import PUT, hash_of_file
 from chunkstore.records.assemble import step_counts
 from chunkstore.records.models import BranchLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store, is_finished
@@ -141,7 +141,7 @@ def _data_findings(catalog: str, run_id: str, path: str, hashes: dict[str, str])
         yield finding(DATA, run_id, path, f"The data of {steps} is not in the catalog {catalog}.")
         return
     try:
-        digest = hash_of(file)
+        digest = hash_of_file(file)
     except (OSError, ChunkstoreError) as error:
         yield finding(DATA, run_id, path, f"The data of {steps} cannot be read: {error}")
         return

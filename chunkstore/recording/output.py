@@ -23,7 +23,8 @@ from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, discard, hash_of, make_folders
+from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, hash_of_file
+from chunkstore.recording.catalog.files import discard, make_folders
 from chunkstore.records.models import DataCatalog
 
 logger = logging.getLogger("chunkstore")
@@ -118,7 +119,7 @@ class OutputFile:
         digest = self._digest.hexdigest()
         if self._broken:
             try:
-                digest = hash_of(Path(target))  # a write that failed may have written something
+                digest = hash_of_file(Path(target))  # a write that failed may have written something
             except (OSError, ChunkstoreError):
                 return None
         return self._catalog.entry(self._name, digest, self._relative, PUT)

@@ -19,7 +19,8 @@ from crashing import LAYOUTS, holds, records_in
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError
-from chunkstore.recording import catalog, output
+from chunkstore.recording import output
+from chunkstore.recording.catalog import catalog, claims, files
 from chunkstore.stores.base import StoreOptions
 from chunkstore.testing.faults import FaultySyscalls
 
@@ -90,8 +91,8 @@ class World:
         shutil.rmtree(self.top, ignore_errors=True)
         self.top.mkdir()
         self.syscalls = Faulty(code, late=late)
-        monkeypatch.setattr(catalog, "SYSTEM", self.syscalls)
-        monkeypatch.setattr(output, "SYSTEM", self.syscalls)
+        for module in (catalog, claims, files, output):
+            monkeypatch.setattr(module, "SYSTEM", self.syscalls)
         backend = DirectoryBackend(self.logs, durability=durability, lock_timeout=1, syscalls=self.syscalls)
         options = StoreOptions(log_folder=str(self.logs), durability=durability)
         self.store = LAYOUTS[store_type](backend, options)

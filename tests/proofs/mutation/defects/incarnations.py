@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import CATALOG, DIRECTORY, DOCUMENT, FOLLOWING, KNOWN_RUNS, MEMORY, NAMES
+from defects.sources import CATALOG_CLAIMS, DIRECTORY, DOCUMENT, FOLLOWING, KNOWN_RUNS, MEMORY, NAMES
 
 _INCARNATIONS = "tests/stores/test_incarnations.py"
 
@@ -61,14 +61,14 @@ MUTANTS = (
     ),
     Mutant(
         "runs of one id share the data of a catalog",
-        CATALOG,
+        CATALOG_CLAIMS,
         '            if os.path.isdir(f"{claims}/{self.incarnation}{kind}"):\n                return kind\n',
         "            if os.path.isdir(claims):\n                return kind\n",
         f"{_INCARNATIONS} -k keep_their_data_apart",
     ),
     Mutant(
         "whoever is deleted takes data along that others keep",
-        CATALOG,
+        CATALOG_CLAIMS,
         "        if kind == MADE and keepers:",
         "        if False:",
         f"{_INCARNATIONS} -k imported",

@@ -216,7 +216,7 @@ MUTANTS = (
     Mutant(
         "data that was replaced meanwhile is taken over",
         CATALOG,
-        "hash_of(Path(path)) != digest",
+        "hash_of_file(Path(path)) != digest",
         "False",
         "tests/recording/test_rough_ends.py -k replaced",
     ),

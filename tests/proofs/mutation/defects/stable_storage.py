@@ -2,7 +2,19 @@
 
 from mutant import Mutant
 
-from defects.sources import APPENDED, CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, OUTPUT, RUN, STORE, SYSCALLS
+from defects.sources import (
+    APPENDED,
+    CATALOG,
+    CATALOG_FILES,
+    CHUNKED,
+    DIRECTORY,
+    DOCUMENT,
+    FOLDER,
+    OUTPUT,
+    RUN,
+    STORE,
+    SYSCALLS,
+)
 
 _AT_LEVEL_STEP = "tests/stores/test_durability.py -k level_step_syncs_data_before"
 _AFTER_THE_END = "tests/stores/test_durability.py -k syncs_what_changes_a_run_that_has_finished"
@@ -250,16 +262,16 @@ MUTANTS = (
     ),
     Mutant(
         "data in the catalog is not synced",
-        CATALOG,
-        "                if sync:\n                    SYSTEM.fsync(fd)",
-        "                if False:\n                    SYSTEM.fsync(fd)",
+        CATALOG_FILES,
+        "            if sync:\n                SYSTEM.fsync(fd)",
+        "            if False:\n                SYSTEM.fsync(fd)",
         "tests/recording/test_data.py -k synced",
     ),
     Mutant(
         "folders of the catalog are not synced",
-        CATALOG,
-        "                sync_way_to(SYSTEM, target)\n        except",
-        "                pass\n        except",
+        CATALOG_FILES,
+        "            sync_way_to(SYSTEM, target)\n    except",
+        "            pass\n    except",
         "tests/recording/test_data.py -k synced",
     ),
     Mutant(

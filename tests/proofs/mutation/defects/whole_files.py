@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import CATALOG, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, READER, SEALING, SYSCALLS
+from defects.sources import CATALOG_FILES, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, READER, SEALING, SYSCALLS
 
 _BACKENDS = "tests/backends/test_backends.py"
 _SECURITY = "tests/proofs/test_security.py"
@@ -112,9 +112,9 @@ MUTANTS = (
     ),
     Mutant(
         "short writes into the catalog are taken for whole ones",
-        CATALOG,
-        "                        view = view[SYSTEM.write(fd, view) :]",
-        "                        view = view[SYSTEM.write(fd, view) and len(view) :]",
+        CATALOG_FILES,
+        "                    view = view[SYSTEM.write(fd, view) :]",
+        "                    view = view[SYSTEM.write(fd, view) and len(view) :]",
         "tests/recording/test_data.py -k short_writes",
     ),
     Mutant(
@@ -210,9 +210,9 @@ MUTANTS = (
     ),
     Mutant(
         "a copy into the catalog that failed stays",
-        CATALOG,
-        "        except BaseException as error:\n            discard(temporary)\n",
-        "        except BaseException as error:\n",
+        CATALOG_FILES,
+        "    except BaseException as error:\n        discard(temporary)\n",
+        "    except BaseException as error:\n",
         "tests/recording/test_data.py -k fails",
     ),
     Mutant(

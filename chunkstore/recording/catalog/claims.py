@@ -1,0 +1,168 @@
+"""Which run has made which folder of the catalog, and which runs keep one.
+
+An id does not tell whose data that is: another store may use the same catalog, and a run can be deleted and made anew.
+So the catalog says which run has made which folder, and a run that finds another's puts its data into
+`<run id>~<identity>`. A run that was imported keeps the folder of the run that it is a copy of.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import msgspec
+
+from chunkstore.backends.base import MissingError
+from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.folder import sync_way_to, temporary_names
+from chunkstore.backends.disk.os_errors import os_error
+from chunkstore.backends.disk.syscalls import SYSTEM
+from chunkstore.errors import DataNotFoundError
+from chunkstore.names import data_folders
+from chunkstore.recording.catalog.files import discard_folder, listed, make_folders
+
+#: In there, a folder for each one of data has an empty folder for each run that claims it: its identity, and how.
+_CLAIMS = ".runs"
+#: A run that has made a folder puts data into it. Others may keep it, to which records of theirs refer.
+MADE, KEPT = "", "+"
+#: Whoever deletes data holds this lock.
+_LOCK = ".lock"
+_ATTEMPTS = 5
+
+
+class DataFolders(msgspec.Struct, frozen=True):
+    """The folders that hold the data of one run.
+
+    Attributes:
+        path: the absolute path of the catalog's folder.
+        location: the same as the configuration names it, for the records.
+        run_id: the run.
+        sync_writes: whether data survives a loss of power as soon as it is put.
+        incarnation: what tells the run from every other of its id.
+        is_unclaimed: whether a folder of the run may say nothing of who has made it.
+    """
+
+    path: str
+    location: str
+    run_id: str
+    sync_writes: bool
+    incarnation: str
+    is_unclaimed: bool = False
+
+    def folders(self) -> list[str]:
+        """Return the folders of the catalog that hold data of this run: mostly one, or none."""
+        return [name for name in data_folders(self.run_id, self.incarnation) if self._claim_on(name) is not None]
+
+    def _claim_on(self, folder: str) -> str | None:
+        """Return what this run has to do with a folder: that it has made it, or keeps it; None if nothing."""
+        claims = os.path.join(self.path, _CLAIMS, folder)
+        for kind in (MADE, KEPT):
+            if os.path.isdir(f"{claims}/{self.incarnation}{kind}"):
+                return kind
+        # A run of another tool, or of an older version, has made a folder that nobody says to have made.
+        if self.is_unclaimed and os.path.isdir(os.path.join(self.path, folder)) and not _makers(claims):
+            return MADE
+        return None
+
+    def folder_to_put(self) -> str:
+        """Return the folder that data of this run is put into."""
+        distinct, usual = data_folders(self.run_id, self.incarnation)
+        try:
+            for name in (distinct, usual):
+                if self._claim_on(name) == MADE:
+                    return name
+            for name in (usual, distinct):
+                if self._make(name) or self._claim_on(name) == MADE:
+                    return name
+        except OSError as error:
+            raise os_error(error, os.path.join(self.path, usual)) from error
+        raise self.not_found(distinct, self.run_id)  # somebody has made even that by hand
+
+    def _make(self, folder: str) -> bool:
+        """Claim a folder that nobody has; tell whether that was so."""
+        claims = os.path.join(self.path, _CLAIMS, folder)
+        if os.path.lexists(os.path.join(self.path, folder)) or os.path.lexists(claims):
+            return False
+        # It says whose it is before it gets its name, so that one run alone has made it.
+        temporary = os.path.join(self.path, temporary_names.next())
+        claim = os.path.join(temporary, f"{self.incarnation}{MADE}")
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                make_folders(os.path.dirname(claims))
+                SYSTEM.mkdir(temporary)
+                SYSTEM.mkdir(claim)
+                SYSTEM.rename(temporary, claims)
+                break
+            except BaseException as error:
+                discard_folder(claim)
+                discard_folder(temporary)
+                if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return False  # another process was faster
+                if not isinstance(error, FileNotFoundError) or attempt == _ATTEMPTS:
+                    raise  # else somebody removes the folders on the way just now
+        if self.sync_writes:
+            sync_way_to(SYSTEM, os.path.join(claims, f"{self.incarnation}{MADE}"))
+        return True
+
+    def keep(self, folder: str) -> None:
+        """Keep others from deleting a folder that this run's records refer to, though another run has made it.
+
+        Args:
+            folder: a folder of the catalog.
+
+        Raises:
+            OSError: it cannot be noted.
+        """
+
+        def claim() -> None:
+            claims = os.path.join(self.path, _CLAIMS, folder)
+            if os.path.isdir(os.path.join(self.path, folder)):
+                make_folders(os.path.join(claims, f"{self.incarnation}{KEPT}"))
+
+        DirectoryBackend(self.path).while_locked("", _LOCK, claim)
+
+    def remove(self) -> None:
+        """Delete the data of the run, but for what others keep."""
+        if not self.folders():
+            return
+        backend = DirectoryBackend(self.path)
+
+        def remove_folders() -> None:
+            # Looked at again: nobody but those who hold this lock takes folders or claims away.
+            for name in self.folders():
+                self._give_up(backend, name)
+            backend.remove_lock("", _LOCK)
+
+        try:
+            backend.while_locked("", _LOCK, remove_folders)
+        except MissingError:
+            pass  # somebody removes the whole catalog
+
+    def _give_up(self, backend: DirectoryBackend, folder: str) -> None:
+        claims = os.path.join(self.path, _CLAIMS, folder)
+        kind = self._claim_on(folder)
+        keepers = sorted(name for name in listed(claims) if name.endswith(KEPT))
+        if kind == MADE and keepers:
+            heir = os.path.join(claims, keepers[0])
+            SYSTEM.rename(heir, f"{heir.removesuffix(KEPT)}{MADE}")
+        elif kind == MADE:
+            try:
+                backend.remove_folder(folder)
+            except MissingError:
+                pass  # nothing was put, or somebody has removed it by hand
+        discard_folder(os.path.join(claims, f"{self.incarnation}{kind}"))
+        discard_folder(claims)
+
+    def not_found(self, name: str, run_id: str) -> DataNotFoundError:
+        """Return the error that says that a run has no data of a name."""
+        return DataNotFoundError(
+            f"Cannot get {name!r}: run {run_id!r} has no such data in {self.location}. Put it first with "
+            "put_data; names are compared whole, folders included.",
+            run_id=run_id,
+            name=name,
+        )
+
+
+def _makers(claims: str) -> list[str]:
+    """Return who says to have made a folder of data."""
+    return [name for name in listed(claims) if not name.endswith(KEPT)]
