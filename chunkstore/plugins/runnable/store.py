@@ -1,37 +1,27 @@
-"""chunkstore as a run log store of `runnable` (https://pypi.org/project/runnable/), its entry point `chunkstore`.
-
-```yaml
-run-log-store:
-  type: chunkstore
-  config:
-    log_folder: .run_log_store
-```
-
-runnable hands over and expects its own pydantic models, and executors get a record, change it and put it back whole,
-from many processes at once. This module translates; `ChunkedStore` does everything else.
-"""
+"""The run log store that runnable calls."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, lru_cache, wraps
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any
 
-from msgspec import UNSET
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from runnable import datastore, defaults, exceptions, utils
 from runnable.context import get_run_context
 
 from chunkstore import errors
 from chunkstore.clock import utc_now
 from chunkstore.names import PinnedRunId
+from chunkstore.plugins.runnable.file_names import within_limits
+from chunkstore.plugins.runnable.to_models import as_model, as_parameters, as_run_log
+from chunkstore.plugins.runnable.to_records import as_record, without_descriptions, without_notes
 from chunkstore.records import models
-from chunkstore.records.base import ExtraFields, Record
+from chunkstore.records.base import ExtraFields
 from chunkstore.records.codec import may_hold_marks
 from chunkstore.records.garbage import without_collections
 from chunkstore.records.models import NOTES, BranchLog, StepLog
@@ -40,9 +30,6 @@ from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.named import make_store, unknown_option
 
 logger = logging.getLogger("chunkstore")
-
-_Model = TypeVar("_Model", bound=BaseModel)
-_AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 _STORE_TYPE = "chunked-fs"
 _DEFAULTS = StoreOptions()
@@ -54,15 +41,6 @@ _owned: dict[tuple[str, str], Callable[[], None]] = {}
 _LISTING_SHARE = 20
 #: Stores held open at once in a process; executors make a new object for every branch that they run.
 _OPEN_STORES = 16
-
-#: Fields of runnable's models that hold parameters: values with their kind.
-_PARAMETER_FIELDS = frozenset({"parameters", "input_parameters", "output_parameters", "user_defined_metrics"})
-_KINDS = frozenset({"json", "metric", "object"})
-_KEYWORDS = {True: "true", False: "false", None: "null"}
-#: Fields that are left out of the JSON where there is nothing in them.
-_OPTIONAL_FIELDS = frozenset(
-    {"job", "retry_indicator", "input_parameters", "output_parameters", "user_defined_metrics"}
-)
 
 
 class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
@@ -140,7 +118,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             )
             if _runs_here():
                 _owned[self.store.backend.location, run_id] = self.store.hold(PinnedRunId(run_id, log.incarnation))
-        return _as_run_log(log)
+        return as_run_log(log)
 
     def get_run_log_by_id(self, run_id: str, full: bool = False) -> datastore.RunLog:
         """Return a run.
@@ -160,7 +138,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
                 log.parameters = self.store.get_parameters(run_id)
         for problem in log.problems:
             logger.warning("Run %s: %s: %s: %s", run_id, problem.kind, problem.file, problem.message)
-        return _as_run_log(log)
+        return as_run_log(log)
 
     def _quick_run_log(self, run_id: str) -> datastore.RunLog | None:
         """Return a whole run straight from its JSON; None if there is anything in it that needs a closer look."""
@@ -186,10 +164,10 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         Those that the store does not hold yet are added. A run that does not exist is created whole.
         """
         try:
-            self._update_run(run_log.run_id, _as_record(run_log, models.RunLog))
+            self._update_run(run_log.run_id, as_record(run_log, models.RunLog))
         except exceptions.RunLogNotFoundError:
             with _translated_errors(run_log.run_id):
-                self.store.add_run_log(_as_record(run_log, models.RunLog, inner=True))
+                self.store.add_run_log(as_record(run_log, models.RunLog, inner=True))
         else:
             with _translated_errors(run_log.run_id):
                 self._add_missing(run_log.run_id, "", run_log.steps, run_log.parameters)
@@ -207,7 +185,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             log.status = given.status
             if not only_status:
                 log.tag, log.dag_hash = given.tag, given.dag_hash
-                log.run_config = {**log.run_config, **_without_notes(given.run_config)}
+                log.run_config = {**log.run_config, **without_notes(given.run_config)}
                 if given.job:
                     log.job = given.job
                 if given.extra:
@@ -229,7 +207,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             RunLogNotFoundError: there is no such run.
         """
         with _translated_errors(run_id):
-            return _without_notes(self.store.get_run_log(run_id, full=False).run_config)
+            return without_notes(self.store.get_run_log(run_id, full=False).run_config)
 
     def set_run_config(self, run_id: str, run_config: dict[str, Any]) -> None:
         """Add to how a run was configured.
@@ -239,7 +217,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         """
 
         def change(log: models.RunLog) -> None:
-            log.run_config = {**log.run_config, **_without_notes(run_config)}
+            log.run_config = {**log.run_config, **without_notes(run_config)}
 
         with _translated_errors(run_id):
             self.store.update_run_log(run_id, change)
@@ -257,7 +235,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             found = self.store.get_parameters(run_id, internal_branch_name or "")
             if internal_branch_name and not found:
                 self._check_branch(run_id, internal_branch_name)
-        return _validated({"parameters": found}, _Parameters).parameters
+        return as_parameters(found)
 
     def set_parameters(
         self, run_id: str, parameters: dict[str, datastore.Parameter], internal_branch_name: str = ""
@@ -274,7 +252,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             elif not parameters:
                 self.store.get_parameters(run_id)  # is there such a run?
             if parameters:
-                self.store.set_parameters(run_id, _without_descriptions(parameters), internal_branch_name or "")
+                self.store.set_parameters(run_id, without_descriptions(parameters), internal_branch_name or "")
 
     def _check_branch(self, run_id: str, branch: str) -> None:
         if not self.store.has_branch_log(run_id, branch):
@@ -290,7 +268,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             StepLogNotFoundError: the run has no such step.
         """
         with _translated_errors(run_id):
-            return _as_model(self.store.get_step_log(run_id, internal_name, full=False), datastore.StepLog)
+            return as_model(self.store.get_step_log(run_id, internal_name, full=False), datastore.StepLog)
 
     def add_step_log(self, step_log: datastore.StepLog, run_id: str) -> None:
         """Record a step, or replace what anybody has recorded of it; branches inside it are added where missing.
@@ -299,7 +277,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             RunLogNotFoundError: there is no such run.
             BranchLogNotFoundError: the run has no branch that the step could belong to.
         """
-        record = _as_record(step_log, StepLog)
+        record = as_record(step_log, StepLog)
         branch = record.internal_name.rpartition(".")[0]
         with _translated_errors(run_id):
             if branch:
@@ -317,7 +295,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         if not internal_branch_name:
             return self.get_run_log_by_id(run_id)
         with _translated_errors(run_id):
-            return _as_model(self.store.get_branch_log(run_id, internal_branch_name), datastore.BranchLog)
+            return as_model(self.store.get_branch_log(run_id, internal_branch_name), datastore.BranchLog)
 
     def add_branch_log(self, branch_log: datastore.BranchLog | datastore.RunLog, run_id: str) -> None:
         """Record a branch, or update its status; steps and parameters that the store holds stay as they are.
@@ -331,7 +309,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             self.put_run_log(branch_log)
             return
         with _translated_errors(run_id):
-            self.store.put_branch_log(run_id, _as_record(branch_log, BranchLog))
+            self.store.put_branch_log(run_id, as_record(branch_log, BranchLog))
             self._add_missing(run_id, branch_log.internal_name, branch_log.steps, branch_log.parameters)
 
     # What the store holds may be newer than what an executor puts back, so only what it lacks is taken from there.
@@ -341,15 +319,15 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
     ) -> None:
         for step in steps.values():
             if not self.store.has_step_log(run_id, step.internal_name):
-                self.store.add_step_log(run_id, _as_record(step, StepLog))
+                self.store.add_step_log(run_id, as_record(step, StepLog))
             self._add_missing_branches(run_id, step)
         if parameters and not parameters.keys() <= self.store.get_parameters(run_id, scope).keys():
-            self.store.set_parameters(run_id, _without_descriptions(parameters), scope, overwrite=False)
+            self.store.set_parameters(run_id, without_descriptions(parameters), scope, overwrite=False)
 
     def _add_missing_branches(self, run_id: str, step: datastore.StepLog) -> None:
         for branch in step.branches.values():
             if not self.store.has_branch_log(run_id, branch.internal_name):
-                self.store.add_branch_log(run_id, _as_record(branch, BranchLog))
+                self.store.add_branch_log(run_id, as_record(branch, BranchLog))
             self._add_missing(run_id, branch.internal_name, branch.steps, branch.parameters)
 
     # --- jobs --------------------------------------------------------------------------------------------------------
@@ -365,7 +343,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
             job = self.store.get_run_log(run_id, full=False).job
         if not job:
             raise exceptions.JobLogNotFoundError(run_id)
-        return _as_model(job, datastore.JobLog)
+        return as_model(job, datastore.JobLog)
 
     def add_job_log(self, run_id: str, job_log: datastore.JobLog) -> None:
         """Record what a job did; its status becomes that of the run.
@@ -373,7 +351,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         Raises:
             RunLogNotFoundError: there is no such run.
         """
-        job = _as_record(job_log, models.JobLog)
+        job = as_record(job_log, models.JobLog)
 
         def change(log: models.RunLog) -> None:
             log.job = job
@@ -417,165 +395,5 @@ def _translated_errors(run_id: str) -> Iterator[None]:
         raise exceptions.BranchLogNotFoundError(run_id, error.internal_name) from error
 
 
-# --- runnable's models -> records ------------------------------------------------------------------------------------
-
-
-def _as_record(model: BaseModel, kind: type[_AnyRecord], *, inner: bool = False) -> _AnyRecord:
-    """Return a model as a record; fields that the record does not declare are kept as extra ones.
-
-    Args:
-        model: one of runnable's.
-        kind: the record of that name.
-        inner: whether steps, branches and the parameters of their scope come along.
-    """
-    values = model.__dict__
-    fields = {name: translate(values[name], inner) for name, translate in _translations(type(model), kind, inner)}
-    record = kind(**fields)
-    extra = {**(model.model_extra or {}), **{name: values[name] for name in _undeclared(type(model), kind)}}
-    if extra:
-        record.extra = ExtraFields(extra)
-    return record
-
-
-@cache
-def _translations(
-    model: type[BaseModel], kind: type[Record], inner: bool
-) -> list[tuple[str, Callable[[Any, bool], Any]]]:
-    """Return how each field that model and record share becomes a field of the record."""
-    return [
-        (name, _translation(name, kind))
-        for name in model.model_fields
-        if name in kind.__struct_fields__ and (inner or not _is_inner(name, kind))
-    ]
-
-
-@cache
-def _undeclared(model: type[BaseModel], kind: type[Record]) -> list[str]:
-    """Return the fields that a later version of runnable has added."""
-    return [name for name in model.model_fields if name not in kind.__struct_fields__]
-
-
-def _is_inner(name: str, kind: type[Record]) -> bool:
-    """Tell whether a field holds records of their own in the store."""
-    return name in {"steps", "branches"} or (name == "parameters" and kind is not models.StepAttempt)
-
-
-def _translation(name: str, kind: type[Record]) -> Callable[[Any, bool], Any]:
-    optional = name in _OPTIONAL_FIELDS
-    nested = kind.NESTED.get(name)
-    single = kind.SINGLE.get(name)
-
-    def translate(value: Any, inner: bool) -> Any:
-        if optional and not value:
-            return UNSET
-        if name in _PARAMETER_FIELDS:
-            return _without_descriptions(value)
-        if nested:
-            if isinstance(value, dict):
-                return {key: _as_record(item, nested, inner=inner) for key, item in value.items()}
-            return [_as_record(item, nested, inner=inner) for item in value]
-        return _as_record(value, single, inner=inner) if single else value
-
-    return translate
-
-
-def _without_descriptions(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters with what makes them; runnable computes the rest, which may repeat the whole value."""
-    return {
-        name: {field: _with_text_keys(value) for field, value in parameter.__dict__.items()}
-        for name, parameter in parameters.items()
-    }
-
-
-def _with_text_keys(value: Any) -> Any:
-    """Return a value with truth values and None as keys the way runnable's own stores write them."""
-    if type(value) is dict:
-        return {
-            _KEYWORDS[key] if key is None or isinstance(key, bool) else key: _with_text_keys(item)
-            for key, item in value.items()
-        }
-    return [_with_text_keys(item) for item in value] if type(value) is list else value
-
-
-def _without_notes(run_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without the notes of chunkstore itself, which are no business of runnable's."""
-    return {name: value for name, value in run_config.items() if name != NOTES}
-
-
-# --- records -> runnable's models ------------------------------------------------------------------------------------
-
-
-class _Parameters(BaseModel):
-    """Validates parameters, as runnable's own models do."""
-
-    parameters: dict[str, datastore.Parameter]
-
-
-def _as_run_log(log: models.RunLog) -> datastore.RunLog:
-    fields = log.to_dict()
-    fields["run_config"] = _without_notes(log.run_config)
-    return _validated(fields, datastore.RunLog)
-
-
-def _as_model(record: Record, model: type[_Model]) -> _Model:
-    return _validated(record.to_dict(), model)
-
-
-def _validated(fields: dict[str, Any], model: type[_Model]) -> _Model:
-    try:
-        return model.model_validate(fields)
-    except ValidationError:
-        return model.model_validate(_with_kinds_inside(fields))
-
-
-def _with_kinds_inside(fields: dict[str, Any]) -> dict[str, Any]:
-    """Give all parameters inside a run, branch, step or job a kind: others than runnable set plain values."""
-    for name in _PARAMETER_FIELDS & fields.keys():
-        fields[name] = _with_kinds(fields[name])
-    for attempt in fields.get("attempts", ()):
-        _with_kinds_inside(attempt)
-    for name in {"steps", "branches"} & fields.keys():
-        for inner in fields[name].values():
-            _with_kinds_inside(inner)
-    return fields
-
-
-def _with_kinds(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters as runnable expects them, also those that others have set as plain values."""
-    return {
-        name: value
-        if isinstance(value, dict) and value.get("kind") in _KINDS and "value" in value
-        else {"kind": "json", "value": value}
-        for name, value in parameters.items()
-    }
-
-
-# --- a limit of runnable's own ---------------------------------------------------------------------------------------
-
-_LONGEST_FILE_NAME = 255
-_LOG_SUFFIX = ".execution.log"
-#: Letters that runnable puts before the suffix, so that names of several attempts differ.
-_TAG_LENGTH = 3
-_KEPT_BYTES = 160
-
-
-def _within_limits(make_name: Callable[..., str]) -> Callable[..., str]:
-    """Return `make_name`, which names the file for what a step prints, with names that every file system takes.
-
-    runnable puts the items of a map into that name, so that a step fails for a long item after all its work is done.
-    """
-
-    @wraps(make_name)
-    def make_log_file_name(*args: Any, **kwargs: Any) -> str:
-        name = make_name(*args, **kwargs)
-        if len(name.encode()) <= _LONGEST_FILE_NAME:
-            return name
-        stem = name.removesuffix(_LOG_SUFFIX)
-        digest = hashlib.sha256(stem[:-_TAG_LENGTH].encode()).hexdigest()[:16]
-        kept = stem.encode()[:_KEPT_BYTES].decode(errors="ignore")
-        return f"{kept}{digest}{stem[-_TAG_LENGTH:]}{_LOG_SUFFIX}"
-
-    return make_log_file_name
-
-
-utils.make_log_file_name = _within_limits(utils.make_log_file_name)
+# Executors look it up in its module whenever a step begins.
+utils.make_log_file_name = within_limits(utils.make_log_file_name)
