@@ -53,9 +53,7 @@ from chunkstore.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chunkstore.recording.context import current_run, current_step
-    from chunkstore.recording.run import Run
-    from chunkstore.recording.step import Step
+    from chunkstore.recording.run import Run, Step, current_run, current_step
     from chunkstore.stores.runs.liveness import Liveness
 
 __all__ = [
@@ -99,7 +97,7 @@ __all__ = [
 
 
 def _load_recorder() -> _Recorder:
-    from chunkstore.recording.run import Recorder  # noqa: PLC0415 - process pools and more, for those who record alone
+    from chunkstore.recording.recorder import Recorder  # noqa: PLC0415 - process pools and more, for those who record alone
 
     return Recorder()
 
@@ -129,17 +127,16 @@ _RunList.as_html = staticmethod(_runs_as_html)
 RunLog._repr_html_ = _run_log_as_html  # type: ignore[attr-defined]
 RunLog._repr_pretty_ = _write_run_log  # type: ignore[attr-defined]
 
-_RECORDING = {"current_run": "context", "current_step": "context", "Run": "run", "Step": "step"}
+_RECORDING = {"Run", "Step", "current_run", "current_step"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what records when somebody asks for it."""
-    module = _RECORDING.get(name)
-    if module is None:
+    if name not in _RECORDING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - needed here alone
 
-    value = globals()[name] = getattr(import_module(f"chunkstore.recording.{module}"), name)
+    value = globals()[name] = getattr(import_module("chunkstore.recording.run"), name)
     return value
 
 

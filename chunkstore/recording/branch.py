@@ -5,16 +5,13 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from chunkstore.recording.context import recording_run, recording_step
 from chunkstore.recording.failures import describe_error, is_failure
-from chunkstore.recording.previous import shown_item
-from chunkstore.recording.step import Step
+from chunkstore.recording.results import shown_item
+from chunkstore.recording.scope import CURRENT_RUN, Scope
+from chunkstore.recording.step import CURRENT_STEP, BaseStep
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt
-
-if TYPE_CHECKING:  # for annotations alone: a run hands out the branches
-    from chunkstore.recording.run import Run
 
 
 class BranchTask(NamedTuple):
@@ -22,6 +19,7 @@ class BranchTask(NamedTuple):
 
     Attributes:
         run: the run, bound to the branch.
+        step_class: what its steps are.
         function: what to run.
         arguments: for the function: an item, or nothing; pickled if `packed`.
         step_name: what the step inside the branch is called.
@@ -34,7 +32,8 @@ class BranchTask(NamedTuple):
         executor_id: the identity of the threads that the branch runs on; 0 for processes.
     """
 
-    run: Run
+    run: Scope
+    step_class: type[BaseStep[Any]]
     function: Callable[..., Any]
     arguments: tuple[Any, ...] | bytes
     step_name: str
@@ -82,8 +81,8 @@ def run_branch(task: BranchTask) -> Outcome:
     value: Any = None
     error: BaseException | None = None
     token = executors_in_use.set(executors_in_use.get() | {task.executor_id})
-    with recording_run(run), recording_step(None):
-        step = Step(
+    with CURRENT_RUN.being(run), CURRENT_STEP.being(None):
+        step = task.step_class(
             run,
             task.step_name,
             run.new_name(task.step_name),
@@ -103,7 +102,7 @@ def run_branch(task: BranchTask) -> Outcome:
     return Outcome(pickle.dumps(value) if task.packed and value is not None else value, error, failed)
 
 
-def _is_all_there_was(run: Run) -> bool:
+def _is_all_there_was(run: Scope) -> bool:
     """Tell whether the step of a branch was all that an earlier run did in it.
 
     Steps that its function recorded, one of which may have failed, are only there again if the function runs; each of

@@ -1,67 +1,59 @@
-"""Which run and which step the code that runs now belongs to; threads and async tasks keep apart."""
+"""What the code that runs now belongs to; threads and async tasks keep apart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from chunkstore.errors import StoreUsageError
 
-if TYPE_CHECKING:  # for annotations alone: runs and steps set the context
-    from chunkstore.recording.run import Run
-    from chunkstore.recording.step import Step
-
-_run: ContextVar[Run | None] = ContextVar("chunkstore_run", default=None)
-_step: ContextVar[Step | None] = ContextVar("chunkstore_step", default=None)
+_T = TypeVar("_T")
 
 
-def current_run() -> Run:
-    """Return the run that is recorded here; inside a branch, the run bound to that branch.
+class Current(Generic[_T]):
+    """Which run, or which step, is recorded here.
 
-    Raises:
-        StoreUsageError: no run is recorded here.
+    Args:
+        what: what it is called.
+        block: what begins one in a `with` block.
     """
-    run = _run.get()
-    if run is None:
-        raise StoreUsageError(
-            "There is no current run. Call this inside `with store.start_run()`, or in a function that a step, map or "
-            "parallel runs. A thread that you start yourself does not inherit the run: pass it the run."
-        )
-    return run
+
+    def __init__(self, what: str, block: str) -> None:
+        self._what = what
+        self._block = block
+        self._value: ContextVar[_T | None] = ContextVar(f"chunkstore_{what}", default=None)
+
+    def get(self) -> _T:
+        """Return it.
+
+        Raises:
+            StoreUsageError: there is none.
+        """
+        value = self._value.get()
+        if value is None:
+            raise StoreUsageError(
+                f"There is no current {self._what}. Call this inside `with {self._block}`, or in a function that a "
+                f"step, map or parallel runs. A thread that you start yourself does not inherit the {self._what}: "
+                f"pass it the {self._what}."
+            )
+        return value
+
+    @contextmanager
+    def being(self, value: _T | None) -> Iterator[None]:
+        """Make `value` the current one."""
+        token = self._value.set(value)
+        try:
+            yield
+        finally:
+            self._value.reset(token)
 
 
-def current_step() -> Step:
-    """Return the step that is running here.
-
-    Raises:
-        StoreUsageError: no step is running here.
-    """
-    step = _step.get()
-    if step is None:
-        raise StoreUsageError(
-            "There is no current step. Call this inside `with run.step(name)`, or in a function that a step, map or "
-            "parallel runs. A thread that you start yourself does not inherit the step: pass it the step."
-        )
-    return step
-
-
-@contextmanager
-def recording_run(run: Run | None) -> Iterator[None]:
-    """Make `run` the current one."""
-    token = _run.set(run)
-    try:
-        yield
-    finally:
-        _run.reset(token)
-
-
-@contextmanager
-def recording_step(step: Step | None) -> Iterator[None]:
-    """Make `step` the current one."""
-    token = _step.set(step)
-    try:
-        yield
-    finally:
-        _step.reset(token)
+def leave(entered: ExitStack | None) -> None:
+    """Leave what made something the current one."""
+    if entered is not None:
+        try:
+            entered.close()
+        except ValueError:
+            pass  # left in another thread or task than entered: its context is not ours to restore

@@ -7,34 +7,24 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
-from chunkstore.clock import utc_now
-from chunkstore.errors import (
-    BranchFailedError,
-    BranchLogNotFoundError,
-    DataNotFoundError,
-    InvalidNameError,
-    InvalidValueError,
-    StepLogNotFoundError,
-    WorkerDiedError,
-)
+from chunkstore.errors import BranchFailedError, InvalidNameError, InvalidValueError, WorkerDiedError
 from chunkstore.names import check_name, join_name, numbered, unescape_segment
 from chunkstore.recording.branch import BranchTask, Outcome, executors_in_use, run_branch
+from chunkstore.recording.branch_records import Branch, attempts_of, record_failure, recorded_branch, take_over
 from chunkstore.recording.failures import describe_error
-from chunkstore.recording.identity import identities, name_of
-from chunkstore.recording.previous import hash_of, reusable_step, taken_over_branch
+from chunkstore.recording.functions import check_runs_at_once
+from chunkstore.recording.identity import identities
 from chunkstore.recording.progress import ProgressBar
-from chunkstore.recording.step import RAISE, Step, check_runs_at_once
+from chunkstore.recording.retries import RAISE
+from chunkstore.recording.scope import Scope
+from chunkstore.recording.step import BaseStep
 from chunkstore.recording.workers import InlineExecutor, Workers
 from chunkstore.records import codec
-from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
-
-if TYPE_CHECKING:  # for annotations alone: runs fan out
-    from chunkstore.recording.run import Run
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, StepAttempt
 
 #: So many branches per worker are handed out at once: one to run, one to go on with.
 _BRANCHES_PER_WORKER = 2
@@ -43,23 +33,6 @@ _LONGEST_ITEM_NAME = 120
 _SHOWN_FAILURES = 10
 #: What mostly keeps the workers of a new pool from starting.
 _MAIN_HINT = ' (does the script call map outside of `if __name__ == "__main__":`?)'
-
-
-class _Branch(NamedTuple):
-    """A branch before it runs: its place among the results, its name, and what to do."""
-
-    place: int
-    internal_name: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-
-    @property
-    def step_name(self) -> str:
-        return name_of(self.function)
-
-    @property
-    def step_internal_name(self) -> str:
-        return join_name(self.internal_name, self.step_name)
 
 
 class FanOut:
@@ -77,8 +50,8 @@ class FanOut:
 
     def __init__(
         self,
-        run: Run,
-        step: Step,
+        run: Scope,
+        step: BaseStep[Any],
         function: Callable[..., Any] | None,
         *,
         executor: Executor | None,
@@ -99,7 +72,7 @@ class FanOut:
         self._results: dict[int, Any] = {}
         self._failures: dict[str, BaseException] = {}
         self._failed_inside: list[str] = []
-        self._waiting: deque[_Branch] = deque()
+        self._waiting: deque[Branch] = deque()
         self._count = 0
         self._idle_renewals = 0
         self._identities: dict[int, list[CodeIdentity]] = {}
@@ -115,10 +88,10 @@ class FanOut:
         self._workers.check_sendable(self._run, function)
         taken: dict[str, int] = {}
 
-        def branches() -> Iterator[_Branch]:
+        def branches() -> Iterator[Branch]:
             for index, item in enumerate(items):
                 name = name_of_item(item) if name_of_item else item_name(item, index)
-                yield _Branch(index, self._unique(str(name), taken), function, (item,))
+                yield Branch(index, self._unique(str(name), taken), function, (item,))
 
         self._execute(branches(), len(items) if isinstance(items, Sized) else None)
         results = [self._results.get(index) for index in range(self._count)]
@@ -132,7 +105,7 @@ class FanOut:
         self._workers.check_sendable(self._run, dict(functions))
         taken: dict[str, int] = {}
         branches = [
-            _Branch(index, self._unique(str(name), taken), function, ())
+            Branch(index, self._unique(str(name), taken), function, ())
             for index, (name, function) in enumerate(functions.items())
         ]
         self._execute(iter(branches), len(branches))
@@ -167,7 +140,7 @@ class FanOut:
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
-    def _execute(self, source: Iterator[_Branch], total: int | None) -> None:
+    def _execute(self, source: Iterator[Branch], total: int | None) -> None:
         self._step.open_composite(self._function, total)
         try:
             self._progress = ProgressBar(self._step.name, total, enabled=not self._run.branch)
@@ -181,8 +154,8 @@ class FanOut:
         failed = self._failures or self._failed_inside
         self._step.conclude(FAIL if failed else SUCCESS, self._summary() if failed else "")
 
-    def _run_all(self, source: Iterator[_Branch]) -> None:
-        pending: dict[Future[Any], _Branch] = {}
+    def _run_all(self, source: Iterator[Branch]) -> None:
+        pending: dict[Future[Any], Branch] = {}
         ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         try:
             while True:
@@ -201,25 +174,19 @@ class FanOut:
             self._give_up(pending, error)
             raise
 
-    def _give_up(self, pending: dict[Future[Any], _Branch], error: BaseException) -> None:
+    def _give_up(self, pending: dict[Future[Any], Branch], error: BaseException) -> None:
         """Cancel what has not started; what runs comes to its end, unless the whole program is to end now."""
         running = {future: branch for future, branch in pending.items() if not future.cancel()}
         if isinstance(error, Exception):
             wait(running)
         elif self._workers.kill():
             for branch in running.values():
-                if self._is_recorded_as_running(branch):
-                    self._record_failure(branch, f"interrupted: {describe_error(error)}")
-
-    def _is_recorded_as_running(self, branch: _Branch) -> bool:
-        try:
-            recorded = self._run.store.get_branch_log(self._run.identity, branch.internal_name)
-        except BranchLogNotFoundError:
-            return False
-        return recorded.status == PROCESSING
+                recorded = recorded_branch(self._run, branch)
+                if recorded is not None and recorded.status == PROCESSING:
+                    record_failure(self._run, branch, f"interrupted: {describe_error(error)}")
 
     def _fill(
-        self, source: Iterator[_Branch], pending: dict[Future[Any], _Branch], ended: queue.SimpleQueue[Future[Any]]
+        self, source: Iterator[Branch], pending: dict[Future[Any], Branch], ended: queue.SimpleQueue[Future[Any]]
     ) -> bool:
         """Hand out branches as long as workers can take some; return whether the pool turned out to be broken."""
         while len(pending) < self._workers.count * _BRANCHES_PER_WORKER:
@@ -233,7 +200,7 @@ class FanOut:
             try:
                 task = self._task(branch)
             except Exception as error:  # noqa: BLE001 - whatever an item's pickling raises
-                self._record_failure(branch, f"its item could not be sent to a worker: {describe_error(error)}")
+                record_failure(self._run, branch, f"its item could not be sent to a worker: {describe_error(error)}")
                 self._note(branch, Outcome(None, error, failed=True))
                 continue
             try:
@@ -245,10 +212,11 @@ class FanOut:
             future.add_done_callback(ended.put)
         return False
 
-    def _task(self, branch: _Branch, earlier_attempts: tuple[StepAttempt, ...] = ()) -> BranchTask:
+    def _task(self, branch: Branch, earlier_attempts: tuple[StepAttempt, ...] = ()) -> BranchTask:
         packed = self._workers.are_standard_processes
         return BranchTask(
             self._run.bound_to(branch.internal_name),
+            type(self._step),
             branch.function,
             pickle.dumps(branch.arguments) if packed else branch.arguments,
             branch.step_name,
@@ -260,7 +228,7 @@ class FanOut:
             self._executor_id,
         )
 
-    def _settle(self, branch: _Branch, future: Future[Any]) -> bool:
+    def _settle(self, branch: Branch, future: Future[Any]) -> bool:
         """Note what came of a branch; return False if the pool broke before anything did."""
         try:
             error = future.exception()
@@ -270,7 +238,7 @@ class FanOut:
             return False
         if error is not None:
             # The function's own errors come back as outcomes: this one is the executor's.
-            self._record_failure(branch, f"its worker gave no answer: {describe_error(error)}")
+            record_failure(self._run, branch, f"its worker gave no answer: {describe_error(error)}")
             self._note(branch, Outcome(None, error, failed=True))
             return True
         outcome: Outcome = future.result()
@@ -278,12 +246,12 @@ class FanOut:
             try:
                 outcome = outcome._replace(value=pickle.loads(outcome.value))  # noqa: S301 - from our own worker
             except Exception as broken:  # noqa: BLE001 - whatever a result's unpickling raises
-                self._record_failure(branch, f"its result could not be rebuilt: {describe_error(broken)}")
+                record_failure(self._run, branch, f"its result could not be rebuilt: {describe_error(broken)}")
                 outcome = Outcome(None, broken, failed=True)
         self._note(branch, outcome)
         return True
 
-    def _note(self, branch: _Branch, outcome: Outcome) -> None:
+    def _note(self, branch: Branch, outcome: Outcome) -> None:
         if outcome.error is not None:
             self._failures[branch.internal_name] = outcome.error
         else:
@@ -294,25 +262,14 @@ class FanOut:
 
     # --- resuming ----------------------------------------------------------------------------------------------------
 
-    def _take_over(self, branch: _Branch) -> bool:
-        """Record a branch that the resumed run finished, if it did the same as this one would."""
-        previous = self._run.previous
-        if previous is None:
+    def _take_over(self, branch: Branch) -> bool:
+        """Take a branch over from the run that is resumed; tell whether that was possible."""
+        if self._run.previous is None:
             return False
-        recorded = previous.branch(branch.internal_name)
-        if recorded is None or recorded.status != SUCCESS:
+        result = take_over(self._run, branch, self._code_of(branch.function))
+        if result is UNSET:
             return False
-        step = previous.step(branch.step_internal_name)
-        code = self._code_of(branch.function)
-        if not reusable_step(step, code, hash_of([list(branch.arguments), {}])):
-            return False
-        assert step is not None
-        try:
-            record = taken_over_branch(recorded, previous.run_of(recorded), self._run.catalog)
-        except DataNotFoundError:
-            return False  # what it put is gone: only the work itself can make it again
-        self._run.store.add_branch_log(self._run.identity, record)
-        self._results[branch.place] = step.result
+        self._results[branch.place] = result
         return True
 
     def _code_of(self, function: Callable[..., Any]) -> list[CodeIdentity]:
@@ -324,7 +281,7 @@ class FanOut:
 
     # --- after a worker's death --------------------------------------------------------------------------------------
 
-    def _recover(self, pending: dict[Future[Any], _Branch], ended: queue.SimpleQueue[Future[Any]]) -> None:
+    def _recover(self, pending: dict[Future[Any], Branch], ended: queue.SimpleQueue[Future[Any]]) -> None:
         """Go on after the pool broke: whoever had not started starts again, whoever had is tried alone.
 
         A pool takes all its workers down when one dies, and does not tell which branch it ran. So those that were
@@ -353,11 +310,10 @@ class FanOut:
         while self._waiting and not renewed:
             self._record_death(self._waiting.popleft(), f"{how}; the branch had not started{_MAIN_HINT}")
 
-    def _was_running(self, branch: _Branch) -> bool:
+    def _was_running(self, branch: Branch) -> bool:
         """Tell whether a branch was running; one that had not started waits again, one that had ended is settled."""
-        try:
-            recorded = self._run.store.get_branch_log(self._run.identity, branch.internal_name)
-        except BranchLogNotFoundError:
+        recorded = recorded_branch(self._run, branch)
+        if recorded is None:
             self._waiting.append(branch)
             return False
         step = recorded.steps.get(branch.step_internal_name)
@@ -369,8 +325,8 @@ class FanOut:
             return False
         return True
 
-    def _run_alone(self, branch: _Branch, how: str) -> None:
-        attempts = self._attempts_of(branch, f"the pool of workers broke while this branch ran: {how}")
+    def _run_alone(self, branch: Branch, how: str) -> None:
+        attempts = attempts_of(self._run, branch, f"the pool of workers broke while this branch ran: {how}")
         for _ in range(max(1, self._max_attempts - len(attempts))):
             alone = self._workers.alone()
             if alone is None:
@@ -385,50 +341,15 @@ class FanOut:
                 raise
             finally:
                 alone.close()
-            attempts = self._attempts_of(branch, _death(how))
+            attempts = attempts_of(self._run, branch, _death(how))
             if len(attempts) >= self._max_attempts:
                 break
         self._record_death(branch, how)
 
-    def _attempts_of(self, branch: _Branch, message: str) -> list[StepAttempt]:
-        """Return the recorded attempts of a branch whose worker died; the open one ends with `message`."""
-        try:
-            attempts = self._run.store.get_step_log(self._run.identity, branch.step_internal_name).attempts
-        except StepLogNotFoundError:
-            attempts = []
-        if not attempts:
-            return [StepAttempt(end_time=utc_now(), status=FAIL, message=message)]
-        if attempts[-1].status == PROCESSING:
-            attempts[-1] = msgspec.structs.replace(attempts[-1], status=FAIL, message=message, end_time=utc_now())
-        return attempts
-
-    def _record_death(self, branch: _Branch, how: str) -> None:
-        self._record_failure(branch, _death(how))
+    def _record_death(self, branch: Branch, how: str) -> None:
+        record_failure(self._run, branch, _death(how))
         error = WorkerDiedError(_death(how), branch=branch.internal_name)
         self._note(branch, Outcome(None, error, failed=True))
-
-    def _record_failure(self, branch: _Branch, message: str) -> None:
-        """Record the failure of a branch whose worker cannot do it."""
-        store, run_id = self._run.store, self._run.identity
-
-        def fail_branch(log: BranchLog) -> None:
-            log.status, log.message = FAIL, message
-
-        def fail_step(log: StepLog) -> None:
-            log.status, log.message = FAIL, message
-            if log.attempts and log.attempts[-1].status != FAIL:
-                log.attempts[-1] = msgspec.structs.replace(
-                    log.attempts[-1], status=FAIL, message=message, end_time=utc_now()
-                )
-
-        try:
-            store.update_branch_log(run_id, branch.internal_name, fail_branch)
-        except BranchLogNotFoundError:
-            store.add_branch_log(run_id, BranchLog(internal_name=branch.internal_name, status=FAIL, message=message))
-        try:
-            store.update_step_log(run_id, branch.step_internal_name, fail_step)
-        except StepLogNotFoundError:
-            pass  # it died before its function began
 
 
 def _death(how: str) -> str:

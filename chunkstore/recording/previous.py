@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-import pickle
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -12,18 +9,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.errors import InvalidValueError, RunLogNotFoundError
+from chunkstore.errors import RunLogNotFoundError
 from chunkstore.names import incarnation_of
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.identity import same_code
-from chunkstore.records import codec
 from chunkstore.records.models import SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
 from chunkstore.stores.base import Store
-
-#: Larger results are not kept in the log: a step that gives one runs again.
-MAX_RESULT_BYTES = 1 << 20
-#: Larger items are not shown in the log; their hash is.
-MAX_ITEM_BYTES = 4096
 
 #: More runs that resume one another are not looked at.
 _LONGEST_CHAIN = 100
@@ -161,64 +152,3 @@ def taken_over_branch(branch: BranchLog, run_id: str, catalog: Catalog) -> Branc
         cached_from=run_id,
         steps={name: taken_over(step, run_id, catalog) for name, step in branch.steps.items()},
     )
-
-
-def hash_of(value: Any) -> str | None:
-    """Return the SHA-256 of a value; None for one that cannot be pickled, of which nothing is known then."""
-    try:
-        if is_json(value):
-            # With sorted keys, as equal dicts may have been filled in another order.
-            data = msgspec.json.encode(codec.plain(value), order="sorted")
-            return hashlib.sha256(data).hexdigest()
-    except ValueError:
-        pass  # text that UTF-8 cannot hold, or a number that is too long: pickles can
-    try:
-        data = pickle.dumps(value, protocol=4)
-    except Exception:  # noqa: BLE001 - whatever a value's pickling raises
-        return None
-    return hashlib.sha256(data).hexdigest()
-
-
-def is_json(value: Any, depth: int = 0) -> bool:
-    """Tell whether a value comes back from JSON as it was, tuples as lists."""
-    if value is None or isinstance(value, (bool, str)) or type(value) is int:
-        return True
-    if type(value) is float:
-        return True
-    if depth > codec.MAX_DEPTH:
-        return False
-    if type(value) in (list, tuple):
-        return all(is_json(item, depth + 1) for item in value)
-    if type(value) is dict:
-        return all(isinstance(key, str) and is_json(item, depth + 1) for key, item in value.items())
-    # A scalar of numpy is the number that it prints as.
-    return type(value).__module__ == "numpy" and hasattr(value, "item") and _is_number(value)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return getattr(value, "ndim", 0) == 0 and (bool(value == value.item()) or math.isnan(value))
-    except (TypeError, ValueError):
-        return False
-
-
-def kept_result(value: Any) -> Any:
-    """Return what the log keeps of a function's result: the result if it is JSON of some size, else UNSET."""
-    if not is_json(value):
-        return UNSET
-    try:
-        plain = codec.plain(value, "result")
-        return value if len(codec.encode(plain)) <= MAX_RESULT_BYTES else UNSET
-    except InvalidValueError:
-        return UNSET
-
-
-def shown_item(value: Any) -> Any:
-    """Return what the log shows of an item: the item if it has a short JSON form, else UNSET."""
-    if getattr(value, "nbytes", 0) > MAX_ITEM_BYTES:
-        return UNSET
-    try:
-        plain = codec.plain(value, "item")
-        return value if len(codec.encode(plain)) <= MAX_ITEM_BYTES else UNSET
-    except InvalidValueError:
-        return UNSET

@@ -1,10 +1,9 @@
-"""One run while it is recorded, or one branch of it."""
+"""What authors of pipelines hold: a run, or a branch of it, and the steps in it."""
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -13,19 +12,19 @@ from typing import Any, TypeVar, overload
 
 from chunkstore.backends.base import AT_THE_END
 from chunkstore.clock import clock, utc_now
-from chunkstore.errors import ChunkstoreError, RunLogExistsError, RunLogNotFoundError, StoreUsageError
-from chunkstore.names import PinnedRunId, check_name, join_name, numbered
-from chunkstore.recording.catalog import PUT, Catalog, catalog_of
-from chunkstore.recording.context import recording_run
+from chunkstore.errors import ChunkstoreError, StoreUsageError
+from chunkstore.names import PinnedRunId, scopes_of
+from chunkstore.recording.catalog import Catalog
+from chunkstore.recording.context import leave
 from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.fanout import FanOut
-from chunkstore.recording.forks import renew_after_fork
-from chunkstore.recording.identity import git_identity
-from chunkstore.recording.previous import PreviousRun, forget
-from chunkstore.recording.step import DEFAULT_BACKOFF, RAISE, Step
+from chunkstore.recording.previous import PreviousRun
+from chunkstore.recording.retries import DEFAULT_BACKOFF, RAISE
+from chunkstore.recording.scope import CURRENT_RUN, Scope
+from chunkstore.recording.step import CURRENT_STEP, BaseStep
 from chunkstore.records.assemble import flatten, step_counts
-from chunkstore.records.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, RunLog
-from chunkstore.stores.base import Store, check_format
+from chunkstore.records.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, RunLog
+from chunkstore.stores.base import Store
 
 logger = logging.getLogger("chunkstore")
 
@@ -33,7 +32,7 @@ _T = TypeVar("_T")
 _I = TypeVar("_I")
 
 
-class Run:
+class Run(Scope):
     """Records a run: a context manager that finishes it, or an object whose `finish` is called.
 
     Made by `Store.start_run` and `Store.join_run`. It pickles; what another process records through its copy belongs
@@ -64,86 +63,50 @@ class Run:
         finishes: bool = False,
         joins: bool = False,
     ) -> None:
-        self.store = store
-        self.identity = run_id if isinstance(run_id, PinnedRunId) else PinnedRunId(run_id, "")
-        self.run_id = str(run_id)
-        self.branch = branch
-        self.catalog = catalog or catalog_of(store, run_id, self.identity.incarnation)
-        self.capture_output = capture_output
-        self.code_identity = code_identity
-        self.previous = previous
+        super().__init__(
+            store,
+            run_id,
+            branch=branch,
+            catalog=catalog,
+            capture_output=capture_output,
+            code_identity=code_identity,
+            previous=previous,
+        )
         self._finishes = finishes
         # Others are told that the run is recorded, as long as this object lives in this process.
         self._release: Callable[[], None] = (
             store.hold(self.identity, joined=joins) if finishes or joins else lambda: None
         )
         self._pid = os.getpid()
-        self._scope: ExitStack | None = None
+        self._entered: ExitStack | None = None
         self._left = False
-        self._taken: dict[str, int] = {}
         self._finished = False
-        self._shared = False
-        self._open: dict[str, None] = {}
-        self._failed: list[str] = []
-        self._mutex = threading.Lock()
-        renew_after_fork(self)
-
-    def reset_after_fork(self) -> None:
-        """In a forked child: let go of the mutex, which a thread of the parent may hold."""
-        self._mutex = threading.Lock()
-
-    def note_fork(self) -> None:
-        """In the parent of a forked child: the child may record steps of this run too."""
-        self._shared = True
 
     def __repr__(self) -> str:
         return f"<Run {self.run_id!r}{f' branch {self.branch!r}' if self.branch else ''} in {self.store!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._shared = True
-        options = {
-            "branch": self.branch,
-            "catalog": self.catalog,
-            "capture_output": self.capture_output,
-            "code_identity": self.code_identity,
-            "previous": self.previous,
-        }
-        return _receive, (self.store, self.identity, options, clock.latest)
-
-    def bound_to(self, branch: str) -> Run:
-        """Return an object that records inside a branch of this run."""
-        return Run(
-            self.store,
-            self.identity,
-            branch=branch,
-            catalog=self.catalog,
-            capture_output=self.capture_output,
-            code_identity=self.code_identity,
-            previous=self.previous,
-        )
+        return _receive, (self.store, self.identity, self._options(), clock.latest)
 
     # --- beginning and end -------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Run:
-        if self._scope is not None:
+        if self._entered is not None:
             raise StoreUsageError(f"Cannot enter run {self.run_id!r} twice. Start another run with store.start_run.")
         if self._left and self._finishes:
             raise StoreUsageError(
                 f"Cannot enter run {self.run_id!r} again: it has ended. Start another run with "
                 "store.start_run(resume=…), or record more of this one through store.join_run."
             )
-        self._scope = ExitStack()
-        self._scope.enter_context(recording_run(self))
+        self._entered = ExitStack()
+        self._entered.enter_context(CURRENT_RUN.being(self))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        scope, self._scope = self._scope, None
+        entered, self._entered = self._entered, None
         self._left = True
-        if scope is not None:
-            try:
-                scope.close()
-            except ValueError:
-                pass  # left in another thread or task than entered: its context is not ours to restore
+        leave(entered)
         if self._pid != os.getpid():
             return  # a forked child that leaves the block ends itself, not the run
         if not self._finishes:
@@ -220,29 +183,6 @@ class Run:
         except ChunkstoreError:
             return None  # whoever asks counts again
 
-    def keep(self, entries: Iterable[DataCatalog]) -> None:
-        """Make data durable that was put just now, if the run has ended at a level at which that must be."""
-        entries = [entry for entry in entries if entry.stage == PUT]
-        if entries and self.store.must_be_durable(self.identity):
-            self.catalog.sync_entries(entries)
-
-    def note_outcome(self, internal_name: str, *, failed: bool) -> None:
-        """Remember that a step made through this object has ended, and whether it failed."""
-        with self._mutex:
-            self._open.pop(internal_name, None)
-            if failed:
-                self._failed.append(internal_name)
-
-    def note_start(self, internal_name: str) -> None:
-        """Remember that a step made through this object has begun."""
-        with self._mutex:
-            self._open[internal_name] = None
-
-    @property
-    def failed_steps(self) -> list[str]:
-        """The internal names of the steps made through this object that failed."""
-        return list(self._failed)
-
     # --- steps -------------------------------------------------------------------------------------------------------
 
     @overload
@@ -306,18 +246,6 @@ class Run:
             backoff=backoff,
         )
         return step if function is None else step.execute(function, arguments, keywords)
-
-    def new_name(self, name: str) -> str:
-        """Return the internal name of a step; a name that was used before gets a number."""
-        check_name(name)
-        with self._mutex:
-            return join_name(self.branch, numbered(name, self._taken))
-
-    def release_name(self, name: str) -> None:
-        """Take back the name of a step that is not going to be recorded."""
-        with self._mutex:
-            if self._taken.get(name) == 1:
-                del self._taken[name]
 
     def map(
         self,
@@ -412,84 +340,45 @@ class Run:
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the parameters that hold here: the run's, and over them those of the branches on the way."""
-        scopes = [""]
-        branch = self.branch
-        while branch:
-            scopes.insert(1, branch)
-            branch = branch.rpartition(".")[0].rpartition(".")[0]
         merged: dict[str, Any] = {}
-        for scope in scopes:
+        for scope in reversed(list(scopes_of(self.branch))):
             merged.update(self.store.get_parameters(self.identity, scope))
         return merged
 
 
-class Recorder:
-    """Starts recordings for `Store`, which cannot know of them: they stand on it."""
+class Step(BaseStep[Run]):
+    """A step of a run: a context manager around the work, or a runner of a function.
 
-    def start_run(
-        self,
-        store: Store,
-        run_id: str | None,
-        *,
-        tag: str,
-        parameters: Mapping[str, Any] | None,
-        resume: str | None,
-        run_config: Mapping[str, Any] | None,
-        capture_output: bool,
-    ) -> Run:
-        """See `Store.start_run`."""
-        previous, original = None, ""
-        inherited: dict[str, Any] = {}
-        if resume is not None:
-            forget()
-            resumed = store.get_run_log(resume)
-            inherited = resumed.parameters
-            original = PinnedRunId(resume, resumed.incarnation)
-            previous = PreviousRun(store, original)
-        code_identity = git_identity()  # takes its time: an interrupt meanwhile leaves no run
-        log = store.create_run_log(
-            run_id,
-            tag=tag,
-            use_cached=resume is not None,
-            original_run_id=original,
-            parameters={**inherited, **(parameters or {})},
-            run_config=run_config,
-        )
-        return Run(
-            store,
-            PinnedRunId(log.run_id, log.incarnation),
-            capture_output=capture_output,
-            code_identity=code_identity,
-            previous=previous,
-            finishes=True,
-        )
+    Made by `Run.step`. In the process that started the step, what is logged is written to the step's own record
+    without a lock; in any other, it is laid beside it.
 
-    def join_run(self, store: Store, run_id: str, *, create: bool, tag: str, capture_output: bool) -> Run:
-        """See `Store.join_run`."""
-        try:
-            log = store.get_run_log(run_id, full=False)
-        except RunLogNotFoundError:
-            if not create:
-                raise
-            try:
-                log = store.create_run_log(run_id, tag=tag)
-            except RunLogExistsError:
-                log = store.get_run_log(run_id, full=False)  # another process was faster
-        check_format(log)  # before anything is left in its folder
-        previous = PreviousRun(store, log.resumed) if log.resumed else None
-        forget()  # what was read of a run of that id for another one
-        return Run(
-            store,
-            PinnedRunId(log.run_id, log.incarnation),
-            capture_output=capture_output,
-            code_identity=git_identity(),
-            previous=previous,
-            joins=True,
-        )
+    Attributes:
+        run: the run, or the branch of it, that the step belongs to.
+        name: what the author called it.
+        internal_name: where in the run it is.
+    """
 
-    def sync_data(self, store: Store, run_id: str, incarnation: str) -> None:
-        """See `chunkstore.stores.base.Recorder`."""
-        catalog_of(store, run_id, incarnation).sync()
+
+def current_run() -> Run:
+    """Return the run that is recorded here; inside a branch, the run bound to that branch.
+
+    Raises:
+        StoreUsageError: no run is recorded here.
+    """
+    run = CURRENT_RUN.get()
+    assert isinstance(run, Run)
+    return run
+
+
+def current_step() -> Step:
+    """Return the step that is running here.
+
+    Raises:
+        StoreUsageError: no step is running here.
+    """
+    step = CURRENT_STEP.get()
+    assert isinstance(step, Step)
+    return step
 
 
 def _receive(store: Store, run_id: PinnedRunId, options: dict[str, Any], latest: int) -> Run:

@@ -3,63 +3,45 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
-import math
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
 from chunkstore.clock import format_duration, utc_now
-from chunkstore.errors import DataNotFoundError, InvalidValueError, StoreUsageError
-from chunkstore.recording.context import recording_step
+from chunkstore.errors import DataNotFoundError, StoreUsageError
+from chunkstore.recording.context import Current, leave
 from chunkstore.recording.failures import describe_error, format_error, is_failure
-from chunkstore.recording.forks import renew_after_fork
+from chunkstore.recording.functions import check_runs_at_once, done_at_once
 from chunkstore.recording.identity import identities, same_code
 from chunkstore.recording.output import OutputFile, kept_output
-from chunkstore.recording.previous import hash_of, kept_result, reusable_step, taken_over
-from chunkstore.recording.values import checked_number, checked_values
-from chunkstore.records.base import MetricPoint
+from chunkstore.recording.previous import PreviousRun, reusable_step, taken_over
+from chunkstore.recording.results import hash_of, kept_result
+from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
+from chunkstore.recording.scope import Scope
+from chunkstore.recording.step_record import StepRecord
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, StepAttempt, StepLog
 
-if TYPE_CHECKING:  # for annotations alone: runs make steps
-    from chunkstore.recording.run import Run
+if TYPE_CHECKING:
+    from typing_extensions import Self  # for annotations alone: no dependency
 
 logger = logging.getLogger("chunkstore")
 
 _T = TypeVar("_T")
-
-RAISE, CONTINUE = "raise", "continue"
-#: Seconds before the second attempt; doubled before each further one.
-DEFAULT_BACKOFF = 0.5
-_LONGEST_BACKOFF = 60.0
-_MOST_DOUBLINGS = 30
-#: Points of metric series are written at most so often, in seconds.
-_FLUSH_INTERVAL = 1.0
+_Scope = TypeVar("_Scope", bound=Scope)
 
 
-class Step:
-    """A step of a run: a context manager around the work, or a runner of a function.
-
-    Made by `Run.step`. In the process that started the step, what is logged is written to the step's own record
-    without a lock; in any other, it is laid beside it.
-
-    Attributes:
-        run: the run, or the branch of it, that the step belongs to.
-        name: what the author called it.
-        internal_name: where in the run it is.
-    """
+class BaseStep(StepRecord[_Scope]):
+    """A step of a scope, around a block or a function; what authors get is `chunkstore.Step`, in a run."""
 
     def __init__(
         self,
-        run: Run,
+        run: _Scope,
         name: str,
         internal_name: str,
         *,
@@ -69,68 +51,36 @@ class Step:
         backoff: float = DEFAULT_BACKOFF,
         earlier_attempts: list[StepAttempt] | None = None,
     ) -> None:
-        if max_attempts < 1:
-            raise StoreUsageError(f"Cannot run step {name!r} {max_attempts} times: max_attempts must be 1 or more.")
-        check_on_error(on_error)
-        if not 0 <= backoff < math.inf:
-            raise StoreUsageError(f"Cannot wait {backoff} seconds between attempts: backoff must be 0 or more.")
-        self.run = run
-        self.name = name
-        self.internal_name = internal_name
-        self._max_attempts = max_attempts
-        self._on_error = on_error
-        self._backoff = backoff
-        self._log = StepLog(
+        check_retries(name, max_attempts, on_error, backoff)
+        log = StepLog(
             name=name,
             internal_name=internal_name,
             status=PROCESSING,
             step_type=step_type,
             attempts=list(earlier_attempts or ()),
         )
+        super().__init__(run, log)
+        self._max_attempts = max_attempts
+        self._on_error = on_error
+        self._backoff = backoff
         self._started = 0.0
-        self._scope: ExitStack | None = None
+        self._entered: ExitStack | None = None
         self._output: OutputFile | None = None
         self._put_just_now: list[DataCatalog] = []
-        self._points: dict[str, list[MetricPoint]] = {}
-        self._flushed = -_FLUSH_INTERVAL
-        self._timer: threading.Timer | None = None
-        self._owner_pid = os.getpid()
         self._reused = False
-        self._mutex = threading.RLock()
-        renew_after_fork(self)
-
-    def reset_after_fork(self) -> None:
-        """In a forked child: leave what waits to be written to the parent, and let go of its mutex and timer."""
-        self._mutex = threading.RLock()
-        self._timer = None
-        self._points = {}
-
-    def note_fork(self) -> None:
-        """In the parent of a forked child: the step stays its own."""
-
-    def __repr__(self) -> str:
-        return f"<Step {self.internal_name!r} of run {self.run.run_id!r}: {self._log.status}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        for name in ("_mutex", "_timer", "_scope", "_output"):
-            state[name] = None
-        return {**state, "_points": {}, "_owner_pid": -1}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._mutex = threading.RLock()
-        renew_after_fork(self)
+        return {**super().__getstate__(), "_entered": None, "_output": None}
 
     # --- running -----------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Step:
+    def __enter__(self) -> Self:
         if self._max_attempts > 1:
             raise StoreUsageError(
                 f"Cannot repeat the block of `with run.step({self.name!r}, max_attempts=…)`. Give the work as a "
                 "function: run.step(name, function, *arguments, max_attempts=…)."
             )
-        if self._scope is not None or self._log.status != PROCESSING or self._log.attempts:
+        if self._entered is not None or self._log.status != PROCESSING or self._log.attempts:
             raise StoreUsageError(f"Cannot enter step {self.name!r} twice. Make another step with run.step.")
         self._log.code_identities = identities(self.run.code_identity, None)
         try:
@@ -155,7 +105,7 @@ class Step:
 
         @functools.wraps(function)
         def recorded(*arguments: Any, **keywords: Any) -> Any:
-            step = Step(
+            step = type(self)(
                 self.run,
                 self.name,
                 self.run.new_name(self.name),
@@ -217,7 +167,7 @@ class Step:
     def _wait(self, attempts: int) -> None:
         """Wait before the next attempt; if the program is interrupted meanwhile, the step has failed."""
         try:
-            time.sleep(min(self._backoff * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), _LONGEST_BACKOFF))
+            wait_after(attempts, self._backoff)
         except BaseException:
             self.run.note_outcome(self.internal_name, failed=True)
             with self._mutex:
@@ -227,6 +177,14 @@ class Step:
 
     def _begin(self) -> None:
         self._owner_pid = os.getpid()
+        self._begin_attempt()
+        if self.run.capture_output and self._output is None:
+            self._output = OutputFile(self.run.catalog, self.internal_name)
+        self._entered = ExitStack()
+        self._entered.enter_context(CURRENT_STEP.being(self))
+        self._entered.enter_context(kept_output(self._output))
+
+    def _begin_attempt(self) -> None:
         self.run.note_start(self.internal_name)
         with self._mutex:
             attempt = StepAttempt(attempt_number=len(self._log.attempts) + 1, start_time=utc_now(), status=PROCESSING)
@@ -234,19 +192,10 @@ class Step:
             self._log.status = PROCESSING
             self._write()
         self._started = time.perf_counter()
-        if self.run.capture_output and self._output is None:
-            self._output = OutputFile(self.run.catalog, self.internal_name)
-        self._scope = ExitStack()
-        self._scope.enter_context(recording_step(self))
-        self._scope.enter_context(kept_output(self._output))
 
     def _leave(self) -> None:
-        scope, self._scope = self._scope, None
-        if scope is not None:
-            try:
-                scope.close()
-            except ValueError:
-                pass  # left in another thread or task than entered: its context is not ours to restore
+        entered, self._entered = self._entered, None
+        leave(entered)
 
     def _end(self, error: BaseException | None, status: str | None = None) -> None:
         """Record how an attempt ended; `status` is that of the step, if it is not the attempt's."""
@@ -256,10 +205,7 @@ class Step:
             return  # a forked child that leaves the work ends itself, not the step
         failed = is_failure(error)
         with self._mutex:
-            attempt = self._log.attempts[-1]
-            attempt.end_time = utc_now()
-            attempt.duration = format_duration(duration)
-            attempt.status = FAIL if failed else SUCCESS
+            attempt = self._end_attempt(FAIL if failed else SUCCESS, duration)
             attempt.message = format_error(error) if failed and error else ""
             self._log.status = status or attempt.status
             self._log.message = describe_error(error) if failed and error else ""
@@ -272,6 +218,13 @@ class Step:
             logger.exception("Cannot record the end of step %s of run %s", self.internal_name, self.run.run_id)
         if status is None:
             self.run.note_outcome(self.internal_name, failed=failed)
+
+    def _end_attempt(self, status: str, duration: float) -> StepAttempt:
+        attempt = self._log.attempts[-1]
+        attempt.end_time = utc_now()
+        attempt.duration = format_duration(duration)
+        attempt.status = status
+        return attempt
 
     def _close(self, *, last: bool) -> None:
         with ExitStack() as each:  # all of it is done, whichever fails
@@ -294,11 +247,9 @@ class Step:
     def conclude(self, status: str, message: str) -> None:
         """Record the end of a composite step, whose work is done in its branches."""
         with self._mutex:
-            attempt = self._log.attempts[-1]
-            attempt.end_time = utc_now()
-            attempt.duration = format_duration(time.perf_counter() - self._started)
-            attempt.status = self._log.status = status
+            attempt = self._end_attempt(status, time.perf_counter() - self._started)
             attempt.message = self._log.message = message
+            self._log.status = status
             self._write()
         self.run.note_outcome(self.internal_name, failed=status == FAIL)
 
@@ -306,146 +257,7 @@ class Step:
         """Record the start of a composite step, and how many branches there will be if that is known."""
         self._log.planned_branches = UNSET if planned is None else planned
         self._log.code_identities = identities(self.run.code_identity, function)
-        self.run.note_start(self.internal_name)
-        with self._mutex:
-            self._log.attempts.append(StepAttempt(start_time=utc_now(), status=PROCESSING))
-            self._write()
-        self._started = time.perf_counter()
-
-    def _write(self) -> None:
-        self.run.store.add_step_log(self.run.identity, self._log)
-
-    @property
-    def _owned(self) -> bool:
-        """Whether this is the process that started the step; a fork or another host is not."""
-        return self._owner_pid == os.getpid()
-
-    def _change(self, change: Callable[[StepLog], None]) -> None:
-        if self._owned:
-            with self._mutex:
-                change(self._log)
-                self._write()
-        else:
-            self.run.store.update_step_log(self.run.identity, self.internal_name, change)
-
-    # --- what authors log --------------------------------------------------------------------------------------------
-
-    def log_metric(self, name: str, value: Any, step: float | None = None) -> None:
-        """Record a metric.
-
-        Args:
-            name: the metric.
-            value: any value that JSON can hold, mostly a number.
-            step: a step number makes the value one point of a series; series are written at most once a second and
-                when the step ends. Without, the value is the metric's only one.
-
-        Raises:
-            InvalidValueError: the value cannot be recorded.
-        """
-        self.log_metrics({name: value}, step)
-
-    def log_metrics(self, metrics: Mapping[str, Any], step: float | None = None) -> None:
-        """Record several metrics; see `log_metric`. If one cannot be recorded, none is."""
-        values = checked_values(metrics, "metric")
-        if step is None:
-            self._change(lambda log: log.user_defined_metrics.update(values))
-            return
-        number, now = checked_number(step, ", ".join(values)), utc_now()
-        with self._mutex:
-            for name, value in values.items():
-                self._points.setdefault(name, []).append(MetricPoint(number, value, now))
-            # Only the process that runs the step flushes when it ends: elsewhere nothing may wait.
-            waits = self._owned and self._log.status == PROCESSING
-            if not waits or time.monotonic() - self._flushed >= _FLUSH_INTERVAL:
-                self.flush()
-            elif self._timer is None:
-                self._timer = threading.Timer(_FLUSH_INTERVAL, self._flush_late)
-                self._timer.daemon = True
-                self._timer.start()
-
-    def log_params(self, parameters: Mapping[str, Any]) -> None:
-        """Record what this attempt of the step was called with.
-
-        Raises:
-            InvalidValueError: a value cannot be recorded.
-        """
-        values = checked_values(parameters, "parameter")
-
-        def change(log: StepLog) -> None:
-            if not log.attempts:
-                log.attempts.append(StepAttempt(start_time=utc_now(), status=log.status))
-            log.attempts[-1].parameters.update(values)
-
-        self._change(change)
-
-    def put_data(self, path: str | os.PathLike[str], name: str | None = None) -> None:
-        """Copy a file, or all files of a folder, into the catalog and record them with their SHA-256.
-
-        Args:
-            path: the file or folder.
-            name: what to call it; None for its path if that is relative, else its last part.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            InvalidNameError: the name is no relative path that leads down.
-        """
-        entries = self.run.catalog.put(path, name, self.run.branch)
-        self._change(lambda log: log.data_catalog.extend(entries))
-        self.run.keep(entries)
-
-    def get_data(self, name: str, to: str | os.PathLike[str] | None = None) -> Path:
-        """Copy data out of the catalog of this run and record that it was read.
-
-        Args:
-            name: as it was put.
-            to: where to copy it: a file or a folder; None for its name in the working folder.
-
-        Returns:
-            The path of the copy.
-
-        Raises:
-            DataNotFoundError: nobody has put data of this name in this branch or around it.
-        """
-        path, entry = self.run.catalog.get(name, to, self.run.branch)
-        self._change(lambda log: log.data_catalog.append(entry))
-        return path
-
-    def set_result(self, result: Any) -> None:
-        """Record what the step found, so that `reuse` gives it when the run is resumed."""
-        value = kept_result(result)
-        if value is UNSET:
-            reason = "it is no JSON, or larger than a megabyte"
-            raise InvalidValueError(
-                f"Cannot keep the result of step {self.name!r}: {reason}. Put it into the catalog with put_data.",
-                key="result",
-                reason=reason,
-            )
-        self._change(lambda log: setattr(log, "result", value))
-
-    def flush(self) -> None:
-        """Write the points of metric series that wait to be written."""
-        with self._mutex:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            points, self._points = self._points, {}
-            if not points:
-                return
-            self._flushed = time.monotonic()
-            try:
-                self.run.store.append_metrics(self.run.identity, self.internal_name, points)
-            except BaseException:
-                self._points = {name: [*old, *self._points.get(name, [])] for name, old in points.items()}
-                raise
-
-    def _flush_late(self) -> None:
-        try:
-            with self._mutex:
-                self._timer = None
-                self.flush()
-        except Exception:
-            # Tried again with the next point, and when the step ends; an error there reaches the author.
-            logger.exception("Cannot write metrics of step %s of run %s", self.internal_name, self.run.run_id)
+        self._begin_attempt()
 
     # --- resuming ----------------------------------------------------------------------------------------------------
 
@@ -480,11 +292,7 @@ class Step:
                 f"Cannot take over step {self.name!r}: the run being resumed has not finished it with this code. Ask "
                 "step.cached before."
             )
-        with self._mutex:
-            self._log = taken_over(found, self.run.previous.run_of(found), self.run.catalog)
-            self._reused = True
-            self._write()
-        self.run.keep(self._log.data_catalog)
+        self._take_over(found, self.run.previous)
         return None if found.result is UNSET else found.result
 
     def _reuse_result(self, input_hash: str | None) -> bool:
@@ -494,40 +302,18 @@ class Step:
         if not reusable_step(found, self._log.code_identities, input_hash):
             return False
         try:
-            self._log = taken_over(found, self.run.previous.run_of(found), self.run.catalog)
+            self._take_over(found, self.run.previous)
         except DataNotFoundError:
             return False  # what it put is gone: only the work itself can make it again
-        self._write()
-        self.run.keep(self._log.data_catalog)
         return True
 
-
-def check_runs_at_once(function: Callable[..., Any]) -> None:
-    """Raise `StoreUsageError` for a function whose call only begins the work: async ones and generators."""
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
-        raise _not_at_once(getattr(inner, "__name__", type(inner).__name__))
+    def _take_over(self, found: StepLog, previous: PreviousRun) -> None:
+        with self._mutex:
+            self._log = taken_over(found, previous.run_of(found), self.run.catalog)
+            self._reused = True
+            self._write()
+        self.run.keep(self._log.data_catalog)
 
 
-def done_at_once(result: Any, name: str) -> Any:
-    """Return what a function returned, unless that is only the beginning of its work."""
-    if inspect.isawaitable(result):
-        if inspect.iscoroutine(result):
-            result.close()
-        raise _not_at_once(name)
-    return result
-
-
-def _not_at_once(name: str) -> StoreUsageError:
-    return StoreUsageError(
-        f"Cannot run {name!r} as a step: calling it does not do its work, but returns something to await or iterate. "
-        "Do that inside `with run.step(name):`, or give a function that does it, such as `lambda: asyncio.run(…)`."
-    )
-
-
-def check_on_error(on_error: str) -> None:
-    """Raise `StoreUsageError` unless `on_error` is one of its two values."""
-    if on_error not in (RAISE, CONTINUE):
-        raise StoreUsageError(f"Cannot use on_error={on_error!r}: it is 'raise' or 'continue'.")
+#: The step that is running here.
+CURRENT_STEP: Current[BaseStep[Any]] = Current("step", "run.step(name)")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from chunkstore.errors import ChunkstoreError, StoreUsageError
+from chunkstore.recording.scope import Scope
 
 #: How long the processes of a broken pool are waited for, in seconds.
 _LONGEST_DEATH = 10.0
@@ -48,7 +49,7 @@ class Workers:
         """Whether the workers are processes of the standard library's pool, ours or the user's."""
         return self._executor is None or type(self._executor) is ProcessPoolExecutor
 
-    def check_sendable(self, run: Any, function: Any) -> None:
+    def check_sendable(self, run: Scope, function: Any) -> None:
         """Raise `StoreUsageError` if a run or function cannot be sent to processes, before anything is recorded."""
         if _is_loky(self._executor):
             function = None  # loky has a pickler of its own, for functions; the run's store must pickle all the same

@@ -15,7 +15,9 @@ from processes import Forked
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import RunLogExistsError
-from chunkstore.recording import context, output
+from chunkstore.recording import output
+from chunkstore.recording.scope import CURRENT_RUN
+from chunkstore.recording.step import CURRENT_STEP
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import StepLog
 from chunkstore.stores.base import StoreOptions
@@ -250,7 +252,7 @@ def _nothing_stays_in_place(monkeypatch):
     yield
     gc.collect()  # what was interrupted while it was left is left now
     output._installation.reset()
-    for kept in (context._run, context._step, output._sink):
+    for kept in (CURRENT_RUN._value, CURRENT_STEP._value, output._sink):
         kept.set(None)
 
 
@@ -261,7 +263,7 @@ def everything_in(folder):
 @pytest.mark.usefixtures("_nothing_stays_in_place")
 @pytest.mark.parametrize("store_type", ["chunked-fs", "file-system"])
 def test_an_interrupted_run_is_there_whole_or_not_at_all_and_never_a_success(folder, store_type, monkeypatch, caplog):
-    monkeypatch.setattr("chunkstore.recording.run.git_identity", lambda: None)
+    monkeypatch.setattr("chunkstore.recording.recorder.git_identity", lambda: None)
     logs = os.path.join(folder, "logs")
     seen = set()
     for moment in itertools.count(1, 11):  # all of them, some 2,000, would take a minute

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import chunkstore
-from chunkstore.recording import step as step_module
+from chunkstore.recording import series as series_module
 from recording import work
 
 
@@ -51,8 +51,8 @@ def clock(monkeypatch):
             pass
 
     fake = Clock()
-    monkeypatch.setattr(step_module.time, "monotonic", lambda: fake.now)
-    monkeypatch.setattr(step_module.threading, "Timer", fake.timer)
+    monkeypatch.setattr(series_module.time, "monotonic", lambda: fake.now)
+    monkeypatch.setattr(series_module.threading, "Timer", fake.timer)
     return fake
 
 
@@ -133,7 +133,7 @@ def test_points_that_wait_are_written_after_a_second_also_if_no_more_come(run, a
 
 
 def test_the_timer_really_goes_off(store, monkeypatch):
-    monkeypatch.setattr(step_module, "_FLUSH_INTERVAL", 0.05)
+    monkeypatch.setattr(series_module, "_FLUSH_INTERVAL", 0.05)
     with store.start_run("run") as run, run.step("train") as step:
         step.log_metric("loss", 0, step=0)
         step.log_metric("loss", 1, step=1)

@@ -9,7 +9,7 @@ import pytest
 
 import chunkstore
 from chunkstore.backends.disk.syscalls import SYSTEM
-from chunkstore.recording import run as run_module
+from chunkstore.recording import recorder
 from chunkstore.records.models import CodeIdentity
 from recording import work
 
@@ -130,7 +130,7 @@ def test_a_step_of_a_partial_function_with_another_argument_runs_again(store):
 def test_after_another_commit_everything_runs_again(store, calls, monkeypatch, second, expected):
     first = CodeIdentity(code_identifier="abc", code_identifier_type="git")
     for run_id, identity, resume in (("first", first, None), ("second", second, "first")):
-        monkeypatch.setattr(run_module, "git_identity", lambda identity=identity: identity)
+        monkeypatch.setattr(recorder, "git_identity", lambda identity=identity: identity)
         with work.threads() as threads:
             run_pipeline(store, run_id, calls, threads, resume=resume)
     assert set(work.noted(calls).values()) == {expected}

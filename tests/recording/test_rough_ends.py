@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import pytest
 
 import chunkstore
-from chunkstore.recording import step as step_module
+from chunkstore.recording import retries
 
 SETTLED = 20.0
 
@@ -181,7 +181,7 @@ def test_an_interrupt_while_waiting_for_the_next_attempt_fails_the_step(store, m
             raise KeyboardInterrupt
         sleep(seconds)
 
-    monkeypatch.setattr(step_module.time, "sleep", interrupt)
+    monkeypatch.setattr(retries.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt), store.start_run("run") as run:
         run.step("s", int, "no number", max_attempts=2, backoff=0.25)
     log = store.get_run_log("run")

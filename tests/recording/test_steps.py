@@ -4,7 +4,7 @@ import pytest
 from msgspec import UNSET
 
 import chunkstore
-from chunkstore.recording import step as step_module
+from chunkstore.recording import retries
 from recording import work
 
 
@@ -19,7 +19,7 @@ def run(any_store):
 def pauses(monkeypatch):
     """The seconds that steps wait between attempts, without the waiting."""
     seconds = []
-    monkeypatch.setattr(step_module.time, "sleep", seconds.append)
+    monkeypatch.setattr(retries.time, "sleep", seconds.append)
     return seconds
 
 
@@ -171,7 +171,7 @@ def test_after_the_last_attempt_the_step_has_failed(run, calls, pauses):
 
 def test_between_attempts_the_step_is_still_going_on(run, monkeypatch, calls):
     seen = []
-    monkeypatch.setattr(step_module.time, "sleep", lambda _: seen.append(recorded(run).status))
+    monkeypatch.setattr(retries.time, "sleep", lambda _: seen.append(recorded(run).status))
     run.step("load", work.fail_times, calls, 1, 1, max_attempts=2)
     assert seen == ["PROCESSING"]
 

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 import chunkstore
 from chunkstore.errors import StepLogNotFoundError
-from chunkstore.recording import run as run_module
+from chunkstore.recording import recorder
 from chunkstore.records.models import BranchLog, Problem, StepLog
 from chunkstore.views.compare.reuse import alike, earlier_run_of, explain, may_rest_on_parameters, summary_of
 from chunkstore.views.pages.step_lookup import find_record
@@ -27,7 +27,7 @@ def commit(monkeypatch):
     """Lets a test say which commit is checked out."""
 
     def check_out(identity):
-        monkeypatch.setattr(run_module, "git_identity", lambda: identity)
+        monkeypatch.setattr(recorder, "git_identity", lambda: identity)
 
     check_out(COMMIT)
     return check_out

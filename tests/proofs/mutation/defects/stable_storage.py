@@ -11,7 +11,9 @@ from defects.sources import (
     DOCUMENT,
     FOLDER,
     OUTPUT,
+    RECORDER,
     RUN,
+    SCOPE,
     STORE,
     SYSCALLS,
 )
@@ -372,14 +374,14 @@ MUTANTS = (
     ),
     Mutant(
         "data that is put into a run that has ended is not made durable",
-        RUN,
+        SCOPE,
         "        if entries and self.store.must_be_durable(self.identity):",
         "        if False:",
         "tests/proofs/test_finished_is_durable.py -k another_process_puts",
     ),
     Mutant(
         "a run that is ended through its store leaves its data undone",
-        RUN,
+        RECORDER,
         "        catalog_of(store, run_id, incarnation).sync()\n",
         "        pass\n",
         "tests/proofs/test_finished_is_durable.py -k through_its_store",

@@ -1,0 +1,117 @@
+"""The records of branches, as the process that hands them out reads them, and writes them where no worker can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from chunkstore.clock import utc_now
+from chunkstore.errors import BranchLogNotFoundError, DataNotFoundError, StepLogNotFoundError
+from chunkstore.names import join_name
+from chunkstore.recording.identity import name_of
+from chunkstore.recording.previous import reusable_step, taken_over_branch
+from chunkstore.recording.results import hash_of
+from chunkstore.recording.scope import Scope
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
+
+
+class Branch(NamedTuple):
+    """A branch before it runs.
+
+    Attributes:
+        place: which of the results is its own.
+        internal_name: the branch.
+        function: what it runs.
+        arguments: for the function: an item, or nothing.
+    """
+
+    place: int
+    internal_name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    @property
+    def step_name(self) -> str:
+        """What the step inside is called."""
+        return name_of(self.function)
+
+    @property
+    def step_internal_name(self) -> str:
+        """The step inside."""
+        return join_name(self.internal_name, self.step_name)
+
+
+def recorded_branch(scope: Scope, branch: Branch) -> BranchLog | None:
+    """Return the record of a branch; None if it has not started."""
+    try:
+        return scope.store.get_branch_log(scope.identity, branch.internal_name)
+    except BranchLogNotFoundError:
+        return None
+
+
+def attempts_of(scope: Scope, branch: Branch, message: str) -> list[StepAttempt]:
+    """Return the recorded attempts of a branch whose worker died; the open one ends with `message`."""
+    try:
+        attempts = scope.store.get_step_log(scope.identity, branch.step_internal_name).attempts
+    except StepLogNotFoundError:
+        attempts = []
+    if not attempts:
+        return [StepAttempt(end_time=utc_now(), status=FAIL, message=message)]
+    if attempts[-1].status == PROCESSING:
+        attempts[-1] = _failed(attempts[-1], message)
+    return attempts
+
+
+def record_failure(scope: Scope, branch: Branch, message: str) -> None:
+    """Record the failure of a branch whose worker cannot do it."""
+
+    def fail_branch(log: BranchLog) -> None:
+        log.status, log.message = FAIL, message
+
+    def fail_step(log: StepLog) -> None:
+        log.status, log.message = FAIL, message
+        if log.attempts and log.attempts[-1].status != FAIL:
+            log.attempts[-1] = _failed(log.attempts[-1], message)
+
+    store, run_id = scope.store, scope.identity
+    try:
+        store.update_branch_log(run_id, branch.internal_name, fail_branch)
+    except BranchLogNotFoundError:
+        store.add_branch_log(run_id, BranchLog(internal_name=branch.internal_name, status=FAIL, message=message))
+    try:
+        store.update_step_log(run_id, branch.step_internal_name, fail_step)
+    except StepLogNotFoundError:
+        pass  # it died before its function began
+
+
+def _failed(attempt: StepAttempt, message: str) -> StepAttempt:
+    return msgspec.structs.replace(attempt, status=FAIL, message=message, end_time=utc_now())
+
+
+def take_over(scope: Scope, branch: Branch, code: list[CodeIdentity]) -> Any:
+    """Record a branch that the resumed run finished, if it did the same as this one would.
+
+    Args:
+        scope: where the branch is recorded.
+        branch: the branch.
+        code: which code its function is.
+
+    Returns:
+        Its result; UNSET if it has to run.
+    """
+    previous = scope.previous
+    recorded = previous.branch(branch.internal_name) if previous else None
+    if previous is None or recorded is None or recorded.status != SUCCESS:
+        return UNSET
+    step = previous.step(branch.step_internal_name)
+    if step is None or not reusable_step(step, code, hash_of([list(branch.arguments), {}])):
+        return UNSET
+    try:
+        record = taken_over_branch(recorded, previous.run_of(recorded), scope.catalog)
+    except DataNotFoundError:
+        return UNSET  # what it put is gone: only the work itself can make it again
+    scope.store.add_branch_log(scope.identity, record)
+    return step.result

@@ -1,0 +1,35 @@
+"""What can be run as a step: a function whose call does its work."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from chunkstore.errors import StoreUsageError
+
+
+def check_runs_at_once(function: Callable[..., Any]) -> None:
+    """Raise `StoreUsageError` for a function whose call only begins the work: async ones and generators."""
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise _not_at_once(getattr(inner, "__name__", type(inner).__name__))
+
+
+def done_at_once(result: Any, name: str) -> Any:
+    """Return what a function returned, unless that is only the beginning of its work."""
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise _not_at_once(name)
+    return result
+
+
+def _not_at_once(name: str) -> StoreUsageError:
+    return StoreUsageError(
+        f"Cannot run {name!r} as a step: calling it does not do its work, but returns something to await or iterate. "
+        "Do that inside `with run.step(name):`, or give a function that does it, such as `lambda: asyncio.run(…)`."
+    )

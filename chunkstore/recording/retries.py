@@ -1,0 +1,29 @@
+"""How often a step's function is tried, how long is waited in between, and what an error that stays means."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from chunkstore.errors import StoreUsageError
+
+RAISE, CONTINUE = "raise", "continue"
+#: Seconds before the second attempt; doubled before each further one.
+DEFAULT_BACKOFF = 0.5
+_LONGEST_BACKOFF = 60.0
+_MOST_DOUBLINGS = 30
+
+
+def check_retries(name: str, max_attempts: int, on_error: str, backoff: float) -> None:
+    """Raise `StoreUsageError` if a step cannot be tried like that."""
+    if max_attempts < 1:
+        raise StoreUsageError(f"Cannot run step {name!r} {max_attempts} times: max_attempts must be 1 or more.")
+    if on_error not in (RAISE, CONTINUE):
+        raise StoreUsageError(f"Cannot use on_error={on_error!r}: it is 'raise' or 'continue'.")
+    if not 0 <= backoff < math.inf:
+        raise StoreUsageError(f"Cannot wait {backoff} seconds between attempts: backoff must be 0 or more.")
+
+
+def wait_after(attempts: int, backoff: float) -> None:
+    """Wait before the next attempt."""
+    time.sleep(min(backoff * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), _LONGEST_BACKOFF))

@@ -1,0 +1,167 @@
+"""The record of a step, and what authors add to it while the step runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from msgspec import UNSET
+
+from chunkstore.clock import utc_now
+from chunkstore.errors import InvalidValueError
+from chunkstore.recording.forks import renew_after_fork
+from chunkstore.recording.results import kept_result
+from chunkstore.recording.scope import Scope
+from chunkstore.recording.series import MetricSeries
+from chunkstore.recording.values import checked_number, checked_values
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import PROCESSING, StepAttempt, StepLog
+
+_Scope = TypeVar("_Scope", bound=Scope)
+
+
+class StepRecord(Generic[_Scope]):
+    """The record of a step in a scope, of which it needs no more than `Scope` has.
+
+    In the process that started the step, what is logged is written to the step's own record without a lock; in any
+    other, it is laid beside it.
+    """
+
+    def __init__(self, run: _Scope, log: StepLog) -> None:
+        self.run = run
+        self.name = log.name
+        self.internal_name = log.internal_name
+        self._log = log
+        self._owner_pid = os.getpid()
+        self.reset_after_fork()
+        renew_after_fork(self)
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: leave what waits to be written to the parent, and let go of its mutex and timer."""
+        self._mutex = threading.RLock()
+        self._series = MetricSeries(self.run, self.internal_name, self._mutex)
+
+    def note_fork(self) -> None:
+        """In the parent of a forked child: the step stays its own."""
+
+    def __repr__(self) -> str:
+        return f"<Step {self.internal_name!r} of run {self.run.run_id!r}: {self._log.status}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The receiver has started nothing, and what waits to be written here is not written twice.
+        return {**self.__dict__, "_owner_pid": -1, "_mutex": None, "_series": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.reset_after_fork()
+        renew_after_fork(self)
+
+    def _write(self) -> None:
+        self.run.store.add_step_log(self.run.identity, self._log)
+
+    @property
+    def _owned(self) -> bool:
+        """Whether this is the process that started the step; a fork or another host is not."""
+        return self._owner_pid == os.getpid()
+
+    def _change(self, change: Callable[[StepLog], None]) -> None:
+        if self._owned:
+            with self._mutex:
+                change(self._log)
+                self._write()
+        else:
+            self.run.store.update_step_log(self.run.identity, self.internal_name, change)
+
+    # --- what authors log --------------------------------------------------------------------------------------------
+
+    def log_metric(self, name: str, value: Any, step: float | None = None) -> None:
+        """Record a metric.
+
+        Args:
+            name: the metric.
+            value: any value that JSON can hold, mostly a number.
+            step: a step number makes the value one point of a series; series are written at most once a second and
+                when the step ends. Without, the value is the metric's only one.
+
+        Raises:
+            InvalidValueError: the value cannot be recorded.
+        """
+        self.log_metrics({name: value}, step)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: float | None = None) -> None:
+        """Record several metrics; see `log_metric`. If one cannot be recorded, none is."""
+        values = checked_values(metrics, "metric")
+        if step is None:
+            self._change(lambda log: log.user_defined_metrics.update(values))
+            return
+        number, now = checked_number(step, ", ".join(values)), utc_now()
+        points = {name: MetricPoint(number, value, now) for name, value in values.items()}
+        with self._mutex:
+            # Only the process that runs the step flushes when it ends: elsewhere nothing may wait.
+            self._series.add(points, may_wait=self._owned and self._log.status == PROCESSING)
+
+    def log_params(self, parameters: Mapping[str, Any]) -> None:
+        """Record what this attempt of the step was called with.
+
+        Raises:
+            InvalidValueError: a value cannot be recorded.
+        """
+        values = checked_values(parameters, "parameter")
+
+        def change(log: StepLog) -> None:
+            if not log.attempts:
+                log.attempts.append(StepAttempt(start_time=utc_now(), status=log.status))
+            log.attempts[-1].parameters.update(values)
+
+        self._change(change)
+
+    def put_data(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+        """Copy a file, or all files of a folder, into the catalog and record them with their SHA-256.
+
+        Args:
+            path: the file or folder.
+            name: what to call it; None for its path if that is relative, else its last part.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            InvalidNameError: the name is no relative path that leads down.
+        """
+        entries = self.run.catalog.put(path, name, self.run.branch)
+        self._change(lambda log: log.data_catalog.extend(entries))
+        self.run.keep(entries)
+
+    def get_data(self, name: str, to: str | os.PathLike[str] | None = None) -> Path:
+        """Copy data out of the catalog of this run and record that it was read.
+
+        Args:
+            name: as it was put.
+            to: where to copy it: a file or a folder; None for its name in the working folder.
+
+        Returns:
+            The path of the copy.
+
+        Raises:
+            DataNotFoundError: nobody has put data of this name in this branch or around it.
+        """
+        path, entry = self.run.catalog.get(name, to, self.run.branch)
+        self._change(lambda log: log.data_catalog.append(entry))
+        return path
+
+    def set_result(self, result: Any) -> None:
+        """Record what the step found, so that `reuse` gives it when the run is resumed."""
+        value = kept_result(result)
+        if value is UNSET:
+            reason = "it is no JSON, or larger than a megabyte"
+            raise InvalidValueError(
+                f"Cannot keep the result of step {self.name!r}: {reason}. Put it into the catalog with put_data.",
+                key="result",
+                reason=reason,
+            )
+        self._change(lambda log: setattr(log, "result", value))
+
+    def flush(self) -> None:
+        """Write the points of metric series that wait to be written."""
+        self._series.flush()
