@@ -200,8 +200,7 @@ class FanOut:
             try:
                 task = self._task(branch)
             except Exception as error:  # noqa: BLE001 - whatever an item's pickling raises
-                record_failure(self._run, branch, f"its item could not be sent to a worker: {describe_error(error)}")
-                self._note(branch, Outcome(None, error, failed=True))
+                self._fail(branch, f"its item could not be sent to a worker: {describe_error(error)}", error)
                 continue
             try:
                 future = self._workers.submit(run_branch, task)
@@ -238,18 +237,22 @@ class FanOut:
             return False
         if error is not None:
             # The function's own errors come back as outcomes: this one is the executor's.
-            record_failure(self._run, branch, f"its worker gave no answer: {describe_error(error)}")
-            self._note(branch, Outcome(None, error, failed=True))
+            self._fail(branch, f"its worker gave no answer: {describe_error(error)}", error)
             return True
         outcome: Outcome = future.result()
         if isinstance(outcome.value, bytes) and self._workers.are_standard_processes:
             try:
                 outcome = outcome._replace(value=pickle.loads(outcome.value))  # noqa: S301 - from our own worker
             except Exception as broken:  # noqa: BLE001 - whatever a result's unpickling raises
-                record_failure(self._run, branch, f"its result could not be rebuilt: {describe_error(broken)}")
-                outcome = Outcome(None, broken, failed=True)
+                self._fail(branch, f"its result could not be rebuilt: {describe_error(broken)}", broken)
+                return True
         self._note(branch, outcome)
         return True
+
+    def _fail(self, branch: Branch, message: str, error: BaseException) -> None:
+        """Record and note the failure of a branch whose worker cannot do it."""
+        record_failure(self._run, branch, message)
+        self._note(branch, Outcome(None, error, failed=True))
 
     def _note(self, branch: Branch, outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -347,9 +350,7 @@ class FanOut:
         self._record_death(branch, how)
 
     def _record_death(self, branch: Branch, how: str) -> None:
-        record_failure(self._run, branch, _death(how))
-        error = WorkerDiedError(_death(how), branch=branch.internal_name)
-        self._note(branch, Outcome(None, error, failed=True))
+        self._fail(branch, _death(how), WorkerDiedError(_death(how), branch=branch.internal_name))
 
 
 def _death(how: str) -> str:

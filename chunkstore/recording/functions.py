@@ -1,4 +1,4 @@
-"""What can be run as a step: a function whose call does its work."""
+"""What can be run as a step: a function whose call does its work, alone or with arguments fixed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from typing import Any
 from chunkstore.errors import StoreUsageError
 
 
+def without_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function inside of `functools.partial`, as deep as it is."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
 def check_runs_at_once(function: Callable[..., Any]) -> None:
     """Raise `StoreUsageError` for a function whose call only begins the work: async ones and generators."""
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
+    inner = without_arguments(function)
     if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise _not_at_once(getattr(inner, "__name__", type(inner).__name__))
 

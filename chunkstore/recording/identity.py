@@ -19,6 +19,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from chunkstore.recording.functions import without_arguments
 from chunkstore.records.models import CodeIdentity
 
 GIT, FUNCTION = "git", "function"
@@ -93,8 +94,7 @@ def function_identity(function: Callable[..., Any]) -> CodeIdentity | None:
 
 def describe(function: Callable[..., Any]) -> str:
     """Return where a function is defined, `package.module.name`."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = without_arguments(function)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     module = getattr(function, "__module__", None) or type(function).__module__
     return f"{module}.{name}"
@@ -102,8 +102,7 @@ def describe(function: Callable[..., Any]) -> str:
 
 def name_of(function: Callable[..., Any]) -> str:
     """Return what to call the step that runs a function."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = without_arguments(function)
     return getattr(function, "__name__", "") or type(function).__name__
 
 

@@ -280,15 +280,7 @@ class Run(Scope):
         Raises:
             BranchFailedError: some branches failed; it lists them and holds the results of the others.
         """
-        fan_out = FanOut(
-            self,
-            self._composite(name, "map", on_error, max_attempts),
-            function,
-            executor=executor,
-            max_attempts=max_attempts,
-            on_error=on_error,
-            backoff=backoff,
-        )
+        fan_out = self._fan_out(name, "map", function, executor, max_attempts, on_error, backoff)
         return fan_out.map(items, name_of)
 
     def parallel(
@@ -317,20 +309,30 @@ class Run(Scope):
         Raises:
             BranchFailedError: some branches failed; it lists them and holds the results of the others.
         """
-        fan_out = FanOut(
+        fan_out = self._fan_out(name, "parallel", None, executor, max_attempts, on_error, backoff)
+        return fan_out.parallel(functions)
+
+    def _fan_out(  # noqa: PLR0917 - as `map` and `parallel` have them
+        self,
+        name: str,
+        step_type: str,
+        function: Callable[..., Any] | None,
+        executor: Executor | None,
+        max_attempts: int,
+        on_error: str,
+        backoff: float,
+    ) -> FanOut:
+        # The attempts are those of the branches; the step only checks their number before anything runs.
+        step = Step(self, name, self.new_name(name), step_type=step_type, on_error=on_error, max_attempts=max_attempts)
+        return FanOut(
             self,
-            self._composite(name, "parallel", on_error, max_attempts),
-            None,
+            step,
+            function,
             executor=executor,
             max_attempts=max_attempts,
             on_error=on_error,
             backoff=backoff,
         )
-        return fan_out.parallel(functions)
-
-    def _composite(self, name: str, step_type: str, on_error: str, max_attempts: int) -> Step:
-        # The attempts are those of the branches; the step only checks their number before anything runs.
-        return Step(self, name, self.new_name(name), step_type=step_type, on_error=on_error, max_attempts=max_attempts)
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
