@@ -265,6 +265,8 @@ def everything_in(folder):
 def test_an_interrupted_run_is_there_whole_or_not_at_all_and_never_a_success(folder, store_type, monkeypatch, caplog):
     monkeypatch.setattr("chunkstore.recording.recorder.git_identity", lambda: None)
     logs = os.path.join(folder, "logs")
+    # What is made once in a process is there from now on: its moments would be more than those of the run.
+    record_a_run(chunkstore.open_store(store_type, log_folder=logs))
     seen = set()
     for moment in itertools.count(1, 11):  # all of them, some 2,000, would take a minute
         shutil.rmtree(folder, ignore_errors=True)
