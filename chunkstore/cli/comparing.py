@@ -17,7 +17,7 @@ from chunkstore.clock import parse_time
 from chunkstore.errors import ChunkstoreError
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
-from chunkstore.views.compare.diff import compare
+from chunkstore.views.compare.diff import compare_runs
 from chunkstore.views.compare.diff_table import ADDED, CHANGED, MOST_ROWS, REMOVED, Row, Section, sections
 from chunkstore.views.compare.differences import RunDiff, Side
 from chunkstore.views.formats import format_local, format_seconds, style_of
@@ -53,7 +53,7 @@ def diff(
         runs = [chosen_run(opened, text) for text in (first, second)]
         with reading(quiet=json):
             logs = [_as_it_is(opened, run_id) for run_id in runs]
-        compared = compare(*logs, all_durations=everything)
+        compared = compare_runs(*logs, all_durations=everything)
     except ChunkstoreError as error:
         print_error(str(error))
         raise typer.Exit(WRONG_USE) from None

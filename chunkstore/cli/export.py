@@ -25,7 +25,7 @@ from chunkstore.maintenance.exporting import STANDARD_OUTPUT
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
 from chunkstore.views.tables.exports import FORMATS, JSON, LINES, PARQUET
-from chunkstore.views.tables.tables import TABLES
+from chunkstore.views.tables.rows import TABLES
 
 _SUFFIXES = {f".{name}": name for name in FORMATS} | {".ndjson": LINES}
 _DEFAULT_TABLE = "steps"

@@ -21,7 +21,7 @@ from chunkstore.views.compare.differences import RunDiff
 from chunkstore.views.compare.reuse import Explanation
 from chunkstore.views.pages.run_page import RunPage
 from chunkstore.views.tables.run_rows import RunRow
-from chunkstore.views.timeline.timeline_summary import TimelineReport
+from chunkstore.views.timeline.summary import TimelineReport
 
 #: What each command prints; of `watch`, each line.
 PRINTED: dict[str, Any] = {

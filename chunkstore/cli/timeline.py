@@ -23,12 +23,9 @@ from chunkstore.maintenance.exporting import STANDARD_OUTPUT, write_file
 from chunkstore.records.models import PROCESSING, RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs.liveness import LIVE
+from chunkstore.views.timeline.from_log import timeline_of
 from chunkstore.views.timeline.spans import Timeline
-from chunkstore.views.timeline.timeline import timeline_of
-from chunkstore.views.timeline.timeline_summary import report_of
-
-#: Columns where the output is no terminal.
-_PIPED_WIDTH = 120
+from chunkstore.views.timeline.summary import report_of
 
 
 def show_timeline(
@@ -69,9 +66,9 @@ def show_timeline(
     log = opened.get_run_log(chosen_run(opened, run))
     timeline = _timeline(opened, log)
     if html is not None:
-        from chunkstore.views.timeline.timeline_html import timeline_page  # noqa: PLC0415 - start-up
+        from chunkstore.views.timeline.page import page_of  # noqa: PLC0415 - start-up
 
-        _write(html, timeline_page(timeline))
+        _write(html, page_of(timeline))
     elif trace is not None:
         from chunkstore.views.timeline.trace import trace_lines  # noqa: PLC0415 - start-up
 
@@ -102,13 +99,13 @@ def _write(file: str, pieces: Iterable[str]) -> None:
 def _show(timeline: Timeline, *, show_all: bool) -> None:
     from rich.text import Text  # noqa: PLC0415 - `--json` needs no rich
 
-    from chunkstore.views.timeline.gantt import render_gantt  # noqa: PLC0415 - the same
+    from chunkstore.views.timeline.gantt import DEFAULT_WIDTH, gantt_lines  # noqa: PLC0415 - the same
 
     screen = console()
     is_terminal = sys.stdout.isatty()
-    lines = render_gantt(
+    lines = gantt_lines(
         timeline,
-        width=min(screen.width, _PIPED_WIDTH) if not is_terminal else screen.width,
+        width=min(screen.width, DEFAULT_WIDTH) if not is_terminal else screen.width,
         height=screen.height if is_terminal else None,
         show_all=show_all,
         ascii_only=not screen.encoding.lower().startswith("utf"),

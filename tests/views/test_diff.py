@@ -11,7 +11,7 @@ from msgspec import UNSET
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import BranchLog, JobLog, Problem, RunLog
 from chunkstore.testing.strategies import json_values
-from chunkstore.views.compare.diff import compare
+from chunkstore.views.compare.diff import compare_runs
 from chunkstore.views.compare.diff_table import MOST_ROWS, sections
 from chunkstore.views.compare.differences import Change, OneSided
 from chunkstore.views.compare.recorded_values import is_same
@@ -19,7 +19,7 @@ from views.made_logs import at, attempt, data, function, git, made_map, made_run
 
 
 def diff(old, new, **options):
-    return compare(made_run(old, run_id="old"), made_run(new, run_id="new"), **options)
+    return compare_runs(made_run(old, run_id="old"), made_run(new, run_id="new"), **options)
 
 
 def rows(compared, title, **options):
@@ -29,14 +29,14 @@ def rows(compared, title, **options):
 
 @given(log=run_logs)
 def test_a_run_does_not_differ_from_itself(log):
-    compared = compare(log, log)
+    compared = compare_runs(log, log)
     assert not compared.different
     assert sections(compared) == []
 
 
 @given(old=run_logs, new=run_logs)
 def test_any_two_runs_can_be_compared_and_shown_and_it_does_not_matter_which_is_the_first(old, new):
-    one, other = compare(old, new), compare(new, old)
+    one, other = compare_runs(old, new), compare_runs(new, old)
     assert one.different == other.different
     assert sorted(entry.where for entry in one.added) == sorted(entry.where for entry in other.missing)
     assert sorted((change.where, change.name) for change in one.parameters) == sorted(
@@ -50,7 +50,7 @@ def test_ids_and_times_and_versions_of_the_library_are_no_differences():
     old, new = (made_run(made_step("load", seconds=1), run_id=run_id) for run_id in ("old", "new"))
     new.steps["load"].attempts = [attempt(1.0, start=3_600)]
     new.run_config["chunkstore"].update(created=at(3_600), finished=at(3_610), version="9.9", format=2)
-    compared = compare(old, new)
+    compared = compare_runs(old, new)
     assert not compared.different
     assert sections(compared, everything=True) == []
 
@@ -58,7 +58,7 @@ def test_ids_and_times_and_versions_of_the_library_are_no_differences():
 def test_the_runs_own_fields():
     old = made_run(tag="", run_config={"executor": {"type": "local"}, "same": 1})
     new = made_run(tag="nightly", status="FAIL", dag_hash="abc", run_config={"executor": {"type": "k8s"}, "same": 1})
-    assert compare(old, new).run == [
+    assert compare_runs(old, new).run == [
         Change(where="", name="status", old="SUCCESS", new="FAIL"),
         Change(where="", name="run_config.executor", old={"type": "local"}, new={"type": "k8s"}),
         Change(where="", name="tag", new="nightly"),
@@ -72,7 +72,7 @@ def test_parameters_of_the_run_of_branches_and_of_steps():
     old.steps["score"].branches["score.1"].parameters = {"seed": 7}
     new.steps["score"].branches["score.1"].parameters = {"seed": 8}
     new.steps["score"].branches["score.0"].steps["score.0.work"].attempts[-1].parameters = {"rows": 3}
-    compared = compare(old, new)
+    compared = compare_runs(old, new)
     assert compared.parameters == [
         Change(where="", name="gone", old=1),
         Change(where="", name="lr", old=0.1, new=0.2),
@@ -115,7 +115,7 @@ def test_of_objects_it_is_shown_what_differs_in_them():
     old = made_run(parameters={"model": {"kind": "forest", "trees": {"count": 10, "depth": 3}}}, run_id="a")
     new = made_run(parameters={"model": {"kind": "forest", "trees": {"count": 20}}}, run_id="b")
     old.run_config["run_id"], new.run_config["run_id"] = "a", "b"  # as some engines configure their runs
-    compared = compare(old, new)
+    compared = compare_runs(old, new)
     assert compared.run == []
     assert [change.name for change in compared.parameters] == ["model"]
     assert [(row.mark, row.name, row.old, row.new) for row in rows(compared, "Parameters")] == [
@@ -165,10 +165,10 @@ def test_code_is_told_once_for_all_steps_that_it_changed_in():
     )
     new.steps["s2"].code_identities[1] = function("e" * 64)
     new.steps["s3"].code_identities[1] = function("f" * 64, "moved.load")  # where it stands is no part of it
-    commit, changed = compare(old, new).code
+    commit, changed = compare_runs(old, new).code
     assert (commit.kind, commit.old, commit.new, len(commit.steps)) == ("git", "a" * 40, "b" * 40, 5)
     assert (changed.kind, changed.what, changed.steps) == ("function", "work.load", ["s2"])
-    assert rows(compare(old, new), "Code")[0] == ("~", "", "git", "a" * 12, "b" * 12, "in 5 steps")
+    assert rows(compare_runs(old, new), "Code")[0] == ("~", "", "git", "a" * 12, "b" * 12, "in 5 steps")
 
 
 def test_uncommitted_changes_are_other_code():
@@ -196,7 +196,7 @@ def test_data_by_name_stage_and_hash_and_printed_output_apart():
 def test_steps_added_and_missing_are_told_by_the_outermost():
     old = made_run(made_step("load"), made_map("score", 3), made_step("same"))
     new = made_run(made_step("same"), made_map("train", 2))
-    compared = compare(old, new)
+    compared = compare_runs(old, new)
     assert compared.missing == [
         OneSided(where="load", kind="step"),
         OneSided(where="score", kind="step", inside=3),
@@ -213,7 +213,7 @@ def test_results_items_arguments_statuses_and_attempts():
     old.steps["score"].branches["score.1"].steps["score.1.work"].input_hash = "a"
     new.steps["score"].branches["score.1"].status = "FAIL"
     new.steps["score"].branches["score.0"].item = {"other": 1}
-    compared = compare(old, new)
+    compared = compare_runs(old, new)
     assert compared.results == [Change(where="score.1.work", name="result", old=1)]
     assert compared.items == [Change(where="score.0", name="item", old=0, new={"other": 1})]
     assert compared.arguments == ["score.1.work"]
@@ -223,7 +223,7 @@ def test_results_items_arguments_statuses_and_attempts():
     ]
     # The branch says no more than the step in it; the map says it of all.
     old.steps["score"].status = "PROCESSING"
-    compared.outcomes = compare(old, new).outcomes
+    compared.outcomes = compare_runs(old, new).outcomes
     assert rows(compared, "Status") == [
         ("~", "score", "", "PROCESSING", "SUCCESS", ""),
         ("~", "score.1.work", "", "SUCCESS", "FAIL", "1 → 2 attempts  ValueError: bad"),
@@ -239,7 +239,7 @@ def test_durations_are_told_if_they_changed_notably_and_never_make_runs_differen
     for name, before, after in [("slow", 1, 2), ("bit", 1, 1.4), ("tiny", 0.01, 0.09), ("fast", 3, 1), ("zero", 0, 1)]:
         old.steps[name] = made_step(name, seconds=before)
         new.steps[name] = made_step(name, seconds=after)
-    compared = compare(old, new)
+    compared = compare_runs(old, new)
     assert not compared.different
     assert {entry.where: entry.ratio for entry in compared.durations} == {
         "": pytest.approx(1.51),
@@ -247,7 +247,7 @@ def test_durations_are_told_if_they_changed_notably_and_never_make_runs_differen
         "fast": pytest.approx(1 / 3),
         "zero": None,
     }
-    assert {entry.where for entry in compare(old, new, all_durations=True).durations} == {"", *old.steps}
+    assert {entry.where for entry in compare_runs(old, new, all_durations=True).durations} == {"", *old.steps}
     assert rows(compared, "Durations")[1] == ("~", "slow", "", "1.0 s", "2.0 s", "2 times as long")
 
 
@@ -259,7 +259,7 @@ def test_of_a_wide_map_it_is_counted_how_many_branches_are_the_same():
     old = made_run(made_map("score", 2_000, code_identities=[git("a")]))
     new = made_run(made_map("score", 2_003, change=change, code_identities=[git("b")]))
     del old.steps["score"].branches["score.5"]
-    compared = compare(old, new)
+    compared = compare_runs(old, new)
     (fan,) = compared.fans
     assert (fan.same, fan.different, fan.added, fan.missing) == (1_996, ["score.3", "score.77", "score.1400"], 4, 0)
     assert rows(compared, "Branches")[0].note == "1,996 the same; 3 differ: 3, 77, 1400; 4 added"
@@ -286,7 +286,7 @@ def test_what_differs_alike_in_many_branches_is_one_row():
         step.attempts = [attempt(9.0)]
         step.status, step.message = ("FAIL", "ValueError: bad") if number < 40 else ("LOST", "")
 
-    compared = compare(made_run(made_map("score", 50)), made_run(made_map("score", 50, change=worse)))
+    compared = compare_runs(made_run(made_map("score", 50)), made_run(made_map("score", 50, change=worse)))
     assert rows(compared, "Status") == [
         ("~", "score.*.work", "", "SUCCESS", "FAIL", "ValueError: bad  in 40 branches"),
         ("~", "score.*.work", "", "SUCCESS", "LOST", "in 10 branches"),
@@ -303,10 +303,10 @@ def test_what_differs_alike_in_many_branches_is_one_row():
 
 def test_more_rows_than_can_be_read_are_counted_unless_all_are_asked_for():
     old, new = made_run(parameters={}), made_run(parameters={f"p{number}": "x" * 99 for number in range(50)})
-    (section,) = sections(compare(old, new))
+    (section,) = sections(compare_runs(old, new))
     assert (len(section.rows), section.hidden) == (MOST_ROWS, 50 - MOST_ROWS)
     assert len(section.rows[0].new) < 60
-    (whole,) = sections(compare(old, new), everything=True)
+    (whole,) = sections(compare_runs(old, new), everything=True)
     assert (len(whole.rows), whole.hidden, whole.rows[0].new) == (50, 0, f'"{"x" * 99}"')
 
 
@@ -314,14 +314,14 @@ def test_a_job_is_compared_like_a_step():
     old, new = (
         RunLog(run_id=run_id, job=JobLog(status=status)) for run_id, status in [("a", "SUCCESS"), ("b", "FAIL")]
     )
-    assert [(entry.where, entry.new) for entry in compare(old, new).outcomes] == [("job", "FAIL")]
-    assert [entry.where for entry in compare(RunLog(run_id="c"), new).added] == ["job"]
+    assert [(entry.where, entry.new) for entry in compare_runs(old, new).outcomes] == [("job", "FAIL")]
+    assert [entry.where for entry in compare_runs(RunLog(run_id="c"), new).added] == ["job"]
 
 
 def test_what_could_not_be_read_is_told():
     old, new = made_run(run_id="old"), made_run(run_id="new")
     new.found_problems = [Problem("corrupt", "StepLog-x-1.json", "cut off")]
-    compared = compare(old, new)
+    compared = compare_runs(old, new)
     assert (compared.old.unreadable, compared.new.unreadable) == ([], ["StepLog-x-1.json: cut off"])
     assert not compared.different
 
@@ -339,6 +339,6 @@ def test_names_nested_deeper_than_python_calls_do_not_matter():
 
     (old, _), (new, last) = deep(2_000), deep(2_000)
     last.status = "FAIL"
-    compared = compare(old, new)
+    compared = compare_runs(old, new)
     assert [entry.where for entry in compared.outcomes] == [last.internal_name]
     assert len(compared.fans) == 2_000

@@ -47,7 +47,7 @@ NOTABLE_SECONDS = 0.1
 _Record = StepLog | BranchLog
 
 
-def compare(old: RunLog, new: RunLog, *, all_durations: bool = False) -> RunDiff:
+def compare_runs(old: RunLog, new: RunLog, *, all_durations: bool = False) -> RunDiff:
     """Return what differs between two runs.
 
     Args:

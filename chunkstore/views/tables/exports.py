@@ -17,7 +17,7 @@ from chunkstore.records.assemble import bare
 from chunkstore.records.base import encode_record
 from chunkstore.records.models import BranchLog, Orphans, RunLog, StepLog
 from chunkstore.views.tables.frames import BATCH_SIZE, batches_of, import_pyarrow, schema_of
-from chunkstore.views.tables.tables import TABLES, rows_of
+from chunkstore.views.tables.rows import TABLES, rows_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # for annotations alone: no dependency

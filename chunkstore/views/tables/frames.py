@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chunkstore.records.models import RunLog
-from chunkstore.views.tables.tables import TABLES, rows_of
+from chunkstore.views.tables.rows import TABLES, rows_of
 
 if TYPE_CHECKING:  # extras, imported where they are used
     import pandas as pd  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -26,7 +26,7 @@ def to_arrow(logs: RunLog | Iterable[RunLog], table: str = "steps") -> pa.Table:
 
     Args:
         logs: a run log, or any iterable of them: `map(store.get_run_log, run_ids)` reads one after the other.
-        table: one of `chunkstore.views.tables.tables.TABLES`.
+        table: one of `chunkstore.views.tables.rows.TABLES`.
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed.

@@ -6,18 +6,22 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from chunkstore.names import unescape_segment
-from chunkstore.records.models import FAIL, PROCESSING, SUCCESS
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, RunLog
 from chunkstore.views.formats import LOST, UNKNOWN, format_seconds, mark_of, style_of
 from chunkstore.views.timeline.bars import ASCII, BLOCKS, CRITICAL, OTHER, QUIET, WAITING, Bar, Glyphs, Line, Piece
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
+from chunkstore.views.timeline.from_log import timeline_of
 from chunkstore.views.timeline.lanes import MOST_BRANCHES, MOST_STEPS, Row, rows_of
 from chunkstore.views.timeline.spans import BRANCH, TOP, Span, Timeline
+from chunkstore.views.timeline.summary import summarize
+from chunkstore.views.timeline.text_width import columns_of, cut
 from chunkstore.views.timeline.time_axis import tick_step, tick_text
-from chunkstore.views.timeline.timeline_summary import summarize
 
+#: Columns where nobody says how many there are.
+DEFAULT_WIDTH = 120
 #: Most branches with rows of their own, and how deep rows may be nested: less and less, until all rows fit.
 _FOLDS = (
     (MOST_BRANCHES, sys.maxsize),
@@ -40,7 +44,32 @@ _LEVEL_STYLE = "cyan"
 _PLAIN_MARKS = {SUCCESS: "+", FAIL: "x", PROCESSING: ">", LOST: "!", UNKNOWN: "?"}
 
 
-def render_gantt(
+def render_timeline(
+    log: RunLog,
+    *,
+    width: int = DEFAULT_WIDTH,
+    until: datetime | None = None,
+    show_all: bool = False,
+    ascii_only: bool = False,
+) -> str:
+    """Return a run log as a chart of what ran when: a bar for each step, heavy bars for the critical path.
+
+    Args:
+        log: a whole run log.
+        width: characters in a line.
+        until: when what has not ended ends in the chart: now, for a run that goes on. None for the last time in the
+            log.
+        show_all: whether every step has a row of its own; wide maps are folded into lanes otherwise.
+        ascii_only: whether to do without block characters.
+
+    Returns:
+        Lines of text, the last one without a line break.
+    """
+    lines = gantt_lines(timeline_of(log, until=until), width=width, show_all=show_all, ascii_only=ascii_only)
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+
+
+def gantt_lines(
     timeline: Timeline, *, width: int, height: int | None = None, show_all: bool = False, ascii_only: bool = False
 ) -> list[Line]:
     """Return a timeline as lines of styled text.
@@ -68,7 +97,7 @@ class _Gantt:
         if self._spans:
             rows, hidden = self._rows(height, show_all=show_all)
             labels = [self._label(row) for row in rows]
-            longest = max(_cells(name) + _cells(note) for name, note, _ in labels)
+            longest = max(columns_of(name) + columns_of(note) for name, note, _ in labels)
             most = max(_LEAST_LABEL, self._width // 3)
             label_width = min(max(longest, _LEAST_LABEL), most)
             chart_width = max(self._width - label_width - _TIME_WIDTH - 2, _LEAST_CHART)
@@ -103,12 +132,12 @@ class _Gantt:
         parts += [f"tag {one_line(timeline.tag)}" if timeline.tag else "", one_line(timeline.message)]
         text = "  ".join(filter(None, parts))
         status = f"{self._mark(timeline.status)} {one_line(timeline.status)}"
-        used = _cells(timeline.run_id) + _cells(status) + 6
+        used = columns_of(timeline.run_id) + columns_of(status) + 6
         return [
             (one_line(timeline.run_id), "bold"),
             ("  ", ""),
             (status, style_of(timeline.status)),
-            (f"  {_cut(text, max(self._width - used, 8), self._glyphs.more)}", ""),
+            (f"  {cut(text, max(self._width - used, 8), self._glyphs.more)}", ""),
         ]
 
     def _mark(self, status: str) -> str:
@@ -129,9 +158,9 @@ class _Gantt:
 
     def _fitted(self, label: tuple[str, str, Row], width: int) -> Line:
         name, note, row = label
-        name = _cut(name, width, self._glyphs.more)
-        note = _cut(note, width - _cells(name), self._glyphs.more)
-        padding = " " * (width - _cells(name) - _cells(note))
+        name = cut(name, width, self._glyphs.more)
+        note = cut(note, width - columns_of(name), self._glyphs.more)
+        padding = " " * (width - columns_of(name) - columns_of(note))
         if row.lane:
             return [(name + note + padding, QUIET)]
         span = self._spans[row.owner]
@@ -183,7 +212,7 @@ class _Gantt:
         levels = self._glyphs.levels
         counts = concurrency(self._timeline, width)
         cells = [levels[min(math.ceil(count / most * (len(levels) - 1)), len(levels) - 1)] for count in counts]
-        label = f"{_cut('at once', label_width, self._glyphs.more):<{label_width}} "
+        label = f"{cut('at once', label_width, self._glyphs.more):<{label_width}} "
         yield [(label, QUIET), ("".join(cells), _LEVEL_STYLE), (f" {f'up to {most:,}':>{_TIME_WIDTH}}", QUIET)]
 
     def _bar(self, row: Row, width: int) -> Line:
@@ -261,10 +290,10 @@ class _Gantt:
     def _wrapped(self, words: list[str], width: int) -> Iterator[str]:
         line = ""
         for word in words:
-            if line and _cells(line) + _cells(word.rstrip()) > width:
+            if line and columns_of(line) + columns_of(word.rstrip()) > width:
                 yield line.rstrip()
                 line = ""
-            line += _cut(word, width, self._glyphs.more)
+            line += cut(word, width, self._glyphs.more)
         yield line.rstrip()
 
     def _listed(self, names: list[str]) -> str:
@@ -298,22 +327,3 @@ def _counted(count: int, what: str) -> str:
 
 def _joined(words: list[str], separator: str) -> list[str]:
     return [*(f"{word}{separator}" for word in words[:-1]), *words[-1:]]
-
-
-def _cells(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 - `--json` needs no rich
-
-    return cell_len(text)
-
-
-def _cut(text: str, width: int, more: str) -> str:
-    """Return a text that takes no more columns than that."""
-    text = text[: 4 * max(width, 1)]  # names may be very long
-    if _cells(text) <= width:
-        return text
-    from rich.cells import set_cell_size  # noqa: PLC0415 - see above
-
-    return f"{set_cell_size(text, width - len(more))}{more}" if width > len(more) else ""

@@ -9,8 +9,8 @@ from privileges import skip_or_fail
 
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import DataCatalog, StepLog
-from chunkstore.views.timeline.timeline import timeline_of
-from chunkstore.views.timeline.timeline_html import timeline_page
+from chunkstore.views.timeline.from_log import timeline_of
+from chunkstore.views.timeline.page import page_of
 from views.timed_runs import attempt, branch, map_of, pool_of, run, step, typical
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><b>&amp;\u2028\u202e"
@@ -73,7 +73,7 @@ def open_page(browser, tmp_path):
 
     def opened(log, *, until=None, **options):
         path = tmp_path / f"{len(contexts)}.html"
-        path.write_text("".join(timeline_page(timeline_of(log, until=until))), encoding="utf-8")
+        path.write_text("".join(page_of(timeline_of(log, until=until))), encoding="utf-8")
         options = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", "timezone_id": "UTC"} | options
         context = browser.new_context(**options)
         contexts.append(context)
@@ -137,7 +137,7 @@ def hostile_run():
 
 
 def test_nothing_of_a_run_is_markup():
-    text = "".join(timeline_page(timeline_of(hostile_run())))
+    text = "".join(page_of(timeline_of(hostile_run())))
     assert text.count("<script") == text.count("</script>") == 3
     assert "<img" not in text
     assert "\u2028" not in text
@@ -147,7 +147,7 @@ def test_nothing_of_a_run_is_markup():
 
 
 def test_marks_of_the_template_in_a_run_stay_text():
-    text = "".join(timeline_page(timeline_of(run(step("a", 0, 1, name="{{records}}"), run_id="{{policy}}"))))
+    text = "".join(page_of(timeline_of(run(step("a", 0, 1, name="{{records}}"), run_id="{{policy}}"))))
     assert '"name":["{{records}}"]' in text
     assert '"run_id":"{{policy}}"' in text
 

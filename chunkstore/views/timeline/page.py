@@ -11,7 +11,7 @@ import hashlib
 import html
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import resources
 from typing import Any
 
@@ -19,14 +19,14 @@ from msgspec import UNSET
 
 from chunkstore.names import unescape_segment
 from chunkstore.records import codec
-from chunkstore.records.models import BranchLog, DataCatalog, JobLog, StepAttempt, StepLog
+from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.compare.recorded_values import code_of, metrics_of, parameters_of, value_text, version_of
 from chunkstore.views.formats import format_seconds
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
+from chunkstore.views.timeline.from_log import parsed_seconds, timeline_of
 from chunkstore.views.timeline.lanes import Row, rows_of
 from chunkstore.views.timeline.spans import Span, Timeline
-from chunkstore.views.timeline.timeline import parsed_seconds
-from chunkstore.views.timeline.timeline_summary import summarize
+from chunkstore.views.timeline.summary import summarize
 
 #: Longer texts are cut: the run log has them whole.
 MOST_CHARACTERS = 20_000
@@ -39,9 +39,23 @@ _MARK = re.compile(r"\{\{(\w+)\}\}")
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
-def timeline_page(timeline: Timeline) -> Iterator[str]:
+def timeline_page(log: RunLog, *, until: datetime | None = None) -> Iterator[str]:
+    """Yield the pieces of an HTML page that shows what of a run ran when; it is whole by itself and loads nothing.
+
+    `"".join(chunkstore.timeline_page(log))` is the page. Of a run of 100,000 steps it is large: write the pieces one by
+    one.
+
+    Args:
+        log: a whole run log.
+        until: when what has not ended ends in the chart: now, for a run that goes on. None for the last time in the
+            log.
+    """
+    return page_of(timeline_of(log, until=until))
+
+
+def page_of(timeline: Timeline) -> Iterator[str]:
     """Yield the pieces of a page."""
-    template = resources.files(__package__).joinpath("timeline.html").read_text(encoding="utf-8")
+    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     filled = {
         "policy": lambda: iter([_policy(template)]),
         "title": lambda: iter([html.escape(f"{timeline.run_id} · timeline")]),
