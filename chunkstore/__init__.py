@@ -6,6 +6,16 @@
 >>> store.add_step_log("first", chunkstore.StepLog(name="load", internal_name="load", status="SUCCESS"))
 >>> list(store.get_run_log("first").steps)
 ['load']
+>>> print(chunkstore.render_tree(store.get_run_log("first")))
+first  PROCESSING
+└── ✔ load
+
+What is public is in this package itself: `__all__` lists it. Public besides are `chunkstore.testing`, for the tests of
+stores of one's own, and `chunkstore.plugins.runnable`, the store for runnable. All other modules are private: what is
+in them may change or move with any version.
+
+Importing this package loads what stores need. What records, draws, compares, imports or verifies is loaded when it is
+asked for.
 """
 
 from __future__ import annotations
@@ -33,11 +43,13 @@ from chunkstore.errors import (
     UnsupportedFormatError,
     WorkerDiedError,
 )
+from chunkstore.names import PinnedRunId
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import (
     BranchLog,
     CodeIdentity,
     DataCatalog,
+    JobLog,
     Orphans,
     Problem,
     RunLog,
@@ -47,14 +59,23 @@ from chunkstore.records.models import (
 )
 from chunkstore.stores.base import Recorder as _Recorder
 from chunkstore.stores.base import Store, StoreOptions
-from chunkstore.stores.runs.run_list import RunList as _RunList
+from chunkstore.stores.runs.liveness import Liveness
+from chunkstore.stores.runs.run_list import RunList
 from chunkstore.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from chunkstore.maintenance.findings import Finding
+    from chunkstore.maintenance.importing import ImportProblem, ImportReport, import_runs
+    from chunkstore.maintenance.verify import verify
     from chunkstore.recording.run import Run, Step, current_run, current_step
-    from chunkstore.stores.runs.liveness import Liveness
+    from chunkstore.views.compare.diff import compare_runs
+    from chunkstore.views.compare.differences import RunDiff
+    from chunkstore.views.pages.tree import render_tree
+    from chunkstore.views.tables.frames import to_arrow, to_pandas
+    from chunkstore.views.timeline.gantt import render_timeline
+    from chunkstore.views.timeline.page import timeline_page
 
 __all__ = [
     "BranchFailedError",
@@ -66,13 +87,21 @@ __all__ = [
     "CorruptChunkError",
     "DataCatalog",
     "DataNotFoundError",
+    "Finding",
+    "ImportProblem",
+    "ImportReport",
     "InvalidNameError",
     "InvalidValueError",
+    "JobLog",
+    "Liveness",
     "LockTimeoutError",
     "MetricPoint",
     "Orphans",
+    "PinnedRunId",
     "Problem",
     "Run",
+    "RunDiff",
+    "RunList",
     "RunLog",
     "RunLogExistsError",
     "RunLogNotFoundError",
@@ -90,9 +119,17 @@ __all__ = [
     "UnsupportedFormatError",
     "WorkerDiedError",
     "__version__",
+    "compare_runs",
     "current_run",
     "current_step",
+    "import_runs",
     "open_store",
+    "render_timeline",
+    "render_tree",
+    "timeline_page",
+    "to_arrow",
+    "to_pandas",
+    "verify",
 ]
 
 
@@ -123,20 +160,39 @@ def _runs_as_html(runs: Sequence[RunSummary], liveness: Mapping[str, Liveness], 
 
 
 Store.load_recorder = staticmethod(_load_recorder)
-_RunList.as_html = staticmethod(_runs_as_html)
+RunList.as_html = staticmethod(_runs_as_html)
 RunLog._repr_html_ = _run_log_as_html  # type: ignore[attr-defined]
 RunLog._repr_pretty_ = _write_run_log  # type: ignore[attr-defined]
 
-_RECORDING = {"Run", "Step", "current_run", "current_step"}
+#: Where that is which is loaded when it is asked for.
+_LOADED_WHEN_USED = {
+    "Finding": "maintenance.findings",
+    "ImportProblem": "maintenance.importing",
+    "ImportReport": "maintenance.importing",
+    "Run": "recording.run",
+    "RunDiff": "views.compare.differences",
+    "Step": "recording.run",
+    "compare_runs": "views.compare.diff",
+    "current_run": "recording.run",
+    "current_step": "recording.run",
+    "import_runs": "maintenance.importing",
+    "render_timeline": "views.timeline.gantt",
+    "render_tree": "views.pages.tree",
+    "timeline_page": "views.timeline.page",
+    "to_arrow": "views.tables.frames",
+    "to_pandas": "views.tables.frames",
+    "verify": "maintenance.verify",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what records when somebody asks for it."""
-    if name not in _RECORDING:
+    """Load what somebody asks for."""
+    module = _LOADED_WHEN_USED.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - needed here alone
 
-    value = globals()[name] = getattr(import_module("chunkstore.recording.run"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
     return value
 
 

@@ -125,7 +125,9 @@ class _Source(NamedTuple):
     read: Callable[[ImportReport], RunLog | None]
 
 
-def import_runs(source: str, store: Store, *, progress: Callable[[str, int, int], None] | None = None) -> ImportReport:
+def import_runs(
+    source: str | os.PathLike[str], store: Store, *, progress: Callable[[str, int, int], None] | None = None
+) -> ImportReport:
     """Record every run of a folder in a store. The folder is only read; a run that the store holds is left alone.
 
     No field is lost: those that chunkstore does not know are kept beside those that it does. Data stays where it is; it
@@ -145,6 +147,7 @@ def import_runs(source: str, store: Store, *, progress: Callable[[str, int, int]
         ConfigurationError: there is no such folder.
     """
     report = ImportReport()
+    source = os.fspath(source)
     found = _find_runs(source, report)
     for number, run in enumerate(found):
         if progress:

@@ -54,6 +54,9 @@ def compare_runs(old: RunLog, new: RunLog, *, all_durations: bool = False) -> Ru
         old: the first run, whole.
         new: the second run, whole.
         all_durations: whether durations that changed little are told too.
+
+    Returns:
+        What differs, by kind; `different` tells whether anything does but durations.
     """
     return _Comparison(old, new, all_durations=all_durations).result()
 

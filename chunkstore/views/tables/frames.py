@@ -26,7 +26,10 @@ def to_arrow(logs: RunLog | Iterable[RunLog], table: str = "steps") -> pa.Table:
 
     Args:
         logs: a run log, or any iterable of them: `map(store.get_run_log, run_ids)` reads one after the other.
-        table: one of `chunkstore.views.tables.rows.TABLES`.
+        table: `runs`, `steps`, `attempts`, `metrics`, `params` or `data`.
+
+    Returns:
+        A `pyarrow.Table` with a row for each of them, in order of execution; times are in UTC.
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed.
@@ -40,6 +43,13 @@ def to_arrow(logs: RunLog | Iterable[RunLog], table: str = "steps") -> pa.Table:
 
 def to_pandas(logs: RunLog | Iterable[RunLog], table: str = "steps") -> pd.DataFrame:
     """Return a table of one run or of many as a data frame; see `to_arrow`.
+
+    Args:
+        logs: a run log, or any iterable of them.
+        table: `runs`, `steps`, `attempts`, `metrics`, `params` or `data`.
+
+    Returns:
+        A `pandas.DataFrame`.
 
     Raises:
         ModuleNotFoundError: pyarrow or pandas is not installed.
