@@ -33,7 +33,7 @@ def test_no_other_name_is_made_up():
 
 
 def test_type_checkers_see_what_is_loaded_when_it_is_used():
-    (block,) = [node for node in ast.parse(Path(chunkstore.__file__).read_text()).body if isinstance(node, ast.If)]
+    block = next(node for node in ast.parse(Path(chunkstore.__file__).read_text()).body if isinstance(node, ast.If))
     seen = {
         alias.name: node.module
         for node in block.body
