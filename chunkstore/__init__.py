@@ -66,9 +66,8 @@ from chunkstore.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from chunkstore.maintenance.findings import Finding
+    from chunkstore.maintenance.checking import Finding, verify
     from chunkstore.maintenance.importing import ImportProblem, ImportReport, import_runs
-    from chunkstore.maintenance.verify import verify
     from chunkstore.recording.run import Run, Step, current_run, current_step
     from chunkstore.views.compare.diff import compare_runs
     from chunkstore.views.compare.differences import RunDiff
@@ -166,7 +165,7 @@ RunLog._repr_pretty_ = _write_run_log  # type: ignore[attr-defined]
 
 #: Where that is which is loaded when it is asked for.
 _LOADED_WHEN_USED = {
-    "Finding": "maintenance.findings",
+    "Finding": "maintenance.checking",
     "ImportProblem": "maintenance.importing",
     "ImportReport": "maintenance.importing",
     "Run": "recording.run",
@@ -181,7 +180,7 @@ _LOADED_WHEN_USED = {
     "timeline_page": "views.timeline.page",
     "to_arrow": "views.tables.frames",
     "to_pandas": "views.tables.frames",
-    "verify": "maintenance.verify",
+    "verify": "maintenance.checking",
 }
 
 

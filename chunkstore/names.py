@@ -28,6 +28,8 @@ PARAMETER = "Parameter"
 SEALED_PREFIX = "Sealed-"
 JOURNAL_PREFIX = "Journal-"
 RUN_FILE = "RunLog.json"
+#: A run that is one document is a file of its id and this.
+DOCUMENT_SUFFIX = ".json"
 LOCK_FILE = ".lock"
 OWNER_FILE = ".owner"
 #: Where processes that have joined a run say so.

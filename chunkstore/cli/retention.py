@@ -12,7 +12,18 @@ from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_c
 from chunkstore.cli.output import PROBLEMS, WRONG_USE, console, escaped, print_error, print_json, printable
 from chunkstore.cli.run_progress import shown_progress
 from chunkstore.clock import parse_time
-from chunkstore.maintenance.retention_plan import Candidate, Kept, Outcome, Plan, Rule
+from chunkstore.maintenance.retention import (
+    Candidate,
+    Kept,
+    Outcome,
+    Plan,
+    Rule,
+    check_rule,
+    collect,
+    parse_age,
+    plan_retention,
+    remove_left_overs,
+)
 from chunkstore.stores.runs.liveness import LOST
 from chunkstore.views.formats import format_bytes, format_local, style_of
 
@@ -97,14 +108,6 @@ def collect_garbage(
     not succeeded. Temporary files that dead processes left are removed too.
     It may be stopped at any moment and started again.
     """
-    from chunkstore.maintenance.retention import (  # noqa: PLC0415 - other commands need none of it
-        check_rule,
-        collect,
-        parse_age,
-        plan_retention,
-        remove_left_overs,
-    )
-
     rule = Rule(
         keep_last=keep_last,
         older_than=None if older_than is None else parse_age(older_than),

@@ -17,7 +17,7 @@ from chunkstore.cli.options import (
 )
 from chunkstore.cli.output import PROBLEMS, console, escaped, print_json
 from chunkstore.cli.run_progress import shown_progress
-from chunkstore.maintenance.findings import PROBLEM, Finding
+from chunkstore.maintenance.checking import PROBLEM, Finding, verify
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,8 +69,6 @@ def verify_runs(
     remains of processes that were killed, records that newer ones have
     superseded, files that do not belong here. Runs may go on meanwhile.
     """
-    from chunkstore.maintenance.verify import verify  # noqa: PLC0415 - other commands need none of it
-
     opened = open_chosen_store(store, config)
     run_id = None if run is None else chosen_run(opened, run)
     printer = None if json else console()

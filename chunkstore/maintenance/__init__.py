@@ -1,1 +1,1 @@
-"""What keeps a store in order: moving runs in from elsewhere."""
+"""What keeps a store in order: moving runs in, checking and mending them, deleting old ones, examining a folder."""

@@ -17,7 +17,7 @@ DAMAGED = "StepLog-load-1706852981689005000.json"
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch):
-    monkeypatch.setattr("chunkstore.maintenance.verify._PAUSE", 0.001)
+    monkeypatch.setattr("chunkstore.maintenance.checking.verification._PAUSE", 0.001)
 
 
 def verified(*arguments):

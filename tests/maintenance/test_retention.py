@@ -17,10 +17,8 @@ from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.clock import format_time
 from chunkstore.errors import InvalidValueError, RunLogNotFoundError
-from chunkstore.maintenance import retention
-from chunkstore.maintenance.retention import collect, parse_age, plan_retention, remove_left_overs
-from chunkstore.maintenance.retention_plan import Rule
-from chunkstore.maintenance.verify import verify
+from chunkstore.maintenance.checking import verify
+from chunkstore.maintenance.retention import Rule, collect, deleting, parse_age, plan_retention, remove_left_overs
 from chunkstore.records.models import NOTES, RunLog, StepAttempt
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import FaultySyscalls, KillingSyscalls
@@ -293,7 +291,7 @@ def test_a_lost_run_that_somebody_finished_since_the_plan_is_left(any_store):
 
 
 def test_a_run_that_was_resumed_since_the_plan_is_left(any_store, monkeypatch):
-    monkeypatch.setattr(retention, "_RELIST", -1)
+    monkeypatch.setattr(deleting, "_RELIST", -1)
     for run_id in ("a", "b"):
         add(any_store, run_id, 90, "FAIL")
     plan = plan_retention(any_store, Rule(statuses=frozenset({"FAIL"})))

@@ -16,7 +16,7 @@ from chunkstore import BranchLog, StepLog
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.clock import clock
-from chunkstore.maintenance.verify import verify
+from chunkstore.maintenance.checking import verify
 from chunkstore.names import chunk_file
 from chunkstore.records.integrity import with_checksum
 from chunkstore.records.models import StepAttempt
@@ -34,7 +34,7 @@ CHUNK = "StepLog-load-1706852981689005000.json"
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch):
     """Nobody writes in most of these tests; and what is read here of the far future must not reach other tests."""
-    monkeypatch.setattr("chunkstore.maintenance.verify._PAUSE", 0.001)
+    monkeypatch.setattr("chunkstore.maintenance.checking.verification._PAUSE", 0.001)
     monkeypatch.setattr(clock, "_latest", clock.latest)
 
 
@@ -433,7 +433,7 @@ def test_what_a_killed_deletion_has_left_is_a_note(store, logs):
 
 
 def test_a_run_that_is_written_at_this_moment_gives_no_false_alarms(logs, monkeypatch):
-    monkeypatch.setattr("chunkstore.maintenance.verify._PAUSE", 0.1)
+    monkeypatch.setattr("chunkstore.maintenance.checking.verification._PAUSE", 0.1)
 
     def write(tell):
         files = chunkstore.open_store("chunked-fs", log_folder=str(logs))
@@ -469,7 +469,7 @@ def test_what_is_wrong_for_a_moment_only_is_no_finding(store, run, monkeypatch):
         (run / CHUNK).write_bytes(StepLog(name="load", internal_name="load").to_json().encode())
         monkeypatch.undo()
 
-    monkeypatch.setattr("chunkstore.maintenance.verify.time.sleep", complete)
+    monkeypatch.setattr("chunkstore.maintenance.checking.verification.time.sleep", complete)
     assert [one for one in found(store) if one.severity == "problem"] == []
 
 

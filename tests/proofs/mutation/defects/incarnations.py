@@ -75,7 +75,7 @@ MUTANTS = (
     ),
     Mutant(
         "an imported run does not keep its data",
-        "chunkstore/maintenance/importing.py",
+        "chunkstore/maintenance/importing/imports.py",
         "        keep_data(store, log, incarnation, source)\n",
         "",
         f"{_INCARNATIONS} -k imported",

@@ -46,7 +46,7 @@ MUTANTS = (
     ),
     Mutant(
         "what seems wrong for a moment is reported",
-        "chunkstore/maintenance/verify.py",
+        "chunkstore/maintenance/checking/verification.py",
         "            yield from (one for one in suspect.found if one in again)",
         "            yield from suspect.found",
         _VERIFY.format("for_a_moment_only"),
@@ -74,15 +74,15 @@ MUTANTS = (
     ),
     Mutant(
         "a run that has changed since the plan is deleted",
-        "chunkstore/maintenance/retention.py",
+        "chunkstore/maintenance/retention/deleting.py",
         "        reason = _why_not(store, run, since_plan)",
         '        reason = ""',
         _RETENTION.format("since_the_plan"),
     ),
     Mutant(
         "what an unsuccessful run resumed is deleted",
-        "chunkstore/maintenance/retention.py",
-        "    for run_id, reason in _needed(summaries, set(chosen)).items():",
+        "chunkstore/maintenance/retention/planning.py",
+        "    for run_id, reason in still_needed(summaries, set(chosen)).items():",
         "    for run_id, reason in {}.items():",
         _RETENTION.format("an_unsuccessful_run_resumed"),
     ),

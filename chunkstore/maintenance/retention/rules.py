@@ -1,10 +1,20 @@
-"""Which runs are to be deleted, and what became of them."""
+"""Which runs are to be deleted, what becomes of them, and rules that cannot be used."""
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import msgspec
+
+from chunkstore.errors import InvalidValueError
+from chunkstore.records.models import PROCESSING
+from chunkstore.stores.runs.liveness import LIVE, LOST, UNKNOWN
+
+_AGE = re.compile(r"([0-9]{1,6}) ?([smhdw])\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+#: Nothing was recorded longer ago; and from no moment of ours does so much lead beyond the first year there is.
+LONGEST_AGE = timedelta(days=365 * 1_000)
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,3 +110,43 @@ class LeftOvers(msgspec.Struct, frozen=True, kw_only=True):
 
     files: int = 0
     space: int = 0
+
+
+def parse_age(text: str) -> timedelta:
+    """Return a length of time that people write as `90m`, `12h`, `30d` or `2w`.
+
+    Raises:
+        InvalidValueError: it is none.
+    """
+    match = _AGE.match(text.strip())
+    if match is None:
+        reason = "it must be a number and a unit: s, m, h, d or w"
+        raise InvalidValueError(f"Cannot use {text!r} as an age: {reason}, as in 30d.", key="older_than", reason=reason)
+    age = timedelta(seconds=int(match.group(1)) * _SECONDS[match.group(2)])
+    if age > LONGEST_AGE:
+        reason = f"it is longer than {LONGEST_AGE.days:,} days"
+        raise InvalidValueError(f"Cannot use {text!r} as an age: {reason}.", key="older_than", reason=reason)
+    return age
+
+
+def check_rule(rule: Rule) -> None:
+    """Refuse a rule that says nothing, or that asks for runs that go on.
+
+    Raises:
+        InvalidValueError: it cannot be used.
+    """
+    if rule.keep_last is None and rule.older_than is None and not rule.statuses and not rule.tags:
+        reason = "it would delete every run that has finished"
+        raise InvalidValueError(
+            f"Cannot delete runs by no rule: {reason}. Say which: by keep_last, older_than, status or tag.",
+            key="rule",
+            reason=reason,
+        )
+    if going_on := rule.statuses & {PROCESSING, UNKNOWN, LIVE}:
+        reason = "such runs may be going on, and are never deleted"
+        raise InvalidValueError(
+            f"Cannot delete runs of status {min(going_on)}: {reason}. {LOST} is for those whose owner surely died; if "
+            "you know better, say so with update_run_log, which sets a run's status.",
+            key="status",
+            reason=reason,
+        )

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import format_nanoseconds, parse_time
 from chunkstore.errors import ChunkstoreError
-from chunkstore.maintenance.findings import DATA, MISSING, TIME, Finding, finding
+from chunkstore.maintenance.checking.findings import DATA, MISSING, TIME, Finding, finding
 from chunkstore.names import ChunkName
 from chunkstore.recording.catalog import PUT, hash_of_file
 from chunkstore.records.assemble import step_counts

@@ -12,15 +12,15 @@ from chunkstore.backends.disk.quarantine import QUARANTINE
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError, InvalidNameError
-from chunkstore.maintenance import findings
-from chunkstore.maintenance.findings import Finding, finding
-from chunkstore.maintenance.left_overs import is_set_aside, is_temporary, is_worth_mentioning
-from chunkstore.maintenance.verify_records import (
+from chunkstore.maintenance.checking import findings
+from chunkstore.maintenance.checking.findings import Finding, finding
+from chunkstore.maintenance.checking.times_and_data import (
     changed_data,
     impossible_time_in_name,
     impossible_times,
     missing_steps,
 )
+from chunkstore.maintenance.left_overs import is_set_aside, is_temporary, is_worth_mentioning
 from chunkstore.names import (
     ASIDE_PREFIX,
     BRANCH,

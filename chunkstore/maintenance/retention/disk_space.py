@@ -6,12 +6,10 @@ from chunkstore.backends.base import Backend, MissingError
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FOLDER, Entry
 from chunkstore.errors import ChunkstoreError
-from chunkstore.names import incarnation_of
+from chunkstore.names import DOCUMENT_SUFFIX, incarnation_of
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
-
-_DOCUMENT = ".json"
 
 
 class SpaceOfRuns:
@@ -37,7 +35,7 @@ class SpaceOfRuns:
             return data + _space_of_folder(self._store.backend, run_id)
         if self._documents is None:
             self._documents = {entry.name: entry.space for entry in _entries(self._store.backend, "")}
-        return data + self._documents.get(f"{run_id}{_DOCUMENT}", 0)
+        return data + self._documents.get(f"{run_id}{DOCUMENT_SUFFIX}", 0)
 
 
 def space_in(backend: Backend, folder: str, entry: Entry) -> int:

@@ -6,8 +6,8 @@ import msgspec
 
 from chunkstore.backends.base import MissingError
 from chunkstore.errors import ChunkstoreError
-from chunkstore.maintenance.damage import is_damaged_chunk, is_damaged_document
-from chunkstore.maintenance.findings import CORRUPT, KINDS, UNREADABLE, Finding, as_text
+from chunkstore.maintenance.checking.damage import is_damaged_chunk, is_damaged_document
+from chunkstore.maintenance.checking.findings import CORRUPT, KINDS, UNREADABLE, Finding, as_text
 from chunkstore.records.models import PACKED_FORMAT
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from chunkstore.backends.base import MissingError
 from chunkstore.backends.entries import FOLDER
-from chunkstore.maintenance import verify_chunked, verify_document
-from chunkstore.maintenance.findings import FOREIGN, NEWER_FORMAT, QUARANTINED, STALE, SUPERSEDED, Finding
-from chunkstore.maintenance.repair import repair
+from chunkstore.maintenance.checking import chunked_runs, documents
+from chunkstore.maintenance.checking.findings import FOREIGN, NEWER_FORMAT, QUARANTINED, STALE, SUPERSEDED, Finding
+from chunkstore.maintenance.checking.repair import repair
+from chunkstore.names import DOCUMENT_SUFFIX
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
 
@@ -93,21 +94,21 @@ class _Verification:
         except MissingError:
             return []
         if not isinstance(self._store, ChunkedStore):
-            documents = filter(verify_document.is_document, entries)
-            return sorted(entry.name.removesuffix(verify_document.SUFFIX) for entry in documents)
+            found = filter(documents.is_document, entries)
+            return sorted(entry.name.removesuffix(DOCUMENT_SUFFIX) for entry in found)
         if not self._store.backend.shared_between_processes:
             return sorted(self._store.backend.folders())
         return sorted(entry.name for entry in entries if entry.kind == FOLDER and not entry.name.startswith("."))
 
     def _check(self, run_id: str) -> list[Finding]:
         if isinstance(self._store, ChunkedStore):
-            return verify_chunked.check_chunked_run(self._store, run_id, with_data=self._with_data)
-        return verify_document.check_document(self._store, run_id, with_data=self._with_data)
+            return chunked_runs.check_chunked_run(self._store, run_id, with_data=self._with_data)
+        return documents.check_document(self._store, run_id, with_data=self._with_data)
 
     def _check_top(self) -> Iterator[Finding]:
         try:
             entries = sorted(self._store.backend.entries(""))
         except MissingError:
             return
-        check_top = verify_chunked.check_top if isinstance(self._store, ChunkedStore) else verify_document.check_top
+        check_top = chunked_runs.check_top if isinstance(self._store, ChunkedStore) else documents.check_top
         yield from check_top(entries)

@@ -9,17 +9,15 @@ from chunkstore.backends.base import UnreadableFileError
 from chunkstore.backends.disk.quarantine import QUARANTINE
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, InvalidNameError, RunLogNotFoundError
-from chunkstore.maintenance import findings
-from chunkstore.maintenance.findings import Finding, finding
+from chunkstore.maintenance.checking import findings
+from chunkstore.maintenance.checking.chunked_runs import foreign_at_top, left_over_at_top, no_run_id
+from chunkstore.maintenance.checking.findings import Finding, finding
+from chunkstore.maintenance.checking.times_and_data import changed_data, impossible_times
 from chunkstore.maintenance.left_overs import is_set_aside, is_temporary, is_worth_mentioning
-from chunkstore.maintenance.verify_chunked import foreign_at_top, left_over_at_top, no_run_id
-from chunkstore.maintenance.verify_records import changed_data, impossible_times
-from chunkstore.names import ASIDE_PREFIX
+from chunkstore.names import ASIDE_PREFIX, DOCUMENT_SUFFIX
 from chunkstore.records.assemble import flatten
 from chunkstore.records.models import PACKED_FORMAT, is_format
 from chunkstore.stores.base import Store
-
-SUFFIX = ".json"
 
 
 def check_document(store: Store, run_id: str, *, with_data: bool) -> list[Finding]:
@@ -30,7 +28,7 @@ def check_document(store: Store, run_id: str, *, with_data: bool) -> list[Findin
         run_id: the run.
         with_data: whether the data in the catalog is compared with what was recorded of it.
     """
-    file = f"{run_id}{SUFFIX}"
+    file = f"{run_id}{DOCUMENT_SUFFIX}"
     try:
         log = store.get_run_log(run_id)
     except RunLogNotFoundError:
@@ -54,7 +52,7 @@ def check_document(store: Store, run_id: str, *, with_data: bool) -> list[Findin
 
 def is_document(entry: Entry) -> bool:
     """Tell whether an entry of the top folder may be a run."""
-    return entry.name.endswith(SUFFIX) and not entry.name.startswith(".")
+    return entry.name.endswith(DOCUMENT_SUFFIX) and not entry.name.startswith(".")
 
 
 def check_top(entries: list[Entry]) -> Iterator[Finding]:
@@ -65,7 +63,7 @@ def check_top(entries: list[Entry]) -> Iterator[Finding]:
             true_name = entry.name.removeprefix(ASIDE_PREFIX)
             message = f"It was set aside by somebody who was stopped; readers take it for {true_name}."
             advice = "Run `chunkstore verify --repair` again."
-            yield finding(findings.LEFT_OVER, true_name.removesuffix(SUFFIX), entry.name, message, advice)
+            yield finding(findings.LEFT_OVER, true_name.removesuffix(DOCUMENT_SUFFIX), entry.name, message, advice)
         elif is_temporary(entry):
             if is_worth_mentioning(entry, now):
                 yield left_over_at_top(entry)

@@ -1,0 +1,149 @@
+"""Removing what was left of writes and deletions that were stopped."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection
+
+from chunkstore.backends.base import Backend, MissingError
+from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.entries import FILE, FOLDER, Entry
+from chunkstore.errors import ChunkstoreError
+from chunkstore.maintenance.left_overs import is_surely_over, is_temporary
+from chunkstore.maintenance.retention.data_marks import DATA_MARK, marked, pinned_in, remove_data
+from chunkstore.maintenance.retention.disk_space import space_in
+from chunkstore.maintenance.retention.rules import LeftOvers
+from chunkstore.names import DOCUMENT_SUFFIX, LOCK_FILE, check_run_id
+from chunkstore.recording.catalog import catalog_of
+from chunkstore.records.models import RunSummary
+from chunkstore.stores.base import Store
+from chunkstore.stores.chunked import ChunkedStore
+from chunkstore.stores.runs.liveness import LIVE
+
+_LOCK = re.compile(rf"\.(.+){re.escape(LOCK_FILE)}\Z")
+
+
+def remove_left_overs(
+    store: Store, *, with_data: bool = False, dry_run: bool = False, without: Collection[str] = ()
+) -> LeftOvers:
+    """Remove temporary files of processes that have died, and what is left of runs whose deletion was stopped.
+
+    A temporary file goes when it is a day old and its process is not found on this host. In runs that somebody records
+    at this moment nothing is touched.
+
+    Args:
+        store: where to look.
+        with_data: whether the catalog is cleaned too.
+        dry_run: whether they are only counted.
+        without: runs that are not looked at.
+
+    Raises:
+        ChunkstoreError: something cannot be removed.
+    """
+    now = time.time_ns()
+    found = _in_folder(store.backend, "", now, dry_run=dry_run) + _idle_locks(store, dry_run=dry_run)
+    if not dry_run:
+        _finish_deletions(store)
+    skipped = set(without)
+    catalog = DirectoryBackend(store.catalog_path)
+    for summary in store.list_runs():
+        if summary.run_id in skipped or _is_left_alone(store, summary):
+            continue
+        found += _in_folder(store.backend, summary.run_id, now, dry_run=dry_run)
+        for folder in catalog_of(store, summary.run_id, summary.incarnation).folders() if with_data else ():
+            found += _in_tree(catalog, folder, now, dry_run=dry_run)
+    if with_data:
+        found += _in_folder(catalog, "", now, dry_run=dry_run)
+    return LeftOvers(files=len(found), space=sum(found))
+
+
+def _is_left_alone(store: Store, summary: RunSummary) -> bool:
+    if summary.end_time or not store.backend.shared_between_processes:
+        return False
+    try:
+        return store.liveness(summary.run_id).state == LIVE
+    except (ChunkstoreError, MissingError):
+        return True
+
+
+def _in_folder(backend: Backend, folder: str, now: int, *, dry_run: bool) -> list[int]:
+    """Remove what is left over in a folder; return how much space each of it took."""
+    try:
+        entries = backend.entries(folder)
+    except (ChunkstoreError, MissingError):
+        return []
+    found = []
+    for entry in filter(_is_removable, entries):
+        if is_surely_over(entry, now):
+            found.append(space_in(backend, folder, entry))
+            if not dry_run:
+                backend.remove_left_over(folder, entry.name)
+    return found
+
+
+def _in_tree(backend: Backend, folder: str, now: int, *, dry_run: bool) -> list[int]:
+    """As `_in_folder`, also in the folders inside."""
+    found = _in_folder(backend, folder, now, dry_run=dry_run)
+    try:
+        inner = [entry.name for entry in backend.entries(folder) if entry.kind == FOLDER and not _is_removable(entry)]
+    except (ChunkstoreError, MissingError):
+        inner = []
+    for name in inner:
+        found += _in_tree(backend, f"{folder}/{name}", now, dry_run=dry_run)
+    return found
+
+
+def _is_removable(entry: Entry) -> bool:
+    return is_temporary(entry) and not entry.name.startswith(DATA_MARK)
+
+
+def _finish_deletions(store: Store) -> None:
+    """Delete the data of runs that are gone already: whoever was deleting both was stopped in between."""
+    try:
+        marks = [entry.name for entry in store.backend.entries("") if entry.name.startswith(DATA_MARK)]
+    except MissingError:
+        return
+    for mark in marks:
+        run_id = pinned_in(mark)
+        try:
+            check_run_id(run_id)
+            # What the file says is taken for no more than whether it is about this catalog.
+            if store.backend.load("", mark) != marked(store, run_id):
+                continue
+            if not store.has_run(run_id):
+                remove_data(store, run_id)
+            store.backend.remove_left_over("", mark)
+        except (ChunkstoreError, MissingError):
+            pass  # it stays for the next time, unless somebody else has done the same
+
+
+def _idle_locks(store: Store, *, dry_run: bool) -> list[int]:
+    """Remove lock files of runs that are gone; return how much space each of them took."""
+    if isinstance(store, ChunkedStore):
+        return []  # they went with the runs
+    try:
+        entries = store.backend.entries("")
+    except (ChunkstoreError, MissingError):
+        return []
+    names = {entry.name for entry in entries}
+    found = [
+        entry
+        for entry in entries
+        if entry.kind == FILE
+        and (match := _LOCK.match(entry.name))
+        and f"{match.group(1)}{DOCUMENT_SUFFIX}" not in names
+    ]
+    for entry in () if dry_run else found:
+
+        def remove(lock: str = entry.name) -> None:
+            if not store.backend.has("", _locked_document(lock)):
+                store.backend.remove_lock("", lock)
+
+        store.backend.while_locked("", entry.name, remove)
+    return [entry.space for entry in found]
+
+
+def _locked_document(lock: str) -> str:
+    """Return the document that a lock file is for."""
+    return f"{lock[1 : -len(LOCK_FILE)]}{DOCUMENT_SUFFIX}"
