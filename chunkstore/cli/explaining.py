@@ -15,7 +15,6 @@ from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs.run_lookup import LATEST
 from chunkstore.views.compare.differences import Change
-from chunkstore.views.compare.recorded_values import counted, short_hash, value_text
 from chunkstore.views.compare.reuse import (
     Alike,
     Explanation,
@@ -28,6 +27,8 @@ from chunkstore.views.compare.reuse import (
 )
 from chunkstore.views.formats import style_of
 from chunkstore.views.pages.step_lookup import find_record
+from chunkstore.views.recorded_values import short_hash, value_text
+from chunkstore.views.texts import counted
 
 if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none
     from rich.console import Console

@@ -26,6 +26,7 @@ from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
 from chunkstore.views.tables.exports import FORMATS, JSON, LINES, PARQUET
 from chunkstore.views.tables.rows import TABLES
+from chunkstore.views.texts import counted
 
 _SUFFIXES = {f".{name}": name for name in FORMATS} | {".ndjson": LINES}
 _DEFAULT_TABLE = "steps"
@@ -171,6 +172,6 @@ def _note_problems(run_id: str, log: RunLog, unreadable: dict[str, str]) -> None
 
 
 def _say(to: str, runs: int, files: list[ExportedFile]) -> None:
-    what = "1 run" if runs == 1 else f"{runs:,} runs"
+    what = counted(runs, "run")
     where = to if [file.file for file in files] == [to] else f"{len(files):,} files in {to}"
     print_note(f"Wrote {what} to {where}.")

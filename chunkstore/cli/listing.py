@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
-from chunkstore.cli.output import console, print_json_items, print_note, printable
+from chunkstore.cli.output import console, print_json_items, print_note
 from chunkstore.errors import ChunkstoreError
 from chunkstore.records.models import RunSummary
 from chunkstore.stores.base import Store
@@ -28,6 +28,7 @@ from chunkstore.views.tables.run_filters import (
     started_since,
 )
 from chunkstore.views.tables.run_rows import COLUMNS, RunRow, aligned, cells, run_row, widths
+from chunkstore.views.texts import printable
 
 _T = TypeVar("_T")
 

@@ -11,6 +11,7 @@ import msgspec
 
 from chunkstore.records import codec
 from chunkstore.records.base import Record, encode_record
+from chunkstore.views.texts import printable
 
 if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none
     from rich.console import Console
@@ -115,18 +116,3 @@ def escaped(text: str, *, lines: bool = False) -> str:
     from rich.markup import escape  # noqa: PLC0415 - see above
 
     return escape(printable(text, lines=lines))
-
-
-def printable(text: str, *, lines: bool = False) -> str:
-    """Return a text with control characters shown instead of sent to the terminal.
-
-    Args:
-        text: any text.
-        lines: whether line breaks and tabs stay: in texts that are shown for themselves, and not in a line of others.
-    """
-    if text.isprintable():
-        return text
-    kept = "\n\t" if lines else ""
-    return "".join(
-        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in text
-    )

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
-from chunkstore.cli.output import PROBLEMS, WRONG_USE, console, escaped, print_error, print_json, printable
+from chunkstore.cli.output import PROBLEMS, WRONG_USE, console, escaped, print_error, print_json
 from chunkstore.cli.run_progress import shown_progress
 from chunkstore.clock import parse_time
 from chunkstore.maintenance.retention import (
@@ -26,6 +26,7 @@ from chunkstore.maintenance.retention import (
 )
 from chunkstore.stores.runs.liveness import LOST
 from chunkstore.views.formats import format_bytes, format_local, style_of
+from chunkstore.views.texts import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -157,7 +158,7 @@ def _as_kept(outcome: Outcome) -> Kept:
 
 
 def _agreed(plan: Plan, data: bool) -> bool:
-    what = _count(len(plan.delete), "run")
+    what = counted(len(plan.delete), "run")
     return typer.confirm(f"Delete {what}{' with data' if data else ''}? This cannot be undone.")
 
 
@@ -197,16 +198,12 @@ def _print_report(printer: Console, report: GcReport) -> None:
     for failed in report.failed:
         printer.print(f"[bold red]failed[/]  {escaped(failed.run_id)}: {escaped(failed.reason)}", soft_wrap=True)
     would = "Would delete" if report.dry_run else "Deleted"
-    left = f" and {_count(report.left_overs, 'left-over file')}" if report.left_overs else ""
+    left = f" and {counted(report.left_overs, 'left-over file')}" if report.left_overs else ""
     frees = "that would free" if report.dry_run else "that freed"
     rest = report.runs - (0 if report.dry_run else len(report.deleted))
-    line = f"{would} {_count(len(report.deleted), 'run')}{left}; {frees} {format_bytes(report.freed)}."
-    stay = f" {_count(rest, 'run')} {'are' if rest != 1 else 'is'} in {escaped(report.store)}"
-    stay = f" Of {_count(report.runs, 'run')}, {len(report.deleted):,} would go" if report.dry_run else stay
+    line = f"{would} {counted(len(report.deleted), 'run')}{left}; {frees} {format_bytes(report.freed)}."
+    stay = f" {counted(rest, 'run')} {'are' if rest != 1 else 'is'} in {escaped(report.store)}"
+    stay = f" Of {counted(report.runs, 'run')}, {len(report.deleted):,} would go" if report.dry_run else stay
     unfinished = report.unfinished - sum(run.status == LOST for run in report.deleted)
     still = f"; {unfinished:,} {'have' if unfinished != 1 else 'has'} not finished" if unfinished else ""
     printer.print(f"{line}[dim]{stay}{still}.[/]", soft_wrap=True)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, RunArgument, StoreOption, chosen_run, open_chosen_store
-from chunkstore.cli.output import PROBLEMS, console, escaped, print_json, print_table, printable
+from chunkstore.cli.output import PROBLEMS, console, escaped, print_json, print_table
 from chunkstore.records.models import PROCESSING, BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs.liveness import LIVE, Liveness
@@ -30,6 +30,7 @@ from chunkstore.views.pages.tree import (
     branch_lines,
     tree_lines,
 )
+from chunkstore.views.texts import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -18,6 +18,7 @@ from chunkstore.cli.options import (
 from chunkstore.cli.output import PROBLEMS, console, escaped, print_json
 from chunkstore.cli.run_progress import shown_progress
 from chunkstore.maintenance.checking import PROBLEM, Finding, verify
+from chunkstore.views.texts import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,17 +120,13 @@ def _print_finding(printer: Console, found: Finding) -> None:
 
 
 def _print_summary(printer: Console, report: VerifyReport, *, with_data: bool) -> None:
-    runs = _count(report.runs, "run")
+    runs = counted(report.runs, "run")
     where = f"{runs} of {escaped(report.store)}"
     if report.problems:
-        outcome = f"[bold red]{_count(report.problems, 'problem')}[/] in {where}"
+        outcome = f"[bold red]{counted(report.problems, 'problem')}[/] in {where}"
     else:
         outcome = f"[green]No problems[/] in {where}"
-    notes = f", {_count(report.notes, 'note')}" if report.notes else ""
-    moved = f", {_count(report.moved, 'file')} moved into quarantine" if report.moved else ""
+    notes = f", {counted(report.notes, 'note')}" if report.notes else ""
+    moved = f", {counted(report.moved, 'file')} moved into quarantine" if report.moved else ""
     data = "" if with_data else " [dim]The data in the catalog was not looked at: --data does that.[/]"
     printer.print(f"{outcome}{notes}{moved}.{data}", soft_wrap=True)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

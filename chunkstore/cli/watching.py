@@ -22,7 +22,6 @@ from chunkstore.cli.output import (
     print_json,
     print_json_line,
     print_note,
-    printable,
 )
 from chunkstore.cli.showing import folding_of, liveness_of, read_page, styled
 from chunkstore.clock import parse_time, utc_now
@@ -35,7 +34,8 @@ from chunkstore.views.durations import step_duration
 from chunkstore.views.formats import format_seconds, mark_of
 from chunkstore.views.pages.run_page import RunPage, heading, run_page
 from chunkstore.views.pages.step_lookup import find_record
-from chunkstore.views.pages.tree import Folding, Line, first_line, tree_lines
+from chunkstore.views.pages.tree import Folding, Line, tree_lines
+from chunkstore.views.texts import first_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

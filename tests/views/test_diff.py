@@ -14,7 +14,7 @@ from chunkstore.testing.strategies import json_values
 from chunkstore.views.compare.diff import compare_runs
 from chunkstore.views.compare.diff_table import MOST_ROWS, sections
 from chunkstore.views.compare.differences import Change, OneSided
-from chunkstore.views.compare.recorded_values import is_same
+from chunkstore.views.recorded_values import is_same
 from views.made_logs import at, attempt, data, function, git, made_map, made_run, made_step, run_logs
 
 

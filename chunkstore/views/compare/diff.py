@@ -25,7 +25,7 @@ from chunkstore.views.compare.differences import (
     RunDiff,
     Side,
 )
-from chunkstore.views.compare.recorded_values import (
+from chunkstore.views.recorded_values import (
     GIT,
     code_of,
     is_number,

@@ -22,21 +22,18 @@ from chunkstore.views.compare.differences import (
     OneSided,
     RunDiff,
 )
-from chunkstore.views.compare.recorded_values import (
+from chunkstore.views.formats import format_seconds
+from chunkstore.views.recorded_values import (
     MOST_CHARACTERS,
-    MOST_NAMED,
-    counted,
     differing_parts,
-    first_line,
     is_number,
     is_same,
-    named,
     number_text,
     short_hash,
     short_version,
     value_text,
 )
-from chunkstore.views.formats import format_seconds
+from chunkstore.views.texts import MOST_NAMED, counted, first_line, named
 
 ADDED, REMOVED, CHANGED = "+", "-", "~"
 #: More rows of a section are counted, not shown.

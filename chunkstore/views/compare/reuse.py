@@ -11,7 +11,6 @@ from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.views.compare.diff import changes, data_changes
 from chunkstore.views.compare.differences import Change, DataChange
 from chunkstore.views.compare.earlier_records import GET, AnyRecord, EarlierRecords, all_records, function_step, step_of
-from chunkstore.views.compare.recorded_values import parameters_of, unwrapped_all
 from chunkstore.views.compare.reuse_reasons import (
     ARGUMENTS,
     ARGUMENTS_UNKNOWN,
@@ -25,6 +24,7 @@ from chunkstore.views.compare.reuse_reasons import (
     reason_beforehand,
     step_reasons,
 )
+from chunkstore.views.recorded_values import parameters_of, unwrapped_all
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

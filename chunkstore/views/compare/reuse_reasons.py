@@ -19,19 +19,17 @@ from chunkstore.clock import parse_time
 from chunkstore.names import is_data_folder
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
 from chunkstore.views.compare.earlier_records import PUT, AnyRecord, EarlierRecords, Put, function_step, step_of
-from chunkstore.views.compare.recorded_values import (
+from chunkstore.views.recorded_values import (
     GIT,
-    MOST_NAMED,
     code_of,
     differing_parts,
-    first_line,
     is_same,
-    named,
     short_hash,
     short_version,
     value_text,
     version_of,
 )
+from chunkstore.views.texts import MOST_NAMED, first_line, named
 
 # What kept something from being taken over.
 RESUMED_NOTHING = "resumed nothing"

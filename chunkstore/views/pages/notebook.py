@@ -19,11 +19,12 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, RunLog, RunSummary, StepLog
 from chunkstore.stores.named import shown
 from chunkstore.stores.runs.liveness import Liveness
-from chunkstore.views.compare.recorded_values import (
+from chunkstore.views.durations import run_duration, step_duration
+from chunkstore.views.formats import LOST, MARKS, UNKNOWN, format_seconds
+from chunkstore.views.pages.tree import MOST_BRANCHES, counts_text, last_segment, render_tree
+from chunkstore.views.recorded_values import (
     GIT,
     code_of,
-    counted,
-    first_line,
     is_output,
     metrics_of,
     number_text,
@@ -34,10 +35,9 @@ from chunkstore.views.compare.recorded_values import (
     unwrapped_all,
     version_of,
 )
-from chunkstore.views.durations import run_duration, step_duration
-from chunkstore.views.formats import LOST, MARKS, UNKNOWN, format_seconds
-from chunkstore.views.pages.tree import MOST_BRANCHES, counts_text, last_segment, render_tree
 from chunkstore.views.tables.run_rows import COLUMNS, cells, run_row
+from chunkstore.views.texts import counted, cut, first_line, printable
+from chunkstore.views.walking import all_steps
 
 #: A page of more characters ends with a note: notebooks keep it in their file.
 MOST_CHARACTERS = 250_000
@@ -117,7 +117,7 @@ def run_log_as_html(log: RunLog) -> str:
         _add_steps(page, steps, "", 1)
         for problem in log.problems[:_MOST_ENTRIES]:
             text = problem.message if problem.kind == "orphan" else f"{problem.file}: {problem.message}"
-            page.row(_span("cs-bad", f"! {_cut(text, _LONGEST_MESSAGE)}"))
+            page.row(_span("cs-bad", f"! {cut(text, _LONGEST_MESSAGE)}"))
         if len(log.problems) > _MOST_ENTRIES:
             page.row(_dim(f"… and {counted(len(log.problems) - _MOST_ENTRIES, 'more problem')}"))
     if page.left_out:
@@ -133,11 +133,11 @@ def run_log_as_text(log: RunLog) -> str:
         tree = render_tree(log, width=_LONGEST_LINE)
     except RecursionError:
         tree = f"{log.run_id}  {log.status}"  # records nested deeper than anybody nests them on purpose
-    return _printable(tree)
+    return printable(tree, lines=True)
 
 
 def _run_line(log: RunLog, steps: Mapping[str, StepLog]) -> str:
-    counts = Counter(step.status for step in _all_steps(steps))
+    counts = Counter(step.status for step in all_steps(steps.values()))
     total = f"{counted(counts.total(), 'step')}{f': {counts_text(counts)}' if len(counts) > 1 else ''}"
     return _parts(
         f"<b>{_text(log.run_id)}</b>",
@@ -146,17 +146,8 @@ def _run_line(log: RunLog, steps: Mapping[str, StepLog]) -> str:
         _dim(total),
         _dim(f"tag {log.tag}" if log.tag else ""),
         _dim(f"resumes {log.original_run_id}" if log.original_run_id else ""),
-        _span("cs-bad", _cut(str(log.notes.get("message", "")), _LONGEST_MESSAGE)),
+        _span("cs-bad", cut(str(log.notes.get("message", "")), _LONGEST_MESSAGE)),
     )
-
-
-def _all_steps(steps: Mapping[str, StepLog]) -> Iterator[StepLog]:
-    waiting = list(steps.values())
-    while waiting:
-        step = waiting.pop()
-        yield step
-        for branch in step.branches.values():
-            waiting += branch.steps.values()
 
 
 # --- steps and branches ----------------------------------------------------------------------------------------------
@@ -281,7 +272,7 @@ def _commits(steps: Mapping[str, StepLog]) -> _Rows:
     """Return the commits that the steps of a run ran, mostly one; and how many steps ran each."""
     versions = Counter(
         version_of(identity)
-        for step in _all_steps(steps)
+        for step in all_steps(steps.values())
         for identity in code_of(step)
         if identity.code_identifier_type == GIT
     )
@@ -298,7 +289,7 @@ def _add_table(page: _Page, title: str, rows: _Rows) -> None:
     with page.foldable(_dim(f"{title} ({len(rows):,})"), is_open=False):
         page.add("<table>")
         for row in rows[:_MOST_ENTRIES]:
-            page.add(f"<tr>{''.join(f'<td>{_text(_cut(cell, _LONGEST_MESSAGE))}</td>' for cell in row)}</tr>")
+            page.add(f"<tr>{''.join(f'<td>{_text(cut(cell, _LONGEST_MESSAGE))}</td>' for cell in row)}</tr>")
         page.add("</table>")
         if len(rows) > _MOST_ENTRIES:
             page.row(_dim(f"… and {len(rows) - _MOST_ENTRIES:,} more"))
@@ -323,7 +314,7 @@ def run_list_as_html(runs: Sequence[RunSummary], liveness: Mapping[str, Liveness
         page.add(f"<table><thead><tr>{titles}</tr></thead><tbody>")
         for summary in runs:
             row = run_row(summary, summary.steps, liveness.get(summary.run_id), now)
-            texts = [_text(_cut(cell, _LONGEST_MESSAGE)) for cell in cells(row, now)]
+            texts = [_text(cut(cell, _LONGEST_MESSAGE)) for cell in cells(row, now)]
             texts[0] = f'<span class="{_class_of(row.status)}" title="{_text(row.why)}">{texts[0]}</span>'
             page.add(f"<tr>{''.join(f'<td>{text}</td>' for text in texts)}</tr>")
         page.add("</tbody></table>")
@@ -340,20 +331,7 @@ def run_list_as_html(runs: Sequence[RunSummary], liveness: Mapping[str, Liveness
 
 def _text(text: str) -> str:
     """Return any text so that a page shows it as it is."""
-    return html.escape(_printable(text))
-
-
-def _printable(text: str) -> str:
-    """Return a text in which what cannot be seen, or turns the direction, is written out."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
-    )
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return html.escape(printable(text, lines=True))
 
 
 def _span(css: str, text: str) -> str:
@@ -361,16 +339,16 @@ def _span(css: str, text: str) -> str:
 
 
 def _dim(text: str) -> str:
-    return _span("cs-dim", _cut(text, _LONGEST_MESSAGE))
+    return _span("cs-dim", cut(text, _LONGEST_MESSAGE))
 
 
 def _message(message: str) -> str:
-    return _span("cs-bad", _cut(first_line(message), _LONGEST_MESSAGE))
+    return _span("cs-bad", cut(first_line(message), _LONGEST_MESSAGE))
 
 
 def _name(status: str, name: str) -> str:
     mark = f'<span class="{_class_of(status)}" title="{_text(status)}">{_text(_mark(status))}</span>'
-    return f"{mark} <b>{_text(_cut(name, _LONGEST_NAME))}</b>"
+    return f"{mark} <b>{_text(cut(name, _LONGEST_NAME))}</b>"
 
 
 def _mark(status: str) -> str:

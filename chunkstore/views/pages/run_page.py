@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
 from chunkstore.clock import parse_time
-from chunkstore.records.models import BranchLog, CodeIdentity, RunLog, StepLog
+from chunkstore.records.models import CodeIdentity, RunLog
 from chunkstore.stores.runs.liveness import LIVE, Liveness
-from chunkstore.views.compare.recorded_values import GIT, code_of, short_version, unwrapped, value_text, version_of
 from chunkstore.views.durations import run_duration
 from chunkstore.views.formats import format_local, format_seconds, status_text
 from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Line, Part, counts_text, spaced
+from chunkstore.views.recorded_values import GIT, code_of, short_version, unwrapped, value_text, version_of
 from chunkstore.views.tables.run_rows import actual_status
+from chunkstore.views.walking import all_steps
 
 _MOST_PARAMETERS = 8
 _LABEL_WIDTH = 9
@@ -50,22 +51,6 @@ def run_page(log: RunLog, liveness: Liveness | None) -> RunPage:
         steps=dict(Counter(step.status for step in all_steps(log.steps.values()))),
         log=log,
     )
-
-
-def all_steps(steps: Iterable[StepLog]) -> Iterator[StepLog]:
-    """Yield steps and all steps inside them."""
-    waiting = list(steps)[::-1]
-    while waiting:
-        step = waiting.pop()
-        yield step
-        for branch in reversed(step.branches.values()):
-            waiting.extend(reversed(branch.steps.values()))
-
-
-def all_branches(steps: Iterable[StepLog]) -> Iterator[BranchLog]:
-    """Yield all branches inside some steps."""
-    for step in all_steps(steps):
-        yield from step.branches.values()
 
 
 def heading(page: RunPage) -> Iterator[Line]:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from chunkstore.records.models import RunLog
-from chunkstore.views.compare.recorded_values import (
+from chunkstore.views.recorded_values import (
     is_number,
     metrics_of,
     number_text,
@@ -18,7 +18,7 @@ from chunkstore.views.compare.recorded_values import (
     unwrapped,
     value_text,
 )
-from chunkstore.views.pages.run_page import all_branches, all_steps
+from chunkstore.views.walking import all_branches, all_steps
 
 Row = tuple[Any, ...]
 

@@ -9,7 +9,11 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.records.models import StepLog
-from chunkstore.views.compare.recorded_values import (
+from chunkstore.views.durations import between, step_duration
+from chunkstore.views.formats import format_local, format_seconds, status_text
+from chunkstore.views.pages.run_page import identity_text
+from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Folding, Line, Part, spaced, subtree_lines
+from chunkstore.views.recorded_values import (
     code_of,
     is_number,
     metrics_of,
@@ -18,10 +22,7 @@ from chunkstore.views.compare.recorded_values import (
     unwrapped,
     value_text,
 )
-from chunkstore.views.durations import between, step_duration
-from chunkstore.views.formats import format_local, format_seconds, status_text
-from chunkstore.views.pages.run_page import identity_text
-from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Folding, Line, Part, first_line, spaced, subtree_lines
+from chunkstore.views.texts import first_line
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 24

@@ -14,9 +14,10 @@ from msgspec import UNSET
 from chunkstore.clock import parse_time
 from chunkstore.names import unescape_segment
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, Problem, RunLog, StepLog
-from chunkstore.views.compare.recorded_values import is_output, metrics_of, number_text, short_hash, unwrapped
 from chunkstore.views.durations import run_duration, step_duration
 from chunkstore.views.formats import format_seconds, mark_of
+from chunkstore.views.recorded_values import is_output, metrics_of, number_text, short_hash, unwrapped
+from chunkstore.views.texts import counted, cut, first_line
 
 #: Composite steps with more branches show those that did not succeed, and count the others.
 MOST_BRANCHES = 12
@@ -84,7 +85,7 @@ def render_tree(log: RunLog, *, width: int | None = None, most_branches: int = M
     """
     folding = Folding(most_branches=most_branches, most_steps=max(most_branches, MOST_STEPS))
     lines = ("".join(part.text for part in line) for line in [_run_line(log), *tree_lines(log, folding)])
-    return "\n".join(line if width is None or len(line) <= width else f"{line[: width - 1]}…" for line in lines)
+    return "\n".join(line if width is None else cut(line, width) for line in lines)
 
 
 def tree_lines(log: RunLog, folding: Folding) -> Iterator[Line]:
@@ -155,10 +156,10 @@ def _step_nodes(steps: dict[str, StepLog], parent: str, folding: Folding) -> Ite
             hidden[step.status] += 1
             continue
         left -= name not in shown
-        yield from _counted(hidden, "step")
+        yield from _hidden_nodes(hidden, "step")
         hidden.clear()
         yield _step_node(step, parent, folding)
-    yield from _counted(hidden, "step")
+    yield from _hidden_nodes(hidden, "step")
 
 
 def _step_node(step: StepLog, parent: str, folding: Folding) -> _Node:
@@ -171,7 +172,7 @@ def _kind(step: StepLog) -> str:
     if not step.branches and not _is_under_way(step):
         return ""
     counts = Counter(branch.status for branch in step.branches.values())
-    branches = "1 branch" if len(step.branches) == 1 else f"{len(step.branches):,} branches"
+    branches = counted(len(step.branches), "branch")
     if _is_under_way(step):
         ended = counts[SUCCESS] + counts[FAIL]
         running = f", {counts[PROCESSING]:,} under way" if counts[PROCESSING] else ""
@@ -219,14 +220,13 @@ def _branch_nodes(step: StepLog, folding: Folding) -> Iterator[_Node]:
             left -= is_wide
             yield _branch_node(branch, step, folding)
     more = "more " if len(branches) > hidden.total() else ""
-    yield from _counted(hidden, f"{more}branch")
+    yield from _hidden_nodes(hidden, f"{more}branch")
 
 
-def _counted(hidden: Counter[str], what: str) -> Iterator[_Node]:
+def _hidden_nodes(hidden: Counter[str], what: str) -> Iterator[_Node]:
     """Yield a line that counts what is not shown."""
     for status, count in hidden.items():
-        plural = what if count == 1 else f"{what}es" if what.endswith("ch") else f"{what}s"
-        yield _Node([Part(f"{count:,} {plural} {_VERBS.get(status, status)}", DETAIL)], ())
+        yield _Node([Part(f"{counted(count, what)} {_VERBS.get(status, status)}", DETAIL)], ())
 
 
 def _branch_node(branch: BranchLog, parent: StepLog, folding: Folding) -> _Node:
@@ -301,11 +301,6 @@ def _data_text(step: StepLog) -> str:
 def _enumerated(texts: list[str]) -> str:
     more = f", {len(texts) - _MOST_VALUES} more" if len(texts) > _MOST_VALUES else ""
     return ", ".join(texts[:_MOST_VALUES]) + more
-
-
-def first_line(message: str) -> str:
-    """Return the first line of a message."""
-    return message.strip().splitlines()[0] if message.strip() else ""
 
 
 def last_segment(internal_name: str, parent: str) -> str:

@@ -18,7 +18,7 @@ from chunkstore.clock import parse_time
 from chunkstore.records import codec
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
-from chunkstore.views.compare.recorded_values import code_of, is_number, unwrapped, version_of
+from chunkstore.views.recorded_values import code_of, is_number, unwrapped, version_of
 
 _JOB = "job"
 

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.records.models import BranchLog, StepLog
-from chunkstore.views.compare.recorded_values import is_number, metrics_of, unwrapped
+from chunkstore.views.recorded_values import is_number, metrics_of, unwrapped
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)\Z")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from chunkstore.names import unescape_segment
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, RunLog
 from chunkstore.views.formats import LOST, UNKNOWN, format_seconds, mark_of, style_of
+from chunkstore.views.texts import counted, first_line, printable
 from chunkstore.views.timeline.bars import ASCII, BLOCKS, CRITICAL, OTHER, QUIET, WAITING, Bar, Glyphs, Line, Piece
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
 from chunkstore.views.timeline.from_log import timeline_of
@@ -129,12 +130,12 @@ class _Gantt:
     def _heading(self) -> Line:
         timeline = self._timeline
         parts = [format_seconds(timedelta(seconds=timeline.wall_seconds)) if self._spans else ""]
-        parts += [f"tag {one_line(timeline.tag)}" if timeline.tag else "", one_line(timeline.message)]
+        parts += [f"tag {_one_line(timeline.tag)}" if timeline.tag else "", _one_line(timeline.message)]
         text = "  ".join(filter(None, parts))
-        status = f"{self._mark(timeline.status)} {one_line(timeline.status)}"
+        status = f"{self._mark(timeline.status)} {_one_line(timeline.status)}"
         used = columns_of(timeline.run_id) + columns_of(status) + 6
         return [
-            (one_line(timeline.run_id), "bold"),
+            (_one_line(timeline.run_id), "bold"),
             ("  ", ""),
             (status, style_of(timeline.status)),
             (f"  {cut(text, max(self._width - used, 8), self._glyphs.more)}", ""),
@@ -148,13 +149,13 @@ class _Gantt:
         indent = "  " * min(row.depth, _DEEPEST_INDENT)
         if row.lane:
             kind = "branch" if self._spans[row.spans[0]].kind == BRANCH else "step"
-            return f"{indent}lane {row.lane}", f"  {_counted(len(row.spans), kind)}", row
+            return f"{indent}lane {row.lane}", f"  {counted(len(row.spans), kind)}", row
         span = self._spans[row.owner]
         failed = f"{span.failed_branches:,} of {span.branches:,} failed" if span.failed_branches else ""
-        notes = [failed or (_counted(span.branches, "branch") if span.branches else "")]
+        notes = [failed or (counted(span.branches, "branch") if span.branches else "")]
         notes += [f"{len(span.attempts)} attempts" if len(span.attempts) > 1 else ""]
         note = ", ".join(filter(None, notes))
-        return f"{indent}{self._mark(span.status)} {one_line(span.name)}", f"  {note}" if note else "", row
+        return f"{indent}{self._mark(span.status)} {_one_line(span.name)}", f"  {note}" if note else "", row
 
     def _fitted(self, label: tuple[str, str, Row], width: int) -> Line:
         name, note, row = label
@@ -255,10 +256,10 @@ class _Gantt:
             yield []
             yield from self._summary()
         if self._timeline.undated:
-            names = [one_line(unescape_segment(undated.internal_name)) for undated in self._timeline.undated]
+            names = [_one_line(unescape_segment(undated.internal_name)) for undated in self._timeline.undated]
             yield from self._titled("without times", [f"{len(names):,}: {self._listed(names)}"], "")
         if self._timeline.problems:
-            text = _counted(self._timeline.problems, "problem")
+            text = counted(self._timeline.problems, "problem")
             yield from self._titled("not readable", [f"{text}; `chunkstore verify` tells them"], "red")
         if self._spans:
             yield from self._legend()
@@ -266,13 +267,13 @@ class _Gantt:
     def _summary(self) -> Iterator[Line]:
         summary = summarize(self._timeline)
         glyphs = self._glyphs
-        path = [one_line(self._spans[place].name) for place in summary.critical_path]
+        path = [_one_line(self._spans[place].name) for place in summary.critical_path]
         shown = path if len(path) <= 2 * _MOST_NAMES else [*path[:_MOST_NAMES], glyphs.more, *path[-_MOST_NAMES:]]
         seconds = format_seconds(timedelta(seconds=summary.critical_seconds))
         separator = f" {glyphs.arrow} "
         yield from self._titled("critical path", [f"{seconds}: ", *_joined(shown, separator)], "")
         longest = [
-            f"{one_line(unescape_segment(span.internal_name))} {format_seconds(timedelta(seconds=span.seconds))}"
+            f"{_one_line(unescape_segment(span.internal_name))} {format_seconds(timedelta(seconds=span.seconds))}"
             for span in (self._spans[place] for place in summary.longest)
         ]
         yield from self._titled("longest", _joined(longest, ", "), "")
@@ -312,17 +313,8 @@ class _Gantt:
         return ([(line, QUIET)] for line in self._wrapped(words, self._width))
 
 
-def one_line(text: str) -> str:
-    """Return the first line of a text, with control characters shown instead of sent to the terminal."""
-    line = (text.strip().splitlines() or [""])[0]
-    if line.isprintable():
-        return line
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
-
-
-def _counted(count: int, what: str) -> str:
-    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
-    return f"{count:,} {what if count == 1 else plural}"
+def _one_line(text: str) -> str:
+    return printable(first_line(text))
 
 
 def _joined(words: list[str], separator: str) -> list[str]:

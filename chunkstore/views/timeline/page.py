@@ -20,8 +20,9 @@ from msgspec import UNSET
 from chunkstore.names import unescape_segment
 from chunkstore.records import codec
 from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
-from chunkstore.views.compare.recorded_values import code_of, metrics_of, parameters_of, value_text, version_of
 from chunkstore.views.formats import format_seconds
+from chunkstore.views.recorded_values import code_of, metrics_of, parameters_of, value_text, version_of
+from chunkstore.views.texts import cut
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
 from chunkstore.views.timeline.from_log import parsed_seconds, timeline_of
 from chunkstore.views.timeline.lanes import Row, rows_of
@@ -155,7 +156,7 @@ def _details(timeline: Timeline, place: int) -> dict[str, Any]:
     codes = code_of(step) if step else []
     return {
         "type": span.step_type,
-        "message": _cut("" if record.message is UNSET else record.message),
+        "message": cut("" if record.message is UNSET else record.message, MOST_CHARACTERS),
         "branches": _branches_text(span),
         "item": value_text(branch.item, MOST_CHARACTERS) if branch else "",
         "cached_from": "" if isinstance(record, JobLog) or record.cached_from is UNSET else record.cached_from,
@@ -177,7 +178,7 @@ def _attempts(span: Span, attempts: list[StepAttempt]) -> Iterator[list[Any]]:
             time.start if time else attempt.start_time,
             format_seconds(timedelta(seconds=time.end - time.start)) if time else attempt.duration,
             attempt.status,
-            _cut(attempt.message.strip()),
+            cut(attempt.message.strip(), MOST_CHARACTERS),
         ]
 
 
@@ -202,7 +203,3 @@ def _series_texts(step: StepLog) -> list[list[str]]:
         for name, points in list(series.items())[:_MOST_VALUES]
         if points
     ]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"

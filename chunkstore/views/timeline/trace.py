@@ -15,7 +15,7 @@ from msgspec import UNSET
 from chunkstore.records import codec
 from chunkstore.records.models import BranchLog, JobLog, StepLog
 from chunkstore.version import __version__
-from chunkstore.views.compare.recorded_values import metrics_of, parameters_of
+from chunkstore.views.recorded_values import metrics_of, parameters_of
 from chunkstore.views.timeline.concurrency import concurrency
 from chunkstore.views.timeline.lanes import rows_of, shared_lanes
 from chunkstore.views.timeline.spans import TOP, Span, Timeline

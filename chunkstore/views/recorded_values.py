@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -12,11 +12,10 @@ from msgspec import UNSET
 from chunkstore.records import codec
 from chunkstore.records.models import CodeIdentity, DataCatalog, JobLog, RunLog, StepLog
 from chunkstore.views.durations import run_duration, step_duration
+from chunkstore.views.texts import cut
 
 #: Longer values are cut where they are shown in a line.
 MOST_CHARACTERS = 48
-#: Of what stands for many, so many are named.
-MOST_NAMED = 3
 #: The catalog keeps what a step printed under a name that ends so.
 OUTPUT_SUFFIX = ".execution.log"
 GIT = "git"
@@ -169,7 +168,7 @@ def value_text(value: Any, most: int | None = MOST_CHARACTERS) -> str:
     if value is UNSET:
         return ""
     text = str(value) if isinstance(value, float) else _as_json(value).decode()
-    return text if most is None or len(text) <= most else f"{text[: most - 1]}…"
+    return text if most is None else cut(text, most)
 
 
 def number_text(value: Any) -> str:
@@ -177,20 +176,3 @@ def number_text(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.6g}"
     return value_text(value)
-
-
-def first_line(text: str) -> str:
-    """Return the first line of a message."""
-    return text.strip().partition("\n")[0].rstrip()
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number with a noun: `1 step`, `2,000 steps`."""
-    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
-    return f"{count:,} {what if count == 1 else plural}"
-
-
-def named(names: Sequence[str]) -> str:
-    """Return the first of some names, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more

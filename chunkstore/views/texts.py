@@ -1,0 +1,45 @@
+"""Texts of any origin as they are shown to people: one line of them, cut, with nothing in them that terminals obey."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: Of what stands for many, so many are named.
+MOST_NAMED = 3
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a text, without blanks around it."""
+    return (text.strip().splitlines() or [""])[0].rstrip()
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters; where something is cut off, it ends in an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Return a text with characters written out that cannot be seen, turn its direction, or that terminals obey.
+
+    Args:
+        text: any text.
+        lines: whether line breaks and tabs stay: in texts that are shown for themselves, and not in a line of others.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if lines else ""
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number with a noun: `1 step`, `2,000 branches`."""
+    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
+    return f"{count:,} {what if count == 1 else plural}"
+
+
+def named(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
