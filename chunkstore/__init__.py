@@ -69,10 +69,9 @@ if TYPE_CHECKING:
     from chunkstore.maintenance.checking import Finding, verify
     from chunkstore.maintenance.importing import ImportProblem, ImportReport, import_runs
     from chunkstore.recording.run import Run, Step, current_run, current_step
-    from chunkstore.views.compare.diff import compare_runs
-    from chunkstore.views.compare.differences import RunDiff
-    from chunkstore.views.pages.tree import render_tree
-    from chunkstore.views.tables.frames import to_arrow, to_pandas
+    from chunkstore.views.compare import RunDiff, compare_runs
+    from chunkstore.views.pages import render_tree
+    from chunkstore.views.tables import to_arrow, to_pandas
     from chunkstore.views.timeline.gantt import render_timeline
     from chunkstore.views.timeline.page import timeline_page
 
@@ -169,17 +168,17 @@ _LOADED_WHEN_USED = {
     "ImportProblem": "maintenance.importing",
     "ImportReport": "maintenance.importing",
     "Run": "recording.run",
-    "RunDiff": "views.compare.differences",
+    "RunDiff": "views.compare",
     "Step": "recording.run",
-    "compare_runs": "views.compare.diff",
+    "compare_runs": "views.compare",
     "current_run": "recording.run",
     "current_step": "recording.run",
     "import_runs": "maintenance.importing",
     "render_timeline": "views.timeline.gantt",
-    "render_tree": "views.pages.tree",
+    "render_tree": "views.pages",
     "timeline_page": "views.timeline.page",
-    "to_arrow": "views.tables.frames",
-    "to_pandas": "views.tables.frames",
+    "to_arrow": "views.tables",
+    "to_pandas": "views.tables",
     "verify": "maintenance.checking",
 }
 

@@ -17,11 +17,11 @@ from chunkstore.clock import parse_time
 from chunkstore.errors import ChunkstoreError
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
-from chunkstore.views.compare.diff import compare_runs
+from chunkstore.views.compare import compare_runs
 from chunkstore.views.compare.diff_table import ADDED, CHANGED, MOST_ROWS, REMOVED, Row, Section, sections
 from chunkstore.views.compare.differences import RunDiff, Side
 from chunkstore.views.formats import format_local, format_seconds, style_of
-from chunkstore.views.tables.run_rows import actual_status
+from chunkstore.views.pages.run_list import actual_status
 
 if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none
     from rich.console import Console

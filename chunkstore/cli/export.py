@@ -24,8 +24,8 @@ from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
 from chunkstore.maintenance.exporting import STANDARD_OUTPUT
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
+from chunkstore.views.tables import TABLES
 from chunkstore.views.tables.exports import FORMATS, JSON, LINES, PARQUET
-from chunkstore.views.tables.rows import TABLES
 from chunkstore.views.texts import counted
 
 _SUFFIXES = {f".{name}": name for name in FORMATS} | {".ndjson": LINES}

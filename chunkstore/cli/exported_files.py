@@ -12,8 +12,8 @@ import msgspec
 
 from chunkstore.maintenance.exporting import STANDARD_OUTPUT, make_folder, whole_file
 from chunkstore.records.models import RunLog
+from chunkstore.views.tables import TABLES
 from chunkstore.views.tables.exports import JSON, LINES, Document, DocumentArray, Export, RecordLines, table_export
-from chunkstore.views.tables.rows import TABLES
 
 
 class ExportPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.records.models import RunSummary
 from chunkstore.stores.base import Store
 from chunkstore.views.formats import style_of
-from chunkstore.views.tables.run_filters import (
+from chunkstore.views.pages.run_filters import (
     Comparison,
     metrics_match,
     parameters_match,
@@ -27,7 +27,7 @@ from chunkstore.views.tables.run_filters import (
     parse_since,
     started_since,
 )
-from chunkstore.views.tables.run_rows import COLUMNS, RunRow, aligned, cells, run_row, widths
+from chunkstore.views.pages.run_list import COLUMNS, RunRow, aligned, cells, run_row, widths
 from chunkstore.views.texts import printable
 
 _T = TypeVar("_T")

@@ -17,10 +17,10 @@ from chunkstore.maintenance.doctor.report import DoctorReport
 from chunkstore.maintenance.importing import ImportReport
 from chunkstore.records.base import ExtraFields
 from chunkstore.records.models import BranchLog, StepLog
-from chunkstore.views.compare.differences import RunDiff
+from chunkstore.views.compare import RunDiff
 from chunkstore.views.compare.reuse import Explanation
+from chunkstore.views.pages.run_list import RunRow
 from chunkstore.views.pages.run_page import RunPage
-from chunkstore.views.tables.run_rows import RunRow
 from chunkstore.views.timeline.summary import TimelineReport
 
 #: What each command prints; of `watch`, each line.

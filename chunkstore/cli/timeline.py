@@ -23,8 +23,7 @@ from chunkstore.maintenance.exporting import STANDARD_OUTPUT, write_file
 from chunkstore.records.models import PROCESSING, RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs.liveness import LIVE
-from chunkstore.views.timeline.from_log import timeline_of
-from chunkstore.views.timeline.spans import Timeline
+from chunkstore.views.timeline import Timeline, timeline_of
 from chunkstore.views.timeline.summary import report_of
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import chunkstore as library
 from chunkstore.cli import comparing
 from chunkstore.records.models import BranchLog, RunLog, StepLog
-from chunkstore.views.compare.differences import RunDiff
+from chunkstore.views.compare import RunDiff
 
 app = typer.Typer()
 app.command("diff")(comparing.diff)

@@ -18,7 +18,7 @@ from views.timed_runs import BEGINNING, map_of, run, step, typical
 import chunkstore
 from chunkstore.cli.export import export_runs
 from chunkstore.records.models import RunLog
-from chunkstore.views.tables.rows import TABLES
+from chunkstore.views.tables import TABLES
 
 app = typer.Typer()
 app.command()(export_runs)

@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from chunkstore.views.pages.tree import render_tree
+from chunkstore.views.pages import render_tree
 from plugins.workbench import branches_of
 
 # runnable's own models warn of each other when they are written with the run's configuration.

@@ -13,7 +13,7 @@ import runnable.entrypoints
 from runnable import defaults, exceptions
 
 import chunkstore
-from chunkstore.views.pages.tree import render_tree
+from chunkstore.views.pages import render_tree
 
 OWN = "file-system"
 OURS = "chunkstore"

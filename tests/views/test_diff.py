@@ -11,7 +11,7 @@ from msgspec import UNSET
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import BranchLog, JobLog, Problem, RunLog
 from chunkstore.testing.strategies import json_values
-from chunkstore.views.compare.diff import compare_runs
+from chunkstore.views.compare import compare_runs
 from chunkstore.views.compare.diff_table import MOST_ROWS, sections
 from chunkstore.views.compare.differences import Change, OneSided
 from chunkstore.views.recorded_values import is_same

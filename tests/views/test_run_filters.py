@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from chunkstore.records.models import MetricPoint, StepAttempt, StepLog
-from chunkstore.views.tables.run_filters import (
+from chunkstore.views.pages.run_filters import (
     metrics_match,
     parameters_match,
     parse_comparison,

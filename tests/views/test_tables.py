@@ -15,8 +15,7 @@ import chunkstore
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import DataCatalog, JobLog, Orphans, RunLog
 from chunkstore.testing.strategies import json_values
-from chunkstore.views.tables.frames import to_arrow, to_pandas
-from chunkstore.views.tables.rows import TABLES, rows_of
+from chunkstore.views.tables import TABLES, rows_of, to_arrow, to_pandas
 from views.timed_runs import BEGINNING, at, attempt, branch, map_of, run, step, typical
 
 

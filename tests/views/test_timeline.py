@@ -14,10 +14,9 @@ from rich.cells import cell_len
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, JobLog, Orphans, Problem, RunLog, StepAttempt, StepLog
 from chunkstore.testing.strategies import step_trees
 from chunkstore.views.formats import LOST
-from chunkstore.views.tables.frames import to_arrow
-from chunkstore.views.tables.rows import TABLES
+from chunkstore.views.tables import TABLES, to_arrow
+from chunkstore.views.timeline import timeline_of
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
-from chunkstore.views.timeline.from_log import timeline_of
 from chunkstore.views.timeline.gantt import gantt_lines
 from chunkstore.views.timeline.lanes import rows_of
 from chunkstore.views.timeline.page import page_of

@@ -9,7 +9,7 @@ from privileges import skip_or_fail
 
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import DataCatalog, StepLog
-from chunkstore.views.timeline.from_log import timeline_of
+from chunkstore.views.timeline import timeline_of
 from chunkstore.views.timeline.page import page_of
 from views.timed_runs import attempt, branch, map_of, pool_of, run, step, typical
 

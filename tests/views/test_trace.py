@@ -11,7 +11,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkstore.views.timeline.from_log import timeline_of
+from chunkstore.views.timeline import timeline_of
 from chunkstore.views.timeline.trace import trace_lines
 from views.timed_runs import BEGINNING, branch, map_of, pool_of, run, step, typical
 

@@ -1,1 +1,5 @@
-"""One run, one step, or the newest runs, for terminals and notebooks."""
+"""One run, one step, or the list of runs, for terminals and notebooks."""
+
+from chunkstore.views.pages.tree import render_tree
+
+__all__ = ["render_tree"]

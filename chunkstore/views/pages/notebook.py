@@ -21,6 +21,7 @@ from chunkstore.stores.named import shown
 from chunkstore.stores.runs.liveness import Liveness
 from chunkstore.views.durations import run_duration, step_duration
 from chunkstore.views.formats import LOST, MARKS, UNKNOWN, format_seconds
+from chunkstore.views.pages.run_list import COLUMNS, cells, run_row
 from chunkstore.views.pages.tree import MOST_BRANCHES, counts_text, last_segment, render_tree
 from chunkstore.views.recorded_values import (
     GIT,
@@ -35,7 +36,6 @@ from chunkstore.views.recorded_values import (
     unwrapped_all,
     version_of,
 )
-from chunkstore.views.tables.run_rows import COLUMNS, cells, run_row
 from chunkstore.views.texts import counted, cut, first_line, printable
 from chunkstore.views.walking import all_steps
 

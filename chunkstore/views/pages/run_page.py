@@ -12,9 +12,9 @@ from chunkstore.records.models import CodeIdentity, RunLog
 from chunkstore.stores.runs.liveness import LIVE, Liveness
 from chunkstore.views.durations import run_duration
 from chunkstore.views.formats import format_local, format_seconds, status_text
+from chunkstore.views.pages.run_list import actual_status
 from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Line, Part, counts_text, spaced
 from chunkstore.views.recorded_values import GIT, code_of, short_version, unwrapped, value_text, version_of
-from chunkstore.views.tables.run_rows import actual_status
 from chunkstore.views.walking import all_steps
 
 _MOST_PARAMETERS = 8
