@@ -21,7 +21,7 @@ from chunkstore.cli.options import (
 )
 from chunkstore.cli.output import FINE, PROBLEMS, console, print_error, print_json, print_note
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
-from chunkstore.maintenance.exporting import STANDARD_OUTPUT
+from chunkstore.maintenance.whole_files import STANDARD_OUTPUT
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
 from chunkstore.views.tables import TABLES

@@ -10,7 +10,7 @@ from typing import IO
 
 import msgspec
 
-from chunkstore.maintenance.exporting import STANDARD_OUTPUT, make_folder, whole_file
+from chunkstore.maintenance.whole_files import STANDARD_OUTPUT, make_folder, whole_file
 from chunkstore.records.models import RunLog
 from chunkstore.views.tables import TABLES
 from chunkstore.views.tables.exports import JSON, LINES, Document, DocumentArray, Export, RecordLines, table_export

@@ -9,6 +9,7 @@ import typer
 
 from chunkstore.config import open_store
 from chunkstore.errors import ChunkstoreError
+from chunkstore.names import DOCUMENT_SUFFIX, RUN_FILE
 from chunkstore.stores.base import Store
 from chunkstore.stores.named import STORE_TYPES
 from chunkstore.stores.runs.run_lookup import LATEST, find_run, runs_starting_with
@@ -62,9 +63,9 @@ def _type_of(folder: str) -> str:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False) and os.path.lexists(os.path.join(entry.path, "RunLog.json")):
+                if entry.is_dir(follow_symlinks=False) and os.path.lexists(os.path.join(entry.path, RUN_FILE)):
                     return "chunked-fs"
-                if entry.name.endswith(".json") and entry.is_file(follow_symlinks=False):
+                if entry.name.endswith(DOCUMENT_SUFFIX) and entry.is_file(follow_symlinks=False):
                     return "file-system"
     except OSError:
         pass  # whoever opens the store says what is wrong

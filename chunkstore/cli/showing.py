@@ -17,7 +17,7 @@ from chunkstore.views.formats import style_of
 from chunkstore.views.pages.run_page import RunPage, heading, run_page
 from chunkstore.views.pages.run_values import Values, data_of_run, metrics_of_run, parameters_of_run
 from chunkstore.views.pages.step_lookup import find_record
-from chunkstore.views.pages.step_page import branches, step_heading, step_sections, tracebacks
+from chunkstore.views.pages.step_page import step_heading, step_sections, tracebacks
 from chunkstore.views.pages.tree import (
     DATA,
     DETAIL,
@@ -28,6 +28,7 @@ from chunkstore.views.pages.tree import (
     Folding,
     Line,
     branch_lines,
+    subtree_lines,
     tree_lines,
 )
 from chunkstore.views.texts import printable
@@ -141,7 +142,7 @@ def _print_step(step: StepLog, folding: Folding) -> None:
         out.print(escaped(text, lines=True), soft_wrap=True)
     if step.branches:
         out.print("\n[bold]branches[/]")
-        print_lines(out, branches(step, folding))
+        print_lines(out, subtree_lines(step, folding))
 
 
 def _print_values(values: list[Values]) -> None:

@@ -19,7 +19,7 @@ from chunkstore.cli.options import (
 )
 from chunkstore.cli.output import FINE, PROBLEMS, console, print_json, print_note
 from chunkstore.clock import parse_time
-from chunkstore.maintenance.exporting import STANDARD_OUTPUT, write_file
+from chunkstore.maintenance.whole_files import STANDARD_OUTPUT, write_file
 from chunkstore.records.models import PROCESSING, RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs.liveness import LIVE

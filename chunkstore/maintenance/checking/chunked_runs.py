@@ -13,6 +13,7 @@ from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError, InvalidNameError
 from chunkstore.maintenance.checking import findings
+from chunkstore.maintenance.checking.either_layout import foreign_at_top, left_over_at_top, newer_format, no_run_id
 from chunkstore.maintenance.checking.findings import Finding, finding
 from chunkstore.maintenance.checking.times_and_data import (
     changed_data,
@@ -43,7 +44,7 @@ from chunkstore.names import (
     parse_chunk_file,
 )
 from chunkstore.records.assemble import assemble
-from chunkstore.records.models import PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog, is_format
+from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.packed.packed_file import PackedFile
 from chunkstore.stores.reading.chunk_reader import ChunkReader
@@ -117,11 +118,6 @@ def check_chunked_run(store: ChunkedStore, run_id: str, *, with_data: bool) -> l
         ]
 
 
-def no_run_id(run_id: str, file: str, error: InvalidNameError) -> Finding:
-    """Return the finding for what no run can be called."""
-    return finding(findings.FOREIGN, run_id, file, f"It is no run: no run can be called so. {error}")
-
-
 def _no_run(run_id: str, entries: list[Entry]) -> list[Finding]:
     if not entries or {entry.name for entry in entries} <= {*_OWN_FILES, QUARANTINE}:
         message = "The folder holds no record of a run: it is what was left when one was deleted, or never made."
@@ -193,10 +189,7 @@ def _read_problems(run_id: str, found: _Records) -> Iterator[Finding]:
             yield finding(problem.kind, run_id, where, message, _advice(file))
         else:
             yield finding(problem.kind, run_id, where, message)
-    number = found.log.notes.get("format", PACKED_FORMAT)
-    if not is_format(number) or number > PACKED_FORMAT:
-        message = f"The run is of format {number!r:.40}, and this version knows formats up to {PACKED_FORMAT}."
-        yield finding(findings.NEWER_FORMAT, run_id, f"{run_id}/{RUN_FILE}", message)
+    yield from newer_format(found.log, f"{run_id}/{RUN_FILE}")
 
 
 def _sentence(text: str) -> str:
@@ -295,15 +288,3 @@ def check_top(entries: list[Entry]) -> Iterator[Finding]:
                 yield left_over_at_top(entry)
         elif entry.kind != FOLDER and not entry.name.startswith("."):
             yield foreign_at_top(entry)
-
-
-def left_over_at_top(entry: Entry) -> Finding:
-    """Return the finding for a temporary file or folder beside the runs."""
-    message = f"Somebody was stopped while making or deleting a run, at {format_nanoseconds(entry.modified_at)}."
-    return finding(findings.LEFT_OVER, "", entry.name, message)
-
-
-def foreign_at_top(entry: Entry) -> Finding:
-    """Return the finding for something beside the runs that is none."""
-    hint = "; links are not followed" if entry.kind not in (FILE, FOLDER) else ""
-    return finding(findings.FOREIGN, "", entry.name, f"The {entry.kind} is no run{hint}.")

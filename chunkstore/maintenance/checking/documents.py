@@ -10,13 +10,12 @@ from chunkstore.backends.disk.quarantine import QUARANTINE
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, InvalidNameError, RunLogNotFoundError
 from chunkstore.maintenance.checking import findings
-from chunkstore.maintenance.checking.chunked_runs import foreign_at_top, left_over_at_top, no_run_id
+from chunkstore.maintenance.checking.either_layout import foreign_at_top, left_over_at_top, newer_format, no_run_id
 from chunkstore.maintenance.checking.findings import Finding, finding
 from chunkstore.maintenance.checking.times_and_data import changed_data, impossible_times
 from chunkstore.maintenance.left_overs import is_set_aside, is_temporary, is_worth_mentioning
 from chunkstore.names import ASIDE_PREFIX, DOCUMENT_SUFFIX
 from chunkstore.records.assemble import flatten
-from chunkstore.records.models import PACKED_FORMAT, is_format
 from chunkstore.stores.base import Store
 
 
@@ -42,10 +41,7 @@ def check_document(store: Store, run_id: str, *, with_data: bool) -> list[Findin
         return [finding(findings.UNREADABLE, run_id, file, str(error), "Check the disk, and who may read the file.")]
     found = [finding(problem.kind, run_id, file, f"{problem.message}.") for problem in log.problems]
     records, _ = flatten(log)
-    number = log.notes.get("format", PACKED_FORMAT)
-    if not is_format(number) or number > PACKED_FORMAT:
-        message = f"The run is of format {number!r:.40}, and this version knows formats up to {PACKED_FORMAT}."
-        found.append(finding(findings.NEWER_FORMAT, run_id, file, message))
+    found += newer_format(log, file)
     found += impossible_times(log, file, records, lambda _: file)
     return found + (changed_data(store, run_id, records) if with_data else [])
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from chunkstore.clock import parse_time
-from chunkstore.records.models import StepLog
+from chunkstore.records.models import PROCESSING, StepLog
 from chunkstore.views.durations import between, step_duration
 from chunkstore.views.formats import format_local, format_seconds, status_text
 from chunkstore.views.pages.run_page import identity_text
-from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Folding, Line, Part, spaced, subtree_lines
+from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Line, Part, spaced
 from chunkstore.views.recorded_values import (
     code_of,
     is_number,
@@ -43,7 +43,7 @@ def step_heading(step: StepLog, unended: str) -> Iterator[Line]:
         step: the step.
         unended: what the status PROCESSING stands for.
     """
-    status = unended if step.status == "PROCESSING" else step.status
+    status = unended if step.status == PROCESSING else step.status
     yield spaced(
         [
             Part(status_text(status), status),
@@ -108,11 +108,6 @@ def tracebacks(step: StepLog) -> Iterator[tuple[int, str]]:
     for attempt in step.attempts:
         if attempt.message.strip():
             yield attempt.attempt_number, attempt.message.strip()
-
-
-def branches(step: StepLog, folding: Folding) -> Iterator[Line]:
-    """Yield the tree of the branches of a step."""
-    return subtree_lines(step, folding)
 
 
 def _whole(value: Any) -> str:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import chunkstore
-from chunkstore.maintenance.exporting import make_folder, whole_file, write_file
+from chunkstore.maintenance.whole_files import make_folder, whole_file, write_file
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
