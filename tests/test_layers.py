@@ -121,16 +121,31 @@ def circles(arrows):
 
 
 def told(groups, arrows):
-    """Return the circles in words: every arrow in them."""
-    return "\n".join(
-        f"{node} imports {to}" for group in groups for node in group for to in sorted(set(arrows[node]) & set(group))
-    )
+    """Return a shortest way around in each group, in words."""
+    ways = [min((way_back(node, arrows) for node in group), key=len) for group in groups]
+    return "\n".join(" imports ".join(way) for way in ways)
+
+
+def way_back(node, arrows):
+    """Return a shortest way that leads from a node to itself."""
+    ways = [[node]]
+    seen = set()
+    for way in ways:
+        for to in arrows[way[-1]]:
+            if to == node:
+                return [*way, to]
+            if to not in seen:
+                seen.add(to)
+                ways.append([*way, to])
+    raise AssertionError(f"{node} is in no circle")
 
 
 def test_circles_are_found():
     assert circles({"a": "b", "b": "c", "c": "bd", "d": ""}) == [["b", "c"]]
     assert circles({"a": "bc", "b": "d", "c": "d", "d": ""}) == []
-    assert circles({"a": "b", "b": "c", "c": "a", "d": "e", "e": "da"}) == [["a", "b", "c"], ["d", "e"]]
+    two = {"a": "b", "b": "c", "c": "da", "d": "e", "e": "d"}
+    assert circles(two) == [["d", "e"], ["a", "b", "c"]]
+    assert told(circles(two), two) == "d imports e imports d\na imports b imports c imports a"
 
 
 def test_every_kind_of_import_is_found():
@@ -189,7 +204,8 @@ def test_a_reader_can_take_every_file_in_one_sitting(folder):
         for path in (PROJECT / folder).rglob("*.py")
     }
     long = {file: lines for file, lines in lengths.items() if lines > LONGEST_FILE}
-    assert set(long) == {file for file in MAY_BE_LONGER if file.startswith(f"{folder}/")}, long
+    told_long = "\n".join(f"{file}: {lines} lines" for file, lines in sorted(long.items()))
+    assert set(long) == {file for file in MAY_BE_LONGER if file.startswith(f"{folder}/")}, told_long
 
 
 # --- what is imported from elsewhere ---------------------------------------------------------------------------------
@@ -208,7 +224,8 @@ def test_each_other_package_has_one_importer():
     for module, found in IMPORTS.items():
         for imported in found:
             first = imported.split(".")[0]
-            assert module == ONLY_IMPORTER.get(first, module), f"{module} imports {imported}"
+            allowed = ONLY_IMPORTER.get(first, module)
+            assert f"{module}.".startswith(f"{allowed}."), f"{module} imports {imported}"
 
 
 def test_pure_modules_touch_no_files():
