@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from msgspec import UNSET
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("chunkstore")
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 _Scope = TypeVar("_Scope", bound=Scope)
 
@@ -99,12 +100,12 @@ class BaseStep(StepRecord[_Scope]):
         self._end(error)
         return error is not None and self._on_error == CONTINUE and isinstance(error, Exception)
 
-    def __call__(self, function: Callable[..., _T]) -> Callable[..., _T]:
+    def __call__(self, function: Callable[_P, _T]) -> Callable[_P, _T]:
         """Return `function` so that each call of it is a step; for use as a decorator."""
         self.run.release_name(self.name)
 
         @functools.wraps(function)
-        def recorded(*arguments: Any, **keywords: Any) -> Any:
+        def recorded(*arguments: _P.args, **keywords: _P.kwargs) -> Any:
             step = type(self)(
                 self.run,
                 self.name,

@@ -74,6 +74,7 @@ def recording(store: Store) -> None:
             return str(depth)
 
         assert_type(train(3), str)
+        train("deep")  # type: ignore[arg-type]
 
         assert_type(run.step("square", squared, 3), float)
         assert_type(run.step("name", named, max_attempts=2, on_error="continue"), str)
