@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chunkstore.config import open_store
+from chunkstore.config import open_store as _open_store
 from chunkstore.errors import (
     BranchFailedError,
     BranchLogNotFoundError,
@@ -58,13 +58,15 @@ from chunkstore.records.models import (
     StepLog,
 )
 from chunkstore.stores.base import Recorder as _Recorder
-from chunkstore.stores.base import Store, StoreOptions
+from chunkstore.stores.base import Store as _Store
+from chunkstore.stores.options import StoreOptions
 from chunkstore.stores.runs.liveness import Liveness
 from chunkstore.stores.runs.run_list import RunList
 from chunkstore.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import ParamSpec, TypeAlias
 
     from chunkstore.maintenance.checking import Finding, verify
     from chunkstore.maintenance.importing import ImportProblem, ImportReport, import_runs
@@ -74,6 +76,17 @@ if TYPE_CHECKING:
     from chunkstore.views.tables import to_arrow, to_pandas
     from chunkstore.views.timeline.gantt import render_timeline
     from chunkstore.views.timeline.page import timeline_page
+
+    # Only here both are known: the stores, and what records with them.
+    Store: TypeAlias = _Store[Run]
+    _P = ParamSpec("_P")
+
+    def _recording(open_store: Callable[_P, _Store]) -> Callable[_P, Store]: ...
+
+    open_store = _recording(_open_store)
+else:
+    Store = _Store
+    open_store = _open_store
 
 __all__ = [
     "BranchFailedError",
@@ -131,7 +144,7 @@ __all__ = [
 ]
 
 
-def _load_recorder() -> _Recorder:
+def _load_recorder() -> _Recorder[Run]:
     from chunkstore.recording.recorder import Recorder  # noqa: PLC0415 - process pools and more, for those who record alone
 
     return Recorder()
@@ -157,7 +170,7 @@ def _runs_as_html(runs: Sequence[RunSummary], liveness: Mapping[str, Liveness], 
     return run_list_as_html(runs, liveness, datetime.now(timezone.utc), more=more)
 
 
-Store.load_recorder = staticmethod(_load_recorder)
+_Store.load_recorder = staticmethod(_load_recorder)
 RunList.as_html = staticmethod(_runs_as_html)
 RunLog._repr_html_ = _run_log_as_html  # type: ignore[attr-defined]
 RunLog._repr_pretty_ = _write_run_log  # type: ignore[attr-defined]

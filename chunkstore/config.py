@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from chunkstore.errors import ConfigurationError
-from chunkstore.stores.base import Store, StoreOptions
+from chunkstore.stores.base import Store
 from chunkstore.stores.named import DEFAULT_STORE_TYPE, closest, make_store, shown
+from chunkstore.stores.options import StoreOptions
 
 #: Names the configuration file where `open_store` gets none.
 ENVIRONMENT_VARIABLE = "CHUNKSTORE_CONFIGURATION_FILE"

@@ -13,7 +13,7 @@ from chunkstore.cli.output import console, escaped, print_json
 from chunkstore.errors import RunLogNotFoundError
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
-from chunkstore.stores.runs.run_lookup import LATEST
+from chunkstore.stores.run_lookup import LATEST
 from chunkstore.views.compare.differences import Change
 from chunkstore.views.compare.reuse import (
     Alike,

@@ -12,7 +12,7 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.names import DOCUMENT_SUFFIX, RUN_FILE
 from chunkstore.stores.base import Store
 from chunkstore.stores.named import STORE_TYPES
-from chunkstore.stores.runs.run_lookup import LATEST, find_run, runs_starting_with
+from chunkstore.stores.run_lookup import LATEST, find_run, runs_starting_with
 
 #: The runs are looked up where the command line says, and without that as `chunkstore.open_store` does.
 StoreOption = Annotated[

@@ -11,7 +11,8 @@ from chunkstore.recording.catalog import catalog_of
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import PreviousRun, forget
 from chunkstore.recording.run import Run
-from chunkstore.stores.base import Store, check_format
+from chunkstore.stores.base import Store
+from chunkstore.stores.stored import check_format
 
 
 class Recorder:

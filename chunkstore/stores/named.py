@@ -12,9 +12,10 @@ from chunkstore.backends.base import DURABILITY_LEVELS, Backend
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.errors import ConfigurationError
-from chunkstore.stores.base import CONTAINERS, JOURNAL, Store, StoreOptions
+from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
+from chunkstore.stores.options import CONTAINERS, JOURNAL, StoreOptions
 
 
 class _NamedStore(NamedTuple):

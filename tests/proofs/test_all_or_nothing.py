@@ -250,8 +250,8 @@ def test_who_begins_a_journal_and_who_holds_the_lock_of_the_run_do_not_wait_for_
     store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs", container="journal", lock_timeout=20)
     store.create_run_log("other")
     began, others_done = threading.Event(), threading.Event()
-    prepare = store._prepare_journal
-    store._prepare_journal = lambda run_id: (began.set(), prepare(run_id))[1]
+    prepare = store._writer.prepare_journal
+    store._writer.prepare_journal = lambda run_id: (began.set(), prepare(run_id))[1]
     told = []
 
     def add():
@@ -298,7 +298,8 @@ def test_whoever_writes_several_records_takes_their_locks_in_one_order_and_each_
     store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs")
     store.create_run_log(RUN)
     taken = []
-    store._stripes = [Noting(place, taken) for place in range(len(store._stripes))]
+    stripes = store._records.stripes
+    stripes.mutexes = [Noting(place, taken) for place in range(len(stripes.mutexes))]
     step = StepLog(name="m", internal_name="m", step_type="map")
     for number in range(20):
         name = f"m.{number}"
@@ -492,7 +493,7 @@ def test_a_put_of_a_record_that_another_thread_makes_just_now_is_no_mixture(fold
         def metrics(p, q):
             return StepLog(name="x", internal_name="x", user_defined_metrics={"p": p, "q": q})
 
-        look, looked = one._whose, []
+        look, looked = one._finder.whose, []
 
         def slow(*arguments, look=look, looked=looked, one=one, other=other, **options):
             found = look(*arguments, **options)
@@ -502,7 +503,7 @@ def test_a_put_of_a_record_that_another_thread_makes_just_now_is_no_mixture(fold
                 other.put_step_log(RUN, metrics(1, 2))
             return found
 
-        one._whose = slow
+        one._finder.whose = slow
         one.put_step_log(RUN, metrics(3, 3))
         other.put_step_log(RUN, metrics(4, 4))
         one.put_step_log(RUN, metrics(5, 5))
@@ -513,7 +514,7 @@ def test_a_put_waits_for_another_that_has_looked_whose_the_record_is(folder):
     one, other = (chunkstore.open_store("chunked-fs", log_folder=folder) for _ in range(2))
     one.create_run_log(RUN)
     one.put_step_log(RUN, StepLog(name="x", internal_name="x", user_defined_metrics={"first": 1}))
-    look = one._whose
+    look = one._finder.whose
 
     def record(name):
         return StepLog(name="x", internal_name="x", user_defined_metrics={name: 1})
@@ -525,7 +526,7 @@ def test_a_put_waits_for_another_that_has_looked_whose_the_record_is(folder):
         return found
 
     putting = threading.Thread(target=other.put_step_log, args=(RUN, record("other's")))
-    one._whose = slow
+    one._finder.whose = slow
     one.put_step_log(RUN, record("one's"))
     putting.join()
     assert other.get_step_log(RUN, "x").user_defined_metrics == {"other's": 1}
@@ -535,7 +536,7 @@ def test_a_journal_that_is_closed_while_its_run_is_locked_keeps_nobody_waiting(f
     store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs", container="journal", lock_timeout=20)
     store.create_run_log(RUN)
     store.put_step_log(RUN, StepLog(name="x", internal_name="x"))
-    replace, begun = store._replace_own, threading.Event()
+    replace, begun = store._records.replace_own, threading.Event()
 
     def slow(*arguments):
         begun.set()
@@ -546,7 +547,7 @@ def test_a_journal_that_is_closed_while_its_run_is_locked_keeps_nobody_waiting(f
 
     closing = threading.Thread(target=store._journals.close, args=(RUN,))
     adding = threading.Thread(target=store.add_step_log, args=(RUN, StepLog(name="y", internal_name="y")))
-    store._replace_own = slow
+    store._records.replace_own = slow
     store.put_step_log(RUN, StepLog(name="x", internal_name="x", message="put"))
     closing.join(5)
     adding.join(5)

@@ -62,9 +62,10 @@ def test_a_whole_run_is_read_without_them(tmp_path, monkeypatch):
     store.create_run_log("run")
     store.add_step_log("run", chunkstore.StepLog(name="a", internal_name="a"))
     seen = []
-    assemble = chunkstore.stores.chunked.assemble
+    assemble = chunkstore.stores.reading.chunk_reader.assemble
     monkeypatch.setattr(
-        "chunkstore.stores.chunked.assemble", lambda *parts: (seen.append(gc.isenabled()), assemble(*parts))[1]
+        "chunkstore.stores.reading.chunk_reader.assemble",
+        lambda *parts: (seen.append(gc.isenabled()), assemble(*parts))[1],
     )
     assert list(store.get_run_log("run").steps) == ["a"]
     assert seen == [False]

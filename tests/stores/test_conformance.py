@@ -12,7 +12,7 @@ from chunkstore.names import LOCK_FILE
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
-from chunkstore.stores.packed import sealing
+from chunkstore.stores.writing import sealing
 from chunkstore.testing import StoreConformance
 from chunkstore.testing.faults import FaultySyscalls
 from chunkstore.testing.suite_records import RecordSuite
@@ -56,8 +56,7 @@ class SealedBehindTheScenes(ChunkedStore):
         others = ChunkedStore(DirectoryBackend(self.backend.location), self.options)
 
         def seal():
-            log = others._read_run_file(run_id)
-            sealing.seal(others.backend, run_id, lambda: others._mark_packed(run_id, log))
+            sealing.seal(others.backend, run_id, pretty=others.options.pretty)
 
         others.backend.while_locked(run_id, LOCK_FILE, seal)
         if next(self._turns) % 3 == 0:

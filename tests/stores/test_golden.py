@@ -7,8 +7,7 @@ import pytest
 
 import chunkstore
 from chunkstore.records.base import ExtraFields
-from chunkstore.records.models import FORMAT, RunLog, StepLog
-from chunkstore.stores.base import NOTES
+from chunkstore.records.models import FORMAT, NOTES, RunLog, StepLog
 
 CHUNKED = "pleasant-lamarr-0549"
 DOCUMENT = "blocking-shaw-0538"

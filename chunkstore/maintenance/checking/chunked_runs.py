@@ -43,7 +43,6 @@ from chunkstore.names import (
     parameter_file,
     parse_chunk_file,
 )
-from chunkstore.records.assemble import assemble
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.packed.packed_file import PackedFile
@@ -96,7 +95,7 @@ def check_chunked_run(store: ChunkedStore, run_id: str, *, with_data: bool) -> l
                 return _no_run(run_id, entries)
             records = chunks.records_of(metadata)
             files = chunks.files_of(records)
-            log = chunks.without_unfinished(assemble(metadata, records, chunks.parameters(), chunks.problems))
+            log = chunks.assembled(metadata, records)
             found = _Records(log, records, files, chunks, packed)
             damage = list(_read_problems(run_id, found))
             is_told = bool(damage) or any(entry.name == QUARANTINE for entry in entries)

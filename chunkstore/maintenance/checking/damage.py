@@ -24,7 +24,7 @@ from chunkstore.records import codec
 from chunkstore.records.base import Record, RecordCodec
 from chunkstore.records.integrity import without_checksum
 from chunkstore.records.models import BranchLog, RunLog, StepLog
-from chunkstore.stores.reading.chunk_reader import Parameters, Update
+from chunkstore.stores.chunk_files import Parameters, Update
 from chunkstore.stores.reading.metric_lines import MetricLine
 
 _TYPES: dict[str, type[Record]] = {STEP: StepLog, BRANCH: BranchLog}

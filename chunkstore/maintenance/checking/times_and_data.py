@@ -18,8 +18,9 @@ from chunkstore.names import ChunkName
 from chunkstore.recording.catalog import PUT, hash_of_file
 from chunkstore.records.assemble import step_counts
 from chunkstore.records.models import BranchLog, RunLog, StepAttempt, StepLog
-from chunkstore.stores.base import Store, is_finished
+from chunkstore.stores.base import Store
 from chunkstore.stores.runs.run_list import summary_of
+from chunkstore.stores.stored import is_finished
 
 #: Clocks of hosts, and times without an offset, differ by less.
 _TOLERANCE = timedelta(days=1)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, field
 
-from chunkstore.backends.base import FolderReader, MissingError, UnreadableFileError
+from chunkstore.backends.base import FolderReader, MissingError
 from chunkstore.clock import clock
-from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -20,107 +18,47 @@ from chunkstore.names import (
     RUN_FILE,
     STEP,
     STEP_UPDATE,
-    TEMPORARY_PREFIX,
     ChunkName,
-    chunk_file,
     encode_for_file,
     inner_prefixes,
     is_meant,
     is_parameter_file,
     parameter_file,
     parse_chunk_file,
-    unescape_segment,
 )
 from chunkstore.records import codec, overlay
-from chunkstore.records.assemble import bare, flatten_branches, flatten_steps
-from chunkstore.records.base import Record, RecordCodec
-from chunkstore.records.integrity import has_checksum, without_checksum
+from chunkstore.records.assemble import assemble, bare, flatten_branches, flatten_steps
+from chunkstore.records.base import RecordCodec
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
+from chunkstore.stores.chunk_files import (
+    KIND_OF,
+    TYPE_OF,
+    UPDATE_KINDS,
+    Key,
+    Parameters,
+    Update,
+    check_is_file_of,
+    checked_run_log,
+    key_of,
+    names_of_files,
+    update_file,
+)
 from chunkstore.stores.packed.packed_file import PackedFile
+from chunkstore.stores.reading.changes_seen import changes_seen
 from chunkstore.stores.reading.listing import Listing
-from chunkstore.stores.reading.metric_lines import MetricLine, joined
+from chunkstore.stores.reading.metric_lines import MetricLine, joined, metric_lines
+from chunkstore.stores.reading.order import in_order
+from chunkstore.stores.reading.problems import UNREADABLE, Problems, as_error
 from chunkstore.stores.reading.run_files import RunFiles
+from chunkstore.stores.reading.unfinished import without_unfinished
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
-_MOST_SEEN = 100_000
 #: The status of a run whose own record cannot be read.
 UNKNOWN = "UNKNOWN"
 
-#: What is wrong with one file, and does not keep the others from being read.
-_UNREADABLE = (CorruptChunkError, StoreIOError)
-
-_TYPE_OF: dict[str, type[StepLog | BranchLog]] = {STEP: StepLog, BRANCH: BranchLog}
-_CODEC_OF = {kind: RecordCodec.of(record_type) for kind, record_type in _TYPE_OF.items()}
-_KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
-_UPDATE_KIND_OF = {STEP: STEP_UPDATE, BRANCH: BRANCH_UPDATE}
-_UPDATE_KINDS = frozenset(_UPDATE_KIND_OF.values())
+_CODEC_OF = {kind: RecordCodec.of(record_type) for kind, record_type in TYPE_OF.items()}
 _KINDS = (STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC)
-
-
-class Parameters(Record, kw_only=True):
-    """The parameters of one scope, as `Parameter-….json` holds them."""
-
-    FREE = ("parameters",)
-    SCALARS = (("branch", str),)
-
-    branch: str = ""
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, data: bytes, file: str) -> Parameters:
-        """Return what a file holds.
-
-        Raises:
-            CorruptChunkError: it holds no parameters, or those of a scope whose file has another name.
-        """
-        found = RecordCodec.of(cls).decode(data, file)
-        if parameter_file(found.branch) != file:
-            raise codec.corrupt(file, 0, f"it holds the parameters of {found.branch!r}, and is not the file for those")
-        return found
-
-
-class Update(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What others than its owner changed of a record, as `StepUpdate-…` and `BranchUpdate-…` hold it.
-
-    Attributes:
-        internal_name: the record.
-        over: the file that the change lies over; it counts for no other.
-        change: see `overlay`.
-    """
-
-    internal_name: str
-    over: str
-    change: overlay.Change
-
-
-class ChangesSeen:
-    """Chunks that somebody in this process has seen with what others have changed of them.
-
-    Only for those the owner has to find out whether the record that it writes again has such a change in it.
-    """
-
-    def __init__(self) -> None:
-        self._files: dict[str, None] = {}
-
-    def __contains__(self, file: str) -> bool:
-        return file in self._files
-
-    def add(self, file: str) -> None:
-        """Note a chunk; beyond a number of them, those are forgotten that were noted first."""
-        self._files[file] = None
-        if len(self._files) > _MOST_SEEN:
-            for oldest in list(islice(self._files, _MOST_SEEN // 10)):
-                self._files.pop(oldest, None)
-
-
-changes_seen = ChangesSeen()
-
-
-class _Named(msgspec.Struct):
-    """What any record says first."""
-
-    internal_name: str = ""
 
 
 class ChunkReader:
@@ -147,7 +85,8 @@ class ChunkReader:
     ) -> None:
         self._run_id = run_id
         self._reader = reader
-        self._files = RunFiles(reader, listing, self._report, keep=keep)
+        self._problems = Problems()
+        self._files = RunFiles(reader, listing, self._problems.report, keep=keep)
         if packed is not None:
             self._files.reuse(packed)
         # By `id` of a record, the file that it was read from, and the change that was laid over it.
@@ -159,45 +98,13 @@ class ChunkReader:
         self.bodies: dict[int, tuple[object, bytes]] = {}
         # Parameters that stand in records, where other tools put them; files of parameters come before them.
         self._inner_parameters: dict[str, dict[str, Any]] = {}
-        self._problems: dict[Problem, None] = {}
         # By file, records that were decoded together with others.
         self._decoded: dict[str, StepLog | BranchLog] = {}
 
     @property
     def problems(self) -> list[Problem]:
         """What could not be read so far."""
-        return list(self._problems)
-
-    def without_unfinished(self, log: RunLog) -> RunLog:
-        """Take what is on its way out of the problems of a log.
-
-        Records inside another one are written before it. What has no outer record is no problem as long as that lies
-        beside it in a temporary file: it is being written, or will never be since its writer was killed.
-        """
-        if log.found_orphans is not UNSET:
-            to_come = self._names_to_come()
-            log.found_problems = [
-                problem
-                for problem in log.problems
-                if problem.kind != "orphan" or not any(f"{problem.file}.".startswith(start) for start in to_come)
-            ] or UNSET
-        return log
-
-    def _names_to_come(self) -> list[str]:
-        """Return what the names of records begin with that may be on their way; every name does with an empty one."""
-        found = []
-        known = set(self._names)
-        for file in self._reader.all_entries():
-            if file.startswith(TEMPORARY_PREFIX) or (file not in known and parse_chunk_file(file)):
-                try:
-                    name = codec.decoder_of(_Named).decode(self._reader.load(file)).internal_name
-                except FileNotFoundError:
-                    found.append("")  # it has got its name since
-                except (OSError, ChunkstoreError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    pass  # it is not even written: nothing inside it is there
-                else:
-                    found.append(f"{name}.")
-        return found
+        return self._problems.all()
 
     @cached_property
     def _names(self) -> list[str]:
@@ -214,7 +121,7 @@ class ChunkReader:
         horizon = clock.horizon()
         early = list(takewhile(lambda chunk: chunk.timestamp > horizon, chunks))
         for file in [*(chunk.file for chunk in early), *self._files.beyond_reason]:
-            self._add_problem("time", file, "its name has a time far ahead of now: it counts as older than all others")
+            self._problems.add("time", file, "its name has a time far ahead of now: it counts as older than all others")
         return chunks
 
     def _chunks_of(self, kind: str, encoded: str) -> list[ChunkName]:
@@ -240,18 +147,35 @@ class ChunkReader:
             FileNotFoundError: there is neither.
         """
         try:
-            log = checked_run_log(self._files.load(RUN_FILE, is_listed=False), self._run_id, RUN_FILE)
+            log = checked_run_log(self._files.load(RUN_FILE, is_listed=False), self._run_id)
         except FileNotFoundError:
             if not self._chunks:
                 raise
-            self._add_problem("missing", RUN_FILE, "the run's own record is missing")
-        except _UNREADABLE as error:
-            self._report(RUN_FILE, error)
+            self._problems.add("missing", RUN_FILE, "the run's own record is missing")
+        except UNREADABLE as error:
+            self._problems.report(RUN_FILE, error)
         else:
             if not is_meant(self._run_id, log.incarnation):
                 raise MissingError(self._run_id)
             return log
         return RunLog(run_id=str(self._run_id), status=UNKNOWN)
+
+    # --- the whole run -----------------------------------------------------------------------------------------------
+
+    def whole(self) -> RunLog:
+        """Return the whole run.
+
+        Raises:
+            FileNotFoundError: there is no such run.
+        """
+        metadata = self.metadata()
+        records = self.records_of(metadata)
+        return self.assembled(metadata, records)
+
+    def assembled(self, metadata: RunLog, records: Iterable[StepLog | BranchLog]) -> RunLog:
+        """Return the whole run, put together from what was read of it."""
+        log = assemble(metadata, records, self.parameters(), self.problems)
+        return without_unfinished(log, self._reader, self._names)
 
     # --- steps and branches ------------------------------------------------------------------------------------------
 
@@ -264,16 +188,16 @@ class ChunkReader:
         chunks = self._chunks if inside is None else self._chunks_inside(inside)
         updates = self._updates(chunks)
         if inside is None and not self._with_bodies:
-            for kind, cls in _TYPE_OF.items():
+            for kind, cls in TYPE_OF.items():
                 self._decoded.update(self._files.decode_sealed(f"{kind}-", cls))
-        newest: dict[tuple[str, str], StepLog | BranchLog] = {}
+        newest: dict[Key, StepLog | BranchLog] = {}
         for chunk in chunks:
-            if chunk.kind in _TYPE_OF and (outer := self._record(chunk, updates.get(chunk.file))) is not None:
+            if chunk.kind in TYPE_OF and (outer := self._record(chunk, updates.get(chunk.file))) is not None:
                 for record in self._flat(outer):
                     if inside is not None and not record.internal_name.startswith(f"{inside}."):
                         continue  # a shortened name in the file name did not tell
                     # Later ones replace earlier ones, and take their place in the order of execution.
-                    key = (STEP if isinstance(record, StepLog) else BRANCH, record.internal_name)
+                    key = key_of(record)
                     newest.pop(key, None)
                     newest[key] = record
         metrics = [chunk for chunk in chunks if chunk.kind == METRIC]
@@ -290,7 +214,7 @@ class ChunkReader:
         updates = self._updates(self._chunks)
         superseded = self._superseded({key for key, count in groups.items() if count > 1})
         for chunk in self._chunks:
-            if chunk.kind not in _TYPE_OF or chunk.file in superseded:
+            if chunk.kind not in TYPE_OF or chunk.file in superseded:
                 continue
             record = self._record(chunk, updates.get(chunk.file))
             if record is None:
@@ -310,7 +234,7 @@ class ChunkReader:
         newest: dict[tuple[str, str], str] = {}
         superseded: set[str] = set()
         for chunk in self._chunks:
-            if chunk.kind in _TYPE_OF and (chunk.kind, chunk.encoded) in groups:
+            if chunk.kind in TYPE_OF and (chunk.kind, chunk.encoded) in groups:
                 record = self._record(chunk, None)
                 if record is not None:
                     older = newest.get((chunk.kind, record.internal_name))
@@ -362,11 +286,9 @@ class ChunkReader:
             CorruptChunkError: the newest file of that name cannot be read; an older one must not pass for it. Or there
                 is none, and a file in which it may be packed cannot be read.
         """
-        # Other tools name the file after the last segment alone; the name inside decides.
-        last = internal_name.rpartition(".")[2]
-        for name in dict.fromkeys((internal_name, last, unescape_segment(last))):
+        for name in names_of_files(internal_name):  # the name inside decides
             encoded = encode_for_file(name)
-            for chunk in reversed(self._chunks_of(_KIND_OF[kind], encoded)):
+            for chunk in reversed(self._chunks_of(KIND_OF[kind], encoded)):
                 update = self._update_over(chunk, internal_name, strict=strict)
                 record = self._record(chunk, update, strict=True)
                 if isinstance(record, kind) and record.internal_name == internal_name:
@@ -402,10 +324,10 @@ class ChunkReader:
         found = self._update(update.file, strict=True)
         return parse_chunk_file(found.over) if found else None
 
-    def files_of(self, records: Iterable[StepLog | BranchLog]) -> dict[tuple[str, str], ChunkName]:
+    def files_of(self, records: Iterable[StepLog | BranchLog]) -> dict[Key, ChunkName]:
         """Return the files that records were read from, by kind and internal name."""
         origins = ((record, self._origins.get(id(record))) for record in records)
-        return {(_KIND_OF[type(record)], record.internal_name): chunk for record, chunk in origins if chunk}
+        return {key_of(record): chunk for record, chunk in origins if chunk}
 
     def _note_origin(self, record: StepLog | BranchLog, chunk: ChunkName, change: overlay.Change | None) -> None:
         self._origins[id(record)] = chunk
@@ -425,13 +347,13 @@ class ChunkReader:
                     data = codec.encode(overlay.apply(change, codec.decode(data, chunk.file)))
                 decoded = _CODEC_OF[chunk.kind].decode(data, chunk.file)
             record = decoded
-            _check_is_file_of(record.internal_name, chunk)
+            check_is_file_of(record.internal_name, chunk)
         except FileNotFoundError:
             return None  # removed since it was listed
-        except (*_UNREADABLE, RecursionError) as error:
+        except (*UNREADABLE, RecursionError) as error:
             if strict:
-                raise self._as_error(chunk.file, error) from None
-            self._report(chunk.file, error)
+                raise as_error(chunk.file, error) from None
+            self._problems.report(chunk.file, error)
             return None
         self._note_origin(record, chunk, change)
         if is_ours and self._with_bodies:  # what other tools write may lack fields
@@ -442,12 +364,14 @@ class ChunkReader:
         """Return the newest change over each file."""
         found: dict[str, overlay.Change] = {}
         for chunk in chunks:
-            if chunk.kind in _UPDATE_KINDS and (update := self._update(chunk.file)) is not None:
+            if chunk.kind in UPDATE_KINDS and (update := self._update(chunk.file)) is not None:
                 over = parse_chunk_file(update.over)
-                if over and over.kind in _TYPE_OF and update_file(over, update.internal_name) == chunk.file:
+                if over and over.kind in TYPE_OF and update_file(over, update.internal_name) == chunk.file:
                     found[update.over] = update.change
                 else:
-                    self._report(chunk.file, codec.corrupt(chunk.file, 0, "it is not the file for what it changes"))
+                    self._problems.report(
+                        chunk.file, codec.corrupt(chunk.file, 0, "it is not the file for what it changes")
+                    )
         return found
 
     def _update_over(self, chunk: ChunkName, internal_name: str, *, strict: bool) -> overlay.Change | None:
@@ -461,10 +385,10 @@ class ChunkReader:
             update: Update = codec.decode(body, file, codec.decoder_of(Update))
         except FileNotFoundError:
             return None
-        except (*_UNREADABLE, msgspec.ValidationError) as error:
+        except (*UNREADABLE, msgspec.ValidationError) as error:
             if strict:
-                raise self._as_error(file, error) from None
-            self._report(file, error)
+                raise as_error(file, error) from None
+            self._problems.report(file, error)
             return None
         return update
 
@@ -476,7 +400,7 @@ class ChunkReader:
         for chunk in chunks:
             for line in self._metric_lines(chunk):
                 if line.internal_name not in steps:
-                    self._add_problem("orphan", chunk.file, f"there is no step {line.internal_name}")
+                    self._problems.add("orphan", chunk.file, f"there is no step {line.internal_name}")
                     break
                 lines.setdefault(line.internal_name, []).append(line)
         for name, of_step in lines.items():
@@ -490,27 +414,10 @@ class ChunkReader:
             data = self._files.load(chunk.file)
         except FileNotFoundError:
             return
-        except _UNREADABLE as error:
-            self._report(chunk.file, error)
+        except UNREADABLE as error:
+            self._problems.report(chunk.file, error)
             return
-        *lines, rest = data.split(b"\n")
-        # What stands after the last line break is a write that was cut off, and so was not acknowledged. Unless it is
-        # whole but for the line break itself.
-        if has_checksum(rest[:-1] + b"\n"):
-            lines.append(rest)
-        elif rest and not rest.startswith(b"{"):
-            self._report(chunk.file, codec.corrupt(chunk.file, len(data) - len(rest), "it ends in something else"))
-        for line in lines:
-            if not line:
-                self._add_problem("corrupt", chunk.file, "it holds empty lines")
-                continue
-            try:
-                whole = without_checksum(line + b"\n", chunk.file)
-                metric_line = codec.decode(whole, chunk.file, codec.decoder_of(MetricLine))
-            except (CorruptChunkError, msgspec.ValidationError) as error:
-                self._report(chunk.file, error)
-                continue
-            yield metric_line
+        yield from metric_lines(data, chunk.file, self._problems)
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
@@ -538,90 +445,9 @@ class ChunkReader:
             found = Parameters.read(data, file)
         except FileNotFoundError:
             return None
-        except _UNREADABLE as error:
-            self._report(file, error)
+        except UNREADABLE as error:
+            self._problems.report(file, error)
             return None
         if self._with_bodies:
             self.bodies[id(found.parameters)] = found.parameters, data
         return found
-
-    # --- problems ----------------------------------------------------------------------------------------------------
-
-    def _report(self, file: str, error: Exception) -> None:
-        known = self._as_error(file, error)
-        if isinstance(known, UnreadableFileError):
-            self._add_problem("unreadable", file, known.reason)
-        elif isinstance(known, CorruptChunkError):
-            self._add_problem("corrupt", file, f"{known.reason} (byte {known.offset})")
-        else:
-            self._add_problem("unreadable", file, str(known))
-
-    def _add_problem(self, kind: str, file: str, message: str) -> None:
-        """Note a problem, once: some files are looked at more than once in a read."""
-        # The name of a file may be any bytes, and the log of which this becomes a part is UTF-8.
-        shown = file.encode(errors="backslashreplace").decode()
-        self._problems[Problem(kind, shown, message)] = None
-
-    @staticmethod
-    def _as_error(file: str, error: Exception) -> ChunkstoreError:
-        return error if isinstance(error, ChunkstoreError) else codec.corrupt(file, 0, str(error))
-
-
-def checked_run_log(data: bytes, run_id: str, file: str) -> RunLog:
-    """Return the run's own record that these bytes hold, and no other run's.
-
-    Raises:
-        CorruptChunkError: they hold something else.
-    """
-    log = RecordCodec.of(RunLog).decode(without_checksum(data, file), file)
-    if log.run_id != run_id:
-        raise codec.corrupt(file, 0, f"it holds the run {log.run_id!r}, not {run_id!r}")
-    return log
-
-
-def _check_is_file_of(internal_name: str, chunk: ChunkName) -> None:
-    """Raise `CorruptChunkError` if a record stands in a file that is named after another one.
-
-    Other tools name files after the last segment alone.
-    """
-    if chunk.encoded == internal_name:
-        return
-    last = internal_name.rpartition(".")[2]
-    for name in (internal_name, last, unescape_segment(last)):
-        if name and chunk.encoded == encode_for_file(name):
-            return
-    raise codec.corrupt(chunk.file, 0, f"it holds {internal_name!r}, and is not the file for that")
-
-
-def update_file(chunk: ChunkName, internal_name: str) -> str:
-    """Return the name of the file for changes over a chunk: after its timestamp, so that each has one at most."""
-    return chunk_file(_UPDATE_KIND_OF[chunk.kind], internal_name, chunk.timestamp)
-
-
-def newest_listed(listing: Listing | RunFiles, kind: type[_R], internal_name: str) -> ChunkName | None:
-    """Return the newest of the files that are named after a record, or None."""
-    encoded = encode_for_file(internal_name)
-    files = listing.starting_with(f"{_KIND_OF[kind]}-{encoded}-")
-    return next((chunk for chunk in reversed(in_order(files)) if chunk.encoded == encoded), None)
-
-
-def _place(chunk: ChunkName) -> tuple[int, str]:
-    """Return what chunks are ordered by; equal timestamps are ordered by name."""
-    return chunk.timestamp, chunk.file
-
-
-def in_order(files: Iterable[str]) -> list[ChunkName]:
-    """Return the chunks among some files in order of execution; whoever asks writes later timestamps from now on.
-
-    A time that nobody believes must not hide what is recorded from now on. So such chunks come before all others.
-    """
-    chunks = [chunk for chunk in map(parse_chunk_file, files) if chunk]
-    if not chunks:
-        return chunks
-    chunks.sort(key=_place)
-    horizon = clock.horizon()
-    if chunks[-1].timestamp > horizon:
-        end = next(place for place, chunk in enumerate(chunks) if chunk.timestamp > horizon)
-        chunks = chunks[end:] + chunks[:end]
-    clock.observe(chunks[-1].timestamp)
-    return chunks

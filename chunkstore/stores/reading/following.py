@@ -30,12 +30,14 @@ from chunkstore.names import (
     parse_chunk_file,
 )
 from chunkstore.records import overlay
-from chunkstore.records.assemble import assemble, branch_of_step, step_of_branch
+from chunkstore.records.assemble import branch_of_step, step_of_branch
 from chunkstore.records.models import BranchLog, RunLog, StepLog
+from chunkstore.stores.chunk_files import Key, Parameters
 from chunkstore.stores.packed.packed_file import PackedFile
-from chunkstore.stores.reading.chunk_reader import ChunkReader, Parameters, in_order
+from chunkstore.stores.reading.chunk_reader import ChunkReader
 from chunkstore.stores.reading.listing import Listing
 from chunkstore.stores.reading.metric_lines import MetricLine
+from chunkstore.stores.reading.order import in_order
 
 #: Seconds between two looks at everything, at least that many times as long as one takes, and between two questions
 #: whether the owner of the run lives.
@@ -181,7 +183,7 @@ class FollowedRun:
         if not isinstance(self._run_id, PinnedRunId):
             self._run_id = PinnedRunId(self._run_id, metadata.incarnation)  # no other of its id is followed
         records = chunks.records_of(metadata)
-        self._log = chunks.without_unfinished(assemble(metadata, records, chunks.parameters(), chunks.problems))
+        self._log = chunks.assembled(metadata, records)
         self._tree = _Tree(self._log, chunks.files_of(records))
         return self._log
 
@@ -266,7 +268,7 @@ class _Tree:
         files: which chunk each record in it was read from, by kind and internal name.
     """
 
-    def __init__(self, log: RunLog, files: Mapping[tuple[str, str], ChunkName]) -> None:
+    def __init__(self, log: RunLog, files: Mapping[Key, ChunkName]) -> None:
         self.log = log
         self._files = dict(files)
         self._latest = max(((chunk.timestamp, chunk.file) for chunk in files.values()), default=(0, ""))

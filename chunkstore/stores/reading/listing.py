@@ -69,6 +69,14 @@ class ListingMemory:
     """
 
     def __init__(self, share: int = 0) -> None:
+        self.start_anew(share)
+
+    def start_anew(self, share: int) -> None:
+        """Forget everything, also who is looking at it: they may be threads of the parent of a forked child.
+
+        Args:
+            share: as for the class.
+        """
         self.share = share
         self._remembered: dict[str, _Remembered] = {}
         self._guard = threading.Lock()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from chunkstore.errors import InvalidValueError
+from chunkstore.errors import CorruptChunkError, InvalidValueError
+from chunkstore.records import codec
 from chunkstore.records.base import MetricPoint, revived_point
+from chunkstore.records.integrity import has_checksum, without_checksum
 from chunkstore.records.models import StepLog
+from chunkstore.stores.reading.problems import Problems
 
 Series = dict[str, list[MetricPoint]]
 
@@ -39,6 +42,34 @@ def as_series(series: Any) -> Series:
         return {name: list(points) for name, points in series.items()}
     reason = "it must be a dict of lists of MetricPoint"
     raise InvalidValueError(f"Cannot record the metrics: {reason}.", key="series", reason=reason)
+
+
+def metric_lines(data: bytes, file: str, problems: Problems) -> Iterator[MetricLine]:
+    """Yield the lines in a file of metrics.
+
+    Args:
+        data: all its bytes.
+        file: its name.
+        problems: where lines are noted that cannot be read.
+    """
+    *lines, rest = data.split(b"\n")
+    # What stands after the last line break is a write that was cut off, and so was not acknowledged. Unless it is
+    # whole but for the line break itself.
+    if has_checksum(rest[:-1] + b"\n"):
+        lines.append(rest)
+    elif rest and not rest.startswith(b"{"):
+        problems.report(file, codec.corrupt(file, len(data) - len(rest), "it ends in something else"))
+    for line in lines:
+        if not line:
+            problems.add("corrupt", file, "it holds empty lines")
+            continue
+        try:
+            whole = without_checksum(line + b"\n", file)
+            metric_line = codec.decode(whole, file, codec.decoder_of(MetricLine))
+        except (CorruptChunkError, msgspec.ValidationError) as error:
+            problems.report(file, error)
+            continue
+        yield metric_line
 
 
 def joined(step: StepLog, lines: Iterable[MetricLine]) -> Series | UnsetType:

@@ -8,15 +8,15 @@ from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
 from chunkstore.backends.base import FileVersion, FolderReader
+from chunkstore.errors import ChunkstoreError
 from chunkstore.names import RUN_FILE
 from chunkstore.records.models import RunLog
+from chunkstore.stores.chunk_files import Key
+from chunkstore.stores.stored import is_finished
 
 #: More runs are forgotten, those first that were used least lately, if they have finished.
 _MOST_REMEMBERED = 32
 _MOST_FORGOTTEN = 100_000
-
-#: The kind and the internal name of a record.
-Key = tuple[str, str]
 
 
 class KnownRun:
@@ -107,7 +107,24 @@ class KnownRuns(Generic[_K]):
             self._runs.move_to_end(run_id)
         return known
 
-    def longest_ago(self) -> tuple[str, _K] | None:
+    def forget_one_of_many(self, read: Callable[[str], RunLog]) -> str | None:
+        """Forget the run that was added longest ago, if there are too many and it has ended; return its id.
+
+        Of one that goes on, what is known may be needed.
+
+        Args:
+            read: reads a run's own record.
+        """
+        found = self._longest_ago()
+        if found is None:
+            return None
+        run_id, known = found
+        if not known.is_as_good_as_new() and not _has_ended(run_id, read):
+            return None
+        self._forget_for_others(run_id, known)
+        return run_id
+
+    def _longest_ago(self) -> tuple[str, _K] | None:
         """Return the run that was added longest ago, if there are too many; it is kept for another round."""
         with self._guard:
             if len(self._runs) <= _MOST_REMEMBERED:
@@ -116,7 +133,7 @@ class KnownRuns(Generic[_K]):
             self._runs.move_to_end(run_id)
             return run_id, self._runs[run_id]
 
-    def forget_for_others(self, run_id: str, known: _K) -> None:
+    def _forget_for_others(self, run_id: str, known: _K) -> None:
         """Forget what is remembered of a run that goes on no more, but for that."""
         with self._guard:
             if not known.is_as_good_as_new():
@@ -130,3 +147,13 @@ class KnownRuns(Generic[_K]):
         with self._guard:
             if self._runs.get(run_id) is known:
                 del self._runs[run_id]
+
+
+def _has_ended(run_id: str, read: Callable[[str], RunLog]) -> bool:
+    """Tell whether nobody goes on with a run, as far as can be told."""
+    try:
+        return is_finished(read(run_id))
+    except FileNotFoundError:
+        return True
+    except ChunkstoreError:
+        return False

@@ -2,7 +2,19 @@
 
 from mutant import Mutant
 
-from defects.sources import BACKEND, CHUNKED, CLOCK, DOCUMENT, HELD, LOCKS, OUTPUT, STORE
+from defects.sources import (
+    BACKEND,
+    CHUNKED,
+    CLOCK,
+    DOCUMENT,
+    HELD,
+    LOCKS,
+    OUTPUT,
+    PARAMETER_FILES,
+    RECORD_WRITER,
+    STORE,
+    STRIPES,
+)
 
 _LOCKS = "tests/backends/test_locks.py"
 _CHUNKED = (
@@ -12,30 +24,30 @@ _CHUNKED = (
 MUTANTS = (
     Mutant(
         "others change a record without the lock",
-        CHUNKED,
+        RECORD_WRITER,
         """\
-            return self.backend.while_locked(
-                run_id,
-                LOCK_FILE,
-                lambda: self._change_locked(run_id, known, internal_name, kind, change),
-                within=known,
-            )
+        return self.backend.while_locked(
+            run_id,
+            LOCK_FILE,
+            lambda: self._change_locked(run_id, known, internal_name, kind, change),
+            within=known,
+        )
 """,
-        "            return self._change_locked(run_id, known, internal_name, kind, change)\n",
+        "        return self._change_locked(run_id, known, internal_name, kind, change)\n",
         "tests/proofs/test_parallel_processes.py -k counting_at_once",
     ),
     Mutant(
         "parameters are changed without the lock",
-        CHUNKED,
+        PARAMETER_FILES,
         "        self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)",
         "        change_parameters()",
         "tests/proofs/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
         "parameters are read before the lock is taken",
-        CHUNKED,
-        "        def change_parameters() -> None:\n            current = self._load_parameters(run_id, scope, file)\n",
-        "        current = self._load_parameters(run_id, scope, file)\n\n        def change_parameters() -> None:\n",
+        PARAMETER_FILES,
+        "        def change_parameters() -> None:\n            current = self.load(run_id, scope)\n",
+        "        current = self.load(run_id, scope)\n\n        def change_parameters() -> None:\n",
         "tests/proofs/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
@@ -48,8 +60,8 @@ MUTANTS = (
     Mutant(
         "the record of a run is read before the lock is taken",
         CHUNKED,
-        "            def change_run() -> RunLog:\n                log = self._read_run_file(run_id)\n",
-        "            log = self._read_run_file(run_id)\n\n            def change_run() -> RunLog:\n",
+        "            def change_run() -> RunLog:\n                log = read_run_file(self.backend, run_id)\n",
+        "            log = read_run_file(self.backend, run_id)\n\n            def change_run() -> RunLog:\n",
         "tests/proofs/test_parallel_processes.py -k change_the_run_at_once",
     ),
     Mutant(
@@ -68,8 +80,8 @@ MUTANTS = (
     ),
     Mutant(
         "threads that record one step at once make a file each",
-        CHUNKED,
-        "        with self._stripe(run_id, *key):\n            file = known.owned.get(key)",
+        RECORD_WRITER,
+        "        with self.stripes.of(run_id, *key):\n            file = known.owned.get(key)",
         "        if True:\n            file = known.owned.get(key)",
         "tests/proofs/test_killed_and_forked.py -k one_file_of_it",
     ),
@@ -156,7 +168,7 @@ MUTANTS = (
     Mutant(
         "a forked child owns what its parent has written in a document",
         DOCUMENT,
-        "        self._owned: KnownRuns[_OwnRecords] = KnownRuns()\n",
+        "        self._owned: KnownRuns[OwnRecords] = KnownRuns()\n",
         '        self._owned = getattr(self, "_owned", None) or KnownRuns()\n',
         "tests/proofs/test_killed_and_forked.py -k owns_nothing",
     ),
@@ -255,9 +267,9 @@ self.options, self.catalog_path, clock.latest), {
     ),
     Mutant(
         "whoever writes several records locks their stripes in any order",
-        CHUNKED,
-        "for stripe in sorted({hash((run_id, *key)) % _STRIPES for key in records}):",
-        "for stripe in [hash((run_id, *key)) % _STRIPES for key in records]:",
+        STRIPES,
+        "for place in sorted({hash(key) % _COUNT for key in keys})]",
+        "for place in [hash(key) % _COUNT for key in keys]]",
         "tests/proofs/test_all_or_nothing.py -k one_order",
     ),
 )

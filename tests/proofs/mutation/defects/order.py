@@ -2,7 +2,21 @@
 
 from mutant import Mutant
 
-from defects.sources import CATALOG, CHUNKED, CLOCK, DOCUMENT, OVERLAY, READER, RUN_FILES, STORE
+from defects.sources import (
+    CATALOG,
+    CHUNK_WRITER,
+    CLOCK,
+    ORDER,
+    OVERLAY,
+    PARAMETER_FILES,
+    READER,
+    RECORD_FINDER,
+    RECORD_WRITER,
+    RUN_DOCUMENT,
+    RUN_FILES,
+    STORE,
+    STORED,
+)
 
 _CHUNKED = (
     "tests/stores/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and not Remember and {}'"
@@ -26,7 +40,7 @@ MUTANTS = (
     ),
     Mutant(
         "the clock does not follow what was read",
-        READER,
+        ORDER,
         "    clock.observe(chunks[-1].timestamp)",
         "    pass",
         "tests/stores/test_other_writers.py -k clock_is_ahead",
@@ -48,13 +62,13 @@ MUTANTS = (
     Mutant(
         "the older of two records is found by its name",
         READER,
-        "for chunk in reversed(self._chunks_of(_KIND_OF[kind], encoded)):",
-        "for chunk in self._chunks_of(_KIND_OF[kind], encoded):",
+        "for chunk in reversed(self._chunks_of(KIND_OF[kind], encoded)):",
+        "for chunk in self._chunks_of(KIND_OF[kind], encoded):",
         _CHUNKED.format("newest_of_two"),
     ),
     Mutant(
         "records of one timestamp are in no certain order",
-        READER,
+        ORDER,
         "    return chunk.timestamp, chunk.file\n",
         '    return chunk.timestamp, ""\n',
         "tests/stores/test_other_writers.py -k equal_timestamps",
@@ -68,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "names that begin alike are one",
-        READER,
+        ORDER,
         "if chunk.encoded == encoded), None)",
         "if chunk.encoded.startswith(encoded)), None)",
         "tests/stores/test_other_writers.py -k begin_alike",
@@ -82,7 +96,7 @@ MUTANTS = (
     ),
     Mutant(
         "changes by others are written over the owner's record",
-        CHUNKED,
+        RECORD_WRITER,
         "                self._write_update(run_id, known, chunk, internal_name, difference)\n            except",
         (
             "                self._record(run_id, known, self.backend.replace, chunk.file, self._encode(new))\n"
@@ -141,32 +155,32 @@ MUTANTS = (
     ),
     Mutant(
         "the owner of a record in a document erases what others have changed",
-        DOCUMENT,
+        RUN_DOCUMENT,
         """\
-            document.records[key] = _with_change(
-                record, document.notes.changes.get(_text(*key)), as_json(document.records[key])
-            )
+                self.records[key] = _with_change(
+                    record, self.notes.changes.get(_text(*key)), as_json(self.records[key])
+                )
 """,
-        "            document.records[key] = record\n",
+        "                self.records[key] = record\n",
         _DOCUMENT.format("undo_each_other"),
     ),
     Mutant(
         "a former owner of a record in a document writes over the new one's",
-        DOCUMENT,
+        RUN_DOCUMENT,
         "        if stamp == holder:",
         "        if True:",
         _DOCUMENT.format("former_owner"),
     ),
     Mutant(
         "parameters are replaced as a whole",
-        CHUNKED,
+        PARAMETER_FILES,
         "merged = {**current.parameters, **stored} if overwrite",
         "merged = {**stored} if overwrite",
         _CHUNKED.format("key_by_key"),
     ),
     Mutant(
         "metrics are appended behind what a failed append has left",
-        CHUNKED,
+        RECORD_WRITER,
         "file = known.owned.pop(key, None)",
         "file = known.owned.get(key)",
         "tests/records/test_integrity.py -k failed_append",
@@ -194,7 +208,7 @@ MUTANTS = (
     ),
     Mutant(
         "points of an earlier record are shown with a newer one in a document",
-        DOCUMENT,
+        RUN_DOCUMENT,
         """if line.over in ("", stamp)""",
         "if True",
         "tests/stores/test_other_writers.py -k points_of_a_record",
@@ -222,21 +236,21 @@ MUTANTS = (
     ),
     Mutant(
         "what a process has made itself is not in its listing",
-        CHUNKED,
+        CHUNK_WRITER,
         "        self._listings.add(run_id, file, before, self.backend.changed_at(run_id))\n\n",
         "\n",
         "tests/stores/test_listing.py",
     ),
     Mutant(
         "a put record is written under changes by others",
-        CHUNKED,
+        RECORD_FINDER,
         "                return OURS\n            return OTHERS",
         "                return OURS\n            return OURS",
         _CHUNKED.format("put_record_replaces_changes"),
     ),
     Mutant(
         "stored records are shared with the caller",
-        STORE,
+        STORED,
         "    return RecordCodec.of(type(record)).decode(encode_record(record))",
         "    return record",
         "tests/stores/test_conformance.py -k 'TestBuffered or TestDocumentMemory'",
@@ -271,7 +285,7 @@ MUTANTS = (
     ),
     Mutant(
         "a chunk with an absurd time hides what is recorded from now on",
-        READER,
+        ORDER,
         "        chunks = chunks[end:] + chunks[:end]\n",
         "        pass\n",
         "tests/test_clock.py -k hides_nothing",
@@ -306,14 +320,14 @@ MUTANTS = (
     ),
     Mutant(
         "an owner's record is written as it was read",
-        CHUNKED,
+        RECORD_WRITER,
         "        if chunk is None or file not in changes_seen:",
         "        if True:",
         "tests/proofs/test_all_or_nothing.py -k doubles_nothing",
     ),
     Mutant(
         "whoever puts a record looks whose it is before it locks the run",
-        CHUNKED,
+        RECORD_WRITER,
         "if is_new or not self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known):",
         "if is_new or not put_over():",
         "tests/proofs/test_all_or_nothing.py -k waits_for_another_that_has_looked",

@@ -11,6 +11,7 @@ from defects.sources import (
     INTEGRITY,
     JOURNALS,
     PACKED_FILE,
+    PACKED_FORMAT,
     RUN_FILES,
     SEALING,
 )
@@ -95,9 +96,9 @@ MUTANTS = (
     ),
     Mutant(
         "a sealed run does not say that it is one",
-        CHUNKED,
-        "self._encode(_with_format(log, PACKED_FORMAT)), durable=True)\n            return current",
-        "current, durable=True)\n            return current",
+        PACKED_FORMAT,
+        "_with_format(log, PACKED_FORMAT, pretty=pretty), durable=True)\n        return current",
+        "current, durable=True)\n        return current",
         "tests/stores/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and seal'",
     ),
     # --- finding what is packed

@@ -6,6 +6,7 @@ from defects.sources import (
     APPENDED,
     CATALOG,
     CATALOG_FILES,
+    CHUNK_WRITER,
     CHUNKED,
     DIRECTORY,
     DOCUMENT,
@@ -13,8 +14,8 @@ from defects.sources import (
     OUTPUT,
     RECORDER,
     RUN,
+    RUN_METHODS,
     SCOPE,
-    STORE,
     SYSCALLS,
 )
 
@@ -200,7 +201,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run that has ended is not synced",
-        STORE,
+        RUN_METHODS,
         "if is_finished(log) and self.backend.durability",
         "if False and self.backend.durability",
         "tests/stores/test_durability.py -k once_its_status",
@@ -229,21 +230,21 @@ MUTANTS = (
     ),
     Mutant(
         "what is added to a run that has ended is not synced",
-        CHUNKED,
-        "            if self._has_finished(run_id, known):\n                self._sync_file",
+        CHUNK_WRITER,
+        "            if self.has_finished(run_id, known):\n                self._sync_file",
         "            if False:\n                self._sync_file",
         _AFTER_THE_END,
     ),
     Mutant(
         "what is replaced in a run that has ended is synced after it was renamed",
-        CHUNKED,
-        "durable = at_the_end and verb == self.backend.replace and self._has_finished(run_id, known)",
+        CHUNK_WRITER,
+        "durable = at_the_end and verb == self.backend.replace and self.has_finished(run_id, known)",
         "durable = False",
         _AFTER_THE_END,
     ),
     Mutant(
         "whether a run has ended is asked once",
-        CHUNKED,
+        CHUNK_WRITER,
         "if seen is None or seen[0] != version:",
         "if seen is None:",
         _AFTER_THE_END,
@@ -257,7 +258,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run that is added whole is not synced",
-        STORE,
+        RUN_METHODS,
         "self._create(stored, durable=self.backend.durability == AT_THE_END)",
         "self._create(stored)",
         "tests/stores/test_durability.py -k added_whole",

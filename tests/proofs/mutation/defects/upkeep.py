@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import STORE
+from defects.sources import WATCHING
 
 _LIVENESS = "chunkstore/stores/runs/liveness.py"
 _VERIFY = "tests/maintenance/test_verify.py -k '{}'"
@@ -25,7 +25,7 @@ MUTANTS = (
     ),
     Mutant(
         "who has joined a run does not count",
-        STORE,
+        WATCHING,
         "            if joined and joined.living:\n                return judge_joined",
         "            if False:\n                return judge_joined",
         "tests/stores/test_liveness.py -k joined",

@@ -2,7 +2,17 @@
 
 from mutant import Mutant
 
-from defects.sources import CATALOG_FILES, CHUNKED, DIRECTORY, DOCUMENT, FOLDER, READER, SEALING, SYSCALLS
+from defects.sources import (
+    CATALOG_FILES,
+    CHUNK_WRITER,
+    DIRECTORY,
+    DOCUMENT,
+    FOLDER,
+    RECORD_WRITER,
+    SEALING,
+    SYSCALLS,
+    UNFINISHED,
+)
 
 _BACKENDS = "tests/backends/test_backends.py"
 _SECURITY = "tests/proofs/test_security.py"
@@ -55,7 +65,7 @@ MUTANTS = (
     ),
     Mutant(
         "a chunk whose name is taken is not written under another",
-        CHUNKED,
+        CHUNK_WRITER,
         "                continue  # another process had the same nanosecond",
         "                pass",
         f"{_BACKENDS} -k same_nanosecond",
@@ -268,21 +278,21 @@ MUTANTS = (
     ),
     Mutant(
         "what is on its way is a problem",
-        READER,
-        "            to_come = self._names_to_come()",
-        "            to_come: list[str] = []",
+        UNFINISHED,
+        "        to_come = _names_to_come(reader, listed)",
+        "        to_come: list[str] = []",
         "tests/proofs/test_all_or_nothing.py -k killed_anywhere",
     ),
     Mutant(
         "the outer record comes before those inside it",
-        CHUNKED,
+        RECORD_WRITER,
         "                inside_first = reversed(records.items())",
         "                inside_first = list(records.items())",
         "tests/proofs/test_all_or_nothing.py -k 'reader_beside or killed_anywhere'",
     ),
     Mutant(
         "what was written before the error stays",
-        CHUNKED,
+        RECORD_WRITER,
         "            for take_back in reversed(undo):\n",
         "            for take_back in ():\n",
         "tests/proofs/test_all_or_nothing.py -k leaves_none",

@@ -6,7 +6,6 @@ where readers look for it, in its old place or in its new one, and doing it agai
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from chunkstore.backends.base import Backend, UnreadableFileError
@@ -21,6 +20,7 @@ from chunkstore.names import (
 )
 from chunkstore.stores.packed.packed_lines import is_line_file, pack, unpack
 from chunkstore.stores.reading.run_files import RunFiles
+from chunkstore.stores.writing.packed_format import say_packed, say_unpacked, sealed_record
 
 
 class _Packed(NamedTuple):
@@ -46,13 +46,13 @@ def is_packable(file: str) -> bool:
     return parse_chunk_file(file) is not None or is_parameter_file(file)
 
 
-def seal(backend: Backend, run_id: str, mark: Callable[[], bytes | None]) -> int:
+def seal(backend: Backend, run_id: str, *, pretty: bool = False) -> int:
     """Pack the chunks of a run into one file; to be called under the run's lock.
 
     Args:
         backend: where the run is.
         run_id: the run.
-        mark: makes `RunLog.json` say that chunks may be packed; returns what it was before that, if that is known.
+        pretty: whether the run's own record is written for people who use `cat`.
 
     Returns:
         How many chunks are in the sealed file; 0 if there was nothing to be done.
@@ -62,7 +62,7 @@ def seal(backend: Backend, run_id: str, mark: Callable[[], bytes | None]) -> int
         packed = _pack_all(files)
         if not packed.loose and not packed.sizes and len(packed.others) <= 1:
             return 0
-        run_record = mark()
+        run_record = say_packed(backend, run_id, pretty=pretty)
         if run_record is not None and (line := pack(RUN_FILE, run_record)) is not None:
             packed.lines[RUN_FILE] = line
         new = _publish(backend, run_id, [packed.lines[name] for name in sorted(packed.lines)])
@@ -128,20 +128,25 @@ def _publish(backend: Backend, run_id: str, lines: list[bytes]) -> str:
         return file
 
 
-def sealed_record(backend: Backend, run_id: str) -> bytes | None:
-    """Return what `RunLog.json` was before the run was sealed, if a sealed file holds that."""
-    with backend.reader(run_id) as reader:
-        files = RunFiles(reader)
-        files.names()
-        return unpack(files.packed_lines(RUN_FILE)) or None
-
-
-def unseal(backend: Backend, run_id: str) -> list[str]:
+def unseal(backend: Backend, run_id: str, *, pretty: bool = False) -> None:
     """Write the chunks of sealed files as files again; to be called under the run's lock.
 
-    Returns:
-        The sealed files, which may be removed now.
+    Args:
+        backend: where the run is.
+        run_id: the run, whose own record says that chunks may be packed.
+        pretty: whether that record is written for people who use `cat`.
     """
+    run_record = sealed_record(backend, run_id)
+    for file in _unpack_all(backend, run_id):
+        backend.remove(run_id, file)
+    with backend.reader(run_id) as reader:
+        has_journals = any(map(is_journal_file, reader.names()))
+    if not has_journals:
+        say_unpacked(backend, run_id, run_record, pretty=pretty)
+
+
+def _unpack_all(backend: Backend, run_id: str) -> list[str]:
+    """Write the chunks of sealed files as files again; return the sealed files, which may be removed then."""
     with backend.reader(run_id) as reader:
         files = RunFiles(reader)
         files.names()

@@ -1,0 +1,134 @@
+"""How every store tells which runs there are, who records them, and what becomes of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+
+from chunkstore.backends.base import FolderReader
+from chunkstore.clock import format_nanoseconds
+from chunkstore.errors import ChunkstoreError
+from chunkstore.names import PinnedRunId, incarnation_of, is_meant
+from chunkstore.records.codec import encode
+from chunkstore.records.models import RunLog, RunSummary
+from chunkstore.stores.layout import Layout
+from chunkstore.stores.runs.liveness import LIVE, LOST, Liveness, Owner, judge, judge_joined, judge_left
+from chunkstore.stores.runs.run_list import RunList, newest_first, summary_in, summary_of
+
+
+class WatchingMethods(Layout):
+    """Listing runs, telling whether somebody records them, following them."""
+
+    def list_runs(self) -> RunList:
+        """Return an iterator over a summary of every run, the newest first; runs without a recorded time come last.
+
+        Not all are read before the first is yielded: a run whose file is older than another run's start has started
+        earlier. So where the times of files were set by hand, it may be yielded later than its start would have it.
+
+        Notebooks show it as a table of the newest runs.
+        """
+        return RunList(self._summaries(), self.liveness, self.backend.location)
+
+    def _summaries(self) -> Generator[RunSummary, None, None]:
+        try:
+            with self.backend.reader("") as top:
+                yield from newest_first(self._candidates(top), lambda run_id: self._summary(run_id, top))
+        except FileNotFoundError:
+            return  # there is no log folder yet
+
+    def _summary(self, run_id: str, top: FolderReader) -> RunSummary | None:
+        glanced = summary_in(top.glance(*self._run_file(run_id)))
+        if glanced is not None and glanced.run_id == run_id:
+            return glanced
+        try:
+            log = self._read_metadata(run_id)
+        except FileNotFoundError:
+            return None  # deleted since it was listed, or no run at all
+        except ChunkstoreError as error:
+            return RunSummary(run_id=run_id, problem=str(error))
+        return summary_of(log)
+
+    def hold(self, run_id: str, *, joined: bool = False) -> Callable[[], None]:
+        """Let others know, as long as this process lives, that somebody records a run.
+
+        Args:
+            run_id: the run.
+            joined: whether this process is one of several, any of which may leave; else the run ends with it.
+
+        Returns:
+            To be called when the run has ended.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with self._existing(run_id):
+            meant = PinnedRunId(run_id, incarnation_of(run_id) or self._incarnation(run_id) or "")
+            files = self._owner_files(run_id, meant.incarnation)
+            file = files.joined if joined else files.owner
+            release = self.backend.hold(files.folder, file, encode(Owner.here()), together=joined)
+            try:
+                found = self._incarnation(run_id)
+                if found is None or is_meant(meant, found):
+                    return release
+            except BaseException:
+                release()
+                raise
+        release()  # the folder is that of another run by now, which is none of ours
+        raise self._no_run(meant)
+
+    def is_abandoned(self, run_id: str) -> bool:
+        """Tell whether the process that called `hold` for a run has surely died without giving it back."""
+        return self.liveness(run_id).state == LOST
+
+    def liveness(self, run_id: str) -> Liveness:
+        """Tell whether somebody still records a run that has not finished.
+
+        Args:
+            run_id: the run; what is told of one that has finished means nothing.
+
+        Returns:
+            `LIVE`, `LOST` or `UNKNOWN`, and why. No time limit is involved: the kernel knows who lives.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        if not self.backend.shared_between_processes:
+            return Liveness(state=LIVE, why="It is in the memory of this process.", pid=os.getpid())
+        with self._existing(run_id):
+            files = self._owner_files(run_id, self._incarnation(run_id) or "")
+            owner = self._owner(files.folder, files.owner)
+            is_held = self.backend.is_held(files.folder, files.owner)
+            if is_held:
+                return judge(owner or Owner(), is_held, self.backend.mount)
+            joined = self.backend.joined(files.folder, files.joined)
+            if joined and joined.living:
+                return judge_joined(list(map(Owner.read, joined.living)))
+            last_heard = format_nanoseconds(self._last_written(run_id))
+        if owner is None and joined:
+            return judge_left(Owner.read(joined.last), last_heard)
+        return judge(owner, is_held, self.backend.mount, last_heard)
+
+    def _owner(self, folder: str, file: str) -> Owner | None:
+        """Return what the owner of a run has written about itself; None if there is no such file."""
+        with self.backend.reader(folder) as reader:
+            return Owner.read(reader.glance("", file)) if reader.has(file) else None
+
+    def follow(self, run_id: str) -> Iterator[RunLog]:
+        """Yield a run as it is now, and again whenever it has changed, until it has ended.
+
+        The operating system tells of changes if `watchfiles` is installed (the extra `follow`); else the folder is
+        looked at 50 times a second. Only what has changed is parsed. The logs share what has not; they are never
+        altered. Changes that come faster than they are taken from the iterator are yielded together.
+
+        Args:
+            run_id: the run.
+
+        Returns:
+            An iterator that ends with the log of the finished run, or of a run whose owner has died: the process that
+            called `start_run`. Of a run without such an owner, nobody knows that it was given up.
+
+        Raises:
+            RunLogNotFoundError: there is no such run, or it was deleted meanwhile.
+        """
+        with self._existing(run_id):
+            yield from self._follow(run_id)

@@ -1,0 +1,163 @@
+"""Finding single records of a run, by way of a listing that may be a little old."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TypeVar
+
+from chunkstore.backends.base import Backend, FolderReader
+from chunkstore.names import JOURNAL_PREFIX, SEALED_PREFIX
+from chunkstore.records.assemble import assemble
+from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
+from chunkstore.stores.chunk_files import KIND_OF, update_file
+from chunkstore.stores.reading.chunk_reader import ChunkReader
+from chunkstore.stores.reading.listing import Listing, ListingMemory
+from chunkstore.stores.reading.order import newest_listed
+from chunkstore.stores.reading.run_files import RunFiles
+from chunkstore.stores.runs.known_runs import KnownRun
+
+logger = logging.getLogger("chunkstore")
+
+_R = TypeVar("_R", bound=StepLog | BranchLog)
+
+#: Who has written a record.
+NOBODYS, OURS, OTHERS = "nobody", "we alone", "others too"
+
+
+class RecordFinder:
+    """Finds records by their names.
+
+    Args:
+        backend: where the runs are.
+        listings: what is remembered of their folders.
+    """
+
+    def __init__(self, backend: Backend, listings: ListingMemory) -> None:
+        self.backend = backend
+        self._listings = listings
+
+    @property
+    def remembers(self) -> bool:
+        """Whether listings are used again."""
+        return bool(self._listings.share)
+
+    def whose(self, run_id: str, known: KnownRun, kind: type[_R], name: str, *, anew: bool = False) -> str:
+        """Tell who has written a record, as far as a listing shows: nobody, we and nobody has changed it, or others."""
+        with self.backend.reader(run_id) as reader:
+            listing = None if anew else self._listings.recent(run_id)
+            if listing is None:
+                listing = self._fresh_listing(run_id, reader)
+            files = RunFiles(reader, listing)
+            newest = newest_listed(files, KIND_OF[kind], name)
+            if files.unreadable is not None:
+                raise files.unreadable  # it may be there, or a newer one
+            if newest is None:
+                return NOBODYS
+            if newest.file != known.owned.get((KIND_OF[kind], name)):
+                return OTHERS
+            try:
+                files.load(update_file(newest, name), is_listed=False)
+            except FileNotFoundError:
+                return OURS
+            return OTHERS
+
+    def has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
+        """Tell whether there is a record of a name.
+
+        Raises:
+            MissingError: there is no such run.
+        """
+        recent = self._listings.recent(run_id)
+        remembered = newest_listed(recent, KIND_OF[kind], internal_name) if recent else None
+        with self.backend.reader(run_id) as reader:
+            if remembered and reader.has(remembered.file):
+                return True
+            # What a packed file holds its name does not tell.
+            may_know = recent is not None and not remembered and not _has_packed_files(recent)
+            if recent and may_know and self._is_unchanged_since(recent, run_id, reader):
+                return False
+            unreadable: list[Exception] = []
+            files = RunFiles(reader, self._fresh_listing(run_id, reader), lambda _, error: unreadable.append(error))
+            if newest_listed(files, KIND_OF[kind], internal_name):
+                return True
+            if unreadable:
+                raise unreadable[0]  # it may be there
+            ChunkReader(run_id, reader).metadata()  # is it the record that is missing, or the run?
+        return False
+
+    def find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool, known: KnownRun | None) -> _R | None:
+        """Return the record of a name that counts, with all inside it if `full` is set, or None.
+
+        Args:
+            run_id: the run.
+            internal_name: the record.
+            kind: `StepLog` or `BranchLog`.
+            full: whether what is inside it is read too.
+            known: what is known of the run, if this process writes to it.
+
+        Raises:
+            MissingError: there is no such run.
+        """
+        with self.backend.reader(run_id) as reader:
+            # Who records a branch knows what is inside it; others look whether anything has changed.
+            sure = not full or (known is not None and internal_name in known.own_branches)
+            recent = self._listings.recent(run_id, None if sure else reader.changed_at())
+            chunks, record = self.newest(run_id, reader, internal_name, kind, recent)
+            if record is None:
+                chunks.metadata()  # is it the record that is missing, or the run?
+            elif full:
+                record = self._with_others_inside(chunks, record)
+        warn_of(chunks.problems, f"{internal_name} of run {run_id}")
+        return record
+
+    def newest(
+        self,
+        run_id: str,
+        reader: FolderReader,
+        internal_name: str,
+        kind: type[_R],
+        recent: Listing | None,
+        *,
+        strict: bool = False,
+        with_series: bool = True,
+    ) -> tuple[ChunkReader, _R | None]:
+        """Return the record of one name that counts, and what read it; first by way of a recent listing."""
+        if recent is not None:
+            chunks = ChunkReader(run_id, reader, recent)
+            record = chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
+            if record is not None or self._is_unchanged_since(recent, run_id, reader):
+                return chunks, record
+        chunks = ChunkReader(run_id, reader, self._fresh_listing(run_id, reader))
+        return chunks, chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
+
+    def _is_unchanged_since(self, listing: Listing, run_id: str, reader: FolderReader) -> bool:
+        """Tell whether nobody else has changed anything in the folder since it was listed."""
+        return self._listings.recent(run_id, reader.changed_at()) is listing
+
+    def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
+        return self._listings.fresh(run_id, reader.names, reader.changed_at())
+
+    @staticmethod
+    def _with_others_inside(chunks: ChunkReader, record: _R) -> _R:
+        name = record.internal_name
+        inner = chunks.records(inside=name)
+        if not inner:
+            if isinstance(record, BranchLog):
+                record.parameters = chunks.parameters_of(name)
+            return record
+        inner.insert(0, record)
+        log = assemble(RunLog(run_id=""), inner, chunks.parameters_inside(inner))
+        found = log.orphans.steps if isinstance(record, StepLog) else log.orphans.branches
+        return {**log.steps, **found}.get(name, record)  # type: ignore[return-value]  # one kind per name here
+
+
+def warn_of(problems: Iterable[Problem], where: str) -> None:
+    """Log what could not be read, where nobody gets a list of it."""
+    for problem in problems:
+        if problem.kind != "orphan":
+            logger.warning("Left out of %s: %s: %s", where, problem.file, problem.message)
+
+
+def _has_packed_files(listing: Listing) -> bool:
+    return any(map(listing.starting_with, (JOURNAL_PREFIX, SEALED_PREFIX)))

@@ -1,0 +1,1 @@
+"""Writing the chunks of runs: new ones, changes, parameters, and packing them into sealed files."""

@@ -1,0 +1,195 @@
+"""Writing one chunk of a run, as a file or as a line of a journal, as durable as the run has to be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+
+from chunkstore.backends.base import AT_THE_END, Backend
+from chunkstore.clock import clock
+from chunkstore.errors import ChunkstoreError, CorruptChunkError
+from chunkstore.names import LOCK_FILE, METRIC, RUN_FILE, chunk_file
+from chunkstore.records.base import Record, encode_record
+from chunkstore.records.integrity import with_checksum
+from chunkstore.stores.chunk_files import Key, read_run_file
+from chunkstore.stores.packed.journals import Journals
+from chunkstore.stores.reading.listing import ListingMemory
+from chunkstore.stores.runs.known_runs import KnownRun
+from chunkstore.stores.stored import as_file, is_finished
+from chunkstore.stores.writing.packed_format import say_packed
+
+logger = logging.getLogger("chunkstore")
+
+
+class ChunkWriter:
+    """Writes chunks of runs that are known, and keeps what is remembered of their folders up to date.
+
+    Args:
+        backend: where the runs are.
+        listings: what is remembered of their folders.
+        journals: which chunks go into; None for files.
+        pretty: whether JSON is written for people who use `cat`.
+    """
+
+    def __init__(self, backend: Backend, listings: ListingMemory, journals: Journals | None, *, pretty: bool) -> None:
+        self.backend = backend
+        self.journals = journals
+        self._pretty = pretty
+        self._listings = listings
+
+    def encode(self, record: Record) -> bytes:
+        """Return the bytes of a file that holds a record."""
+        return self.as_file(encode_record(record))
+
+    def as_file(self, body: bytes) -> bytes:
+        """Return the bytes of a file that holds some compact JSON."""
+        return as_file(body, pretty=self._pretty)
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def record(self, run_id: str, known: KnownRun, verb: Callable[..., None], file: str, data: bytes) -> None:
+        """Write a file of a run; durably at once if the run has finished, as all in it was made durable then."""
+        # What is replaced must not give way to what a loss of power may take.
+        at_the_end = self.backend.durability == AT_THE_END
+        durable = at_the_end and verb == self.backend.replace and self.has_finished(run_id, known)
+        self.write(run_id, known, verb, file, data, durable=durable)
+        if not at_the_end or durable:
+            return
+        try:
+            # Looked at after the deed: whoever finishes the run from now on finds the file and makes it durable.
+            if self.has_finished(run_id, known):
+                self._sync_file(run_id, file)
+        except ChunkstoreError:
+            if verb == self.backend.publish:
+                attempt(lambda: self.backend.remove(run_id, file), run_id)
+            raise
+
+    def write(
+        self, run_id: str, known: KnownRun, verb: Callable[..., None], file: str, data: bytes, *, durable: bool
+    ) -> None:
+        """Write a file, and keep what is remembered of the folder up to date."""
+        if not self._listings.share:
+            verb(run_id, file, data, durable=durable, within=known)
+            return
+        before = self.backend.changed_at(run_id)
+        verb(run_id, file, data, durable=durable, within=known)
+        self._listings.add(run_id, file, before, self.backend.changed_at(run_id))
+
+    def write_together(
+        self,
+        run_id: str,
+        known: KnownRun,
+        files: Mapping[str, bytes],
+        new: Collection[str],
+        first: Callable[[], None] | None = None,
+    ) -> None:
+        """Write files of our own, of which some are new, in their order; all or none."""
+        if not files:
+            return
+        data = [(file, self.as_file(body), file in new) for file, body in files.items()]
+        durable = self.has_finished(run_id, known)
+        before = self.backend.changed_at(run_id) if self._listings.share else 0
+        self.backend.write_together(run_id, data, before=first, durable=durable, within=known)
+        if self._listings.share:
+            for file in files:
+                self._listings.add(run_id, file, before, self.backend.changed_at(run_id))
+        if not durable and self.has_finished(run_id, known):
+            for file in files:
+                self._sync_file(run_id, file)
+
+    def has_finished(self, run_id: str, known: KnownRun) -> bool:
+        """Tell whether a run has finished at a level at which that makes it durable."""
+        if self.backend.durability != AT_THE_END:
+            return False
+        version = self.backend.version(run_id, RUN_FILE)
+        seen = known.finished
+        if seen is None or seen[0] != version:
+            try:
+                seen = version, is_finished(read_run_file(self.backend, run_id))
+            except CorruptChunkError:
+                seen = version, True  # it may have
+            known.finished = seen
+        return seen[1]
+
+    def _sync_file(self, run_id: str, file: str) -> None:
+        try:
+            self.backend.sync(run_id, file)
+        except FileNotFoundError:
+            self.backend.sync(run_id)  # it was sealed meanwhile
+
+    # --- chunks ------------------------------------------------------------------------------------------------------
+
+    def publish(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> str:
+        """Write a new chunk; return the name of its file, which as a line of a journal it has too."""
+        kind, name = key
+        if self.journals:
+            file = chunk_file(kind, name, clock.tick())
+            self.add_new_to_journal(run_id, known, {file: body})
+            return file
+        data = with_checksum(body) if kind == METRIC else self.as_file(body)
+        while True:
+            file = chunk_file(kind, name, clock.tick())
+            try:
+                self.record(run_id, known, self.backend.publish, file, data)
+            except FileExistsError:
+                continue  # another process had the same nanosecond
+            return file
+
+    def add_new_to_journal(self, run_id: str, known: KnownRun, chunks: Mapping[str, bytes]) -> None:
+        """Write chunks to our present journal that no journal has, or that one, all of them or none."""
+        assert self.journals is not None
+        self.journals.add(
+            run_id,
+            chunks,
+            within=known,
+            prepare=lambda: self.prepare_journal(run_id),
+            is_durable=lambda: self.has_finished(run_id, known),
+        )
+
+    def add_to_journal(self, run_id: str, known: KnownRun, file: str, body: bytes) -> bool:
+        """Write to a chunk of our own that is in our present journal; tell whether it is there."""
+        return self.journals is not None and self.journals.add_again(
+            run_id, file, body, within=known, is_durable=lambda: self.has_finished(run_id, known)
+        )
+
+    def append(self, run_id: str, known: KnownRun, file: str, line: bytes) -> bool:
+        """Append to a file of our own; tell whether it was there, and not packed by somebody who seals the run."""
+        if self.journals:
+            return self.add_to_journal(run_id, known, file, line)
+        try:
+            self.backend.append(
+                run_id,
+                file,
+                with_checksum(line),
+                is_durable=lambda: self.has_finished(run_id, known),
+                within=known,
+            )
+        except FileNotFoundError:
+            return False
+        return True
+
+    def prepare_journal(self, run_id: str) -> None:
+        """Make sure that a run says that chunks may be in journals, to those who look for a file alone."""
+        if not read_run_file(self.backend, run_id).is_packed:
+            self.backend.while_locked(run_id, LOCK_FILE, lambda: say_packed(self.backend, run_id, pretty=self._pretty))
+
+    # --- undoing -----------------------------------------------------------------------------------------------------
+
+    def take_back(self, run_id: str, known: KnownRun, file: str, after: bytes, before: bytes | None) -> None:
+        """Put a file back that may have been replaced, though that failed; under the lock."""
+        if self.backend.load(run_id, file) != after:
+            return
+        if before is None:
+            self.backend.remove(run_id, file)
+        else:
+            self.record(run_id, known, self.backend.replace, file, before)
+
+
+def attempt(take_back: Callable[[], None], run_id: str) -> None:
+    """Take something back that was not recorded as a whole, as far as that can be done."""
+    try:
+        take_back()
+    except FileNotFoundError:
+        pass  # it had not been written
+    except ChunkstoreError as error:
+        logger.warning("Something that was not recorded as a whole stays in run %s: %s", run_id, str(error))

@@ -1,0 +1,257 @@
+"""Writing steps and branches: our own without a lock, those of others by changes that lie over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from typing import Any, TypeVar
+
+from chunkstore.clock import clock
+from chunkstore.errors import ChunkstoreError, CorruptChunkError
+from chunkstore.names import LOCK_FILE, METRIC, STEP, ChunkName, chunk_file, encode_for_file, parse_chunk_file
+from chunkstore.records import overlay
+from chunkstore.records.base import RecordCodec, encode_record
+from chunkstore.records.codec import decode, encode
+from chunkstore.records.models import BranchLog, StepLog
+from chunkstore.stores.chunk_files import TYPE_OF, Key, Update, key_of, update_file
+from chunkstore.stores.reading.changes_seen import changes_seen
+from chunkstore.stores.reading.chunk_reader import ChunkReader
+from chunkstore.stores.reading.metric_lines import MetricLine, Series
+from chunkstore.stores.reading.record_finder import NOBODYS, OTHERS, OURS, RecordFinder
+from chunkstore.stores.runs.known_runs import KnownRun
+from chunkstore.stores.stored import as_json
+from chunkstore.stores.stripes import Stripes
+from chunkstore.stores.writing.chunk_writer import ChunkWriter, attempt
+from chunkstore.stores.writing.parameter_files import ParameterFiles
+
+_R = TypeVar("_R", bound=StepLog | BranchLog)
+
+
+class RecordWriter:
+    """Writes records of runs that are known.
+
+    Args:
+        writer: writes single chunks.
+        finder: finds what is there.
+        parameters: sets parameters.
+    """
+
+    def __init__(self, writer: ChunkWriter, finder: RecordFinder, parameters: ParameterFiles) -> None:
+        self.backend = writer.backend
+        # Threads that record the same thing at once must not make two files of it. Who needs a stripe, the journal of a
+        # run and its lock takes them in this order.
+        self.stripes = Stripes()
+        self._writer = writer
+        self._finder = finder
+        self._parameters = parameters
+        self._journals = writer.journals
+
+    # --- our own -----------------------------------------------------------------------------------------------------
+
+    def put_one(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> None:
+        """Write a record that is ours: a new one, or in the place of what this object wrote of it before."""
+        with self.stripes.of(run_id, *key):
+            file = known.owned.get(key)
+            if file is not None:
+                self.replace_own(run_id, known, file, body)
+            elif known.was_forgotten:
+                self._own(known, key, self._publish_under_changes(run_id, known, key, body))
+            else:
+                self._own(known, key, self._writer.publish(run_id, known, key, body))
+
+    def _publish_under_changes(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> str:
+        """Write a record that this object may have written before, with what others have changed of that over it."""
+        kind, name = key
+        timestamp = clock.tick()
+        file = chunk_file(kind, name, timestamp)
+
+        def publish() -> None:
+            with self.backend.reader(run_id) as reader:
+                chunks, record = self._finder.newest(
+                    run_id, reader, name, TYPE_OF[kind], None, strict=True, with_series=False
+                )
+                change = chunks.origin(record)[1] if record is not None else None
+            own = body
+            if change is not None and record is not None:
+                own = encode(overlay.without_appended(change, as_json(record), decode(body)))
+                # Before the record: without it, the change counts for nothing.
+                self._write_update(run_id, known, ChunkName(kind, encode_for_file(name), timestamp, file), name, change)
+            self._writer.record(run_id, known, self.backend.publish, file, self._writer.as_file(own))
+
+        self.backend.while_locked(run_id, LOCK_FILE, publish, within=known)
+        return file
+
+    @staticmethod
+    def _own(known: KnownRun, key: Key, file: str) -> None:
+        kind, name = key
+        known.owned[key] = file
+        if kind == STEP:
+            known.own_branches.add(name.rpartition(".")[0])
+
+    def replace_own(self, run_id: str, known: KnownRun, file: str, body: bytes) -> None:
+        """Write a record anew that this object wrote before."""
+        body = self._without_appended(run_id, file, body)
+        if not self._writer.add_to_journal(run_id, known, file, body):
+            self._writer.record(run_id, known, self.backend.replace, file, self._writer.as_file(body))
+
+    def put_together(
+        self, run_id: str, known: KnownRun, records: dict[Key, bytes], parameters: dict[str, dict[str, Any]]
+    ) -> None:
+        """Write a record and those inside it, the outer one last: its readers see all of them or none.
+
+        Should anything fail, nothing is written. What is inside has no place in the log until the outer record is
+        there; so if the process is killed, it stays without one. If the outer one was there before, it is seen piece
+        by piece.
+        """
+        undo: list[Callable[[], None]] = []
+
+        def set_parameters() -> None:
+            for scope, values in parameters.items():
+                self._parameters.set(run_id, known, scope, values, overwrite=True, undo=undo)
+
+        try:
+            if self._journals:
+                set_parameters()
+            with ExitStack() as held:
+                for stripe in self.stripes.of_all((run_id, *key) for key in records):
+                    held.enter_context(stripe)
+                # The outer one comes first in the order of execution all the same.
+                new = {key: chunk_file(*key, clock.tick()) for key in records if key not in known.owned}
+                inside_first = reversed(records.items())
+                files = {
+                    (new.get(key) or known.owned[key]): body
+                    if key in new
+                    else self._without_appended(run_id, known.owned[key], body)
+                    for key, body in inside_first
+                }
+                if self._journals:
+                    held.enter_context(self._journals.held(run_id))
+                    loose = self._journals.not_in_journal(run_id, files.keys() - set(new.values()))
+                    by_themselves = {file: body for file, body in files.items() if file in loose}
+                    self._writer.write_together(run_id, known, by_themselves, ())
+                    lines = {file: body for file, body in files.items() if file not in loose}
+                    if lines:
+                        self._writer.add_new_to_journal(run_id, known, lines)
+                else:
+                    undo += [partial(self.backend.remove, run_id, file) for file in new.values()]
+                    self._writer.write_together(run_id, known, files, new.values(), set_parameters)
+                for key, file in new.items():
+                    self._own(known, key, file)
+        except BaseException:
+            for take_back in reversed(undo):
+                attempt(take_back, run_id)
+            raise
+
+    def _without_appended(self, run_id: str, file: str, body: bytes) -> bytes:
+        """Return a record of our own without what others have appended to it: that is laid over it anyhow."""
+        chunk = parse_chunk_file(file)
+        if chunk is None or file not in changes_seen:
+            return body
+        with self.backend.reader(run_id) as reader:
+            chunks = ChunkReader(run_id, reader)
+            try:
+                seen = chunks.record_in(chunk)
+            except CorruptChunkError:
+                return body  # what it was cannot be known any more
+            change = chunks.origin(seen)[1] if seen is not None else None
+        if seen is None or change is None:
+            return body
+        return encode(overlay.without_appended(change, as_json(seen), decode(body)))
+
+    # --- anybody's ---------------------------------------------------------------------------------------------------
+
+    def put_last(self, run_id: str, known: KnownRun, record: _R, body: bytes) -> None:
+        """Write a record over whatever anybody has written of it.
+
+        Args:
+            run_id: the run.
+            known: what is known of it.
+            record: the record.
+            body: the same as JSON.
+        """
+        kind, name, key = type(record), record.internal_name, key_of(record)
+
+        def put_over() -> bool:
+            # Nobody else may change it between the look and the deed.
+            whose = self._finder.whose(run_id, known, kind, name, anew=not self._finder.remembers)
+            if whose is OURS:
+                self.replace_own(run_id, known, known.owned[key], body)
+            return whose is OURS or (
+                whose is OTHERS and self._change_locked(run_id, known, name, kind, lambda _: record) is not None
+            )
+
+        with self.stripes.of(run_id, *key), self._journals.held(run_id) if self._journals else nullcontext():
+            is_new = key not in known.owned and self._finder.whose(run_id, known, kind, name) is NOBODYS
+            if is_new or not self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known):
+                # Or it was another name, with the same hash.
+                self._own(known, key, self._writer.publish(run_id, known, key, body))
+
+    def change(
+        self, run_id: str, known: KnownRun, internal_name: str, kind: type[_R], change: Callable[[_R], _R]
+    ) -> _R | None:
+        """Change a record under the lock; return it, or None if there is none."""
+        return self.backend.while_locked(
+            run_id,
+            LOCK_FILE,
+            lambda: self._change_locked(run_id, known, internal_name, kind, change),
+            within=known,
+        )
+
+    def _change_locked(
+        self, run_id: str, known: KnownRun, internal_name: str, kind: type[_R], change: Callable[[_R], _R]
+    ) -> _R | None:
+        with self.backend.reader(run_id) as reader:
+            # Not by way of an earlier listing: a change that lies over anything but the newest record would be lost.
+            chunks, record = self._finder.newest(
+                run_id, reader, internal_name, kind, None, strict=True, with_series=False
+            )
+            if record is None:
+                return None
+            chunk, earlier = chunks.origin(record)
+        before = as_json(record)
+        body = encode_record(change(record))
+        new = RecordCodec.of(kind).decode(body)
+        difference = overlay.merge(before, earlier, decode(body))
+        if difference is not None and difference is not earlier:
+            try:
+                self._write_update(run_id, known, chunk, internal_name, difference)
+            except ChunkstoreError:
+                after = self._update_over(chunk, internal_name, difference)
+                before = None if earlier is None else self._update_over(chunk, internal_name, earlier)
+                file = update_file(chunk, internal_name)
+                attempt(partial(self._writer.take_back, run_id, known, file, after, before), run_id)
+                raise
+            changes_seen.add(chunk.file)  # whoever gets the record has it with this change
+        return new
+
+    def _write_update(
+        self, run_id: str, known: KnownRun, chunk: ChunkName, internal_name: str, change: overlay.Change
+    ) -> None:
+        data = self._update_over(chunk, internal_name, change)
+        self._writer.record(run_id, known, self.backend.replace, update_file(chunk, internal_name), data)
+
+    def _update_over(self, chunk: ChunkName, internal_name: str, change: overlay.Change) -> bytes:
+        update = Update(internal_name=internal_name, over=chunk.file, change=change)
+        return self._writer.as_file(encode(update))
+
+    # --- metrics -----------------------------------------------------------------------------------------------------
+
+    def append_metrics(self, run_id: str, known: KnownRun, internal_name: str, points: Series) -> None:
+        """Add points to metric series of a step.
+
+        Args:
+            run_id: the run.
+            known: what is known of it.
+            internal_name: the step.
+            points: by the metric's name, as JSON has them.
+        """
+        key = (METRIC, internal_name)
+        over = known.owned.get((STEP, internal_name), "")
+        line = encode(MetricLine(internal_name=internal_name, over=over, points=points))
+        with self.stripes.of(run_id, *key):
+            # A line that was cut off must stay the last of its file: after a failure the next one has a new file.
+            file = known.owned.pop(key, None)
+            if file is None or not self._writer.append(run_id, known, file, line):
+                file = self._writer.publish(run_id, known, key, line)
+            known.owned[key] = file
