@@ -130,6 +130,16 @@ def flatten(log: RunLog) -> tuple[list[StepLog | BranchLog], dict[str, dict[str,
     return records, parameters
 
 
+def flatten_inside(record: StepLog | BranchLog, parameters: dict[str, dict[str, Any]]) -> Iterator[StepLog | BranchLog]:
+    """Yield all that is inside a record; parameters of branches, also its own, go to `parameters`."""
+    if isinstance(record, StepLog):
+        yield from flatten_branches(record.branches, parameters)
+        return
+    if record.parameters:
+        parameters[record.internal_name] = record.parameters
+    yield from flatten_steps(record.steps, parameters)
+
+
 def flatten_steps(steps: dict[str, StepLog], parameters: dict[str, dict[str, Any]]) -> Iterator[StepLog | BranchLog]:
     """Yield the steps and all that is inside them; parameters of branches go to `parameters`."""
     for step in steps.values():

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
 
 from chunkstore.backends.base import Backend
 from chunkstore.clock import clock
-from chunkstore.stores.methods.records import RecordMethods
-from chunkstore.stores.methods.runs import RunMethods
-from chunkstore.stores.methods.upkeep import UpkeepMethods
-from chunkstore.stores.methods.watching import WatchingMethods
+from chunkstore.stores.methods import RecordMethods, RunMethods, UpkeepMethods, WatchingMethods
 from chunkstore.stores.options import StoreOptions
 
 if TYPE_CHECKING:

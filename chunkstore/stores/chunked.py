@@ -33,21 +33,21 @@ from chunkstore.stores.chunk_files import Parameters, checked_run_log, key_of, r
 from chunkstore.stores.forks import renew_after_fork
 from chunkstore.stores.layout import OwnerFiles
 from chunkstore.stores.options import JOURNAL, StoreOptions
-from chunkstore.stores.packed.journals import Journals
-from chunkstore.stores.reading.chunk_reader import ChunkReader
-from chunkstore.stores.reading.following import FollowedRun, Patience
-from chunkstore.stores.reading.listing import ListingMemory
-from chunkstore.stores.reading.metric_lines import as_series
-from chunkstore.stores.reading.record_finder import RecordFinder, warn_of
-from chunkstore.stores.reading.run_files import RunFiles
-from chunkstore.stores.reading.run_json import join_chunks
-from chunkstore.stores.runs.known_runs import KnownRun, KnownRuns
-from chunkstore.stores.runs.run_list import Candidate
+from chunkstore.stores.packed import Journals
+from chunkstore.stores.reading import (
+    ChunkReader,
+    FollowedRun,
+    ListingMemory,
+    Patience,
+    RecordFinder,
+    RunFiles,
+    as_series,
+    join_chunks,
+    warn_of,
+)
+from chunkstore.stores.runs import Candidate, KnownRun, KnownRuns
 from chunkstore.stores.stored import as_json, as_stored, check_format, is_finished
-from chunkstore.stores.writing import sealing
-from chunkstore.stores.writing.chunk_writer import ChunkWriter, attempt
-from chunkstore.stores.writing.parameter_files import ParameterFiles
-from chunkstore.stores.writing.record_writer import RecordWriter
+from chunkstore.stores.writing import ChunkWriter, ParameterFiles, RecordWriter, attempt, is_packable, seal, unseal
 
 logger = logging.getLogger("chunkstore")
 
@@ -335,7 +335,7 @@ class ChunkedStore(Store):
                     f"Cannot seal run {run_id!r}: its status is {log.status}. Seal it when it has finished; if "
                     "nobody is going to finish it, say so with update_run_log, which sets its status."
                 )
-            return sealing.seal(self.backend, run_id, pretty=self.options.pretty)
+            return seal(self.backend, run_id, pretty=self.options.pretty)
 
         try:
             return self._locked(run_id, seal_run)
@@ -348,7 +348,7 @@ class ChunkedStore(Store):
 
     def _seal_large(self, run_id: str, most: int) -> None:
         with self.backend.reader(run_id) as reader:
-            count = sum(map(sealing.is_packable, RunFiles(reader).names()))
+            count = sum(map(is_packable, RunFiles(reader).names()))
         if count > most:
             try:
                 self._seal(run_id)
@@ -360,7 +360,7 @@ class ChunkedStore(Store):
             log = read_run_file(self.backend, run_id)
             check_format(log)
             if log.is_packed:
-                sealing.unseal(self.backend, run_id, pretty=self.options.pretty)
+                unseal(self.backend, run_id, pretty=self.options.pretty)
 
         try:
             self._locked(run_id, unseal_run)

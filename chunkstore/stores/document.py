@@ -22,11 +22,9 @@ from chunkstore.stores.chunk_files import KIND_OF, Key, Parameters, key_of
 from chunkstore.stores.forks import renew_after_fork
 from chunkstore.stores.layout import OwnerFiles
 from chunkstore.stores.options import StoreOptions
-from chunkstore.stores.reading.following import Patience
-from chunkstore.stores.reading.metric_lines import MetricLine, as_series
+from chunkstore.stores.reading import MetricLine, Patience, as_series
 from chunkstore.stores.run_document import Document, OwnRecords, RunDocument
-from chunkstore.stores.runs.known_runs import KnownRuns
-from chunkstore.stores.runs.run_list import Candidate
+from chunkstore.stores.runs import Candidate, KnownRuns
 from chunkstore.stores.stored import as_stored, check_format, is_finished
 from chunkstore.stores.stripes import Stripes
 
@@ -98,7 +96,7 @@ class DocumentStore(Store):
             if len(self._admitted) >= _MOST_ADMITTED:
                 self._admitted.clear()
             self._admitted.add(str(run_id))
-        return self._locked(run_id, edit_document)
+        return self._while_locked(run_id, edit_document)
 
     def _replace(self, run_id: str, before: bytes, after: bytes, *, durable: bool) -> None:
         """Replace a document; should that fail when it is done already, what was there before is put back."""
@@ -114,9 +112,6 @@ class DocumentStore(Store):
             raise
 
     def _while_locked(self, run_id: str, action: Callable[[], _T]) -> _T:
-        return self._locked(run_id, action)
-
-    def _locked(self, run_id: str, action: Callable[[], _T]) -> _T:
         """Return what an action returns, called under a run's lock; no lock is left of a run that is gone by then."""
 
         def act() -> _T:
@@ -201,7 +196,7 @@ class DocumentStore(Store):
         with self.backend.reader(_TOP) as reader:
             if _file_of(run_id) not in reader.names():
                 raise MissingError(run_id)
-        self._locked(run_id, lambda: self._remove(run_id))
+        self._while_locked(run_id, lambda: self._remove(run_id))
 
     def _lock_file(self, run_id: str) -> tuple[str, str]:
         return _TOP, _lock_of(run_id)
@@ -288,7 +283,7 @@ class DocumentStore(Store):
         def edit(document: Document) -> None:
             if points is not UNSET:
                 over = self._own(run_id, document.log).stamps.get((STEP, internal_name), "")
-                document.notes.metrics.append(MetricLine(internal_name=internal_name, over=over, points=points))
+                document.bookkeeping.metrics.append(MetricLine(internal_name=internal_name, over=over, points=points))
                 document.altered = True
 
         self._edit(run_id, edit)

@@ -15,7 +15,7 @@ from chunkstore.records.assemble import flatten
 from chunkstore.records.base import MetricPoint, Record, encode_record
 from chunkstore.records.models import FORMAT, BranchLog, RunLog, StepLog
 from chunkstore.stores.options import StoreOptions
-from chunkstore.stores.runs.run_list import Candidate
+from chunkstore.stores.runs import Candidate
 from chunkstore.stores.stored import as_file
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)

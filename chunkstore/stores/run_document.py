@@ -16,7 +16,7 @@ from chunkstore.records.base import RecordCodec
 from chunkstore.records.codec import encode
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import Key, key_of
-from chunkstore.stores.reading.metric_lines import MetricLine, joined
+from chunkstore.stores.reading import MetricLine, joined
 from chunkstore.stores.stored import as_json
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
@@ -52,14 +52,14 @@ class Document:
         self.log = document
         records, self.parameters = flatten(document)
         self.records: dict[Key, StepLog | BranchLog] = {key_of(record): record for record in records}
-        self.notes = Bookkeeping() if document.bookkeeping is UNSET else document.bookkeeping
+        self.bookkeeping = Bookkeeping() if document.bookkeeping is UNSET else document.bookkeeping
         self.altered = False
 
     def to_write(self) -> RunDocument:
         """Return the run put together for the file."""
         log = assemble(self.log, self.records.values(), self.parameters)
         assert isinstance(log, RunDocument)
-        log.bookkeeping = self.notes if self.notes != Bookkeeping() else UNSET
+        log.bookkeeping = self.bookkeeping if self.bookkeeping != Bookkeeping() else UNSET
         log.found_problems = UNSET  # found anew by every reader
         return log
 
@@ -67,12 +67,12 @@ class Document:
         """Return the run put together for readers."""
         problems = []
         lines: dict[str, list[MetricLine]] = {}
-        for line in self.notes.metrics:
+        for line in self.bookkeeping.metrics:
             lines.setdefault(line.internal_name, []).append(line)
         for name, of_step in lines.items():
             step = self.records.get((STEP, name))
             if isinstance(step, StepLog):
-                stamp = self.notes.owners.get(_text(STEP, name), _FIRST_OWNER)
+                stamp = self.bookkeeping.owners.get(_text(STEP, name), _FIRST_OWNER)
                 step.metric_series = joined(step, (line for line in of_step if line.over in ("", stamp)))
             else:
                 problems.append(Problem("orphan", name, f"there is no step {name}"))
@@ -81,7 +81,7 @@ class Document:
 
     def change(self, key: Key, new: StepLog | BranchLog) -> None:
         """Lay a change over a record: what makes another of it."""
-        changes = self.notes.changes
+        changes = self.bookkeeping.changes
         earlier = changes.get(_text(*key))
         difference = overlay.merge(as_json(self.records[key]), earlier, as_json(new))
         if difference is not None and difference is not earlier:
@@ -101,20 +101,20 @@ class Document:
         """
         key = key_of(record)
         self.altered = True
-        holder = self.notes.owners.get(_text(*key), _FIRST_OWNER)
+        holder = self.bookkeeping.owners.get(_text(*key), _FIRST_OWNER)
         stamp = owned.stamps.get(key)
         if stamp is None and owned.was_forgotten and key in self.records:
             stamp = holder
         if key in self.records and stamp is not None:
             if stamp == holder:
                 self.records[key] = _with_change(
-                    record, self.notes.changes.get(_text(*key)), as_json(self.records[key])
+                    record, self.bookkeeping.changes.get(_text(*key)), as_json(self.records[key])
                 )
             return stamp
         if key in self.records:
             stamp = f"{clock.tick()}-{os.urandom(4).hex()}"
-            self.notes.owners[_text(*key)] = stamp
-            self.notes.changes.pop(_text(*key), None)
+            self.bookkeeping.owners[_text(*key)] = stamp
+            self.bookkeeping.changes.pop(_text(*key), None)
             del self.records[key]  # the newer record takes its own place in the order of execution
         self.records[key] = record
         return stamp or _FIRST_OWNER

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from chunkstore.errors import InvalidValueError, StoreUsageError
 from chunkstore.records.base import Record
@@ -27,6 +27,12 @@ def changed(record: _AnyRecord, change: Callable[[_AnyRecord], _AnyRecord | None
             f"{type(result).__name__}. Nothing was changed."
         )
     return result
+
+
+def check_kind(record: Any, kind: type[Record]) -> None:
+    """Refuse what is no record of a kind."""
+    if not isinstance(record, kind):
+        raise refused("record", f"it is a {type(record).__name__}", f"Give a {kind.__name__}.")
 
 
 def check_bare(record: StepLog | BranchLog) -> None:

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from chunkstore.backends.base import MissingError
 from chunkstore.errors import BranchLogNotFoundError, ChunkstoreError, StepLogNotFoundError
 from chunkstore.names import check_name, check_run_id
-from chunkstore.records.assemble import bare, flatten_branches, flatten_steps
+from chunkstore.records.assemble import bare, flatten_inside
 from chunkstore.records.base import MetricPoint, Record, encode_record
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.stores.layout import Layout
-from chunkstore.stores.methods.changes import changed, check_bare, refused
+from chunkstore.stores.methods.changes import changed, check_bare, check_kind, refused
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
@@ -45,8 +45,7 @@ class RecordMethods(Layout):
         self._add(run_id, branch_log, BranchLog)
 
     def _add(self, run_id: str, record: StepLog | BranchLog, kind: type[StepLog | BranchLog]) -> None:
-        if not isinstance(record, kind):
-            raise refused("record", f"it is a {type(record).__name__}", f"Give a {kind.__name__}.")
+        check_kind(record, kind)
         check_name(record.internal_name)
         check_run_id(run_id)
         records: list[StepLog | BranchLog] = [record]
@@ -54,12 +53,7 @@ class RecordMethods(Layout):
         outer = bare(record)
         if outer is not record:
             encode_record(record)  # refuse bad values inside before anything is written
-            if isinstance(record, StepLog):
-                records = [outer, *flatten_branches(record.branches, parameters)]
-            else:
-                records = [outer, *flatten_steps(record.steps, parameters)]
-                if record.parameters:
-                    parameters[record.internal_name] = record.parameters
+            records = [outer, *flatten_inside(record, parameters)]
         try:
             self._put(run_id, records, parameters)
         except MissingError:
@@ -89,8 +83,7 @@ class RecordMethods(Layout):
         self._put_over(run_id, branch_log, BranchLog)
 
     def _put_over(self, run_id: str, record: _R, kind: type[_R]) -> None:
-        if not isinstance(record, kind):
-            raise refused("record", f"it is a {type(record).__name__}", f"Give a {kind.__name__}.")
+        check_kind(record, kind)
         check_name(record.internal_name)
         check_bare(record)
         with self._existing(run_id):

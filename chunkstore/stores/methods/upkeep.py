@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from chunkstore.backends.base import AT_THE_END
-from chunkstore.errors import CorruptChunkError, StoreIOError
 from chunkstore.names import incarnation_of
 from chunkstore.stores.layout import Layout
 
@@ -65,21 +64,14 @@ class UpkeepMethods(Layout):
             LockTimeoutError: somebody else held the lock all the time.
         """
         with self._existing(run_id):
-            self._read_own_record(run_id)  # no lock is made where there is no run
+            self._incarnation(run_id)  # no lock is made where there is no run
 
             def meant() -> _T:
                 if incarnation_of(run_id):
-                    self._read_own_record(run_id)
+                    self._incarnation(run_id)  # it is still the one that is meant
                 return action()
 
             return self._while_locked(run_id, meant)
-
-    def _read_own_record(self, run_id: str) -> None:
-        """Look whether there is a run, readable or not."""
-        try:
-            self._read_metadata(run_id)
-        except (CorruptChunkError, StoreIOError):
-            pass  # it is there
 
     def must_be_durable(self, run_id: str) -> bool:
         """Tell whether what is added to a run must survive a loss of power at once, as the run has ended.

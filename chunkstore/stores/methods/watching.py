@@ -12,8 +12,19 @@ from chunkstore.names import PinnedRunId, incarnation_of, is_meant
 from chunkstore.records.codec import encode
 from chunkstore.records.models import RunLog, RunSummary
 from chunkstore.stores.layout import Layout
-from chunkstore.stores.runs.liveness import LIVE, LOST, Liveness, Owner, judge, judge_joined, judge_left
-from chunkstore.stores.runs.run_list import RunList, newest_first, summary_in, summary_of
+from chunkstore.stores.runs import (
+    LIVE,
+    LOST,
+    Liveness,
+    Owner,
+    RunList,
+    judge,
+    judge_joined,
+    judge_left,
+    newest_first,
+    summary_in,
+    summary_of,
+)
 
 
 class WatchingMethods(Layout):

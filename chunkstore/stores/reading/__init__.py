@@ -1,1 +1,30 @@
-"""Finding, reading and following the chunks of one run."""
+"""Finding, reading and following the chunks of one run, wherever they lie."""
+
+from chunkstore.stores.reading.chunk_reader import ChunkReader
+from chunkstore.stores.reading.following import FollowedRun, Patience
+from chunkstore.stores.reading.listing import Listing, ListingMemory
+from chunkstore.stores.reading.metric_lines import MetricLine, Series, as_series, joined
+from chunkstore.stores.reading.record_finder import NOBODYS, OTHERS, OURS, RecordFinder, warn_of
+from chunkstore.stores.reading.run_files import RunFiles
+from chunkstore.stores.reading.run_json import join_chunks
+from chunkstore.stores.reading.seen_changes import changes_seen
+
+__all__ = [
+    "NOBODYS",
+    "OTHERS",
+    "OURS",
+    "ChunkReader",
+    "FollowedRun",
+    "Listing",
+    "ListingMemory",
+    "MetricLine",
+    "Patience",
+    "RecordFinder",
+    "RunFiles",
+    "Series",
+    "as_series",
+    "changes_seen",
+    "join_chunks",
+    "joined",
+    "warn_of",
+]

@@ -27,7 +27,7 @@ from chunkstore.names import (
     parse_chunk_file,
 )
 from chunkstore.records import codec, overlay
-from chunkstore.records.assemble import assemble, bare, flatten_branches, flatten_steps
+from chunkstore.records.assemble import assemble, bare, flatten_inside, flatten_steps
 from chunkstore.records.base import RecordCodec
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import (
@@ -43,13 +43,13 @@ from chunkstore.stores.chunk_files import (
     names_of_files,
     update_file,
 )
-from chunkstore.stores.packed.packed_file import PackedFile
-from chunkstore.stores.reading.changes_seen import changes_seen
+from chunkstore.stores.packed import PackedFile
 from chunkstore.stores.reading.listing import Listing
 from chunkstore.stores.reading.metric_lines import MetricLine, joined, metric_lines
 from chunkstore.stores.reading.order import in_order
 from chunkstore.stores.reading.problems import UNREADABLE, Problems, as_error
 from chunkstore.stores.reading.run_files import RunFiles
+from chunkstore.stores.reading.seen_changes import changes_seen
 from chunkstore.stores.reading.unfinished import without_unfinished
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
@@ -246,14 +246,7 @@ class ChunkReader:
         """Return a record and those inside it: other tools write whole branches into one file."""
         if isinstance(record, StepLog) and not record.branches:
             return [record]
-        inner: Iterable[StepLog | BranchLog]
-        if isinstance(record, StepLog):
-            inner = flatten_branches(record.branches, self._inner_parameters)
-        else:
-            inner = flatten_steps(record.steps, self._inner_parameters)
-            if record.parameters:
-                self._inner_parameters[record.internal_name] = record.parameters
-        found = [record, *inner]
+        found = [record, *flatten_inside(record, self._inner_parameters)]
         for nested in found[1:]:
             self._note_origin(nested, *self.origin(record))
         if len(found) > 1:
@@ -263,11 +256,11 @@ class ChunkReader:
     def records_of(self, log: RunLog) -> list[StepLog | BranchLog]:
         """Return the records that count, those in the run's own record first: other tools keep steps there."""
         parameters: dict[str, dict[str, Any]] = {}
-        inner = {(type(record), record.internal_name): record for record in flatten_steps(log.steps, parameters)}
+        inner = {key_of(record): record for record in flatten_steps(log.steps, parameters)}
         records = self.records()
         for record in records if inner else ():
-            inner.pop((type(record), record.internal_name), None)
-            inner[type(record), record.internal_name] = record
+            inner.pop(key_of(record), None)
+            inner[key_of(record)] = record
         self._inner_parameters = {"": log.parameters, **parameters, **self._inner_parameters}
         return list(inner.values()) or records
 

@@ -33,7 +33,7 @@ from chunkstore.records import overlay
 from chunkstore.records.assemble import branch_of_step, step_of_branch
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.chunk_files import Key, Parameters
-from chunkstore.stores.packed.packed_file import PackedFile
+from chunkstore.stores.packed import PackedFile
 from chunkstore.stores.reading.chunk_reader import ChunkReader
 from chunkstore.stores.reading.listing import Listing
 from chunkstore.stores.reading.metric_lines import MetricLine

@@ -15,7 +15,7 @@ from chunkstore.stores.reading.chunk_reader import ChunkReader
 from chunkstore.stores.reading.listing import Listing, ListingMemory
 from chunkstore.stores.reading.order import newest_listed
 from chunkstore.stores.reading.run_files import RunFiles
-from chunkstore.stores.runs.known_runs import KnownRun
+from chunkstore.stores.runs import KnownRun
 
 logger = logging.getLogger("chunkstore")
 

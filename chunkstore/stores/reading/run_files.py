@@ -19,8 +19,7 @@ from chunkstore.names import (
 from chunkstore.records.base import RecordCodec
 from chunkstore.records.integrity import split_checksum, without_checksum
 from chunkstore.records.models import RunLog
-from chunkstore.stores.packed.packed_file import PackedFile
-from chunkstore.stores.packed.packed_lines import Content, content_of, unpack
+from chunkstore.stores.packed import Content, PackedFile, content_of, unpack
 from chunkstore.stores.reading.listing import Listing
 
 _T = TypeVar("_T")

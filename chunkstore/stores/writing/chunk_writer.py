@@ -12,9 +12,9 @@ from chunkstore.names import LOCK_FILE, METRIC, RUN_FILE, chunk_file
 from chunkstore.records.base import Record, encode_record
 from chunkstore.records.integrity import with_checksum
 from chunkstore.stores.chunk_files import Key, read_run_file
-from chunkstore.stores.packed.journals import Journals
-from chunkstore.stores.reading.listing import ListingMemory
-from chunkstore.stores.runs.known_runs import KnownRun
+from chunkstore.stores.packed import Journals
+from chunkstore.stores.reading import ListingMemory
+from chunkstore.stores.runs import KnownRun
 from chunkstore.stores.stored import as_file, is_finished
 from chunkstore.stores.writing.packed_format import say_packed
 

@@ -9,8 +9,8 @@ from chunkstore.names import RUN_FILE
 from chunkstore.records.base import encode_record
 from chunkstore.records.models import FORMAT, NOTES, PACKED_FORMAT, RunLog
 from chunkstore.stores.chunk_files import checked_run_log
-from chunkstore.stores.packed.packed_lines import unpack
-from chunkstore.stores.reading.run_files import RunFiles
+from chunkstore.stores.packed import unpack
+from chunkstore.stores.reading import RunFiles
 from chunkstore.stores.stored import as_file
 
 

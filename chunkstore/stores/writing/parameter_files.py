@@ -11,9 +11,8 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.names import LOCK_FILE, RUN_FILE, parameter_file
 from chunkstore.records.integrity import without_checksum
 from chunkstore.stores.chunk_files import Parameters, checked_run_log
-from chunkstore.stores.reading.listing import Listing
-from chunkstore.stores.reading.run_files import RunFiles
-from chunkstore.stores.runs.known_runs import KnownRun
+from chunkstore.stores.reading import Listing, RunFiles
+from chunkstore.stores.runs import KnownRun
 from chunkstore.stores.stored import as_stored
 from chunkstore.stores.writing.chunk_writer import ChunkWriter, attempt
 

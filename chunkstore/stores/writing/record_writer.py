@@ -15,11 +15,8 @@ from chunkstore.records.base import RecordCodec, encode_record
 from chunkstore.records.codec import decode, encode
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.stores.chunk_files import TYPE_OF, Key, Update, key_of, update_file
-from chunkstore.stores.reading.changes_seen import changes_seen
-from chunkstore.stores.reading.chunk_reader import ChunkReader
-from chunkstore.stores.reading.metric_lines import MetricLine, Series
-from chunkstore.stores.reading.record_finder import NOBODYS, OTHERS, OURS, RecordFinder
-from chunkstore.stores.runs.known_runs import KnownRun
+from chunkstore.stores.reading import NOBODYS, OTHERS, OURS, ChunkReader, MetricLine, RecordFinder, Series, changes_seen
+from chunkstore.stores.runs import KnownRun
 from chunkstore.stores.stored import as_json
 from chunkstore.stores.stripes import Stripes
 from chunkstore.stores.writing.chunk_writer import ChunkWriter, attempt

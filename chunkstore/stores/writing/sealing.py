@@ -18,8 +18,8 @@ from chunkstore.names import (
     parse_chunk_file,
     sealed_file,
 )
-from chunkstore.stores.packed.packed_lines import is_line_file, pack, unpack
-from chunkstore.stores.reading.run_files import RunFiles
+from chunkstore.stores.packed import is_line_file, pack, unpack
+from chunkstore.stores.reading import RunFiles
 from chunkstore.stores.writing.packed_format import say_packed, say_unpacked, sealed_record
 
 

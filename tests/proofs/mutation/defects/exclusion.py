@@ -67,7 +67,7 @@ MUTANTS = (
     Mutant(
         "a document is changed without the lock",
         DOCUMENT,
-        "        return self._locked(run_id, edit_document)",
+        "        return self._while_locked(run_id, edit_document)",
         "        return edit_document()",
         "tests/proofs/test_parallel_processes.py -k parameters_set_at_once",
     ),

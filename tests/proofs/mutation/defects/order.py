@@ -158,7 +158,7 @@ MUTANTS = (
         RUN_DOCUMENT,
         """\
                 self.records[key] = _with_change(
-                    record, self.notes.changes.get(_text(*key)), as_json(self.records[key])
+                    record, self.bookkeeping.changes.get(_text(*key)), as_json(self.records[key])
                 )
 """,
         "                self.records[key] = record\n",
