@@ -47,6 +47,7 @@ from chunkstore.stores.reading import (
 )
 from chunkstore.stores.runs import Candidate, KnownRun, KnownRuns
 from chunkstore.stores.stored import as_json, as_stored, check_format, is_finished
+from chunkstore.stores.stripes import Stripes
 from chunkstore.stores.writing import ChunkWriter, ParameterFiles, RecordWriter, attempt, is_packable, seal, unseal
 
 logger = logging.getLogger("chunkstore")
@@ -73,7 +74,8 @@ class ChunkedStore(Store):
         self._finder = RecordFinder(backend, self._listings)
         self._writer = ChunkWriter(backend, self._listings, self._journals, pretty=self.options.pretty)
         self._parameters = ParameterFiles(self._writer)
-        self._records = RecordWriter(self._writer, self._finder, self._parameters)
+        self._stripes = Stripes()
+        self._records = RecordWriter(self._writer, self._finder, self._parameters, self._stripes)
         # What this object wrote, and what it has seen, by run. Never inherited: see reset_after_fork.
         self._owned: KnownRuns[KnownRun] = KnownRuns()
         renew_after_fork(self)
@@ -94,7 +96,7 @@ class ChunkedStore(Store):
     def reset_after_fork(self) -> None:
         """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
         self._owned = KnownRuns()
-        self._records.stripes.reset_after_fork()
+        self._stripes.reset_after_fork()
         self._listings.start_anew(self._listings.share)
         if self._journals:
             self._journals.reset_after_fork()

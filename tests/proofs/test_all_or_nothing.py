@@ -298,8 +298,7 @@ def test_whoever_writes_several_records_takes_their_locks_in_one_order_and_each_
     store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs")
     store.create_run_log(RUN)
     taken = []
-    stripes = store._records.stripes
-    stripes.mutexes = [Noting(place, taken) for place in range(len(stripes.mutexes))]
+    store._stripes.mutexes = [Noting(place, taken) for place in range(len(store._stripes.mutexes))]
     step = StepLog(name="m", internal_name="m", step_type="map")
     for number in range(20):
         name = f"m.{number}"

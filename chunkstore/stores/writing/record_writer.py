@@ -32,23 +32,23 @@ class RecordWriter:
         writer: writes single chunks.
         finder: finds what is there.
         parameters: sets parameters.
+        stripes: keep threads that record the same thing at once from making two files of it. Who needs a stripe, the
+            journal of a run and its lock takes them in this order.
     """
 
-    def __init__(self, writer: ChunkWriter, finder: RecordFinder, parameters: ParameterFiles) -> None:
+    def __init__(self, writer: ChunkWriter, finder: RecordFinder, parameters: ParameterFiles, stripes: Stripes) -> None:
         self.backend = writer.backend
-        # Threads that record the same thing at once must not make two files of it. Who needs a stripe, the journal of a
-        # run and its lock takes them in this order.
-        self.stripes = Stripes()
         self._writer = writer
         self._finder = finder
         self._parameters = parameters
+        self._stripes = stripes
         self._journals = writer.journals
 
     # --- our own -----------------------------------------------------------------------------------------------------
 
     def put_one(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> None:
         """Write a record that is ours: a new one, or in the place of what this object wrote of it before."""
-        with self.stripes.of(run_id, *key):
+        with self._stripes.of(run_id, *key):
             file = known.owned.get(key)
             if file is not None:
                 self.replace_own(run_id, known, file, body)
@@ -111,7 +111,7 @@ class RecordWriter:
             if self._journals:
                 set_parameters()
             with ExitStack() as held:
-                for stripe in self.stripes.of_all((run_id, *key) for key in records):
+                for stripe in self._stripes.of_all((run_id, *key) for key in records):
                     held.enter_context(stripe)
                 # The outer one comes first in the order of execution all the same.
                 new = {key: chunk_file(*key, clock.tick()) for key in records if key not in known.owned}
@@ -178,7 +178,7 @@ class RecordWriter:
                 whose is OTHERS and self._change_locked(run_id, known, name, kind, lambda _: record) is not None
             )
 
-        with self.stripes.of(run_id, *key), self._journals.held(run_id) if self._journals else nullcontext():
+        with self._stripes.of(run_id, *key), self._journals.held(run_id) if self._journals else nullcontext():
             is_new = key not in known.owned and self._finder.whose(run_id, known, kind, name) is NOBODYS
             if is_new or not self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known):
                 # Or it was another name, with the same hash.
@@ -246,7 +246,7 @@ class RecordWriter:
         key = (METRIC, internal_name)
         over = known.owned.get((STEP, internal_name), "")
         line = encode(MetricLine(internal_name=internal_name, over=over, points=points))
-        with self.stripes.of(run_id, *key):
+        with self._stripes.of(run_id, *key):
             # A line that was cut off must stay the last of its file: after a failure the next one has a new file.
             file = known.owned.pop(key, None)
             if file is None or not self._writer.append(run_id, known, file, line):

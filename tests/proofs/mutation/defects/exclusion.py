@@ -81,7 +81,7 @@ MUTANTS = (
     Mutant(
         "threads that record one step at once make a file each",
         RECORD_WRITER,
-        "        with self.stripes.of(run_id, *key):\n            file = known.owned.get(key)",
+        "        with self._stripes.of(run_id, *key):\n            file = known.owned.get(key)",
         "        if True:\n            file = known.owned.get(key)",
         "tests/proofs/test_killed_and_forked.py -k one_file_of_it",
     ),
