@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 import chunkstore
-from chunkstore.records.base import RecordCodec
+from chunkstore.records.decoding import RecordCodec
 
 RUN = "benchmark"
 

@@ -16,7 +16,7 @@ import chunkstore
 from benchmarks.example import RUN, count_up, decode_step
 from benchmarks.ours import ChunkstoreRecorder
 from benchmarks.recorder import Contestant, Recorder
-from chunkstore.records.base import encode_record
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.integrity import with_checksum
 from chunkstore.stores.packed.packed_lines import pack_body
 

@@ -44,7 +44,7 @@ from chunkstore.errors import (
     WorkerDiedError,
 )
 from chunkstore.names import PinnedRunId
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import (
     BranchLog,
     CodeIdentity,

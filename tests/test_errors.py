@@ -11,7 +11,7 @@ from processes import run_processes
 
 import chunkstore
 from chunkstore import errors
-from chunkstore.backends.base import UnreadableFileError
+from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.errors import (
     BranchLogNotFoundError,
     ChunkstoreError,

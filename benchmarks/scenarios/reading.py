@@ -23,7 +23,7 @@ from benchmarks.peers.runnable_peer import RUNNABLE_CHUNKED, RUNNABLE_FILE
 from benchmarks.recorder import Contestant
 from benchmarks.recording import let_rest, read_steps
 from benchmarks.workers import Timed, alone, timed
-from chunkstore.records.base import RecordCodec
+from chunkstore.records.decoding import RecordCodec
 
 _NEWEST = 20
 _LISTINGS = 3

@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, Protocol, TypeVar
 
-from chunkstore.backends.disk.mounts import Mount
 from chunkstore.backends.entries import FILE, Entry
-from chunkstore.errors import CorruptChunkError
-
-
-class MissingError(FileNotFoundError):
-    """There is no such folder or file. Apart from its parent, so that it is told from errors of callers' functions."""
-
-
-class UnreadableFileError(CorruptChunkError):
-    """A file is there, but no bytes of it are to be had: a pipe, a link, a file without permission."""
-
-    @classmethod
-    def because(cls, file: str, reason: str) -> UnreadableFileError:
-        """Return the error for a file that cannot be read.
-
-        Args:
-            file: its name.
-            reason: why.
-        """
-        return cls(
-            f"Cannot read {file}: {reason}. The rest of the run is not affected; see what the file is, and move it out "
-            "of the folder if it does not belong there.",
-            file=file,
-            offset=0,
-            reason=reason,
-        )
-
+from chunkstore.backends.mount import Mount
+from chunkstore.backends.polling import poll
+from chunkstore.backends.reader import FileVersion, FolderReader
 
 _T = TypeVar("_T")
 
@@ -44,6 +20,9 @@ def never() -> bool:
     return False
 
 
+#: What a file holds, in one piece or several.
+Data = bytes | Sequence[bytes]
+
 #: Is given what loads a file; tells whether that is damaged.
 Judge = Callable[[Callable[[], bytes]], bool]
 
@@ -51,9 +30,6 @@ PROCESS, AT_THE_END, STEP = "process", "run", "step"
 #: What a returned call survives: the death of any process; also, once the run has finished, a loss of power; also a
 #: loss of power at once.
 DURABILITY_LEVELS = (PROCESS, AT_THE_END, STEP)
-
-#: What changes when a file is replaced by another.
-FileVersion = tuple[int, ...]
 
 
 class Joined(NamedTuple):
@@ -68,89 +44,6 @@ class Joined(NamedTuple):
     last: bytes
 
 
-class FolderReader(ABC):
-    """A view of one folder for the length of one read.
-
-    Attributes:
-        location: where the folder is, for people.
-    """
-
-    location: str
-
-    @abstractmethod
-    def names(self, *, to_load: bool = False) -> list[str]:
-        """Return the names of all files: every one that was acknowledged before the call, and perhaps later ones.
-
-        Args:
-            to_load: whether most of them will be loaded; then more may be found out about them on the way.
-        """
-
-    @abstractmethod
-    def all_entries(self) -> list[str]:
-        """Return the names of all entries, also of those that are no files for readers; a single listing."""
-
-    @abstractmethod
-    def forget_names(self) -> None:
-        """Return from `names` no name any more that was found before and is not there."""
-
-    @abstractmethod
-    def identity(self) -> Hashable:
-        """Return what tells the folder from any other that there is, also one that gets its name later."""
-
-    @abstractmethod
-    def changed_at(self) -> int:
-        """Return a number that is another one after a file was made, replaced or removed, as far as can be told."""
-
-    @abstractmethod
-    def modified_at(self, file: str) -> int:
-        """Return when a file was written last, in nanoseconds; far ahead if nobody knows."""
-
-    @abstractmethod
-    def glance(self, folder: str, file: str) -> bytes:
-        """Return what a small file in a folder of this one holds, or nothing, at little cost.
-
-        It may be a part, or of something that is no regular file: only bytes that end in their checksum count.
-        """
-
-    @abstractmethod
-    def has(self, file: str) -> bool:
-        """Tell whether there is a file of that name."""
-
-    @abstractmethod
-    def load(self, file: str) -> bytes:
-        """Return the bytes of a file, never a mixture of two writes.
-
-        Raises:
-            MissingError: there is no such file.
-            UnreadableFileError: it cannot be read.
-        """
-
-    @abstractmethod
-    def version(self, file: str) -> FileVersion:
-        """Return something that is another one after a file was replaced, or appended to.
-
-        Raises:
-            MissingError: there is no such file.
-        """
-
-    @abstractmethod
-    def size(self, file: str) -> int:
-        """Return the length of a file in bytes.
-
-        Raises:
-            MissingError: there is no such file.
-        """
-
-    @abstractmethod
-    def load_part(self, file: str, start: int, size: int) -> bytes:
-        """Return up to `size` bytes of a file that is never replaced, from the byte `start` on.
-
-        Raises:
-            MissingError: there is no such file.
-            UnreadableFileError: it cannot be read.
-        """
-
-
 class Expected(Protocol):
     """Which of all folders that have, had or get a name is meant.
 
@@ -162,6 +55,10 @@ class Expected(Protocol):
 
     def examine(self, reader: FolderReader) -> str:
         """Return what tells an open folder from the others; see `Backend.examined`."""
+
+
+#: The folder that is meant; None for whichever has the name.
+Within = Expected | None
 
 
 class Journal(ABC):
@@ -248,29 +145,25 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def publish(
-        self,
-        folder: str,
-        file: str,
-        data: bytes | Sequence[bytes],
-        *,
-        durable: bool = False,
-        within: Expected | None = None,
-    ) -> None:
-        """Make a new file, whole from its first moment on, of bytes in one piece or several.
+    def publish(self, folder: str, file: str, data: Data, *, durable: bool = False, within: Within = None) -> None:
+        """Make a new file, whole from its first moment on.
 
         Raises:
             MissingError: there is no such folder.
             FileExistsError: there is such a file; it is not touched.
         """
 
-    @abstractmethod
     def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
         """Make many new files that survive a loss of power, each whole from its first moment on, if there is none.
 
         Raises:
             MissingError: there is no such folder.
         """
+        for file, data in files:
+            try:
+                self.publish(folder, file, data, durable=True)
+            except FileExistsError:
+                pass  # it stays
 
     @abstractmethod
     def write_together(
@@ -280,7 +173,7 @@ class Backend(ABC):
         *,
         before: Callable[[], None] | None = None,
         durable: bool = False,
-        within: Expected | None = None,
+        within: Within = None,
     ) -> None:
         """Make or replace several files one after the other, or none if anything fails before the first is there.
 
@@ -297,15 +190,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def replace(
-        self,
-        folder: str,
-        file: str,
-        data: bytes,
-        *,
-        durable: bool = False,
-        within: Expected | None = None,
-    ) -> None:
+    def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False, within: Within = None) -> None:
         """Replace a file, or make it: readers see the old bytes or the new ones.
 
         Raises:
@@ -320,7 +205,7 @@ class Backend(ABC):
         data: bytes,
         *,
         is_durable: Callable[[], bool] = never,
-        within: Expected | None = None,
+        within: Within = None,
     ) -> None:
         """Add bytes to the end of a file that nobody else appends to.
 
@@ -337,7 +222,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def begin_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
+    def begin_journal(self, folder: str, file: str, *, within: Within = None) -> Journal:
         """Make a new, empty file to append to many times.
 
         Raises:
@@ -346,19 +231,19 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def continue_journal(self, folder: str, file: str, *, within: Within = None) -> Journal:
+        """Open a journal of our own again, which was closed.
+
+        Raises:
+            MissingError: there is no such folder or file.
+        """
+
+    @abstractmethod
     def remove(self, folder: str, file: str) -> None:
         """Remove a file.
 
         Raises:
             MissingError: there is no such file.
-        """
-
-    @abstractmethod
-    def continue_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
-        """Open a journal of our own again, which was closed.
-
-        Raises:
-            MissingError: there is no such folder or file.
         """
 
     @abstractmethod
@@ -379,38 +264,39 @@ class Backend(ABC):
             Whether it is gone.
         """
 
-    @abstractmethod
     def changed_at(self, folder: str) -> int:
         """Return what a reader's `changed_at` would, without opening the folder if that can be avoided.
 
         Raises:
             MissingError: there is no such folder.
         """
+        with self.reader(folder) as reader:
+            return reader.changed_at()
 
     @abstractmethod
-    def has(self, folder: str, file: str, *, within: Expected | None = None) -> bool:
+    def has(self, folder: str, file: str, *, within: Within = None) -> bool:
         """Tell whether there is a file of that name; the folder is not opened for that if it is open already.
 
         Raises:
             MissingError: there is no such folder.
         """
 
-    @abstractmethod
     def version(self, folder: str, file: str) -> FileVersion:
         """Return something that is another one after a file was replaced.
 
         Raises:
             MissingError: there is no such file.
         """
+        with self.reader(folder) as reader:
+            return reader.version(file)
 
-    @abstractmethod
     def watch(self, folder: str) -> Iterator[set[str]]:
         """Yield the names of files that may have changed, soon after they have, and nothing from time to time.
 
         It is a hint: names may be missing, and others too many.
         """
+        return poll()
 
-    @abstractmethod
     def hold(self, folder: str, file: str, data: bytes, *, together: bool = False) -> Callable[[], None]:
         """Make a file that says that this process lives, until it ends or gives it back; nothing if that cannot be.
 
@@ -423,24 +309,25 @@ class Backend(ABC):
         Returns:
             Gives it back; the last one removes the file.
         """
+        return lambda: None
 
-    @abstractmethod
     def is_held(self, folder: str, file: str) -> bool | None:
         """Tell whether the process that holds a file alone lives; None if there is no such file, or nobody can tell.
 
         Nobody is kept from anything by that, and nobody else who asks takes the question for a holder.
         """
+        return None
 
-    @abstractmethod
     def joined(self, folder: str, file: str) -> Joined | None:
         """Return who holds a file together; None if there is no such file, or nobody can tell."""
+        return None
 
-    @abstractmethod
     def mount(self) -> Mount | None:
         """Return what is mounted where the files are; None if nobody tells."""
+        return None
 
     @abstractmethod
-    def acquire_lock(self, folder: str, file: str, *, within: Expected | None = None) -> Callable[[], None]:
+    def acquire_lock(self, folder: str, file: str, *, within: Within = None) -> Callable[[], None]:
         """Keep everybody else out who asks for the same lock.
 
         Returns:
@@ -451,7 +338,7 @@ class Backend(ABC):
             LockTimeoutError: it was not free in time.
         """
 
-    def remove_lock(self, folder: str, file: str) -> None:  # noqa: B027 - not every lock is a file
+    def remove_lock(self, folder: str, file: str) -> None:
         """Remove a lock file whose lock this thread holds, where others who wait for it are sure to notice."""
 
     @abstractmethod
@@ -467,7 +354,7 @@ class Backend(ABC):
         with self.reader(folder) as reader:
             return [Entry(name, FILE) for name in reader.names()]
 
-    def quarantine(self, folder: str, file: str, is_damaged: Judge) -> str:  # noqa: ARG002 - see the docstring
+    def quarantine(self, folder: str, file: str, is_damaged: Judge) -> str:
         """Move a file that its owner may replace at any time out of the way, if it is damaged.
 
         To be called under the run's lock. Where bytes cannot be damaged, nothing is moved.
@@ -477,10 +364,10 @@ class Backend(ABC):
         """
         return ""
 
-    def remove_left_over(self, folder: str, name: str) -> None:  # noqa: B027 - not every backend leaves something
+    def remove_left_over(self, folder: str, name: str) -> None:
         """Remove, if it is there, a file or folder that no reader looks at, and that somebody who was stopped left."""
 
-    def while_locked(self, folder: str, file: str, action: Callable[[], _T], *, within: Expected | None = None) -> _T:
+    def while_locked(self, folder: str, file: str, action: Callable[[], _T], *, within: Within = None) -> _T:
         """Return what `action` returns, called while a lock keeps everybody else out; see `acquire_lock`.
 
         The lock is given back whenever the user interrupts. A `with` statement cannot promise that: Python looks for
@@ -510,8 +397,8 @@ class Backend(ABC):
         with self.reader(folder) as reader:
             return reader.load(file)
 
-    def let_go(self, folder: str) -> None:  # noqa: B027 - not every backend holds something open
+    def let_go(self, folder: str) -> None:
         """Give back what is held open of a folder that is not going to be written to for a while."""
 
-    def close(self) -> None:  # noqa: B027 - likewise
+    def close(self) -> None:
         """Give back what is held open; the backend can be used again."""

@@ -6,24 +6,13 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from chunkstore.backends.base import (
-    PROCESS,
-    Backend,
-    Expected,
-    FileVersion,
-    FolderReader,
-    Joined,
-    Journal,
-    MissingError,
-    never,
-)
-from chunkstore.backends.disk.locks import locked_twice
-from chunkstore.backends.disk.mounts import Mount
-from chunkstore.backends.disk.watching import poll
+from chunkstore.backends.base import PROCESS, Backend, Data, Journal, Within, never
+from chunkstore.backends.errors import MissingError, locked_twice
+from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import LockTimeoutError, StoreUsageError
 from chunkstore.names import END_OF_TIME
 
@@ -65,7 +54,7 @@ class MemoryBackend(Backend):
             )
         return self._folders[folder] if folder in self._folders else _missing(folder)
 
-    def _meant(self, folder: str, within: Expected | None) -> _Files:
+    def _meant(self, folder: str, within: Within) -> _Files:
         """Return the files of a folder, or of that which is meant by `within`."""
         files = self._files(folder)
         if within is not None and self._examined(folder, files, within.examine) != within.incarnation:
@@ -103,15 +92,7 @@ class MemoryBackend(Backend):
         # What is removed meanwhile stays whole for whoever reads it: the files are not taken away one by one.
         yield _MemoryReader(folder, self._files(folder))
 
-    def publish(
-        self,
-        folder: str,
-        file: str,
-        data: bytes | Sequence[bytes],
-        *,
-        durable: bool = False,
-        within: Expected | None = None,
-    ) -> None:
+    def publish(self, folder: str, file: str, data: Data, *, durable: bool = False, within: Within = None) -> None:
         files = self._meant(folder, within)
         with self._mutex:
             if file in files:
@@ -125,7 +106,7 @@ class MemoryBackend(Backend):
         *,
         before: Callable[[], None] | None = None,
         durable: bool = False,
-        within: Expected | None = None,
+        within: Within = None,
     ) -> None:
         present = self._meant(folder, within)
         if before is not None:
@@ -136,16 +117,7 @@ class MemoryBackend(Backend):
             for file, data, _ in files:
                 present[file] = data
 
-    def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
-        for file, data in files:
-            try:
-                self.publish(folder, file, data)
-            except FileExistsError:
-                pass  # it stays
-
-    def replace(
-        self, folder: str, file: str, data: bytes, *, durable: bool = False, within: Expected | None = None
-    ) -> None:
+    def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False, within: Within = None) -> None:
         self._meant(folder, within)[file] = data
 
     def append(
@@ -155,7 +127,7 @@ class MemoryBackend(Backend):
         data: bytes,
         *,
         is_durable: Callable[[], bool] = never,
-        within: Expected | None = None,
+        within: Within = None,
     ) -> None:
         files = self._meant(folder, within)
         with self._mutex:
@@ -163,11 +135,11 @@ class MemoryBackend(Backend):
                 _missing(file)
             files[file] += data
 
-    def begin_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
+    def begin_journal(self, folder: str, file: str, *, within: Within = None) -> Journal:
         self.publish(folder, file, b"", within=within)
         return _MemoryJournal(self, folder, within, file)
 
-    def continue_journal(self, folder: str, file: str, *, within: Expected | None = None) -> Journal:
+    def continue_journal(self, folder: str, file: str, *, within: Within = None) -> Journal:
         if file not in self._meant(folder, within):
             _missing(file)
         return _MemoryJournal(self, folder, within, file)
@@ -193,31 +165,10 @@ class MemoryBackend(Backend):
                 _missing(file)
             del files[file]
 
-    def changed_at(self, folder: str) -> int:
-        return self._files(folder).changes
-
-    def has(self, folder: str, file: str, *, within: Expected | None = None) -> bool:
+    def has(self, folder: str, file: str, *, within: Within = None) -> bool:
         return file in self._meant(folder, within)
 
-    def version(self, folder: str, file: str) -> FileVersion:
-        return _MemoryReader(folder, self._files(folder)).version(file)
-
-    def watch(self, folder: str) -> Iterator[set[str]]:
-        return poll()
-
-    def hold(self, folder: str, file: str, data: bytes, *, together: bool = False) -> Callable[[], None]:
-        return lambda: None  # whoever asks lives in this process
-
-    def is_held(self, folder: str, file: str) -> bool | None:
-        return None
-
-    def joined(self, folder: str, file: str) -> Joined | None:
-        return None
-
-    def mount(self) -> Mount | None:
-        return None
-
-    def acquire_lock(self, folder: str, file: str, *, within: Expected | None = None) -> Callable[[], None]:
+    def acquire_lock(self, folder: str, file: str, *, within: Within = None) -> Callable[[], None]:
         deadline = time.monotonic() + self._lock_timeout
         while True:
             files = self._meant(folder, within)
@@ -345,7 +296,7 @@ class _MemoryReader(FolderReader):
 
 
 class _MemoryJournal(Journal):
-    def __init__(self, backend: MemoryBackend, folder: str, within: Expected | None, file: str) -> None:
+    def __init__(self, backend: MemoryBackend, folder: str, within: Within, file: str) -> None:
         self.file = file
         self._backend = backend
         self._folder = folder

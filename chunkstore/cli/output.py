@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from chunkstore.records import codec
-from chunkstore.records.base import Record, encode_record
+from chunkstore.records.base import Record
+from chunkstore.records.encoding import encode_record
 from chunkstore.views.texts import printable
 
 if TYPE_CHECKING:  # importing rich takes its time, and `--json` needs none

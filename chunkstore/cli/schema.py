@@ -15,7 +15,7 @@ from chunkstore.cli.verify import VerifyReport
 from chunkstore.cli.watching import RunChange, StepOutput
 from chunkstore.maintenance.doctor.report import DoctorReport
 from chunkstore.maintenance.importing import ImportReport
-from chunkstore.records.base import ExtraFields
+from chunkstore.records.fields import ExtraFields
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.views.compare import RunDiff
 from chunkstore.views.compare.reuse import Explanation

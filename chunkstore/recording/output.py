@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from chunkstore.backends.disk.folder import sync_way_to, temporary_names
 from chunkstore.backends.disk.os_errors import os_error
+from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
+from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import encode_for_file
 from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, hash_of_file

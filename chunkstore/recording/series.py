@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 from chunkstore.recording.scope import Scope
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 
 logger = logging.getLogger("chunkstore")
 

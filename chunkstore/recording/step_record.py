@@ -17,7 +17,7 @@ from chunkstore.recording.results import kept_result
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.series import MetricSeries
 from chunkstore.recording.values import checked_number, checked_values
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import PROCESSING, StepAttempt, StepLog
 
 _Scope = TypeVar("_Scope", bound=Scope)

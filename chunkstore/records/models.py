@@ -12,7 +12,8 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 
 from chunkstore.names import PinnedRunId, check_name, is_incarnation
-from chunkstore.records.base import MetricPoint, Record
+from chunkstore.records.base import Record
+from chunkstore.records.fields import MetricPoint
 
 SUCCESS = "SUCCESS"
 FAIL = "FAIL"

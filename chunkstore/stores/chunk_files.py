@@ -21,7 +21,8 @@ from chunkstore.names import (
     unescape_segment,
 )
 from chunkstore.records import codec, overlay
-from chunkstore.records.base import Record, RecordCodec
+from chunkstore.records.base import Record
+from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.integrity import without_checksum
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 

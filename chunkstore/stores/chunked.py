@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.backends.base import Backend, FolderReader, MissingError
+from chunkstore.backends.base import Backend
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, StoreUsageError
 from chunkstore.names import (
@@ -25,7 +27,8 @@ from chunkstore.names import (
     parameter_file,
 )
 from chunkstore.records.assemble import flatten
-from chunkstore.records.base import MetricPoint, encode_record
+from chunkstore.records.encoding import encode_record
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.garbage import without_collections
 from chunkstore.records.models import FORMAT, PACKED_FORMAT, BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store

@@ -9,12 +9,16 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.backends.base import AT_THE_END, Backend, FileVersion, FolderReader, MissingError
+from chunkstore.backends.base import AT_THE_END, Backend
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import JOINED_FILE, OWNER_FILE, STEP, UNSYNCED_FILE, PinnedRunId, is_meant
 from chunkstore.records.assemble import bare, flatten
-from chunkstore.records.base import MetricPoint, RecordCodec, encode_record
 from chunkstore.records.codec import corrupt
+from chunkstore.records.decoding import RecordCodec
+from chunkstore.records.encoding import encode_record
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.integrity import without_checksum
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store

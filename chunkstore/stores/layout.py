@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from chunkstore.backends.base import Backend, FolderReader, MissingError
+from chunkstore.backends.base import Backend
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import CorruptChunkError, RunLogNotFoundError, StoreIOError
 from chunkstore.names import check_run_id, incarnation_of
 from chunkstore.records.assemble import flatten
-from chunkstore.records.base import MetricPoint, Record, encode_record
+from chunkstore.records.base import Record
+from chunkstore.records.encoding import encode_record
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import FORMAT, BranchLog, RunLog, StepLog
 from chunkstore.stores.options import StoreOptions
 from chunkstore.stores.runs import Candidate

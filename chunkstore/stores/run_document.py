@@ -12,8 +12,8 @@ from chunkstore.clock import clock
 from chunkstore.names import STEP
 from chunkstore.records import overlay
 from chunkstore.records.assemble import assemble, flatten
-from chunkstore.records.base import RecordCodec
 from chunkstore.records.codec import encode
+from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import Key, key_of
 from chunkstore.stores.reading import MetricLine, joined

@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from chunkstore.errors import UnsupportedFormatError
-from chunkstore.records.base import Record, RecordCodec, encode_record
+from chunkstore.records.base import Record
 from chunkstore.records.codec import decode
+from chunkstore.records.decoding import RecordCodec
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.integrity import with_checksum
 from chunkstore.records.models import FAIL, FORMAT, PACKED_FORMAT, SUCCESS, RunLog, is_format
 from chunkstore.version import __version__

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from chunkstore.names import join_name
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import BranchLog, CodeIdentity, DataCatalog, StepAttempt, StepLog
 
 #: Names that look like something else: paths, patterns, names of files, encodings, shortened names.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chunkstore.errors import BranchLogNotFoundError, InvalidNameError, InvalidValueError, StepLogNotFoundError
-from chunkstore.records.base import ExtraFields, MetricPoint
+from chunkstore.records.fields import ExtraFields, MetricPoint
 from chunkstore.records.models import BranchLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.testing.strategies import HOSTILE_NAMES

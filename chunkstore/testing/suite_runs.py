@@ -20,7 +20,7 @@ from chunkstore.errors import (
     StoreUsageError,
     UnsupportedFormatError,
 )
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import NOTES, BranchLog, JobLog, RunLog, StepAttempt
 from chunkstore.stores.base import Store
 from chunkstore.testing.suite_base import (

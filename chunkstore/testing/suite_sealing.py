@@ -15,7 +15,7 @@ from chunkstore.errors import (
     StoreUsageError,
 )
 from chunkstore.records.assemble import flatten
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import StepLog
 from chunkstore.stores.base import Store
 from chunkstore.testing.suite_base import (

@@ -9,7 +9,8 @@ from hypothesis import given
 from msgspec import UNSET
 
 from chunkstore.names import generate_run_id
-from chunkstore.records.base import MetricPoint, Record
+from chunkstore.records.base import Record
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.testing import strategies

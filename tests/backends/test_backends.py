@@ -9,8 +9,9 @@ from processes import fork_and_wait
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
-from chunkstore.backends.disk.folder import Folder, temporary_names
+from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.clock import clock
 from chunkstore.records.models import StepLog
@@ -27,9 +28,9 @@ def backend(request, tmp_path, monkeypatch):
         if request.param != "unnamed files":
             monkeypatch.setattr("chunkstore.backends.disk.folder.has_unnamed_files", lambda: False)
         if request.param.startswith("no links"):
-            without(monkeypatch, "_links")
+            without(monkeypatch, "has_hard_links")
         if request.param.endswith("that replace"):
-            without(monkeypatch, "_renames_new")
+            without(monkeypatch, "has_exclusive_renames")
         backend = DirectoryBackend(tmp_path / "logs")
     backend.create_folder(FOLDER, {"first": b"1", "last": b"2"})
     return backend

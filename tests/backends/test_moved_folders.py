@@ -136,7 +136,9 @@ def test_points_that_go_to_a_folder_that_is_just_moved_aside_are_not_acknowledge
     # At this level nothing else looks at the folder afterwards.
     store = chunkstore.open_store("chunked-fs", log_folder=logs, durability="process")
     store.append_metrics(RUN, "old", {"m": [MetricPoint(1, 1)]})
-    store.backend._syscalls = syscalls = At("write", lambda: os.rename(logs / RUN, logs / ".deleted-by-another"))
+    store.backend._folders.syscalls = syscalls = At(
+        "write", lambda: os.rename(logs / RUN, logs / ".deleted-by-another")
+    )
     store.backend.close()  # folders are opened anew, with these calls
     with pytest.raises(RunLogNotFoundError):
         WRITES["append"](store)
@@ -146,7 +148,7 @@ def test_points_that_go_to_a_folder_that_is_just_moved_aside_are_not_acknowledge
 def test_a_run_that_is_being_deleted_is_gone_at_once(store, logs):
     seen = []
     other = chunkstore.open_store("chunked-fs", log_folder=logs)
-    store.backend._syscalls = At("unlink", lambda: seen.append(list(other.list_runs())))
+    store.backend._folders.syscalls = At("unlink", lambda: seen.append(list(other.list_runs())))
     store.backend.close()
     store.delete_run(RUN)
     assert seen == [[]]

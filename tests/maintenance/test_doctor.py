@@ -11,8 +11,8 @@ from processes import Forked
 from proofs.torture import filesystems
 
 from chunkstore.backends.disk import locks
-from chunkstore.backends.disk.mounts import Mount
 from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.backends.mount import Mount
 from chunkstore.errors import StoreAccessError, StoreFullError
 from chunkstore.maintenance.doctor import probes, races
 from chunkstore.maintenance.doctor.examination import examine

@@ -16,8 +16,8 @@ from chunkstore.errors import ConfigurationError
 from chunkstore.maintenance.importing import ImportProblem, import_runs
 from chunkstore.names import encode_for_file
 from chunkstore.plugins.runnable import ChunkstoreRunLogStore
-from chunkstore.records.base import MetricPoint
 from chunkstore.records.codec import revive
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore

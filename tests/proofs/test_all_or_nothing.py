@@ -395,7 +395,7 @@ def test_unsealing_without_hard_links_leaves_what_the_owner_has_just_written(fol
     owner.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS"))
     syscalls = NoLinks()
     store = ChunkedStore(DirectoryBackend(f"{folder}/logs", syscalls=syscalls))
-    store.backend._fresh(RUN)
+    store.backend._folders.fresh(RUN)
     store.seal(RUN)
     if renames:
         syscalls.meddle = lambda: owner.add_step_log(RUN, StepLog(name="s", internal_name="s", message="owner's"))
@@ -469,10 +469,10 @@ def test_a_file_whose_name_could_not_be_given_does_not_have_it(folder, monkeypat
     syscalls = FaultySyscalls(errno.EIO, late=late, only=(way,))
     backend = DirectoryBackend(folder, syscalls=syscalls)
     backend.create_folder(RUN, {"first": b"1"})
-    handle = backend._cached(RUN)
-    monkeypatch.setattr(handle, "_unnamed", way == "link_unnamed")
-    monkeypatch.setattr(handle, "_links", way in {"link_unnamed", "link"})
-    monkeypatch.setattr(handle, "_renames_new", way != "rename")
+    handle = backend._folders.cached(RUN)
+    monkeypatch.setattr(handle, "has_unnamed_files", way == "link_unnamed")
+    monkeypatch.setattr(handle, "has_hard_links", way in {"link_unnamed", "link"})
+    monkeypatch.setattr(handle, "has_exclusive_renames", way != "rename")
     syscalls.counted, syscalls._at = 0, 1
     with pytest.raises(chunkstore.StoreIOError):
         backend.publish(RUN, "new", b"2")

@@ -18,7 +18,7 @@ from chunkstore.errors import RunLogExistsError
 from chunkstore.recording import output
 from chunkstore.recording.scope import CURRENT_RUN
 from chunkstore.recording.step import CURRENT_STEP
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import StepLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore

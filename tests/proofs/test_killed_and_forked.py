@@ -171,7 +171,8 @@ def test_a_child_that_is_forked_while_threads_hold_every_mutex_works(store):
 
     store.set_parameters(RUN, {"parent": 1})
     with contextlib.ExitStack() as held:
-        for mutex in (clock._mutex, store.backend._mutex, *store._stripes.mutexes):
+        of_backend = (store.backend._folders._mutex, store.backend._locks._mutex)
+        for mutex in (clock._mutex, *of_backend, *store._stripes.mutexes):
             held.enter_context(mutex)
         assert fork_and_wait(child)
     assert store.get_parameters(RUN) == {"parent": 1, "child": 1}

@@ -22,7 +22,7 @@ from hypothesis import given
 
 from chunkstore.errors import InvalidValueError
 from chunkstore.records import codec
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.testing import strategies
 from chunkstore.testing.suite_base import exact

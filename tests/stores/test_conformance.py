@@ -153,7 +153,7 @@ class TestWithoutUnnamedFiles(StoreConformance):
 class TestWithoutHardLinks(StoreConformance):
     """As on a file system without O_TMPFILE and without hard links."""
 
-    lacking = ("_unnamed", "_links")
+    lacking = ("has_unnamed_files", "has_hard_links")
 
     @pytest.fixture(autouse=True)
     def _no_links(self, monkeypatch):
@@ -175,4 +175,4 @@ class TestWithoutRenamesToNewNames(TestWithoutHardLinks):
     """As on a file system that does not have those either."""
 
     publishes_whole = False
-    lacking = ("_unnamed", "_links", "_renames_new")
+    lacking = ("has_unnamed_files", "has_hard_links", "has_exclusive_renames")

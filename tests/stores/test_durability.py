@@ -11,7 +11,7 @@ import pytest
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError, StoreFullError, StoreIOError
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import RunLog, StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore

@@ -239,7 +239,7 @@ def test_one_new_step_costs_the_same_however_long_the_run_is(tmp_path, open_stor
         for number in range(count):
             store.add_step_log(RUN, step(f"s{number}"))
         reader = open_store(tmp_path / str(count))
-        syscalls = reader.backend._syscalls = CountingSyscalls()
+        syscalls = reader.backend._folders.syscalls = CountingSyscalls()
         run = FollowedRun(RUN, lambda: reader.backend.reader(RUN))
         run.read_all()
         before = set(os.listdir(tmp_path / str(count) / RUN))

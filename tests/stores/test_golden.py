@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import chunkstore
-from chunkstore.records.base import ExtraFields
+from chunkstore.records.fields import ExtraFields
 from chunkstore.records.models import FORMAT, NOTES, RunLog, StepLog
 
 CHUNKED = "pleasant-lamarr-0549"

@@ -18,7 +18,7 @@ import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError, StoreFullError, StoreIOError
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import PACKED_FORMAT, StepLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore

@@ -14,8 +14,8 @@ from processes import Forked, run_processes
 
 import chunkstore
 from chunkstore.backends.disk import held, mounts
-from chunkstore.backends.disk.mounts import Mount, boot_id, mount_of
-from chunkstore.backends.disk.syscalls import SYSTEM
+from chunkstore.backends.disk.mounts import boot_id, mount_of
+from chunkstore.backends.mount import Mount
 from chunkstore.clock import parse_time
 from chunkstore.stores.runs.liveness import LIVE, LOST, UNKNOWN, Owner, judge
 
@@ -158,7 +158,7 @@ def test_who_stops_while_it_looks_keeps_nobody_from_its_lock(tmp_path, monkeypat
         monkeypatch.setattr(held, "ARE_THERE", False)
     store = files(tmp_path)
     store.create_run_log(RUN)
-    folder = store.backend._fresh(RUN)
+    folder = store.backend._folders.fresh(RUN)
     fd = os.open(tmp_path / "logs" / RUN / ".owner", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"{}")
 
@@ -172,11 +172,11 @@ def test_who_stops_while_it_looks_keeps_nobody_from_its_lock(tmp_path, monkeypat
                 time.sleep(0.02 if not with_range_locks else 5)
 
         fcntl.flock = slow
-        held.is_held(SYSTEM, files(tmp_path).backend._fresh(RUN), ".owner")
+        held.is_held(files(tmp_path).backend._folders.fresh(RUN), ".owner")
 
     with Forked(look_and_stop) as looker:
         assert looker.wait_for_line() == "looking"
-        holder = held.HeldFile(SYSTEM, folder, ".owner", b'{"pid":1}')
+        holder = held.HeldFile(folder, ".owner", b'{"pid":1}')
         assert holder._fd >= 0
         looker.kill()
     assert store.liveness(RUN).state == LIVE
@@ -228,7 +228,7 @@ def test_who_is_stopped_while_it_leaves_keeps_nobody_from_joining(tmp_path):
     store.create_run_log(RUN)
 
     def leave(say):
-        joined = held.JoinedFile(SYSTEM, files(tmp_path).backend._fresh(RUN), ".joined", b"{}")
+        joined = held.JoinedFile(files(tmp_path).backend._folders.fresh(RUN), ".joined", b"{}")
         joined._folder.discard = lambda _: (say("leaving"), time.sleep(20))
         joined.release()
 
@@ -245,7 +245,7 @@ def test_who_is_stopped_while_it_leaves_keeps_nobody_from_joining(tmp_path):
 def test_who_joins_while_the_last_one_leaves_is_seen(tmp_path, monkeypatch):
     store = files(tmp_path)
     store.create_run_log(RUN)
-    leaving = held.JoinedFile(SYSTEM, store.backend._fresh(RUN), ".joined", b"{}")
+    leaving = held.JoinedFile(store.backend._folders.fresh(RUN), ".joined", b"{}")
     lock = held.lock_range
 
     def lock_late(fd, start, length):

@@ -8,7 +8,7 @@ import pytest
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
-from chunkstore.backends.disk.mounts import Mount
+from chunkstore.backends.mount import Mount
 from chunkstore.errors import RunLogNotFoundError
 from chunkstore.maintenance.retention import remove_left_overs
 from chunkstore.records.models import StepLog

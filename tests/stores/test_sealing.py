@@ -23,7 +23,7 @@ from chunkstore.errors import (
     StoreFullError,
 )
 from chunkstore.records import codec
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.integrity import with_checksum
 from chunkstore.records.models import PACKED_FORMAT, BranchLog, StepLog
 from chunkstore.stores.chunked import ChunkedStore

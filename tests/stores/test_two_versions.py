@@ -15,7 +15,7 @@ import pytest
 
 import chunkstore
 from chunkstore import ChunkstoreError, UnsupportedFormatError
-from chunkstore.records.base import ExtraFields
+from chunkstore.records.fields import ExtraFields
 from chunkstore.records.integrity import has_checksum
 from chunkstore.records.models import NOTES, PACKED_FORMAT
 from chunkstore.testing.suite_runs import CALLS_ON_A_RUN

@@ -9,7 +9,7 @@ import chunkstore
 from chunkstore import BranchLog, StepLog
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore

@@ -5,7 +5,7 @@ import os
 
 from operations import NOT_REPEATED, RUN, SEALING, TO_NEW_RUNS, perform
 
-from chunkstore.backends.base import UnreadableFileError
+from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.errors import (
     ChunkstoreError,
     RunLogExistsError,

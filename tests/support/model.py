@@ -4,7 +4,7 @@ import json
 
 from chunkstore.names import RUN_FILE, is_parameter_file, parse_chunk_file
 from chunkstore.records.assemble import flatten
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import StepLog
 
 BRANCH, STEP, PARAMETERS = "branch", "step", "parameters"

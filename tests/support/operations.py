@@ -9,7 +9,7 @@ from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.errors import CorruptChunkError
 from chunkstore.names import ASIDE_PREFIX, TEMPORARY_PREFIX
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from msgspec import UNSET
 
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import BranchLog, JobLog, Problem, RunLog
 from chunkstore.testing.strategies import json_values
 from chunkstore.views.compare import compare_runs

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import chunkstore
 from chunkstore.clock import format_time
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import BranchLog, Problem, RunLog, RunSummary
 from chunkstore.stores.runs.liveness import Liveness
 from chunkstore.stores.runs.run_list import RunList

@@ -4,7 +4,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from chunkstore.records.models import MetricPoint, StepAttempt, StepLog
+from chunkstore.records.fields import MetricPoint
+from chunkstore.records.models import StepAttempt, StepLog
 from chunkstore.views.pages.run_filters import (
     metrics_match,
     parameters_match,

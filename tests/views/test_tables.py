@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 import chunkstore
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import DataCatalog, JobLog, Orphans, RunLog
 from chunkstore.testing.strategies import json_values
 from chunkstore.views.tables import TABLES, rows_of, to_arrow, to_pandas

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from privileges import skip_or_fail
 
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import DataCatalog, StepLog
 from chunkstore.views.timeline import timeline_of
 from chunkstore.views.timeline.page import page_of

@@ -4,7 +4,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from chunkstore.records.models import BranchLog, DataCatalog, MetricPoint, Problem, RunLog, StepAttempt, StepLog
+from chunkstore.records.fields import MetricPoint
+from chunkstore.records.models import BranchLog, DataCatalog, Problem, RunLog, StepAttempt, StepLog
 from chunkstore.views.pages.tree import Folding, branch_lines, counts_text, render_tree, tree_lines
 
 

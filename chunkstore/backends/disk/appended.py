@@ -8,37 +8,66 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import weakref
 from collections.abc import Callable
 
-from chunkstore.backends.base import Journal, MissingError, never
-from chunkstore.backends.disk.folder import Folder, write_whole
+from chunkstore.backends.base import Journal, never
+from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.locks import lock_now, unlock
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.backends.disk.writing import write_whole
+from chunkstore.backends.errors import MissingError
 
 _journals: weakref.WeakSet[DirectoryJournal] = weakref.WeakSet()
 
 
-def append(
-    syscalls: Syscalls, folder: Folder, fd: int, data: bytes, *, durable: bool, is_durable: Callable[[], bool]
-) -> int:
+def open_to_append(folder: Folder, file: str) -> int:
+    """Return a descriptor of a regular file, to add to its end."""
+    fd = folder.syscalls.open(file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, folder.fd)
+    is_regular = False
+    try:
+        is_regular = stat.S_ISREG(folder.syscalls.fstat(fd).st_mode)
+    finally:
+        if not is_regular:
+            folder.syscalls.close(fd)
+    if not is_regular:
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), file)
+    return fd
+
+
+def append_and_close(
+    folder: Folder, file: str, fd: int, data: bytes, *, durable: bool, is_durable: Callable[[], bool]
+) -> None:
     """Add bytes to the end of an open file; if that fails, the file is left as it was, as far as that can be done.
 
     Args:
-        syscalls: how files are touched.
         folder: where the file is.
-        fd: opened to append.
+        file: its name.
+        fd: opened to append; it is closed.
         data: what to add.
         durable: whether it survives a loss of power when this returns, as the name of the file does already.
         is_durable: whether it must, and the name too; see `Backend.append`.
 
-    Returns:
-        How long the file was before.
-
     Raises:
         FileNotFoundError: the file has been removed, or is being removed; nothing was added.
     """
+    try:
+        size = _append(folder, fd, data, durable=durable, is_durable=is_durable)
+    except BaseException:
+        folder.syscalls.close(fd)
+        raise
+    try:
+        folder.syscalls.close(fd)
+    except OSError:
+        _cut_closed(folder, file, size)  # a file server may say only here that there is no room for it
+        raise
+
+
+def _append(folder: Folder, fd: int, data: bytes, *, durable: bool, is_durable: Callable[[], bool]) -> int:
+    """Add bytes to the end of an open file, which stays open; return how long the file was before."""
+    syscalls = folder.syscalls
     size = -1
     try:
         _lock(fd)
@@ -81,11 +110,22 @@ def _cut(syscalls: Syscalls, fd: int, size: int) -> None:
         pass
 
 
+def _cut_closed(folder: Folder, file: str, size: int) -> None:
+    """As `_cut`, for a file that has been closed."""
+    try:
+        fd = open_to_append(folder, file)
+        try:
+            _cut(folder.syscalls, fd, size)
+        finally:
+            folder.syscalls.close(fd)
+    except OSError:
+        pass  # it is gone, or the very failure that brought us here
+
+
 class DirectoryJournal(Journal):
     """A file of a folder that stays open to append to.
 
     Args:
-        syscalls: how files are touched.
         folder: where the file is.
         file: its name.
         durable: whether every line is made durable.
@@ -97,9 +137,9 @@ class DirectoryJournal(Journal):
         OSError: it cannot be made, or opened.
     """
 
-    def __init__(self, syscalls: Syscalls, folder: Folder, file: str, *, durable: bool, is_new: bool = True) -> None:
+    def __init__(self, folder: Folder, file: str, *, durable: bool, is_new: bool) -> None:
         self.file = file
-        self._syscalls = syscalls
+        self._syscalls = folder.syscalls
         self._folder = folder
         self._path = os.path.join(folder.location, file)
         self._durable = durable
@@ -108,8 +148,8 @@ class DirectoryJournal(Journal):
         self._fd = -1
         _journals.add(self)
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT | os.O_EXCL if is_new else 0)
-        self._fd = syscalls.open(file, flags, folder.fd)
-        status = syscalls.fstat(self._fd)
+        self._fd = folder.syscalls.open(file, flags, folder.fd)
+        status = folder.syscalls.fstat(self._fd)
         self._identity = status.st_dev, status.st_ino
         self._size = status.st_size
 

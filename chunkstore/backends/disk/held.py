@@ -27,7 +27,7 @@ from chunkstore.backends.disk.range_locks import (
     locked_range,
     unlock_range,
 )
-from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.backends.disk.writing import discard
 from chunkstore.records.codec import decoder_of, encode
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -37,46 +37,18 @@ _LOOK, _LOOKS = 1e-3, 50
 #: Of more processes that have joined a run, only the last are named.
 _MOST_NAMED = 1 << 20
 
-_held: weakref.WeakSet[HeldFile | JoinedFile] = weakref.WeakSet()
+_held: weakref.WeakSet[_OwnFile] = weakref.WeakSet()
 
 
-class HeldFile:
-    """A locked file. It is empty until it is locked, so nobody takes a holder that is about to lock it for dead.
+class _OwnFile:
+    """A file that stays open, and locked, as long as this process lives."""
 
-    Args:
-        syscalls: how files are touched.
-        folder: where the file is.
-        file: its name.
-        data: who holds it, for people.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-
-    def __init__(self, syscalls: Syscalls, folder: Folder, file: str, data: bytes) -> None:
-        self._syscalls = syscalls
+    def __init__(self, folder: Folder, file: str) -> None:
+        self._syscalls = folder.syscalls
         self._folder = folder
         self._file = file
         self._fd = -1
         _held.add(self)
-        self._fd = syscalls.open(file, _FLAGS, folder.fd)
-        try:
-            if not _lock(self._fd):
-                self.abandon()  # somebody else holds it, and goes on holding it
-                return
-            syscalls.truncate(self._fd, 0)
-            syscalls.write(self._fd, data)
-        except BaseException:
-            self.release()
-            raise
-
-    def release(self) -> None:
-        """Remove the file, as far as that goes: without the lock it means nothing."""
-        if self._fd < 0:
-            return
-        self._folder.discard(self._file)
-        _unlock(self._fd)  # forked children may have it open too
-        self.abandon()
 
     def abandon(self) -> None:
         """Close the file, and leave it to others that have it open."""
@@ -92,6 +64,40 @@ class HeldFile:
             self.abandon()
         except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
             pass
+
+
+class HeldFile(_OwnFile):
+    """A locked file. It is empty until it is locked, so nobody takes a holder that is about to lock it for dead.
+
+    Args:
+        folder: where the file is.
+        file: its name.
+        data: who holds it, for people.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, folder: Folder, file: str, data: bytes) -> None:
+        super().__init__(folder, file)
+        self._fd = folder.syscalls.open(file, _FLAGS, folder.fd)
+        try:
+            if not _lock(self._fd):
+                self.abandon()  # somebody else holds it, and goes on holding it
+                return
+            folder.syscalls.truncate(self._fd, 0)
+            folder.syscalls.write(self._fd, data)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Remove the file, as far as that goes: without the lock it means nothing."""
+        if self._fd < 0:
+            return
+        discard(self._folder, self._file)
+        _unlock(self._fd)  # forked children may have it open too
+        self.abandon()
 
 
 def _lock(fd: int) -> bool:
@@ -143,12 +149,13 @@ def _is_locked(fd: int) -> bool | None:
     return False
 
 
-def is_held(syscalls: Syscalls, folder: Folder, file: str) -> bool | None:
+def is_held(folder: Folder, file: str) -> bool | None:
     """Tell whether the process that made a file lives; None if there is no such file, or locks do not work.
 
     Raises:
         OSError: it cannot be looked at.
     """
+    syscalls = folder.syscalls
     fd = syscalls.open(file, _LOOKING, folder.fd)
     try:
         if not syscalls.fstat(fd).st_size:
@@ -170,13 +177,12 @@ class _Line(msgspec.Struct):
     holder: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class JoinedFile:
+class JoinedFile(_OwnFile):
     """A file that any number of processes hold together: each locks a byte of its own, and appends who it is.
 
     The last one removes it.
 
     Args:
-        syscalls: how files are touched.
         folder: where the file is.
         file: its name.
         data: who holds it: a JSON object.
@@ -185,16 +191,12 @@ class JoinedFile:
         OSError: it cannot be made, or locks do not work here.
     """
 
-    def __init__(self, syscalls: Syscalls, folder: Folder, file: str, data: bytes) -> None:
-        self._syscalls = syscalls
-        self._folder = folder
-        self._file = file
+    def __init__(self, folder: Folder, file: str, data: bytes) -> None:
+        super().__init__(folder, file)
         self._place = random.SystemRandom().randrange(PLACES.start, PLACES.stop)
-        self._fd = -1
-        _held.add(self)
         try:
             self._wait_and_join()
-            syscalls.write(self._fd, encode(_Line(self._place, msgspec.Raw(data))) + b"\n")
+            folder.syscalls.write(self._fd, encode(_Line(self._place, msgspec.Raw(data))) + b"\n")
         except BaseException:
             self.release()
             raise
@@ -224,34 +226,20 @@ class JoinedFile:
         try:
             unlock_range(self._fd, self._place, 1)  # forked children may have it open too
             if lock_range(self._fd, 0, TO_THE_END):  # nobody else holds it, and nobody can begin to
-                self._folder.discard(self._file)
+                discard(self._folder, self._file)
                 unlock_range(self._fd, 0, TO_THE_END)
         except OSError:
             pass  # then it stays; without a lock it means nothing
         self.abandon()
 
-    def abandon(self) -> None:
-        """Close the file, and leave it to others that have it open."""
-        fd, self._fd = self._fd, -1
-        try:
-            if fd >= 0:
-                self._syscalls.close(fd)
-        except OSError:
-            pass  # it is closed all the same
 
-    def __del__(self) -> None:
-        try:
-            self.abandon()
-        except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
-            pass
-
-
-def joined(syscalls: Syscalls, folder: Folder, file: str) -> Joined:
+def joined(folder: Folder, file: str) -> Joined:
     """Return who holds a file together.
 
     Raises:
         OSError: there is no such file, or locks do not work here.
     """
+    syscalls = folder.syscalls
     fd = syscalls.open(file, _LOOKING, folder.fd)
     try:
         places = list(locked_places(fd))

@@ -12,17 +12,19 @@ import random
 import threading
 import time
 import weakref
+from collections import OrderedDict
 
 from filelock import lock_descriptor, unlock_descriptor
 
 from chunkstore.backends.disk.syscalls import Syscalls
-from chunkstore.errors import LockTimeoutError, StoreIOError, StoreUsageError
+from chunkstore.backends.errors import locked_twice
+from chunkstore.errors import LockTimeoutError, StoreIOError
 
 _FIRST_PAUSE = 50e-6
 _LONGEST_PAUSE = 5e-3
 _ATTEMPTS = 200
+_MAX_OPEN_LOCKS = 8
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
-
 
 _locks: weakref.WeakSet[SidecarLock] = weakref.WeakSet()
 
@@ -227,20 +229,39 @@ class SidecarLock:
             pass
 
 
+class OpenLocks:
+    """The locks that were used last; the files of others are closed."""
+
+    def __init__(self) -> None:
+        self._locks: OrderedDict[SidecarLock, None] = OrderedDict()
+        self._mutex = threading.Lock()
+
+    def keep(self, lock: SidecarLock) -> None:
+        """Keep the file of a lock that is about to be used open, and close that which was used the longest time ago."""
+        with self._mutex:
+            self._locks[lock] = None
+            self._locks.move_to_end(lock)
+            idle = self._locks.popitem(last=False)[0] if len(self._locks) > _MAX_OPEN_LOCKS else None
+        if idle is not None:
+            idle.close_if_idle()
+
+    def forget(self) -> None:
+        """Keep none of them."""
+        with self._mutex:
+            self._locks.clear()
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: let go of the parent's locks, never unlocking them, and of the mutex."""
+        self._mutex = threading.Lock()
+        self._locks = OrderedDict()
+
+
 def give_back(mutex: threading.RLock) -> None:
     """Release a mutex if this thread has it; an interrupt may have come before anybody could note that."""
     try:
         mutex.release()
     except RuntimeError:
         pass  # it is not ours
-
-
-def locked_twice(location: str) -> StoreUsageError:
-    """Return the error for a thread that asks for a lock that it holds."""
-    return StoreUsageError(
-        f"Cannot lock {location} twice: a change function must not call the store. Collect what it needs before, or "
-        "record the rest after."
-    )
 
 
 def _abandon_all() -> None:

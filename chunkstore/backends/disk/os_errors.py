@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import NoReturn
 
+from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError, StoreAccessError, StoreFullError, StoreIOError
 
 
@@ -29,3 +31,12 @@ def os_error(error: OSError, where: str) -> ChunkstoreError:
     hint = "Raise the limit with `ulimit -n`." if error.errno in (errno.EMFILE, errno.ENFILE) else "Check the disk."
     reason = os.strerror(error.errno) if error.errno else str(error)
     return StoreIOError(f"Cannot use {where}: {reason}. {hint}", file=where, errno=error.errno)
+
+
+def fail(error: OSError, where: str) -> NoReturn:
+    """Raise what the contract of `Backend` says for an error of the operating system at `where`."""
+    if isinstance(error, (ChunkstoreError, MissingError, FileExistsError)):
+        raise error
+    if isinstance(error, FileNotFoundError):
+        raise MissingError(where) from None
+    raise os_error(error, where) from error

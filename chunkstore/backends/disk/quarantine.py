@@ -14,20 +14,19 @@ import stat
 
 from chunkstore.backends.base import Judge
 from chunkstore.backends.disk.folder import Folder
-from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.backends.disk.naming import put_back
 from chunkstore.names import ASIDE_PREFIX
 
 #: The folder, inside that of the run, that damaged files are moved to; nobody reads what is in it.
 QUARANTINE = "quarantine"
 
 
-def quarantine(syscalls: Syscalls, folder: Folder, file: str, is_damaged: Judge) -> str:
+def quarantine(folder: Folder, file: str, is_damaged: Judge) -> str:
     """Move a file to the quarantine of its folder, if it is damaged; to be called under the run's lock.
 
     Nothing that is in quarantine is overwritten, and nothing is removed.
 
     Args:
-        syscalls: how files are touched.
         folder: where the file is.
         file: its name.
         is_damaged: judges it, perhaps more than once.
@@ -39,40 +38,32 @@ def quarantine(syscalls: Syscalls, folder: Folder, file: str, is_damaged: Judge)
         OSError: it cannot be moved.
     """
     aside = ASIDE_PREFIX + file
-    if _exists(syscalls, folder, file):
+    if folder.has_entry(file):
         if not is_damaged(lambda: folder.load(file)):
             return ""
-        if _exists(syscalls, folder, aside):
+        if folder.has_entry(aside):
             # Left by somebody who was stopped after `file` had been put back, or replaced: it does not count.
-            _move(syscalls, folder, aside, file)
-        syscalls.rename(file, aside, folder.fd)
-    elif not _exists(syscalls, folder, aside):
+            _move(folder, aside, file)
+        folder.syscalls.rename(file, aside, folder.fd)
+    elif not folder.has_entry(aside):
         return ""
     if is_damaged(lambda: folder.load(aside)):
-        return _move(syscalls, folder, aside, file)
-    folder.put_back(aside, file)
+        return _move(folder, aside, file)
+    put_back(folder, aside, file)
     return ""
 
 
-def _exists(syscalls: Syscalls, folder: Folder, entry: str) -> bool:
-    try:
-        syscalls.lstat(entry, folder.fd)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _move(syscalls: Syscalls, folder: Folder, entry: str, file: str) -> str:
+def _move(folder: Folder, entry: str, file: str) -> str:
     """Move an entry to a name in quarantine that is not taken; return its path below the folder."""
     try:
-        syscalls.mkdir(QUARANTINE, folder.fd)
+        folder.syscalls.mkdir(QUARANTINE, folder.fd)
     except FileExistsError:
-        if not stat.S_ISDIR(syscalls.lstat(QUARANTINE, folder.fd).st_mode):  # a link could lead anywhere
+        if not stat.S_ISDIR(folder.syscalls.lstat(QUARANTINE, folder.fd).st_mode):  # a link could lead anywhere
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), QUARANTINE) from None
     for number in itertools.count(1):
         path = f"{QUARANTINE}/{file}" if number == 1 else f"{QUARANTINE}/{file}.{number}"
         # Whoever moves anything here holds the lock, so the name stays free.
-        if not _exists(syscalls, folder, path):
-            syscalls.rename(entry, path, folder.fd)
+        if not folder.has_entry(path):
+            folder.syscalls.rename(entry, path, folder.fd)
             return path
     raise AssertionError  # numbers do not end

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
+
+from chunkstore.backends.polling import poll
 
 #: Seconds after which a waiting follower looks for itself: what the system reports is a hint, and may be lost.
 _PATIENCE = 0.1
-#: Seconds between two looks where nothing wakes a follower.
-_POLL = 0.02
 #: Milliseconds for which changes are gathered: until none comes for the first time, at most for the second.
 _QUIET, _MOST_GATHERED = 5, 40
 
@@ -42,10 +41,3 @@ def changes_in(folder: str) -> Iterator[set[str]]:
             yield {os.path.basename(path) for _, path in changes}
     except (OSError, RuntimeError):  # no more watches, or the folder is gone: looking will tell
         yield from poll()
-
-
-def poll() -> Iterator[set[str]]:
-    """Yield nothing, again and again, with a pause before each time."""
-    while True:
-        yield set()
-        time.sleep(_POLL)

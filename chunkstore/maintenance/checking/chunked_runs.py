@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from chunkstore.backends.base import MissingError
 from chunkstore.backends.disk.quarantine import QUARANTINE
 from chunkstore.backends.entries import FILE, FOLDER, Entry
+from chunkstore.backends.errors import MissingError
 from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError, InvalidNameError
 from chunkstore.maintenance.checking import findings

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from chunkstore.backends.base import UnreadableFileError
+from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.errors import CorruptChunkError
 from chunkstore.names import (
     BRANCH,
@@ -21,7 +21,8 @@ from chunkstore.names import (
     parse_chunk_file,
 )
 from chunkstore.records import codec
-from chunkstore.records.base import Record, RecordCodec
+from chunkstore.records.base import Record
+from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.integrity import without_checksum
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.chunk_files import Parameters, Update

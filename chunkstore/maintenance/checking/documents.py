@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from chunkstore.backends.base import UnreadableFileError
 from chunkstore.backends.disk.quarantine import QUARANTINE
 from chunkstore.backends.entries import FILE, FOLDER, Entry
+from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, InvalidNameError, RunLogNotFoundError
 from chunkstore.maintenance.checking import findings
 from chunkstore.maintenance.checking.either_layout import foreign_at_top, left_over_at_top, newer_format, no_run_id

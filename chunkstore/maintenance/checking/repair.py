@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chunkstore.backends.base import MissingError
+from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.checking.damage import is_damaged_chunk, is_damaged_document
 from chunkstore.maintenance.checking.findings import CORRUPT, KINDS, UNREADABLE, Finding, as_text

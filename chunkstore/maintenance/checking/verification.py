@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from chunkstore.backends.base import MissingError
 from chunkstore.backends.entries import FOLDER
+from chunkstore.backends.errors import MissingError
 from chunkstore.maintenance.checking import chunked_runs, documents
 from chunkstore.maintenance.checking.findings import FOREIGN, NEWER_FORMAT, QUARANTINED, STALE, SUPERSEDED, Finding
 from chunkstore.maintenance.checking.repair import repair

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from chunkstore.backends.base import MissingError
 from chunkstore.backends.disk.directory import DirectoryBackend
-from chunkstore.backends.disk.folder import temporary_names
-from chunkstore.backends.disk.mounts import Mount, mount_of
+from chunkstore.backends.disk.mounts import mount_of
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import SYSTEM, Syscalls
+from chunkstore.backends.disk.temporary_names import temporary_names
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.mount import Mount
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.doctor import probes, races
 from chunkstore.maintenance.doctor.probes import Latencies, Place, reason_of

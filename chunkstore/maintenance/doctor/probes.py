@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.locks import SidecarLock
+from chunkstore.backends.disk.publishing import publish, replace
 from chunkstore.backends.disk.syscalls import Syscalls, has_unnamed_files
+from chunkstore.backends.disk.writing import write_plain
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.doctor.report import BAD, CAUTION, GOOD, TOLD, Check
 
@@ -68,7 +70,7 @@ class Place(NamedTuple):
 
     def make(self, name: str, data: bytes = b"1") -> None:
         """Make a new file."""
-        self.opened().write_plain(name, data, durable=False)
+        write_plain(self.opened(), name, data, durable=False)
 
 
 def reason_of(error: Exception) -> str:
@@ -186,7 +188,7 @@ def folder_rename(place: Place) -> Check:
     title = "A new run never replaces one"
     for name in ("run", "new"):
         place.syscalls.mkdir(os.path.join(place.path, name))
-        Folder(place.syscalls, os.path.join(place.path, name)).write_plain("file", b"1", durable=False)
+        write_plain(Folder(place.syscalls, os.path.join(place.path, name)), "file", b"1", durable=False)
     try:
         place.syscalls.rename(os.path.join(place.path, "new"), os.path.join(place.path, "run"))
     except OSError as error:
@@ -205,7 +207,7 @@ def syncing(place: Place) -> Check:
     folder = place.opened()
     what = "a file"
     try:
-        folder.write_plain("synced", b"1", durable=True)
+        write_plain(folder, "synced", b"1", durable=True)
         what = "a folder"
         folder.sync_self()
     except OSError as error:
@@ -218,9 +220,9 @@ def latencies(place: Place) -> tuple[Latencies, Check]:
     """Measure how long it takes to record something."""
     folder = place.opened()
 
-    def publish(number: int, *, durable: bool) -> None:
+    def write(number: int, *, durable: bool) -> None:
         name = f"timed-{durable:d}-{number}"
-        folder.publish(name, _CHUNK, durable=durable, take_back=False)
+        publish(folder, name, _CHUNK, durable=durable, take_back=False)
 
     lock = SidecarLock(place.syscalls, folder.fd, "timed-lock", os.path.join(place.path, "timed-lock"))
 
@@ -229,8 +231,8 @@ def latencies(place: Place) -> tuple[Latencies, Check]:
         lock.release()
 
     found = Latencies(
-        write=_median(lambda number: publish(number, durable=False), _PLAIN_WRITES),
-        synced=_median(lambda number: publish(number, durable=True), _SYNCED_WRITES),
+        write=_median(lambda number: write(number, durable=False), _PLAIN_WRITES),
+        synced=_median(lambda number: write(number, durable=True), _SYNCED_WRITES),
         lock=_median(take_lock, _LOCKINGS),
     )
     named = (("new file", found.write), ("with fsync", found.synced), ("lock", found.lock))
@@ -269,7 +271,7 @@ def time_resolution(place: Place) -> Check:
     times: set[int] = set()
     deadline = time.monotonic() + _CLOCK_SECONDS
     while time.monotonic() < deadline and len(times) < 20:  # noqa: PLR2004 - enough to see the smallest step
-        folder.replace("clock", b"1", durable=False)
+        replace(folder, "clock", b"1", durable=False)
         times.add(folder.modified_at("clock"))
     ordered = sorted(times)
     steps = [later - earlier for earlier, later in pairwise(ordered)]

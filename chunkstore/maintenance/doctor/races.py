@@ -10,6 +10,7 @@ from typing import Any
 
 from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.locks import SidecarLock
+from chunkstore.backends.disk.publishing import publish, replace
 from chunkstore.errors import ChunkstoreError, LockTimeoutError
 from chunkstore.maintenance.doctor.children import Child, ChildError, hear_all
 from chunkstore.maintenance.doctor.probes import Place, reason_of
@@ -61,7 +62,7 @@ def _replace_until(folder: Folder, names: list[str], deadline: float) -> int:
     count = 0
     while time.monotonic() < deadline:
         letter = b"abcdefgh"[count % 8 : count % 8 + 1]
-        folder.replace(names[count % len(names)], letter * _SIZE, durable=False)
+        replace(folder, names[count % len(names)], letter * _SIZE, durable=False)
         count += 1
     return count
 
@@ -70,7 +71,7 @@ def publishing(place: Place) -> Check:
     """Let processes publish files of the same names: of each, one must win, and its bytes must be there."""
     title = "Of processes that make the same file, one wins"
 
-    def publish(number: int, tell: Tell) -> None:
+    def race(number: int, tell: Tell) -> None:
         folder = place.opened()
         won = []
         tried = 0
@@ -78,20 +79,20 @@ def publishing(place: Place) -> Check:
         while tried < _ROUNDS and time.monotonic() < deadline:
             tried += 1
             try:
-                folder.publish(f"race-{tried}", b"%d" % number, durable=False, take_back=False)
+                publish(folder, f"race-{tried}", b"%d" % number, durable=False, take_back=False)
             except FileExistsError:
                 continue
             won.append(tried)
         tell([tried, won])
 
     def work() -> tuple[str, str]:
-        heard = hear_all([partial(publish, number) for number in range(_RACERS)], _TIMEOUT)
-        races = max(tried for tried, _ in heard)
+        heard = hear_all([partial(race, number) for number in range(_RACERS)], _TIMEOUT)
+        races = max(count for count, _ in heard)
         folder = place.opened()
         overwritten = 0
-        for race in range(1, races + 1):
-            winners = [number for number, (_, won) in enumerate(heard) if race in won]
-            overwritten += len(winners) != 1 or folder.load(f"race-{race}") != b"%d" % winners[0]
+        for tried in range(1, races + 1):
+            winners = [number for number, (_, won) in enumerate(heard) if tried in won]
+            overwritten += len(winners) != 1 or folder.load(f"race-{tried}") != b"%d" % winners[0]
         if overwritten:
             return BAD, f"In {overwritten} of {races} races there was not one winner: records would be lost."
         return GOOD, f"{races} races of {_RACERS} processes"
@@ -150,7 +151,7 @@ def exclusion(place: Place) -> Check:
         while counted < _COUNTS and time.monotonic() < deadline:
             lock.acquire(_TIMEOUT)
             number = int(folder.load("count"))
-            folder.replace("count", b"%d" % (number + 1), durable=False)
+            replace(folder, "count", b"%d" % (number + 1), durable=False)
             lock.release()
             counted += 1
         tell(counted)

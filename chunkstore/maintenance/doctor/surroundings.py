@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chunkstore.backends.disk.mounts import Mount
+from chunkstore.backends.mount import Mount
 from chunkstore.maintenance.doctor.report import CAUTION, GOOD, TOLD, Check
 
 _IN_MEMORY = {"tmpfs", "ramfs"}

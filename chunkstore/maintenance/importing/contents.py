@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
-from chunkstore.backends.base import FolderReader
+from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import CorruptChunkError
-from chunkstore.records.base import Record, RecordCodec, encode_record
+from chunkstore.records.base import Record
 from chunkstore.records.codec import corrupt
+from chunkstore.records.decoding import RecordCodec
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import RunLog
 
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from chunkstore.backends.base import FolderReader
+from chunkstore.backends.reader import FolderReader
 from chunkstore.maintenance.importing.contents import as_record, parsed, run_log_in
 from chunkstore.maintenance.importing.report import FAILURES, ImportReport
 from chunkstore.maintenance.importing.times import begin_of
 from chunkstore.names import BRANCH, RUN_FILE, STEP, is_parameter_file, parse_chunk_file
 from chunkstore.records.assemble import assemble, bare, flatten_branches, flatten_steps
-from chunkstore.records.base import Record, encode_record
+from chunkstore.records.base import Record
 from chunkstore.records.codec import corrupt
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.reading.chunk_reader import UNKNOWN
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from chunkstore.backends.base import PROCESS, FolderReader, MissingError
+from chunkstore.backends.base import PROCESS
 from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import ConfigurationError
 from chunkstore.maintenance.importing.contents import parsed, run_log_in
 from chunkstore.maintenance.importing.report import FAILURES, ImportReport

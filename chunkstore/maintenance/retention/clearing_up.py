@@ -6,9 +6,10 @@ import re
 import time
 from collections.abc import Collection
 
-from chunkstore.backends.base import Backend, MissingError
+from chunkstore.backends.base import Backend
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FILE, FOLDER, Entry
+from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.left_overs import is_surely_over, is_temporary
 from chunkstore.maintenance.retention.data_marks import DATA_MARK, marked, pinned_in, remove_data

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 
-from chunkstore.backends.base import MissingError
+from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
 from chunkstore.maintenance.retention.data_marks import data_mark, marked, remove_data
 from chunkstore.maintenance.retention.planning import has_finished, still_needed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from chunkstore.backends.base import Backend, MissingError
+from chunkstore.backends.base import Backend
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FOLDER, Entry
+from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import DOCUMENT_SUFFIX, incarnation_of
 from chunkstore.recording.catalog import catalog_of

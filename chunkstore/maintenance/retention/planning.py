@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import msgspec
 
-from chunkstore.backends.base import MissingError
+from chunkstore.backends.errors import MissingError
 from chunkstore.clock import parse_time
 from chunkstore.errors import ChunkstoreError, InvalidValueError, RunLogNotFoundError
 from chunkstore.maintenance.retention.disk_space import SpaceOfRuns

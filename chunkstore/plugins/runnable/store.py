@@ -21,8 +21,8 @@ from chunkstore.plugins.runnable.file_names import within_limits
 from chunkstore.plugins.runnable.to_models import as_model, as_parameters, as_run_log
 from chunkstore.plugins.runnable.to_records import as_record, without_descriptions, without_notes
 from chunkstore.records import models
-from chunkstore.records.base import ExtraFields
 from chunkstore.records.codec import may_hold_marks
+from chunkstore.records.fields import ExtraFields
 from chunkstore.records.garbage import without_collections
 from chunkstore.records.models import NOTES, BranchLog, StepLog
 from chunkstore.stores.base import StoreOptions

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from msgspec import UNSET
 from pydantic import BaseModel
 
-from chunkstore.records.base import ExtraFields, Record
+from chunkstore.records.base import Record
+from chunkstore.records.fields import ExtraFields
 from chunkstore.records.models import NOTES, StepAttempt
 
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)

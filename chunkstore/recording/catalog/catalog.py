@@ -11,9 +11,10 @@ from typing import NoReturn
 import msgspec
 
 from chunkstore.backends.base import STEP
-from chunkstore.backends.disk.folder import sync_way_to, temporary_names
 from chunkstore.backends.disk.os_errors import os_error
+from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
+from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.errors import InvalidNameError
 from chunkstore.names import is_data_folder, scopes_of
 from chunkstore.recording.catalog.claims import DataFolders

@@ -12,11 +12,12 @@ import os
 
 import msgspec
 
-from chunkstore.backends.base import MissingError
 from chunkstore.backends.disk.directory import DirectoryBackend
-from chunkstore.backends.disk.folder import sync_way_to, temporary_names
 from chunkstore.backends.disk.os_errors import os_error
+from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
+from chunkstore.backends.disk.temporary_names import temporary_names
+from chunkstore.backends.errors import MissingError
 from chunkstore.errors import DataNotFoundError
 from chunkstore.names import data_folders
 from chunkstore.recording.catalog.files import discard_folder, listed, make_folders

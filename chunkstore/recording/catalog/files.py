@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from chunkstore.backends.disk.folder import Folder, sync_way_to, temporary_names
+from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.os_errors import os_error
+from chunkstore.backends.disk.syncing import leave_mark, sync_anew, sync_file, sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
+from chunkstore.backends.disk.temporary_names import temporary_names
+from chunkstore.backends.disk.writing import discard as discard_in
 from chunkstore.names import TEMPORARY_PREFIX, UNSYNCED_FILE
 
 _BLOCK = 1 << 20
@@ -109,7 +112,7 @@ def sync_path(path: str) -> None:
 def sync_folder(path: str, done: set[Version]) -> None:
     """Bring the files in a folder, and their names, to stable storage.
 
-    A sync that has failed is not made good by another one; see `Folder.sync_anew`.
+    A sync that has failed is not made good by another one; see `sync_anew`.
 
     Args:
         path: the folder.
@@ -123,19 +126,19 @@ def sync_folder(path: str, done: set[Version]) -> None:
         return
     try:
         if has_failed:
-            folder.sync_anew(list(changed))
+            sync_anew(folder, list(changed))
         for name in () if has_failed else changed:
             try:
-                folder.sync_file(name)
+                sync_file(folder, name)
             except FileNotFoundError:
                 pass  # removed since it was listed
         folder.sync_self()
     except OSError:
-        folder.leave_mark(UNSYNCED_FILE)
+        leave_mark(folder, UNSYNCED_FILE)
         raise
     done.update(changed.values())
     if has_failed:
-        folder.discard(UNSYNCED_FILE)
+        discard_in(folder, UNSYNCED_FILE)
     done.add(_folder_version(folder))
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from chunkstore.backends.base import MissingError
+from chunkstore.backends.errors import MissingError
 from chunkstore.errors import BranchLogNotFoundError, ChunkstoreError, StepLogNotFoundError
 from chunkstore.names import check_name, check_run_id
 from chunkstore.records.assemble import bare, flatten_inside
-from chunkstore.records.base import MetricPoint, Record, encode_record
+from chunkstore.records.base import Record
+from chunkstore.records.encoding import encode_record
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.stores.layout import Layout
 from chunkstore.stores.methods.changes import changed, check_bare, check_kind, refused

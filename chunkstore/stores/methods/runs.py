@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from chunkstore.backends.base import AT_THE_END, MissingError
+from chunkstore.backends.base import AT_THE_END
+from chunkstore.backends.errors import MissingError
 from chunkstore.clock import utc_now
 from chunkstore.errors import CorruptChunkError, RunLogExistsError
 from chunkstore.names import check_run_id, data_folders, generate_run_id, incarnation_of, is_meant, new_incarnation

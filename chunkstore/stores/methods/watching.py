@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 
-from chunkstore.backends.base import FolderReader
+from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import PinnedRunId, incarnation_of, is_meant

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import starmap
 
-from chunkstore.backends.base import Backend, Expected, Journal, MissingError
-from chunkstore.backends.disk.locks import give_back
+from chunkstore.backends.base import Backend, Expected, Journal
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.mutexes import give_back
 from chunkstore.clock import clock
 from chunkstore.names import journal_file
 from chunkstore.stores.packed.packed_lines import pack_body

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
-from chunkstore.backends.base import FolderReader, MissingError
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import CorruptChunkError
 from chunkstore.names import is_journal_file
 from chunkstore.records import codec

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from chunkstore.backends.base import FolderReader, MissingError
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import clock
 from chunkstore.names import (
     BRANCH,
@@ -28,7 +29,7 @@ from chunkstore.names import (
 )
 from chunkstore.records import codec, overlay
 from chunkstore.records.assemble import assemble, bare, flatten_inside, flatten_steps
-from chunkstore.records.base import RecordCodec
+from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import (
     KIND_OF,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.backends.base import FileVersion, FolderReader
+from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import (

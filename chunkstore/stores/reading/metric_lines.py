@@ -10,7 +10,8 @@ from msgspec import UNSET, UnsetType
 
 from chunkstore.errors import CorruptChunkError, InvalidValueError
 from chunkstore.records import codec
-from chunkstore.records.base import MetricPoint, revived_point
+from chunkstore.records.decoding import revived_point
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.integrity import has_checksum, without_checksum
 from chunkstore.records.models import StepLog
 from chunkstore.stores.reading.problems import Problems

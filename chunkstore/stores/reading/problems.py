@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chunkstore.backends.base import UnreadableFileError
+from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
 from chunkstore.records import codec
 from chunkstore.records.models import Problem

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable
 from typing import TypeVar
 
-from chunkstore.backends.base import Backend, FolderReader
+from chunkstore.backends.base import Backend
+from chunkstore.backends.reader import FolderReader
 from chunkstore.names import JOURNAL_PREFIX, SEALED_PREFIX
 from chunkstore.records.assemble import assemble
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from chunkstore.backends.base import FileVersion, FolderReader, MissingError
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
 from chunkstore.names import (
@@ -16,7 +17,7 @@ from chunkstore.names import (
     is_sealed_file,
     timestamp_of_packed,
 )
-from chunkstore.records.base import RecordCodec
+from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.integrity import split_checksum, without_checksum
 from chunkstore.records.models import RunLog
 from chunkstore.stores.packed import Content, PackedFile, content_of, unpack

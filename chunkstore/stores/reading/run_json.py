@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from chunkstore.records.base import Record, encode_record
+from chunkstore.records.base import Record
 from chunkstore.records.codec import decoder_of, encode
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 
 #: By `id`, what was read and the bytes that it was read from.

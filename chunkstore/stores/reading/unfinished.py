@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.backends.base import FolderReader
+from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import TEMPORARY_PREFIX, parse_chunk_file
 from chunkstore.records import codec

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
-from chunkstore.backends.base import FileVersion, FolderReader
+from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import RUN_FILE
 from chunkstore.records.models import RunLog

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from chunkstore.backends.disk.mounts import Mount, boot_id
+from chunkstore.backends.disk.mounts import boot_id
+from chunkstore.backends.mount import Mount
 from chunkstore.clock import utc_now
 
 LIVE, LOST, UNKNOWN = "LIVE", "LOST", "UNKNOWN"

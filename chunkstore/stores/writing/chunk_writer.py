@@ -9,7 +9,8 @@ from chunkstore.backends.base import AT_THE_END, Backend
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError
 from chunkstore.names import LOCK_FILE, METRIC, RUN_FILE, chunk_file
-from chunkstore.records.base import Record, encode_record
+from chunkstore.records.base import Record
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.integrity import with_checksum
 from chunkstore.stores.chunk_files import Key, read_run_file
 from chunkstore.stores.packed import Journals

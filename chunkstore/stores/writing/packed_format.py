@@ -6,7 +6,7 @@ import msgspec
 
 from chunkstore.backends.base import Backend
 from chunkstore.names import RUN_FILE
-from chunkstore.records.base import encode_record
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import FORMAT, NOTES, PACKED_FORMAT, RunLog
 from chunkstore.stores.chunk_files import checked_run_log
 from chunkstore.stores.packed import unpack

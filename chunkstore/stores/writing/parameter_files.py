@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from chunkstore.backends.base import FileVersion
+from chunkstore.backends.reader import FileVersion
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import LOCK_FILE, RUN_FILE, parameter_file
 from chunkstore.records.integrity import without_checksum

@@ -11,8 +11,9 @@ from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError
 from chunkstore.names import LOCK_FILE, METRIC, STEP, ChunkName, chunk_file, encode_for_file, parse_chunk_file
 from chunkstore.records import overlay
-from chunkstore.records.base import RecordCodec, encode_record
 from chunkstore.records.codec import decode, encode
+from chunkstore.records.decoding import RecordCodec
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.stores.chunk_files import TYPE_OF, Key, Update, key_of, update_file
 from chunkstore.stores.reading import NOBODYS, OTHERS, OURS, ChunkReader, MetricLine, RecordFinder, Series, changes_seen

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import NOTES, BranchLog, CodeIdentity, DataCatalog, RunLog, StepLog
 from chunkstore.views.compare.differences import (
     Change,

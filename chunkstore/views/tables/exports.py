@@ -14,7 +14,7 @@ from msgspec import UNSET
 from chunkstore.clock import format_time
 from chunkstore.records import codec
 from chunkstore.records.assemble import bare
-from chunkstore.records.base import encode_record
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import BranchLog, Orphans, RunLog, StepLog
 from chunkstore.views.tables.frames import BATCH_SIZE, batches_of, import_pyarrow, schema_of
 from chunkstore.views.tables.rows import TABLES, rows_of

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.records import codec
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.recorded_values import code_of, is_number, unwrapped, version_of
 from chunkstore.views.tables.columns import AttemptRow, DataRow, MetricRow, ParameterRow, RunRow, StepRow

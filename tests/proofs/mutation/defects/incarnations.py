@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import CATALOG_CLAIMS, DIRECTORY, DOCUMENT, FOLLOWING, KNOWN_RUNS, MEMORY, NAMES
+from defects.sources import CATALOG_CLAIMS, DIRECTORY, DOCUMENT, FOLLOWING, KNOWN_RUNS, MEMORY, NAMES, OPEN_FOLDERS
 
 _INCARNATIONS = "tests/stores/test_incarnations.py"
 
@@ -16,7 +16,7 @@ MUTANTS = (
     ),
     Mutant(
         "a write goes to whichever run has the id",
-        DIRECTORY,
+        OPEN_FOLDERS,
         "                if handle.examined(within.examine) == within.incarnation:",
         "                if handle.examined(within.examine):",
         f"{_INCARNATIONS} -k 'acknowledged or pinned_id or does_nothing_to_another'",
@@ -24,7 +24,10 @@ MUTANTS = (
     Mutant(
         "a read of a run that is deleted meanwhile passes for the whole run",
         DIRECTORY,
-        "        if folder and not self._is_there(handle):\n            raise MissingError(self._path(folder))\n",
+        """\
+        if folder and not self._is_there(handle):
+            raise MissingError(self._folders.path(folder))
+""",
         "",
         f"{_INCARNATIONS} -k gives_all_of_a_run",
     ),
@@ -97,15 +100,15 @@ MUTANTS = (
     Mutant(
         "the lock file of a document that was deleted stays",
         DIRECTORY,
-        "        if self._is_local:\n            self._cached(folder).discard(file)",
+        "        if self._is_local:\n            discard(self._folders.cached(folder), file)",
         "",
         "tests/stores/test_many_runs.py -k lock_file",
     ),
     Mutant(
         "a lock file is removed that other hosts may see for a while",
         DIRECTORY,
-        "        if self._is_local:\n            self._cached(folder).discard(file)",
-        "        self._cached(folder).discard(file)",
+        "        if self._is_local:\n            discard(self._folders.cached(folder), file)",
+        "        discard(self._folders.cached(folder), file)",
         "tests/stores/test_many_runs.py -k other_hosts",
     ),
 )

@@ -8,16 +8,19 @@ from defects.sources import (
     CHUNK_FILES,
     CHUNKED,
     CODEC,
+    DECODING,
     DIRECTORY,
     DOCUMENT,
+    FIELDS,
     FOLDER,
     INTEGRITY,
     LISTING,
     LOCKS,
     METRIC_LINES,
+    OPEN_FOLDERS,
     PARAMETER_FILES,
+    PUBLISHING,
     READER,
-    RECORDS,
     RUN_FILES,
     RUN_METHODS,
     SYSCALLS,
@@ -33,7 +36,7 @@ _CHUNKED = (
 MUTANTS = (
     Mutant(
         "an open folder is used without a look at where its path leads",
-        DIRECTORY,
+        OPEN_FOLDERS,
         "                        current = handle.is_current()\n",
         "                        current = True\n",
         "tests/backends/test_moved_folders.py",
@@ -55,8 +58,14 @@ MUTANTS = (
     Mutant(
         "reads use a folder that was opened before",
         DIRECTORY,
-        "            handle = self._fresh(folder)\n        except OSError as error:\n            if isinstance",
-        "            handle = self._cached(folder)\n        except OSError as error:\n            if isinstance",
+        """\
+            handle = self._folders.fresh(folder)
+        except OSError as error:
+            if isinstance""",
+        """\
+            handle = self._folders.cached(folder)
+        except OSError as error:
+            if isinstance""",
         "tests/backends/test_moved_folders.py",
     ),
     Mutant(
@@ -76,8 +85,11 @@ MUTANTS = (
     Mutant(
         "the last listing counts and not the union of all",
         FOLDER,
-        "                for name in self._listing(self._syscalls.list):\n",
-        "                found.clear()\n                for name in self._listing(self._syscalls.list):\n",
+        "                for name in self._listing(self.syscalls.list):\n",
+        """\
+                found.clear()
+                for name in self._listing(self.syscalls.list):
+""",
         f"{_BACKENDS} -k listing",
     ),
     Mutant(
@@ -189,8 +201,8 @@ MUTANTS = (
     Mutant(
         "a link that took the place of a file is followed",
         FOLDER,
-        "_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | ",
-        "_READ_FLAGS = os.O_RDONLY | ",
+        "READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | ",
+        "READ_FLAGS = os.O_RDONLY | ",
         f"{_SECURITY} -k since_it_was_listed",
     ),
     Mutant(
@@ -204,7 +216,7 @@ MUTANTS = (
     Mutant(
         "pipes and devices are opened",
         FOLDER,
-        "        return self._listed.get(file, False) or stat.S_ISREG(self._syscalls.lstat(file, self.fd).st_mode)",
+        "        return self._listed.get(file, False) or stat.S_ISREG(self.syscalls.lstat(file, self.fd).st_mode)",
         "        return True",
         f"{_SECURITY} -k never_opened",
     ),
@@ -224,9 +236,9 @@ MUTANTS = (
     ),
     Mutant(
         "metrics are appended to what a link leads to",
-        FOLDER,
-        "os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK",
-        "os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK",
+        APPENDED,
+        "folder.syscalls.open(file, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "folder.syscalls.open(file, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK",
         f"{_SECURITY} -k appended",
     ),
     Mutant(
@@ -280,22 +292,22 @@ MUTANTS = (
     ),
     Mutant(
         "a stale handle is not opened anew",
-        DIRECTORY,
+        OPEN_FOLDERS,
         "_ATTEMPTS = 2",
         "_ATTEMPTS = 1",
         f"{_BACKENDS} -k handle_of_a_removed_folder",
     ),
     Mutant(
         "folders stay open without a limit",
-        DIRECTORY,
-        "            while len(self._open_folders) > _MAX_OPEN_FOLDERS:",
+        OPEN_FOLDERS,
+        "            while len(self._open) > _MAX_OPEN_FOLDERS:",
         "            while False:",
         f"{_BACKENDS} -k descriptors_do_not_grow",
     ),
     Mutant(
         "locks stay open without a limit",
-        DIRECTORY,
-        "self._open_locks.popitem(last=False)[0] if len(self._open_locks) > _MAX_OPEN_LOCKS else None",
+        LOCKS,
+        "self._locks.popitem(last=False)[0] if len(self._locks) > _MAX_OPEN_LOCKS else None",
         "None",
         f"{_BACKENDS} -k descriptors_do_not_grow",
     ),
@@ -308,13 +320,17 @@ MUTANTS = (
     ),
     Mutant(
         "a file stays open after an error",
-        FOLDER,
-        (
-            "                    self.discard(file)  # named in spite of the error\n"
-            "            finally:\n"
-            "                self._syscalls.close(fd)\n"
-        ),
-        ("                    self.discard(file)\n            finally:\n                pass\n"),
+        PUBLISHING,
+        """\
+                discard(folder, file)  # named in spite of the error
+        finally:
+            syscalls.close(fd)
+""",
+        """\
+                discard(folder, file)
+        finally:
+            pass
+""",
         "tests/proofs/test_interrupts.py -k descriptors",
     ),
     Mutant(
@@ -354,14 +370,14 @@ MUTANTS = (
     ),
     Mutant(
         "unknown fields are not read",
-        RECORDS,
+        DECODING,
         "        unknown.append((path, extra))",
         "        pass",
         "tests/stores/test_golden.py -k unknown",
     ),
     Mutant(
         "unknown fields are not written again",
-        RECORDS,
+        FIELDS,
         "        result.update(record.extra)",
         "        pass",
         "tests/stores/test_golden.py -k unknown",

@@ -8,67 +8,72 @@ from defects.sources import (
     CATALOG_FILES,
     CHUNK_WRITER,
     CHUNKED,
+    CREATION,
     DIRECTORY,
     DOCUMENT,
-    FOLDER,
+    OPEN_FOLDERS,
     OUTPUT,
+    PUBLISHING,
     RECORDER,
+    REMOVAL,
     RUN,
     RUN_METHODS,
     SCOPE,
+    SYNCING,
     SYSCALLS,
+    WRITING,
 )
 
 _AT_LEVEL_STEP = "tests/stores/test_durability.py -k level_step_syncs_data_before"
 _AFTER_THE_END = "tests/stores/test_durability.py -k syncs_what_changes_a_run_that_has_finished"
 _SYNC = "tests/stores/test_durability.py -k syncing_a_run"
 _DURABLE_DATA = """\
-        if durable:
-            self._syscalls.fsync(fd)
+    if durable:
+        syscalls.fsync(fd)
 """
 _RENAMED = """\
-            self.write_plain(temporary, data, durable=durable)
-            self._syscalls.rename(temporary, file, self.fd)
+        write_plain(folder, temporary, data, durable=durable)
+        folder.syscalls.rename(temporary, file, folder.fd)
 """
 _LINKED_UNNAMED = """\
-            self._fill(fd, data, durable=durable)
-            self._syscalls.link_unnamed(fd, file, self.fd)
+        fill(syscalls, fd, data, durable=durable)
+        syscalls.link_unnamed(fd, file, folder.fd)
 """
 _LINKED_TEMPORARY = """\
-            self.write_plain(temporary, data, durable=durable)
-            self._give_name(temporary, file)
+        write_plain(folder, temporary, data, durable=durable)
+        give_name(folder, temporary, file)
 """
 _FOLDER_AFTER_PUBLISH = """\
-        if durable:
-            try:
-                self._syscalls.fsync(self.fd)
+    if durable:
+        try:
+            folder.sync_self()
 """
 _FOLDER_AFTER_REPLACE = """\
-            self.discard(temporary)
-            raise
-        if durable:
+        discard(folder, temporary)
+        raise
+    if durable:
 """
 _CREATED_FOLDER = """\
-            # If this fails the run stays, though nobody was told of it: others may have joined it by now.
-            self._sync_way_to(folder)
+        # If this fails the run stays, though nobody was told of it: others may have joined it by now.
+        folders.sync_way_to(folder)
 """
 _OPENED_FOLDER = """\
             # Whoever made the folder need not have come to making it durable, and what is in it is no better.
-            self._sync_way_to(folder)
+            self.sync_way_to(folder)
 """
 
 MUTANTS = (
-    Mutant("the data of a file is not synced", FOLDER, _DURABLE_DATA, "", _AT_LEVEL_STEP),
+    Mutant("the data of a file is not synced", WRITING, _DURABLE_DATA, "", _AT_LEVEL_STEP),
     Mutant(
         "a folder is not synced after a file was published",
-        FOLDER,
+        PUBLISHING,
         _FOLDER_AFTER_PUBLISH,
         _FOLDER_AFTER_PUBLISH.replace("if durable", "if False"),
         "tests/stores/test_durability.py -k 'level_step_syncs_data_before and add'",
     ),
     Mutant(
         "a folder is not synced after a file was replaced",
-        FOLDER,
+        PUBLISHING,
         _FOLDER_AFTER_REPLACE,
         _FOLDER_AFTER_REPLACE.replace("if durable", "if False"),
         _AT_LEVEL_STEP,
@@ -82,105 +87,109 @@ MUTANTS = (
     ),
     Mutant(
         "a file is synced after it was linked",
-        FOLDER,
+        PUBLISHING,
         _LINKED_UNNAMED,
         """\
-            self._fill(fd, data, durable=False)
-            self._syscalls.link_unnamed(fd, file, self.fd)
-            self._syscalls.fsync(fd)
+        fill(syscalls, fd, data, durable=False)
+        syscalls.link_unnamed(fd, file, folder.fd)
+        syscalls.fsync(fd)
 """,
         "tests/stores/test_durability.py -k 'level_step_syncs_data_before and unnamed and add'",
     ),
     Mutant(
         "a temporary file is linked before it was synced",
-        FOLDER,
+        PUBLISHING,
         _LINKED_TEMPORARY,
         _LINKED_TEMPORARY.replace("durable=durable", "durable=False"),
         "tests/stores/test_durability.py -k 'level_step_syncs_data_before and temporary and add'",
     ),
     Mutant(
         "a file is synced after it was renamed",
-        FOLDER,
+        PUBLISHING,
         _RENAMED,
         """\
-            self.write_plain(temporary, data, durable=False)
-            self._syscalls.rename(temporary, file, self.fd)
-            if durable:
-                self.sync_file(file)
+        write_plain(folder, temporary, data, durable=False)
+        folder.syscalls.rename(temporary, file, folder.fd)
+        if durable:
+            sync_files(folder, [file])
 """,
         _AT_LEVEL_STEP,
     ),
     Mutant(
         "a failed fsync is passed over",
-        FOLDER,
+        WRITING,
         _DURABLE_DATA,
         """\
-        if durable:
-            try:
-                self._syscalls.fsync(fd)
-            except OSError:
-                pass
+    if durable:
+        try:
+            syscalls.fsync(fd)
+        except OSError:
+            pass
 """,
         "tests/stores/test_durability.py -k failed_fsync",
     ),
     Mutant(
         "a failed fsync is tried again",
-        FOLDER,
+        WRITING,
         _DURABLE_DATA,
         """\
-        if durable:
-            try:
-                self._syscalls.fsync(fd)
-            except OSError:
-                self._syscalls.fsync(fd)
+    if durable:
+        try:
+            syscalls.fsync(fd)
+        except OSError:
+            syscalls.fsync(fd)
 """,
         "tests/stores/test_durability.py -k failed_fsync",
     ),
     Mutant(
         "a failed fsync of a folder is passed over",
-        FOLDER,
-        "                if take_back:\n                    self.discard(file)\n                raise\n",
-        "                pass\n",
+        PUBLISHING,
+        """\
+            if take_back:
+                discard(folder, file)
+            raise
+""",
+        "            pass\n",
         "tests/stores/test_durability.py -k 'failed_fsync and add'",
     ),
     Mutant(
         "the files of a new run are not synced",
-        DIRECTORY,
-        "handle.write_plain(file, data, durable=durable)",
-        "handle.write_plain(file, data, durable=False)",
+        CREATION,
+        "write_plain(handle, file, data, durable=durable)",
+        "write_plain(handle, file, data, durable=False)",
         "tests/stores/test_durability.py -k every_folder_that_creating",
     ),
     Mutant(
         "the names of the files of a new run are not synced",
-        DIRECTORY,
-        "                handle.sync_self()\n            try:",
-        "                pass\n            try:",
+        CREATION,
+        "            handle.sync_self()\n        try:",
+        "            pass\n        try:",
         "tests/stores/test_durability.py -k before_it_has_its_name",
     ),
     Mutant(
         "the name of a new run is not synced",
-        DIRECTORY,
+        CREATION,
         _CREATED_FOLDER,
-        "            pass\n",
+        "        pass\n",
         "tests/stores/test_durability.py -k every_folder_that_creating",
     ),
     Mutant(
         "of the folders above a new run only the next is synced",
-        FOLDER,
+        SYNCING,
         "        path = parent\n",
         "        return\n",
         "tests/stores/test_durability.py -k every_folder_that_creating",
     ),
     Mutant(
         "the folder of a run that another process has made is not synced",
-        DIRECTORY,
+        OPEN_FOLDERS,
         _OPENED_FOLDER,
         "            pass\n",
         "tests/proofs/test_crash_states.py -k another_process_has_made",
     ),
     Mutant(
         "once the folders above the runs were durable they are taken to be durable for ever",
-        DIRECTORY,
+        OPEN_FOLDERS,
         "if known is None or known.identity() != top.identity():",
         "if known is None:",
         "tests/stores/test_durability.py -k folders_that_were_made_anew",
@@ -188,15 +197,15 @@ MUTANTS = (
     Mutant(
         "the removal of a run is not synced",
         DIRECTORY,
-        '                self._fresh("").sync_self()',
+        '                self._folders.fresh("").sync_self()',
         "                pass",
         "tests/stores/test_durability.py -k that_a_run_was_removed",
     ),
     Mutant(
         "the removal of a file is not synced",
-        FOLDER,
-        "        self._syscalls.unlink(file, self.fd)\n        if durable:",
-        "        self._syscalls.unlink(file, self.fd)\n        if False:",
+        REMOVAL,
+        "    folder.syscalls.unlink(file, folder.fd)\n    if durable:",
+        "    folder.syscalls.unlink(file, folder.fd)\n    if False:",
         "tests/stores/test_durability.py -k that_a_run_was_removed",
     ),
     Mutant(
@@ -206,26 +215,32 @@ MUTANTS = (
         "if False and self.backend.durability",
         "tests/stores/test_durability.py -k once_its_status",
     ),
-    Mutant("to sync a run does not sync its files", FOLDER, "self.sync_file(file)", "pass", _SYNC),
+    Mutant(
+        "to sync a run does not sync its files",
+        SYNCING,
+        "            sync_file(folder, file)\n        except",
+        "            pass\n        except",
+        _SYNC,
+    ),
     Mutant(
         "to sync a run does not sync the names of its files",
-        DIRECTORY,
-        "                handle.sync_self()\n            except FileNotFoundError:",
-        "                pass\n            except FileNotFoundError:",
+        SYNCING,
+        "            folder.sync_self()\n        except FileNotFoundError:",
+        "            pass\n        except FileNotFoundError:",
         _SYNC,
     ),
     Mutant(
         "to sync a run does not sync the way to it",
         DIRECTORY,
-        "                handle.discard(mark)\n            self._sync_way_to(folder)",
-        "                handle.discard(mark)",
+        "            self._folders.sync_way_to(folder)\n",
+        "",
         _SYNC,
     ),
     Mutant(
         "to sync a large run does nothing",
-        FOLDER,
-        "                self._syscalls.syncfs(self.fd)",
-        "                pass",
+        SYNCING,
+        "            folder.syscalls.syncfs(folder.fd)",
+        "            pass",
         "tests/stores/test_durability.py -k syncing_a_large_run",
     ),
     Mutant(
@@ -307,14 +322,14 @@ MUTANTS = (
     ),
     Mutant(
         "a file is synced before it is written",
-        FOLDER,
-        "        for part in (data,) if isinstance(data, bytes) else _in_blocks(data):\n",
-        (
-            "        if durable:\n"
-            "            self._syscalls.fsync(fd)\n"
-            "        durable = False\n"
-            "        for part in (data,) if isinstance(data, bytes) else _in_blocks(data):\n"
-        ),
+        WRITING,
+        "    for part in (data,) if isinstance(data, bytes) else _in_blocks(data):\n",
+        """\
+    if durable:
+        syscalls.fsync(fd)
+    durable = False
+    for part in (data,) if isinstance(data, bytes) else _in_blocks(data):
+""",
         _AT_LEVEL_STEP,
     ),
     Mutant(
@@ -333,9 +348,16 @@ MUTANTS = (
     ),
     Mutant(
         "without syncfs nothing is synced",
-        FOLDER,
-        "                if error.errno != errno.ENOSYS:\n                    raise\n",
-        "                if error.errno != errno.ENOSYS:\n                    raise\n                return\n",
+        SYNCING,
+        """\
+            if error.errno != errno.ENOSYS:
+                raise
+""",
+        """\
+            if error.errno != errno.ENOSYS:
+                raise
+            return
+""",
         "tests/stores/test_durability.py -k no_call_for_all",
     ),
     Mutant(
@@ -347,22 +369,22 @@ MUTANTS = (
     ),
     Mutant(
         "after a sync that failed the next one is believed",
-        DIRECTORY,
-        "                if has_failed:\n                    names",
-        "                if False:\n                    names",
+        SYNCING,
+        "            if has_failed:\n                names",
+        "            if False:\n                names",
         "tests/proofs/test_finished_is_durable.py",
     ),
     Mutant(
         "no mark says to others that a sync has failed",
-        DIRECTORY,
-        "                handle.leave_mark(mark)  # for others\n",
+        SYNCING,
+        "            leave_mark(folder, mark)  # for others\n",
         "",
         "tests/proofs/test_finished_is_durable.py",
     ),
     Mutant(
         "a sync that failed is not remembered where no mark can be left",
-        DIRECTORY,
-        "                self._unsynced[failed] = handle  # which keeps its number from being given to another\n",
+        SYNCING,
+        "            self._failed[failed] = folder  # which keeps its number from being given to another\n",
         "",
         "tests/proofs/test_finished_is_durable.py",
     ),

@@ -61,14 +61,14 @@ MUTANTS = (
     Mutant(
         "what is in quarantine is overwritten",
         "chunkstore/backends/disk/quarantine.py",
-        "        if not _exists(syscalls, folder, path):",
+        "        if not folder.has_entry(path):",
         "        if True:",
         _VERIFY.format("overwritten_by_nothing"),
     ),
     Mutant(
         "a quarantine may be a link",
         "chunkstore/backends/disk/quarantine.py",
-        "        if not stat.S_ISDIR(syscalls.lstat(QUARANTINE, folder.fd).st_mode):",
+        "        if not stat.S_ISDIR(folder.syscalls.lstat(QUARANTINE, folder.fd).st_mode):",
         "        if False:",
         _VERIFY.format("is_a_link_is_not_followed"),
     ),

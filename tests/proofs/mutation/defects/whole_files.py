@@ -5,61 +5,66 @@ from mutant import Mutant
 from defects.sources import (
     CATALOG_FILES,
     CHUNK_WRITER,
-    DIRECTORY,
+    CREATION,
     DOCUMENT,
-    FOLDER,
+    NAMING,
+    OPEN_FOLDERS,
+    PUBLISHING,
     RECORD_WRITER,
     SEALING,
     SYSCALLS,
+    TEMPORARY_NAMES,
+    TREES,
     UNFINISHED,
+    WRITING,
 )
 
 _BACKENDS = "tests/backends/test_backends.py"
 _SECURITY = "tests/proofs/test_security.py"
 _RENAMED = """\
-            self.write_plain(temporary, data, durable=durable)
-            self._syscalls.rename(temporary, file, self.fd)
+        write_plain(folder, temporary, data, durable=durable)
+        folder.syscalls.rename(temporary, file, folder.fd)
 """
 
 MUTANTS = (
     Mutant(
         "publishing renames over what is there",
-        FOLDER,
-        "self._syscalls.link(temporary, file, self.fd)",
-        "self._syscalls.rename(temporary, file, self.fd)",
+        NAMING,
+        "folder.syscalls.link(temporary, file, folder.fd)",
+        "folder.syscalls.rename(temporary, file, folder.fd)",
         f"{_BACKENDS} -k never_replaces",
     ),
     Mutant(
         "publishing removes what is there",
-        FOLDER,
-        "            self._syscalls.link_unnamed(fd, file, self.fd)\n",
+        PUBLISHING,
+        "        syscalls.link_unnamed(fd, file, folder.fd)\n",
         """\
-            try:
-                self._syscalls.link_unnamed(fd, file, self.fd)
-            except FileExistsError:
-                self._syscalls.unlink(file, self.fd)
-                self._syscalls.link_unnamed(fd, file, self.fd)
+        try:
+            syscalls.link_unnamed(fd, file, folder.fd)
+        except FileExistsError:
+            syscalls.unlink(file, folder.fd)
+            syscalls.link_unnamed(fd, file, folder.fd)
 """,
         f"{_BACKENDS} -k never_replaces",
     ),
     Mutant(
         "publishing without hard links writes over what is there",
-        FOLDER,
-        "self._syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, self.fd)",
-        "self._syscalls.open(file, os.O_CREAT | os.O_WRONLY, self.fd)",
+        NAMING,
+        "folder.syscalls.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, folder.fd)",
+        "folder.syscalls.open(file, os.O_CREAT | os.O_WRONLY, folder.fd)",
         f"{_BACKENDS} -k never_replaces",
     ),
     Mutant(
         "a name that is taken is passed over",
-        FOLDER,
+        NAMING,
         "st_nlink == 1:",
         "st_nlink == 0:",
         f"{_BACKENDS} -k never_replaces",
     ),
     Mutant(
         "a link whose answer was lost is a clash",
-        FOLDER,
-        "if self._syscalls.lstat(temporary, self.fd).st_nlink == 1:",
+        NAMING,
+        "if folder.syscalls.lstat(temporary, folder.fd).st_nlink == 1:",
         "if True:",
         f"{_BACKENDS} -k answer_was_lost",
     ),
@@ -72,12 +77,12 @@ MUTANTS = (
     ),
     Mutant(
         "a run takes the place of the one that is there",
-        DIRECTORY,
-        (
-            "                self._remove_tree(temporary)\n"
-            "                return self._complete_folder(folder, files, durable=durable)\n"
-        ),
-        "                self._remove_tree(target)\n                self._syscalls.rename(temporary, target)\n",
+        CREATION,
+        "            remove_tree(syscalls, temporary)\n            return False\n",
+        """\
+            remove_tree(syscalls, folders.path(folder))
+            syscalls.rename(temporary, folders.path(folder))
+""",
         f"{_BACKENDS} -k created_once",
     ),
     Mutant(
@@ -89,33 +94,33 @@ MUTANTS = (
     ),
     Mutant(
         "a folder becomes a run without a lock",
-        DIRECTORY,
-        "self.while_locked(folder, LOCK_FILE, lambda: self._in_folder(folder, complete))",
-        "self._in_folder(folder, complete)",
+        CREATION,
+        "while_locked(lambda: folders.do(folder, complete))",
+        "folders.do(folder, complete)",
         "tests/backends/test_moved_folders.py -k under_its_lock",
     ),
     Mutant(
         "a run is deleted file by file in its place",
-        DIRECTORY,
-        "                self._syscalls.rename(self._path(folder), aside)\n                self._remove_tree(aside)\n",
-        "                self._remove_tree(self._path(folder))\n",
+        TREES,
+        "        syscalls.rename(path, aside)\n        remove_tree(syscalls, aside)\n",
+        "        remove_tree(syscalls, path)\n",
         "tests/backends/test_moved_folders.py -k gone_at_once",
     ),
     Mutant(
         "files are written in place",
-        FOLDER,
+        PUBLISHING,
         _RENAMED,
         """\
-            temporary = file
-            fd = self._syscalls.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, self.fd)
-            self._fill(fd, data, durable=durable)
-            self._syscalls.close(fd)
+        temporary = file
+        fd = folder.syscalls.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, folder.fd)
+        fill(folder.syscalls, fd, data, durable=durable)
+        folder.syscalls.close(fd)
 """,
         "tests/proofs/test_faults.py -k 'fails_once and again and EIO'",
     ),
     Mutant(
         "short writes are taken for whole ones",
-        FOLDER,
+        WRITING,
         "    while written < len(data):",
         "    while False:",
         "tests/proofs/test_faults.py -k 'short_writes and add'",
@@ -129,44 +134,44 @@ MUTANTS = (
     ),
     Mutant(
         "temporary files lie in another folder",
-        FOLDER,
-        'return f"{self._prefix}{next(self._counter)}"',
-        'return f"/tmp/{self._prefix}{next(self._counter)}"',
+        TEMPORARY_NAMES,
+        'return f"{TEMPORARY_PREFIX}{self._unique}',
+        'return f"/tmp/{TEMPORARY_PREFIX}{self._unique}',
         f"{_BACKENDS} -k temporary_files_lie",
     ),
     Mutant(
         "temporary names hold the process id alone",
-        FOLDER,
+        TEMPORARY_NAMES,
         "-{os.urandom(6).hex()}-",
         "-",
         f"{_BACKENDS} -k processes_of_one_id",
     ),
     Mutant(
         "a forked child goes on with the temporary names of its parent",
-        FOLDER,
+        TEMPORARY_NAMES,
         "os.register_at_fork(after_in_child=temporary_names.reset)",
         "pass",
         f"{_BACKENDS} -k forked_child",
     ),
     Mutant(
         "a temporary file stays after an error",
-        FOLDER,
-        _RENAMED + "        except BaseException:\n            self.discard(temporary)\n",
-        _RENAMED + "        except BaseException:\n",
+        PUBLISHING,
+        _RENAMED + "    except BaseException:\n        discard(folder, temporary)\n",
+        _RENAMED + "    except BaseException:\n",
         "tests/proofs/test_faults.py -k 'fails_once and again and EIO'",
     ),
     Mutant(
         "a temporary file stays after an interrupt",
-        FOLDER,
-        _RENAMED + "        except BaseException:",
-        _RENAMED + "        except Exception:",
+        PUBLISHING,
+        _RENAMED + "    except BaseException:",
+        _RENAMED + "    except Exception:",
         "tests/proofs/test_interrupts.py -k 'around_any_system_call and again'",
     ),
     Mutant(
         "a folder that was being filled stays after an error",
-        DIRECTORY,
-        "            self._discard_new(handle, temporary, files)\n            raise",
-        "            raise",
+        CREATION,
+        "        _discard_new(syscalls, handle, temporary, files)\n        raise",
+        "        raise",
         "tests/proofs/test_faults.py -k 'fails_once and create and EIO'",
     ),
     Mutant(
@@ -185,9 +190,9 @@ MUTANTS = (
     ),
     Mutant(
         "a temporary file stays after it was published",
-        FOLDER,
-        "            self.discard(temporary)\n        except BaseException:  # also",
-        "            pass\n        except BaseException:  # also",
+        PUBLISHING,
+        "        discard(folder, temporary)\n    except BaseException:  # also",
+        "        pass\n    except BaseException:  # also",
         f"{_BACKENDS} -k temporary_files_lie",
     ),
     Mutant(
@@ -227,9 +232,9 @@ MUTANTS = (
     ),
     Mutant(
         "a write to a run that was deleted goes on in the next one of its id",
-        DIRECTORY,
-        "        if within is None:\n            return self._cached(folder)",
-        "        if True:\n            return self._cached(folder)",
+        OPEN_FOLDERS,
+        "        if within is None:\n            return self.cached(folder)",
+        "        if True:\n            return self.cached(folder)",
         "tests/stores/test_incarnations.py -k 'is_in_the_new_one or nothing_to_another'",
     ),
     Mutant(
@@ -241,38 +246,38 @@ MUTANTS = (
     ),
     Mutant(
         "a name that was given in spite of an error stays",
-        FOLDER,
-        "            if self._has_another_name(temporary):\n",
-        "            if False:\n",
+        NAMING,
+        "        if _has_another_name(folder, temporary):\n",
+        "        if False:\n",
         "tests/proofs/test_all_or_nothing.py -k name_could_not_be_given",
     ),
     Mutant(
         "a file that was named in spite of an error stays",
-        FOLDER,
-        "                if self._syscalls.fstat(fd).st_nlink:\n",
-        "                if False:\n",
+        PUBLISHING,
+        "            if syscalls.fstat(fd).st_nlink:\n",
+        "            if False:\n",
         "tests/proofs/test_all_or_nothing.py -k done_again",
     ),
     Mutant(
         "a rename to a new name replaces what is there",
-        FOLDER,
-        "            self._syscalls.rename_new(temporary, file, self.fd)",
-        "            self._syscalls.rename(temporary, file, self.fd)",
+        NAMING,
+        "        folder.syscalls.rename_new(temporary, file, folder.fd)",
+        "        folder.syscalls.rename(temporary, file, folder.fd)",
         "tests/backends/test_backends.py -k never_replaces",
     ),
     Mutant(
         "files that are written together get their names while others are not written yet",
-        FOLDER,
+        PUBLISHING,
         """\
-            for name, (_, data, _) in zip(temporary, files, strict=True):
-                self.write_plain(name, data, durable=durable)
-            if before is not None:
-                before()
-            for name, (file, _, is_new) in zip(temporary, files, strict=True):
+        for name, (_, data, _) in zip(temporary, files, strict=True):
+            write_plain(folder, name, data, durable=durable)
+        if before is not None:
+            before()
+        for name, (file, _, is_new) in zip(temporary, files, strict=True):
 """,
         """\
-            for name, (file, data, is_new) in zip(temporary, files, strict=True):
-                self.write_plain(name, data, durable=durable)
+        for name, (file, data, is_new) in zip(temporary, files, strict=True):
+            write_plain(folder, name, data, durable=durable)
 """,
         "tests/proofs/test_all_or_nothing.py -k full_disk",
     ),

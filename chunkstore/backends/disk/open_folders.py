@@ -1,0 +1,194 @@
+"""The folders of a backend: which stay open, and what is done in one that others may remove and make anew."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+from chunkstore.backends.base import Within
+from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.os_errors import fail
+from chunkstore.backends.disk.syncing import sync_way_to
+from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.reader import FolderReader
+from chunkstore.errors import ChunkstoreError
+
+_T = TypeVar("_T")
+_MAX_OPEN_FOLDERS = 112
+#: What a folder that was removed may answer; EPERM is what ext4 says when asked for a file without a name in it.
+_STALE = {errno.ENOENT, errno.ESTALE, errno.EPERM}
+_ATTEMPTS = 2
+
+
+class OpenFolders:
+    """A top folder and those in it, some of them open.
+
+    Args:
+        syscalls: how files are touched.
+        top: the path of the top folder.
+        sync_writes: whether all that is written must survive a loss of power at once.
+
+    Attributes:
+        syscalls: how files are touched.
+        top: the path of the top folder.
+    """
+
+    def __init__(self, syscalls: Syscalls, top: str, *, sync_writes: bool) -> None:
+        self.syscalls = syscalls
+        self.top = top
+        self._sync_writes = sync_writes
+        self._open: OrderedDict[str, Folder] = OrderedDict()
+        self._mutex = threading.Lock()
+        # The top folder, if the way to it is known to be durable; while it is open, no other gets its inode.
+        self._durable_top: Folder | None = None
+
+    def path(self, folder: str) -> str:
+        """Return the path of a folder."""
+        return f"{self.top}{os.sep}{folder}" if folder else self.top  # quicker than to join them
+
+    def fresh(self, folder: str) -> Folder:
+        """Open a folder for one use.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        # The top may be a symbolic link, as its owner chose it; a run's folder may not.
+        return Folder(self.syscalls, self.path(folder), follow=not folder)
+
+    def cached(self, folder: str) -> Folder:
+        """Return a folder that is open, perhaps for long: its path may lead elsewhere by now.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        found = self._open.get(folder)
+        if found is not None:
+            return found
+        opened = self.fresh(folder)
+        if self._sync_writes:
+            # Whoever made the folder need not have come to making it durable, and what is in it is no better.
+            self.sync_way_to(folder)
+        with self._mutex:
+            found = self._open.setdefault(folder, opened)
+            while len(self._open) > _MAX_OPEN_FOLDERS:
+                self._open.popitem(last=False)
+        return found
+
+    def meant(self, folder: str, within: Within) -> Folder:
+        """Return the open folder of a name, or that which is meant by `within`; see `Backend`.
+
+        Raises:
+            MissingError: it is not there.
+            OSError: it cannot be opened.
+        """
+        if within is None:
+            return self.cached(folder)
+        for attempt in range(1, _ATTEMPTS + 1):
+            handle = self.cached(folder)
+            try:
+                if handle.examined(within.examine) == within.incarnation:
+                    return handle
+            except FileNotFoundError:
+                pass  # it holds no run any more
+            if attempt == _ATTEMPTS or handle.is_current():
+                break
+            self.forget(folder)
+        raise MissingError(self.path(folder))
+
+    def examined(self, folder: str, examine: Callable[[FolderReader], str]) -> str:
+        """Return what `examine` says of a folder; see `Backend.examined`."""
+        try:
+            for attempt in range(1, _ATTEMPTS + 1):
+                handle = self.cached(folder)
+                try:
+                    return handle.examined(examine)
+                except (OSError, ChunkstoreError):
+                    if attempt == _ATTEMPTS or handle.is_current():
+                        raise
+                self.forget(folder)
+            raise MissingError(self.path(folder))
+        except OSError as error:
+            fail(error, self.path(folder))
+
+    def forget(self, folder: str) -> None:
+        """Let go of a folder; it is closed when nobody works in it any more."""
+        with self._mutex:
+            self._open.pop(folder, None)
+
+    def forget_all(self) -> None:
+        """Let go of all folders."""
+        with self._mutex:
+            self._open.clear()
+            self._durable_top = None
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: let go of the parent's descriptors and of its mutex."""
+        self._mutex = threading.Lock()
+        self._open = OrderedDict()
+        self._durable_top = None
+
+    def do(
+        self,
+        folder: str,
+        verb: Callable[[Folder], _T],
+        undo: Callable[[Folder, _T], None] | None = None,
+        *,
+        within: Within = None,
+    ) -> _T:
+        """Do something in a folder whose handle is cached, and do it anew once if that handle was stale.
+
+        A folder that was moved aside, as deleting it begins, takes whatever is written to its old handle along. So the
+        path is looked at after the deed: if it leads elsewhere by then, the deed has not been done.
+
+        Args:
+            folder: the folder.
+            verb: what to do.
+            undo: what to do with the verb's result if it was done in the wrong place.
+            within: see `Backend`.
+
+        Raises:
+            MissingError: there is no such folder.
+            ChunkstoreError: what the operating system says else, for users.
+        """
+        try:
+            for attempt in range(1, _ATTEMPTS + 1):
+                handle = self.meant(folder, within)
+                try:
+                    result = verb(handle)
+                except OSError as error:
+                    if attempt == _ATTEMPTS or error.errno not in _STALE or handle.is_current():
+                        raise
+                else:
+                    current = False
+                    try:
+                        current = handle.is_current()
+                        if current:
+                            return result
+                    finally:
+                        if undo is not None and not current:
+                            undo(handle, result)
+                self.forget(folder)
+            raise MissingError(self.path(folder))
+        except OSError as error:
+            fail(error, self.path(folder))
+
+    def sync_way_to(self, folder: str) -> None:
+        """Make a folder's own name durable, and those of the folders above, all of which may be new.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        if folder:
+            top = self.fresh("")
+            top.sync_self()
+            known = self._durable_top
+            if known is None or known.identity() != top.identity():
+                sync_way_to(self.syscalls, self.top)
+                self._durable_top = top
+        else:
+            sync_way_to(self.syscalls, self.top)

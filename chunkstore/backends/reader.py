@@ -1,0 +1,92 @@
+"""What can be read in a folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+
+#: What changes when a file is replaced by another.
+FileVersion = tuple[int, ...]
+
+
+class FolderReader(ABC):
+    """A view of one folder for the length of one read.
+
+    Attributes:
+        location: where the folder is, for people.
+    """
+
+    location: str
+
+    @abstractmethod
+    def names(self, *, to_load: bool = False) -> list[str]:
+        """Return the names of all files: every one that was acknowledged before the call, and perhaps later ones.
+
+        Args:
+            to_load: whether most of them will be loaded; then more may be found out about them on the way.
+        """
+
+    @abstractmethod
+    def all_entries(self) -> list[str]:
+        """Return the names of all entries, also of those that are no files for readers; a single listing."""
+
+    @abstractmethod
+    def forget_names(self) -> None:
+        """Return from `names` no name any more that was found before and is not there."""
+
+    @abstractmethod
+    def identity(self) -> Hashable:
+        """Return what tells the folder from any other that there is, also one that gets its name later."""
+
+    @abstractmethod
+    def changed_at(self) -> int:
+        """Return a number that is another one after a file was made, replaced or removed, as far as can be told."""
+
+    @abstractmethod
+    def modified_at(self, file: str) -> int:
+        """Return when a file was written last, in nanoseconds; far ahead if nobody knows."""
+
+    @abstractmethod
+    def glance(self, folder: str, file: str) -> bytes:
+        """Return what a small file in a folder of this one holds, or nothing, at little cost.
+
+        It may be a part, or of something that is no regular file: only bytes that end in their checksum count.
+        """
+
+    @abstractmethod
+    def has(self, file: str) -> bool:
+        """Tell whether there is a file of that name."""
+
+    @abstractmethod
+    def load(self, file: str) -> bytes:
+        """Return the bytes of a file, never a mixture of two writes.
+
+        Raises:
+            MissingError: there is no such file.
+            UnreadableFileError: it cannot be read.
+        """
+
+    @abstractmethod
+    def version(self, file: str) -> FileVersion:
+        """Return something that is another one after a file was replaced, or appended to.
+
+        Raises:
+            MissingError: there is no such file.
+        """
+
+    @abstractmethod
+    def size(self, file: str) -> int:
+        """Return the length of a file in bytes.
+
+        Raises:
+            MissingError: there is no such file.
+        """
+
+    @abstractmethod
+    def load_part(self, file: str, start: int, size: int) -> bytes:
+        """Return up to `size` bytes of a file that is never replaced, from the byte `start` on.
+
+        Raises:
+            MissingError: there is no such file.
+            UnreadableFileError: it cannot be read.
+        """
