@@ -229,7 +229,7 @@ def test_who_is_stopped_while_it_leaves_keeps_nobody_from_joining(tmp_path):
 
     def leave(say):
         joined = held.JoinedFile(files(tmp_path).backend._folders.fresh(RUN), ".joined", b"{}")
-        joined._folder.discard = lambda _: (say("leaving"), time.sleep(20))
+        held.discard = lambda *_: (say("leaving"), time.sleep(20))
         joined.release()
 
     with Forked(leave) as leaver:
