@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from chunkstore.backends.base import PROCESS, Backend, Data, Journal, Within, never
 from chunkstore.backends.errors import MissingError, locked_twice
+from chunkstore.backends.mutexes import give_back
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import LockTimeoutError, StoreUsageError
 from chunkstore.names import END_OF_TIME
@@ -131,8 +132,6 @@ class MemoryBackend(Backend):
     ) -> None:
         files = self._meant(folder, within)
         with self._mutex:
-            if file not in files:
-                _missing(file)
             files[file] += data
 
     def begin_journal(self, folder: str, file: str, *, within: Within = None) -> Journal:
@@ -161,8 +160,6 @@ class MemoryBackend(Backend):
     def remove(self, folder: str, file: str) -> None:
         files = self._files(folder)
         with self._mutex:
-            if file not in files:
-                _missing(file)
             del files[file]
 
     def has(self, folder: str, file: str, *, within: Within = None) -> bool:
@@ -218,11 +215,16 @@ class _Files(dict[str, bytes]):
         for file, data in (files or {}).items():
             self[file] = data
 
+    def __missing__(self, file: str) -> NoReturn:
+        _missing(file)
+
     def __setitem__(self, file: str, data: bytes) -> None:
         super().__setitem__(file, data)
         self.changes = self.versions[file] = next(_changes)
 
     def __delitem__(self, file: str) -> None:
+        if file not in self:
+            _missing(file)
         super().__delitem__(file)
         self.changes = next(_changes)
 
@@ -239,10 +241,7 @@ class _MemoryLock:
                 return False
             self.thread = threading.get_ident()
         except BaseException:
-            try:
-                self._mutex.release()
-            except RuntimeError:
-                pass  # it was not ours yet
+            give_back(self._mutex)
             raise
         return True
 
@@ -285,8 +284,7 @@ class _MemoryReader(FolderReader):
         return file in self._files
 
     def load(self, file: str) -> bytes:
-        data = self._files.get(file)
-        return _missing(file) if data is None else data
+        return self._files[file]
 
     def size(self, file: str) -> int:
         return len(self.load(file))

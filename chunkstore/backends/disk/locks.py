@@ -18,6 +18,7 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.backends.errors import locked_twice
+from chunkstore.backends.mutexes import give_back
 from chunkstore.errors import LockTimeoutError, StoreIOError
 
 _FIRST_PAUSE = 50e-6
@@ -254,14 +255,6 @@ class OpenLocks:
         """In a forked child: let go of the parent's locks, never unlocking them, and of the mutex."""
         self._mutex = threading.Lock()
         self._locks = OrderedDict()
-
-
-def give_back(mutex: threading.RLock) -> None:
-    """Release a mutex if this thread has it; an interrupt may have come before anybody could note that."""
-    try:
-        mutex.release()
-    except RuntimeError:
-        pass  # it is not ours
 
 
 def _abandon_all() -> None:
