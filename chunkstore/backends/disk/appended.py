@@ -153,7 +153,7 @@ class DirectoryJournal(Journal):
         self._identity = status.st_dev, status.st_ino
         self._size = status.st_size
 
-    def append(self, data: bytes, *, is_durable: Callable[[], bool] = never) -> None:  # noqa: D102
+    def append(self, data: bytes, *, is_durable: Callable[[], bool] = never) -> None:
         fd = self._fd
         try:
             try:
@@ -181,7 +181,7 @@ class DirectoryJournal(Journal):
             self._folder.sync_self()
             self._has_durable_name = True
 
-    def close(self) -> None:  # noqa: D102
+    def close(self) -> None:
         fd, self._fd = self._fd, -1
         try:
             if fd >= 0:
