@@ -5,7 +5,9 @@ HYPOTHESIS_PROFILE=thorough tries many more examples, at random.
 
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,15 @@ def pytest_collection_finish():
 def golden() -> Path:
     """The folder of documents that `runnable` wrote in 2024."""
     return _TESTS / "golden"
+
+
+@pytest.fixture
+def memory():
+    """A folder in memory, if there is such a thing, into which other users can look."""
+    path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    os.chmod(path, 0o755)
+    yield Path(path)
+    shutil.rmtree(path)
 
 
 @pytest.fixture(scope="module")

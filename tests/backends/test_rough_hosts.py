@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from privileges import skip_or_fail
 from processes import Forked, fork_and_wait, run_processes
-from test_bad_bytes import error_of, temporary_files
+from proofs.test_bad_bytes import error_of, temporary_files
 
 import chunkstore
 from chunkstore import ChunkstoreError, MetricPoint, StepLog
