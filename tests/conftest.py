@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chunkstore.recording.identity import git_identity
+
 _TESTS = Path(__file__).parent
 sys.path[:0] = [str(_TESTS), str(_TESTS / "support")]  # modules that tests share, also with child processes
 
@@ -51,6 +53,17 @@ def memory():
     os.chmod(path, 0o755)
     yield Path(path)
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def _outside_git(tmp_path, monkeypatch):
+    """A working folder that no git repository holds."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    git_identity.cache_clear()
+    yield
+    git_identity.cache_clear()
 
 
 @pytest.fixture(scope="module")

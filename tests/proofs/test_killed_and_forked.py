@@ -10,25 +10,15 @@ import time
 
 import pytest
 from processes import Forked, fork_and_wait, run_processes
+from run_of_two import RUN, count, every_store, open_at, step
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls, has_unnamed_files
 from chunkstore.clock import clock
 from chunkstore.errors import LockTimeoutError, StoreUsageError
-from chunkstore.records.models import StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.suite_sharing import run_threads
-
-RUN = "run"
-
-
-def step(name, **fields):
-    return StepLog(name=name, internal_name=name, **fields)
-
-
-def count(found):
-    found.user_defined_metrics["count"] = found.user_defined_metrics.get("count", 0) + 1
 
 
 @pytest.fixture(params=["chunked-fs", "file-system"])
@@ -263,3 +253,43 @@ def test_threads_that_record_one_step_at_once_make_one_file_of_it(tmp_path):
     other.join()
     assert len(list((tmp_path / "logs" / RUN).glob("StepLog-same-*"))) == 1
     assert store.get_step_log(RUN, "same").message == "other"
+
+
+@every_store
+def test_a_child_forked_while_a_thread_holds_the_lock_waits_for_it_and_undoes_nothing(tmp_path, store_type):
+    store = open_at(tmp_path / "logs", store_type)
+    store.create_run_log(RUN)
+    store.add_step_log(RUN, step("shared"))
+    inside, may_end = threading.Event(), threading.Event()
+
+    def hold(found):
+        inside.set()
+        assert may_end.wait(20)
+        count(found)
+
+    def child(say):
+        impatient = chunkstore.open_store(store_type, log_folder=tmp_path / "logs", lock_timeout=0.05)
+        with pytest.raises(LockTimeoutError):
+            impatient.update_step_log(RUN, "shared", count)
+        say("it is locked")
+        store.update_step_log(RUN, "shared", count)  # waits
+        store.set_parameters(RUN, {"child": 1})
+        say("done")
+        time.sleep(60)
+
+    holder = threading.Thread(target=store.update_step_log, args=(RUN, "shared", hold))
+    holder.start()
+    try:
+        assert inside.wait(20)
+        with Forked(child) as forked:
+            assert forked.wait_for_line() == "it is locked"
+            may_end.set()
+            holder.join()
+            store.set_parameters(RUN, {"parent": 1})
+            assert forked.wait_for_line() == "done"
+    finally:
+        may_end.set()
+        holder.join()
+    log = store.get_run_log(RUN, strict=True)
+    assert log.steps["shared"].user_defined_metrics == {"count": 2}
+    assert log.parameters == {"child": 1, "parent": 1}

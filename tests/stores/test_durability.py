@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from outcomes import error_of
 
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import SYSTEM
@@ -183,13 +184,6 @@ def test_syncing_a_large_run_takes_one_call(tmp_path):
     assert syscalls.counts["fsync"] < 10
 
 
-def error_of(call):
-    try:
-        call()
-    except StoreIOError as error:
-        return error
-
-
 @pytest.mark.parametrize("write", WRITES)
 @_layouts
 def test_a_failed_fsync_is_never_acknowledged_and_never_tried_again_on_that_file(tmp_path, layout, write):
@@ -203,7 +197,7 @@ def test_a_failed_fsync_is_never_acknowledged_and_never_tried_again_on_that_file
             WRITES["append"](store)
         syscalls.clear()
         syscalls._at = syscalls.counted + number
-        error = error_of(lambda store=store: WRITES[write](store))
+        error = error_of(WRITES[write], store, kinds=StoreIOError)
         if error is None:
             assert not syscalls.failed
             break

@@ -76,7 +76,7 @@ MUTANTS = (
         CHUNKED,
         "        self.backend.while_locked(run_id, LOCK_FILE, lambda: self._remove(run_id))",
         "        self._remove(run_id)",
-        "tests/backends/test_moved_folders.py -k deleting_waits",
+        "tests/stores/test_moved_folders.py -k deleting_waits",
     ),
     Mutant(
         "threads that record one step at once make a file each",
@@ -200,7 +200,7 @@ self.options, self.catalog_path, clock.latest), {
         CHUNKED,
         "        if incarnation != known.incarnation:",
         "        if not known.incarnation:",
-        "tests/backends/test_moved_folders.py -k owns_nothing",
+        "tests/stores/test_moved_folders.py -k owns_nothing",
     ),
     Mutant(
         "whoever wrote a record in a document owns it in the next run of that id",
