@@ -6,18 +6,15 @@ import pty
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta, timezone
 
 import pytest
 import typer
+from maintenance.old_runs import add
 from processes import Forked
 from typer.testing import CliRunner
 
-from chunkstore import StepLog
 from chunkstore.cli.retention import GcReport, collect_garbage
-from chunkstore.clock import format_time
 from chunkstore.errors import InvalidValueError
-from chunkstore.records.models import NOTES, RunLog
 
 app = typer.Typer()
 app.command()(collect_garbage)
@@ -25,14 +22,6 @@ app.command()(collect_garbage)
 
 def cleaned(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def add(store, run_id, days, status="SUCCESS", tag=""):
-    log = RunLog(run_id=run_id, status=status, tag=tag)
-    times = [format_time(datetime.now(timezone.utc) - timedelta(days=age)) for age in (days + 0.01, days)]
-    log.run_config[NOTES] = {"created": times[0], "finished": times[1]}
-    log.steps["s"] = StepLog(name="s", internal_name="s", status=status)
-    store.add_run_log(log)
 
 
 @pytest.fixture

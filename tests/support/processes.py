@@ -5,6 +5,8 @@ import os
 import signal
 import traceback
 
+NO_PROCESS = 4_194_305  # above the largest number that Linux gives
+
 
 def run_processes(function, arguments, method="fork"):
     """Call `function` with each tuple of arguments in a process of its own, all at once; return the results."""

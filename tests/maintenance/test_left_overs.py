@@ -1,0 +1,97 @@
+"""What killed processes have left is removed, and nothing that somebody may still need."""
+
+import json
+import os
+import time
+
+from processes import NO_PROCESS
+
+from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.maintenance.retention import remove_left_overs
+from chunkstore.maintenance.verify import verify
+from maintenance.old_runs import add, record_with_data
+
+
+def leave(folder, days, pid=NO_PROCESS, kind=".tmp-", is_folder=False):
+    made = folder / f"{kind}{pid}-0123456789ab-{len(os.listdir(folder))}"
+    if is_folder:
+        made.mkdir()
+        (made / "RunLog.json").write_bytes(b"x" * 10_000)
+    else:
+        made.write_bytes(b"x" * 10_000)
+    moment = time.time() - days * 86_400
+    os.utime(made, (moment, moment))
+    return made
+
+
+def test_old_temporary_files_of_dead_processes_go_and_no_others(store, logs):
+    add(store, "run", 1)
+    old = [leave(logs / "run", 2), leave(logs, 2, is_folder=True), leave(logs, 0.1, kind=".deleted-", is_folder=True)]
+    new = [leave(logs / "run", 0.5), leave(logs / "run", 2, pid=os.getpid()), leave(logs, 0.5, is_folder=True)]
+    assert remove_left_overs(store, dry_run=True).files == 3
+    assert all(path.exists() for path in old)
+    removed = remove_left_overs(store)
+    assert removed.files == 3
+    assert removed.space >= 30_000
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in new)
+    assert remove_left_overs(store).files == 0
+
+
+def test_nothing_is_removed_in_a_run_that_somebody_records(store, logs):
+    with store.start_run("run"):
+        left = leave(logs / "run", 60)
+        assert remove_left_overs(store).files == 0
+    assert left.exists()
+    assert remove_left_overs(store).files == 1
+
+
+def test_temporary_files_beside_data_go_if_the_catalog_is_cleaned_too(store, tmp_path):
+    data = record_with_data(store, tmp_path)
+    left, new = leave(data / "folder", 2), leave(data / "folder", 0)
+    assert remove_left_overs(store).files == 0
+    assert remove_left_overs(store, with_data=True).files == 1
+    assert not left.exists()
+    assert new.exists()
+    assert (data / "folder" / "data").is_file()
+
+
+def test_only_data_that_was_marked_goes_when_a_deletion_is_finished(store, logs, tmp_path):
+    data = record_with_data(store, tmp_path)
+    for run_id, catalog in (("run", "/elsewhere"), ("../run", store.catalog_path), ("run2", store.catalog_path)):
+        name = f".deleted-data-{run_id}".replace("/", "%2F")
+        (logs / name).write_text(json.dumps({"run_id": run_id, "catalog": catalog}, separators=(",", ":")))
+    store.delete_run("run")
+    remove_left_overs(store)
+    assert (data / "folder" / "data").is_file()
+    assert (logs / ".deleted-data-run").exists()
+    assert not (logs / ".deleted-data-run2").exists()
+
+
+def test_a_mark_for_a_run_that_is_still_there_goes_and_its_data_stays(store, logs, tmp_path):
+    data = record_with_data(store, tmp_path)
+    mark = {"run_id": "run", "catalog": store.catalog_path}
+    (logs / ".deleted-data-run").write_text(json.dumps(mark, separators=(",", ":")))
+    remove_left_overs(store)
+    assert not (logs / ".deleted-data-run").exists()
+    assert (data / "folder" / "data").is_file()
+    assert list(verify(store, with_data=True)) == []
+
+
+def test_a_folder_that_its_maker_still_names_is_never_half_removed(store, logs):
+    logs.mkdir()
+    left = leave(logs, 2, is_folder=True)
+    too_late = []
+
+    class NamedMeanwhile(Syscalls):
+        def unlink(self, path, dir_fd=None):
+            try:
+                os.rename(left, logs / "run")  # as the maker would, had it only been slow
+            except FileNotFoundError:
+                too_late.append(path)
+            super().unlink(path, dir_fd)
+
+    DirectoryBackend(logs, syscalls=NamedMeanwhile()).remove_left_over("", left.name)
+    assert too_late == ["RunLog.json"]
+    assert os.listdir(logs) == []
