@@ -1,5 +1,6 @@
 """A configuration gives the store that it names, or an error that names the key and what would be right."""
 
+import json
 import os
 import subprocess
 import sys
@@ -180,3 +181,37 @@ def test_a_key_in_the_wrong_place_is_said_to_belong_elsewhere(content, key, tmp_
         chunkstore.open_store(config=file)
     assert raised.value.file == str(file)
     assert key in raised.value.key
+
+
+@pytest.mark.parametrize(
+    ("store_type", "options", "key", "says"),
+    [
+        ("file-system", {"container": "journal"}, "container", "file-system"),
+        ("buffered", {"container": "files"}, "container", "buffered"),
+        ("file-system", {"seal_finished_runs": 5}, "seal_finished_runs", "file-system"),
+        ("buffered", {"seal_finished_runs": 5}, "seal_finished_runs", "buffered"),
+        ("chunked-fs", {"container": "journals"}, "container", "'journal'"),
+        ("chunked-fs", {"container": 5}, "container", "'files', 'journal'"),
+        ("chunked-fs", {"seal_finished_runs": -1}, "seal_finished_runs", "a number of chunks"),
+        ("chunked-fs", {"seal_finished_runs": True}, "seal_finished_runs", "a number of chunks"),
+        ("chunked-fs", {"seal_finished_runs": "many"}, "seal_finished_runs", "a number of chunks"),
+        ("chunked-fs", {"seal_finished_runs": 1.5}, "seal_finished_runs", "a number of chunks"),
+        ("chunked-fs", {"container": "journal", "pretty": True}, "pretty", "journal"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_and_the_message_says_what_would_be_right(
+    tmp_path, store_type, options, key, says
+):
+    folder = {} if store_type == "buffered" else {"log_folder": str(tmp_path)}
+    with pytest.raises(ConfigurationError) as raised:
+        chunkstore.open_store(store_type, **folder, **options)
+    assert raised.value.key == key
+    assert says in str(raised.value)
+
+
+def test_a_configuration_file_can_choose_both(tmp_path):
+    file = tmp_path / "chunkstore.yaml"
+    config = {"log_folder": str(tmp_path / "logs"), "container": "journal", "seal_finished_runs": 10}
+    file.write_text(json.dumps({"run_log_store": {"type": "chunked-fs", "config": config}}))
+    options = chunkstore.open_store(config=file).options
+    assert (options.container, options.seal_finished_runs) == ("journal", 10)

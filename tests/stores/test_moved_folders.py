@@ -20,11 +20,6 @@ WRITES = {
 
 
 @pytest.fixture
-def logs(tmp_path):
-    return tmp_path / "logs"
-
-
-@pytest.fixture
 def store(logs):
     """Return a store that has the run's folder, its lock and a metric file open."""
     store = chunkstore.open_store("chunked-fs", log_folder=logs)

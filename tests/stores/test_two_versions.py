@@ -12,17 +12,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from run_of_two import RUN, every_store
 
 import chunkstore
-from chunkstore import ChunkstoreError, UnsupportedFormatError
-from chunkstore.records.fields import ExtraFields
+from chunkstore.records.base import ExtraFields
 from chunkstore.records.integrity import has_checksum
-from chunkstore.records.models import NOTES, PACKED_FORMAT
-from chunkstore.testing.suite_runs import CALLS_ON_A_RUN
-
-RUN = "run"
-STORES = ["chunked-fs", "file-system"]
-_stores = pytest.mark.parametrize("store_type", STORES)
 
 #: What both versions know.
 NAMES = """
@@ -84,7 +78,6 @@ def do_everything(writer, turns):
         assert log.steps[name].status == "SUCCESS"
         assert name in log.parameters
 """
-
 CHILD = (
     "import sys\n"
     "sys.path[0] = sys.argv[1]\n"
@@ -137,11 +130,6 @@ class New:
 
 
 @pytest.fixture
-def logs(tmp_path):
-    return tmp_path / "logs"
-
-
-@pytest.fixture
 def new(logs, store_type):
     return New(store_type, logs)
 
@@ -161,7 +149,7 @@ def read_by_both(old, new):
     return log
 
 
-@_stores
+@every_store
 def test_the_older_version_is_older(old, new, golden):
     assert old("chunkstore.__file__").startswith(str(golden))
     assert new("chunkstore.__file__") == chunkstore.__file__
@@ -169,7 +157,7 @@ def test_the_older_version_is_older(old, new, golden):
     assert os.path.getsize(golden / "chunkstore-2026-10.zip") < 120_000
 
 
-@_stores
+@every_store
 @pytest.mark.parametrize("creator", ["old", "new"])
 def test_by_turns_each_changes_what_the_other_wrote(old, new, creator):
     """Whoever begins, both do all there is to do to the records of both."""
@@ -222,7 +210,7 @@ def test_by_turns_each_changes_what_the_other_wrote(old, new, creator):
     assert old(summaries) == new(summaries) == []
 
 
-@_stores
+@every_store
 def test_at_once_neither_loses_what_the_other_writes(old, new):
     turns = 25
     old("store.create_run_log(RUN).run_id")
@@ -242,7 +230,7 @@ def test_at_once_neither_loses_what_the_other_writes(old, new):
         assert [point[1] for point in found["metric_series"]["m"]] == [names[name]]
 
 
-@_stores
+@every_store
 def test_at_once_both_create_a_run_and_one_succeeds(old, new):
     create = "[creates(f'run-{{number}}', tag={!r}) for number in range(40)]"
     old.begin(create.format("old"))
@@ -255,7 +243,7 @@ def test_at_once_both_create_a_run_and_one_succeeds(old, new):
     assert [found[f"run-{number}"] for number in range(40)] == ["new" if one else "old" for one in by_new]
 
 
-@_stores
+@every_store
 def test_what_the_older_version_left_is_read_changed_and_still_read_by_it(old, new, logs):
     old("store.create_run_log(RUN, parameters={'a': 1}).run_id")
     old("store.add_step_log(RUN, step('shared'))")
@@ -281,7 +269,7 @@ def test_what_the_older_version_left_is_read_changed_and_still_read_by_it(old, n
 LATER = ExtraFields({"later": {"deep": [1, None, {"$float": "text"}]}, "more": 10**20})
 
 
-@_stores
+@every_store
 def test_fields_that_the_older_version_does_not_know_survive_its_changes(old, new):
     new("store.create_run_log(RUN).run_id")
 
@@ -312,7 +300,7 @@ def test_fields_that_the_older_version_does_not_know_survive_its_changes(old, ne
     read_by_both(old, new)
 
 
-@_stores
+@every_store
 def test_the_recording_api_of_both_records_one_run(old, new):
     old("store.create_run_log(RUN).run_id")
     record = "[store.join_run(RUN, capture_output=False).step('by {0}', int, '7') for _ in (1,)]"
@@ -323,103 +311,6 @@ def test_the_recording_api_of_both_records_one_run(old, new):
         "by old": ("SUCCESS", 7),
         "by new": ("SUCCESS", 7),
     }
-
-
-# --- newer formats ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def newer(logs, store_type):
-    """A run of a format that comes after this version's; return what opens the store."""
-
-    def open_it():
-        return chunkstore.open_store(store_type, log_folder=logs, lock_timeout=5)
-
-    def lift(log):
-        log.run_config[NOTES]["format"] = PACKED_FORMAT + 1
-
-    store = open_it()
-    store.create_run_log(RUN, parameters={"a": 1})
-    store.add_step_log(RUN, chunkstore.StepLog(name="simple", internal_name="simple", status="SUCCESS"))
-    store.add_branch_log(RUN, chunkstore.BranchLog(internal_name="simple.b"))
-    open_it().update_step_log(RUN, "simple", lambda found: setattr(found, "message", "x"))
-    store.update_run_log(RUN, lift)
-    for path in Path(logs).rglob("*.lock"):
-        path.unlink()
-    return open_it
-
-
-WRITES = {
-    **{name: CALLS_ON_A_RUN[name] for name in ("update", "add step", "add branch", "update step", "update branch")},
-    **{name: CALLS_ON_A_RUN[name] for name in ("set parameters", "append metrics")},
-    "put step": lambda store, run: store.put_step_log(run, chunkstore.StepLog(name="simple", internal_name="simple")),
-    "put new step": lambda store, run: store.put_step_log(run, chunkstore.StepLog(name="n", internal_name="n")),
-    "put branch": lambda store, run: store.put_branch_log(run, chunkstore.BranchLog(internal_name="simple.b")),
-    "set new parameters": lambda store, run: store.set_parameters(run, {"a": 2, "b": 2}, overwrite=False),
-    "record a step": lambda store, run: store.join_run(run).step("recorded", int, "1"),
-    "finish": lambda store, run: store.join_run(run).finish(),
-}
-
-
-def everything_in(folder):
-    """Return all files but locks, which hold nothing."""
-    files = [path for path in Path(folder).rglob("*") if path.is_file() and not path.name.endswith(".lock")]
-    return {path: path.read_bytes() for path in files}
-
-
-@pytest.mark.parametrize("write", WRITES.values(), ids=list(WRITES))
-@_stores
-def test_a_run_of_a_newer_format_refuses_every_write_and_is_as_before(newer, logs, write):
-    before = everything_in(logs.parent)
-    with pytest.raises(
-        UnsupportedFormatError, match=rf"format is {PACKED_FORMAT + 1}.*up to {PACKED_FORMAT}.*newer chunkstore"
-    ) as caught:
-        write(newer(), RUN)
-    assert (caught.value.run_id, caught.value.format) == (RUN, PACKED_FORMAT + 1)
-    assert everything_in(logs.parent) == before
-
-
-@_stores
-def test_refused_writes_leave_no_lock_file_in_a_run_of_a_newer_format(newer, logs):
-    for write in WRITES.values():
-        with pytest.raises(UnsupportedFormatError):
-            write(newer(), RUN)
-    assert list(Path(logs).rglob("*.lock")) == []
-
-
-@_stores
-def test_a_run_of_a_newer_format_is_read(newer):
-    store = newer()
-    log = store.get_run_log(RUN, strict=True)
-    assert (list(log.steps), list(log.steps["simple"].branches)) == (["simple"], ["simple.b"])
-    assert log.parameters == store.get_parameters(RUN) == {"a": 1}
-    assert store.get_step_log(RUN, "simple").message == "x"
-    assert json.loads(store.get_run_json(RUN)) == json.loads(log.to_json())
-    assert [(run.run_id, run.problem) for run in store.list_runs()] == [(RUN, "")]
-
-
-@_stores
-def test_a_run_that_becomes_one_of_a_newer_format_while_it_is_open_is_not_written_under_the_lock(newer, logs):
-    """A store that has written to the run before looks again whenever it takes the lock."""
-    store = newer()
-
-    def set_format(number):
-        for path in Path(logs).rglob("*.json"):
-            text = path.read_text()
-            if '"format"' in text:
-                document = json.loads(text)
-                document["run_config"][NOTES]["format"] = number
-                path.write_text(json.dumps(document))
-
-    set_format(PACKED_FORMAT)
-    store.set_parameters(RUN, {"b": 2})
-    set_format(PACKED_FORMAT + 1)
-    with pytest.raises(UnsupportedFormatError):
-        store.update_run_log(RUN, lambda log: setattr(log, "tag", "x"))
-    store.close()
-    for write in WRITES.values():
-        with pytest.raises(ChunkstoreError, match="newer chunkstore"):
-            write(store, RUN)
 
 
 def test_threads_of_this_version_and_a_process_of_the_older_one_count_exactly(logs, golden):
