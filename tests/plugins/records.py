@@ -49,3 +49,11 @@ def fill(store):
 
 def full(store):
     return store.get_run_log_by_id(RUN, full=True)
+
+
+EVERY_KIND = {
+    "json": json_of({"list": [1, 2.5, None, "text"], "big": 10**30}),
+    "metric": metric_of(0.25),
+    "object": object_of("model"),
+    "long": json_of("x" * 50),
+}

@@ -1,19 +1,11 @@
 """What runnable asks of a run log store: its own keeps it as well, where a test runs over both."""
 
-import copy
-import logging
-import pickle
-
 import pytest
-import runnable.context
 from processes import run_processes
 from runnable import exceptions
-from runnable.datastore import BaseRunLogStore, CodeIdentity, DataCatalog, JobLog, RunLog
+from runnable.datastore import CodeIdentity, DataCatalog, JobLog, RunLog
 
-import chunkstore
-from chunkstore.errors import ConfigurationError
-from chunkstore.plugins.runnable import ChunkstoreRunLogStore
-from plugins.records import RUN, attempt, branch, fill, full, json_of, metric_of, object_of, step
+from plugins.records import EVERY_KIND, RUN, attempt, branch, fill, full, json_of, metric_of, step
 
 NESTED = {"p": {"p.a": {"p.a.m": {"p.a.m.1": {"p.a.m.1.t": {}}}}}, "last": {}}
 
@@ -23,10 +15,6 @@ def names_in(steps):
         name: {inner: names_in(branch_log.steps) for inner, branch_log in step_log.branches.items()}
         for name, step_log in steps.items()
     }
-
-
-def by_name(store_type, **config):
-    return runnable.context.get_service_by_name("run_log_store", {"type": store_type, "config": config}, None)
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -159,104 +147,6 @@ def test_a_run_that_goes_on_has_not_finished(store):
     store.update_run_log_status(RUN, "FAIL")
     store.update_run_log_status(RUN, "PROCESSING")
     assert "finished" not in store.store.get_run_log(RUN).notes
-
-
-# --- parameters -------------------------------------------------------------------------------------------------------
-
-EVERY_KIND = {
-    "json": json_of({"list": [1, 2.5, None, "text"], "big": 10**30}),
-    "metric": metric_of(0.25),
-    "object": object_of("model"),
-    "long": json_of("x" * 50),
-}
-
-
-@pytest.mark.parametrize("scope", ["", "p.a", "p.a.m.1"])
-def test_parameters_are_added_to_with_their_kinds(any_store, scope):
-    fill(any_store)
-    before = any_store.get_parameters(RUN, scope)
-    any_store.set_parameters(RUN, EVERY_KIND, scope)
-    any_store.set_parameters(RUN, {"metric": json_of(1)}, scope)
-    any_store.set_parameters(RUN, {}, scope)
-    expected = {**before, **EVERY_KIND, "metric": json_of(1)}
-    assert any_store.get_parameters(RUN, scope) == expected
-    log = full(any_store)
-    found = log.search_branch_by_internal_name(scope)[0].parameters
-    assert found == expected
-    assert {name: value.kind for name, value in found.items()} == {name: value.kind for name, value in expected.items()}
-
-
-def test_parameters_of_scopes_are_apart(any_store):
-    fill(any_store)
-    for scope in ("", "p.a", "p.a.m.1"):
-        any_store.set_parameters(RUN, {"x": json_of(scope)}, scope)
-    for scope in ("", "p.a", "p.a.m.1"):
-        assert any_store.get_parameters(RUN, scope)["x"] == json_of(scope)
-    assert any_store.get_branch_log("p.a", RUN).parameters == {"lr": json_of(0.1), "x": json_of("p.a")}
-
-
-def check_that_parameters_need_a_branch(store, name):
-    fill(store)
-    before = full(store)
-    for call in (
-        lambda: store.get_parameters(RUN, name),
-        lambda: store.set_parameters(RUN, {"x": json_of(1)}, name),
-        lambda: store.set_parameters(RUN, {}, name),
-    ):
-        with pytest.raises(exceptions.BranchLogNotFoundError):
-            call()
-    assert full(store) == before
-
-
-@pytest.mark.parametrize("name", ["p.b", "p", "last", "p.a.m.2", "q.a"])
-def test_parameters_need_a_branch_that_exists(any_store, name):
-    check_that_parameters_need_a_branch(any_store, name)
-
-
-@pytest.mark.parametrize("name", ["p.a.m", "p.a.m.1.t", "p.a.m.1.", "P.a"])
-def test_parameters_of_a_branch_do_not_go_by_the_name_of_a_step(store, name):
-    check_that_parameters_need_a_branch(store, name)
-
-
-def test_keys_that_json_has_as_words_become_text(any_store):
-    any_store.create_run_log(RUN)
-    any_store.set_parameters(RUN, {"counts": json_of({"by": {True: 3, None: [{False: 1}]}, "7": {7: 1}})})
-    found = any_store.get_parameters(RUN)["counts"].value
-    assert found == {"by": {"true": 3, "null": [{"false": 1}]}, "7": {"7": 1}}
-
-
-def test_parameters_that_others_have_set_without_a_kind_are_json(store):
-    fill(store)
-    own = chunkstore.open_store("chunked-fs", log_folder=store.log_folder)
-    own.set_parameters(RUN, {"plain": {"a": [1]}, "kind": {"kind": "metric"}})
-    own.set_parameters(RUN, {"inner": None}, branch="p.a")
-    assert store.get_parameters(RUN)["plain"] == full(store).parameters["plain"] == json_of({"a": [1]})
-    assert store.get_parameters(RUN)["kind"] == json_of({"kind": "metric"})
-    assert full(store).steps["p"].branches["p.a"].parameters["inner"] == json_of(None)
-    assert store.get_branch_log("p.a", RUN).parameters["lr"] == json_of(0.1)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), [float("-inf"), {"deep": float("nan")}]], ids=repr)
-def test_values_that_json_lacks_come_back(any_store, value):
-    fill(any_store)
-    any_store.set_parameters(RUN, {"x": metric_of(value), "y": json_of(value)}, "p.a")
-    any_store.add_step_log(step("last", attempts=[attempt(user_defined_metrics={"m": metric_of(value)})]), RUN)
-    log = full(any_store)
-    found = [
-        any_store.get_parameters(RUN, "p.a")["x"],
-        any_store.get_branch_log("p.a", RUN).parameters["y"],
-        log.steps["p"].branches["p.a"].parameters["x"],
-        log.steps["last"].attempts[0].user_defined_metrics["m"],
-        any_store.get_step_log("last", RUN).attempts[0].user_defined_metrics["m"],
-    ]
-    assert [repr(parameter.get_value()) for parameter in found] == [repr(value)] * 5
-
-
-def test_objects_that_look_like_marks_of_such_values_come_back(any_store):
-    values = {"a": json_of({"$float": "NaN"}), "b": json_of({"$$float": "NaN"}), "c": json_of([{"$float": 1}])}
-    fill(any_store)
-    any_store.set_parameters(RUN, values)
-    assert {**full(any_store).parameters, **values} == full(any_store).parameters == any_store.get_parameters(RUN)
 
 
 # --- steps and branches -----------------------------------------------------------------------------------------------
@@ -403,127 +293,3 @@ def test_a_put_of_the_run_keeps_its_job(any_store):
     any_store.put_run_log(any_store.get_run_log_by_id(RUN))
     any_store.update_run_log_status(RUN, "FAIL")
     assert any_store.get_job_log(RUN) == job
-
-
-# --- the store itself -------------------------------------------------------------------------------------------------
-
-
-def test_new_records_are_made_as_runnables_own_store_makes_them(any_store):
-    assert any_store.create_step_log("s", "p.a.s") == step("p.a.s", status="CREATED")
-    assert any_store.create_branch_log("p.a") == branch("p.a", status="CREATED")
-    with_parameters = any_store.create_branch_log("p.a", parameters={"a": json_of(1)})
-    assert with_parameters == branch("p.a", status="CREATED", parameters={"a": json_of(1)})
-    assert any_store.create_job_log() == JobLog(status="CREATED")
-    assert any_store.create_data_catalog("x.csv") == DataCatalog(name="x.csv")
-    assert any_store.create_code_identity() == CodeIdentity()
-
-
-def test_runnable_finds_the_store_by_its_name(tmp_path):
-    store = by_name("chunkstore", log_folder=str(tmp_path), durability="process", pretty=True, lock_timeout=5)
-    assert isinstance(store, ChunkstoreRunLogStore)
-    assert isinstance(store, BaseRunLogStore)
-    assert (store.service_name, store.service_type) == ("chunked-fs", "run_log_store")
-    assert store.supports_parallel_writes
-    assert store.get_summary() == {"Type": "chunked-fs", "Location": str(tmp_path)}
-    assert (store.durability, store.pretty, store.lock_timeout) == ("process", True, 5)
-    store.create_run_log(RUN)
-    assert b"\n    " in (tmp_path / RUN / "RunLog.json").read_bytes()
-
-
-def test_the_default_folder_is_that_of_runnable():
-    assert by_name("chunkstore").log_folder == by_name("file-system").log_folder
-
-
-@pytest.mark.parametrize(
-    ("config", "closest"),
-    [
-        ({"log_foldr": "x"}, "log_folder"),
-        ({"durabilty": "run"}, "durability"),
-        ({"lock_time": 1}, "lock_timeout"),
-        ({"durability": "runn"}, "run"),
-        ({"durability": "proces"}, "process"),
-    ],
-)
-def test_what_cannot_be_configured_names_the_closest_right_one(tmp_path, config, closest):
-    with pytest.raises(ConfigurationError, match=f"Did you mean '{closest}'"):
-        ChunkstoreRunLogStore(**{"log_folder": str(tmp_path), **config})
-    with pytest.raises(Exception, match="run_log_store") as caught:
-        by_name("chunkstore", **config)
-    assert isinstance(caught.value.__cause__, ConfigurationError)
-
-
-@pytest.mark.parametrize("config", [{"pretty": "perhaps"}, {"lock_timeout": "long"}, {"log_folder": ""}, {"x": 1}])
-def test_values_of_the_wrong_type_are_refused(config):
-    with pytest.raises(ConfigurationError, match=next(iter(config))):
-        ChunkstoreRunLogStore(**config)
-
-
-def test_a_key_with_nothing_behind_it_keeps_its_default():
-    assert ChunkstoreRunLogStore(log_folder=None, durability=None) == ChunkstoreRunLogStore()
-
-
-def test_a_folder_that_is_changed_afterwards_holds_what_is_recorded_then(tmp_path):
-    store = ChunkstoreRunLogStore(log_folder=str(tmp_path / "first"))
-    store.create_run_log(RUN, tag="first")
-    store.log_folder = str(tmp_path / "second")
-    assert store.get_summary()["Location"] == str(tmp_path / "second")
-    with pytest.raises(exceptions.RunLogNotFoundError):
-        store.get_run_log_by_id(RUN)
-    store.create_run_log(RUN, tag="second")
-    store.log_folder = str(tmp_path / "first")
-    assert store.get_run_log_by_id(RUN).tag == "first"
-    assert {path.name for path in tmp_path.iterdir()} == {"first", "second"}
-
-
-def test_a_relative_folder_is_found_from_the_working_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    store = ChunkstoreRunLogStore(log_folder="logs")
-    store.create_run_log(RUN)
-    assert (tmp_path / "logs" / RUN).is_dir()
-    assert store.get_summary()["Location"] == "logs"
-
-
-@pytest.mark.parametrize(
-    "copied",
-    [
-        lambda store: pickle.loads(pickle.dumps(store)),
-        copy.deepcopy,
-        copy.copy,
-        lambda store: store.model_copy(deep=True),
-    ],
-    ids=["pickle", "deepcopy", "copy", "model copy"],
-)
-def test_a_copy_of_the_store_works_on_the_same_runs(store, copied):
-    fill(store)
-    found = copied(store)
-    assert found == store
-    assert found.supports_parallel_writes
-    found.add_step_log(step("last", message="by the copy"), RUN)
-    assert store.get_step_log("last", RUN).message == full(found).steps["last"].message == "by the copy"
-    store.add_step_log(step("last", message="by the first"), RUN)
-    assert found.get_step_log("last", RUN).message == full(found).steps["last"].message == "by the first"
-    assert store.model_dump() == found.model_dump()
-
-
-def in_a_child(pickled):
-    store = pickle.loads(pickled)
-    store.add_step_log(step("p.a.s", message="by the child"), RUN)
-    return store.supports_parallel_writes, store.get_step_log("last", RUN).internal_name
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_a_store_that_arrives_in_a_process_without_children_of_its_own_says_so(store, method):
-    fill(store)
-    assert run_processes(in_a_child, [(pickle.dumps(store),)], method=method) == [(False, "last")]
-    assert full(store).steps["p"].branches["p.a"].steps["p.a.s"].message == "by the child"
-    assert store.supports_parallel_writes
-
-
-def test_a_file_that_cannot_be_read_is_reported_and_hides_nothing_else(store, tmp_path, caplog):
-    fill(store)
-    (file,) = (tmp_path / "logs" / RUN).glob("StepLog-last-*")
-    file.write_bytes(b"{")
-    with caplog.at_level(logging.WARNING, logger="chunkstore"):
-        log = full(store)
-    assert list(log.steps) == ["p"]
-    assert file.name in caplog.text

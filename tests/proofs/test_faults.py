@@ -5,8 +5,6 @@ import gc
 import itertools
 import json
 import os
-import shutil
-import tempfile
 
 import pytest
 from failing_calls import Once, check_error, check_one_call
@@ -55,13 +53,6 @@ READS = {
     "list": lambda store: list(store.list_runs()),
     "sync": lambda store: store.sync(RUN),
 }
-
-
-@pytest.fixture
-def folder():
-    path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    yield path
-    shutil.rmtree(path)
 
 
 def open_descriptors():

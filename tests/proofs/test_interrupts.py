@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 
 import pytest
 from processes import Forked
@@ -110,13 +109,6 @@ class World:
             assert any(name.startswith("Sealed-") for name in files) == (operation == "seal"), where
         log = self.healthy().get_run_log(RUN, strict=True)
         assert {"a", "the lock", "for us"} <= set(log.parameters), where
-
-
-@pytest.fixture
-def folder():
-    path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    yield path
-    shutil.rmtree(path)
 
 
 def states_of(folder, layout, operation):

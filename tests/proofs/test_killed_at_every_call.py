@@ -4,9 +4,7 @@ import errno
 import itertools
 import os
 import re
-import shutil
 import signal
-import tempfile
 from collections import Counter
 
 import pytest
@@ -22,22 +20,14 @@ from operations import (
     perform,
     states_of,
 )
-from privileges import skip_or_fail
 
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.testing.faults import ALL_CALLS, WRITING_CALLS
-from chunkstore.testing.system_trace import run_under_strace, why_no_trace
+from chunkstore.testing.system_trace import run_under_strace
 from proofs.torture.crash_states import read_crash_states
 from proofs.torture.kills_at_calls import kill_at_calls
 
 pytestmark = pytest.mark.usefixtures("quick_collections")
-
-
-@pytest.fixture
-def folder():
-    path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    yield path
-    shutil.rmtree(path)
 
 
 #: Calls that leave something behind; a kill at any other is one just after these.
@@ -164,12 +154,6 @@ OF_THE_KERNEL = {
 }
 #: Sealing takes so many calls that it is killed at those alone that leave something behind; so are writes to journals.
 CHANGING_OF_THE_KERNEL = {"rename", "renameat", "link", "linkat", "unlink", "unlinkat", "fsync", "fdatasync", "write"}
-
-
-@pytest.fixture
-def _strace():
-    if reason := why_no_trace():
-        skip_or_fail(reason)
 
 
 def trace(world, operation, log, *options):

@@ -3,8 +3,6 @@
 import itertools
 import json
 import os
-import shutil
-import tempfile
 
 import pytest
 from operations import ALL_LAYOUTS, ENDED, JOURNAL, LIKE_OTHERS, OPERATIONS, RUN, TO_JOURNALS, TO_NEW_RUNS, World
@@ -63,13 +61,6 @@ class Meanwhile(CountingSyscalls):
                 except (LockTimeoutError, RunLogNotFoundError):
                     pass  # whoever is watched holds the lock, or has just deleted the run
         return super().perform(call, action)
-
-
-@pytest.fixture
-def folder():
-    path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    yield path
-    shutil.rmtree(path)
 
 
 def new_world(folder, layout, meanwhile, syscalls):

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,13 +43,6 @@ class Faulty(FaultySyscalls):
 
     def perform(self, call, action):
         return super().perform(call, (lambda: None) if call.name in ("fsync", "syncfs") else action)
-
-
-@pytest.fixture
-def folder():
-    path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    yield Path(path)
-    shutil.rmtree(path)
 
 
 @pytest.fixture(autouse=True)
@@ -223,12 +215,12 @@ def check(world, error, warnings, where):
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way[0]}-{way[1]}-{errno.errorcode[way[2]]}")
-def test_a_run_is_recorded_whole_or_its_author_is_told(folder, way, pool, monkeypatch, warnings):
+def test_a_run_is_recorded_whole_or_its_author_is_told(memory, way, pool, monkeypatch, warnings):
     Path("data.csv").write_text("x,y\n1,2\n")
-    record(World(folder, way, monkeypatch, 0), pool)
+    record(World(memory, way, monkeypatch, 0), pool)
     before = open_files()
     for number in itertools.count(1):
-        world = World(folder, way, monkeypatch, number)
+        world = World(memory, way, monkeypatch, number)
         warnings.clear()
         signal.alarm(LONGEST)
         error = None
@@ -267,8 +259,8 @@ def ends_in_time(work, seconds=10):
     return False
 
 
-def test_that_what_is_printed_cannot_be_kept_is_logged_to_the_very_stream_that_is_kept(folder, monkeypatch):
-    world = World(folder, WAYS[0], monkeypatch, 0)
+def test_that_what_is_printed_cannot_be_kept_is_logged_to_the_very_stream_that_is_kept(memory, monkeypatch):
+    world = World(memory, WAYS[0], monkeypatch, 0)
 
     def work():
         # As `logging` does it by itself in a program that does not configure it.

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import pytest
 from processes import Forked
@@ -24,10 +23,8 @@ FEW = 8  # what each call is for is said in the README
 
 
 @pytest.fixture
-def folder():
-    path = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    yield path
-    shutil.rmtree(path)
+def folder(memory):
+    return str(memory)
 
 
 def step(name, **fields):

@@ -18,6 +18,8 @@ LAYOUTS = {"chunked-fs": ChunkedStore, "file-system": DocumentStore}
 JOURNAL = "journal"
 ALL_LAYOUTS = {**LAYOUTS, JOURNAL: functools.partial(ChunkedStore, options=StoreOptions(container="journal"))}
 RUN = "run"
+#: Of the states of a disk after one operation, no test looks at more.
+MANY = 64
 
 
 def step(name, version):
