@@ -5,6 +5,8 @@ from mutant import Mutant
 from defects.sources import CATALOG_CLAIMS, DIRECTORY, DOCUMENT, FOLLOWING, KNOWN_RUNS, MEMORY, NAMES, OPEN_FOLDERS
 
 _INCARNATIONS = "tests/stores/test_incarnations.py"
+_MEANWHILE = "tests/stores/test_deleted_meanwhile.py"
+_DATA = "tests/recording/test_shared_catalogs.py"
 
 MUTANTS = (
     Mutant(
@@ -19,7 +21,7 @@ MUTANTS = (
         OPEN_FOLDERS,
         "                if handle.examined(within.examine) == within.incarnation:",
         "                if handle.examined(within.examine):",
-        f"{_INCARNATIONS} -k 'acknowledged or pinned_id or does_nothing_to_another'",
+        f"{_INCARNATIONS} {_MEANWHILE} -k 'acknowledged or pinned_id or does_nothing_to_another'",
     ),
     Mutant(
         "a read of a run that is deleted meanwhile passes for the whole run",
@@ -29,14 +31,14 @@ MUTANTS = (
             raise MissingError(self._folders.path(folder))
 """,
         "",
-        f"{_INCARNATIONS} -k gives_all_of_a_run",
+        f"{_MEANWHILE} -k gives_all_of_a_run",
     ),
     Mutant(
         "what is remembered of a run counts for the next of its id",
         KNOWN_RUNS,
         "            if present is not None and present.incarnation == known.incarnation:",
         "            if present is not None:",
-        f"{_INCARNATIONS} -k 'anew or acknowledged'",
+        f"{_INCARNATIONS} {_MEANWHILE} {_DATA} -k 'anew or acknowledged'",
         may_hang=True,
     ),
     Mutant(
@@ -44,7 +46,7 @@ MUTANTS = (
         DOCUMENT,
         "        if owned is None or owned.incarnation != document.incarnation:",
         "        if owned is None:",
-        f"{_INCARNATIONS} -k 'anew or acknowledged'",
+        f"{_INCARNATIONS} {_MEANWHILE} {_DATA} -k 'anew or acknowledged'",
     ),
     Mutant(
         "whoever follows a run goes on with the next of its id",
@@ -59,7 +61,7 @@ MUTANTS = (
         MEMORY,
         "            if self._folders.get(folder) is files:",
         "            if True:",
-        f"{_INCARNATIONS} -k in_memory_who_waited",
+        f"{_MEANWHILE} -k in_memory_who_waited",
         may_hang=True,
     ),
     Mutant(
@@ -67,21 +69,21 @@ MUTANTS = (
         CATALOG_CLAIMS,
         '            if os.path.isdir(f"{claims}/{self.incarnation}{kind}"):\n                return kind\n',
         "            if os.path.isdir(claims):\n                return kind\n",
-        f"{_INCARNATIONS} -k keep_their_data_apart",
+        f"{_DATA} -k keep_their_data_apart",
     ),
     Mutant(
         "whoever is deleted takes data along that others keep",
         CATALOG_CLAIMS,
         "        if kind == MADE and keepers:",
         "        if False:",
-        f"{_INCARNATIONS} -k imported",
+        f"{_DATA} -k imported",
     ),
     Mutant(
         "an imported run does not keep its data",
         "chunkstore/maintenance/importing/imports.py",
         "        keep_data(store, log, incarnation, source)\n",
         "",
-        f"{_INCARNATIONS} -k imported",
+        f"{_DATA} -k imported",
     ),
     Mutant(
         "what others have changed is forgotten with a run that has ended",

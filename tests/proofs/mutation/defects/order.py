@@ -323,13 +323,13 @@ MUTANTS = (
         RECORD_WRITER,
         "        if chunk is None or file not in changes_seen:",
         "        if True:",
-        "tests/proofs/test_all_or_nothing.py -k doubles_nothing",
+        "tests/proofs/test_changes_at_once.py -k doubles_nothing",
     ),
     Mutant(
         "whoever puts a record looks whose it is before it locks the run",
         RECORD_WRITER,
         "if is_new or not self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known):",
         "if is_new or not put_over():",
-        "tests/proofs/test_all_or_nothing.py -k waits_for_another_that_has_looked",
+        "tests/proofs/test_tried_again.py -k waits_for_another_that_has_looked",
     ),
 )

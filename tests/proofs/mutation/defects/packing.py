@@ -19,8 +19,8 @@ from defects.sources import (
 )
 
 _MEANWHILE = "tests/proofs/test_sealed_meanwhile.py -k '{}'"
-_SEALING = "tests/stores/test_sealing.py -k '{}'"
-_JOURNALS = "tests/stores/test_journals.py"
+_SEALING = "tests/stores/sealing -k '{}'"
+_JOURNALS = "tests/stores/journals"
 _BACKENDS = "tests/backends/test_backends.py -k '{}'"
 _FOLLOWING = "tests/stores/test_following.py -k '{}'"
 
@@ -281,13 +281,13 @@ MUTANTS = (
         INTEGRITY,
         "    return line[-_WIDTH:] == _BITS[a]",
         "    return True or line[-_WIDTH:] == _BITS[a]",
-        "tests/stores/test_sealing.py -k 'damaged or bit'",
+        "tests/stores/sealing -k 'damaged or bit'",
     ),
     Mutant(
         "what was sealed hides what was written later, when all is decoded at once",
         RUN_FILES,
         "            decoded.pop(file, None)  # it lies by itself, and so is newer",
         "            pass",
-        "tests/stores/test_sealing.py tests/stores/test_conformance.py -k 'seal'",
+        "tests/stores/sealing tests/stores/test_conformance.py -k 'seal'",
     ),
 )

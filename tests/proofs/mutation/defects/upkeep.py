@@ -5,8 +5,7 @@ from mutant import Mutant
 from defects.sources import WATCHING
 
 _LIVENESS = "chunkstore/stores/runs/liveness.py"
-_VERIFY = "tests/maintenance/test_verify.py -k '{}'"
-_RETENTION = "tests/maintenance/test_retention.py -k '{}'"
+_REPAIR = "tests/maintenance/test_repair.py -k '{}'"
 
 MUTANTS = (
     Mutant(
@@ -49,41 +48,41 @@ MUTANTS = (
         "chunkstore/maintenance/checking/verification.py",
         "            yield from (one for one in suspect.found if one in again)",
         "            yield from suspect.found",
-        _VERIFY.format("for_a_moment_only"),
+        "tests/maintenance/test_verify_sound_runs.py -k for_a_moment_only",
     ),
     Mutant(
         "a file that its owner has just replaced is moved to quarantine",
         "chunkstore/backends/disk/quarantine.py",
         "    if is_damaged(lambda: folder.load(aside)):",
         "    if True:",
-        _VERIFY.format("its_owner_replaces_meanwhile"),
+        _REPAIR.format("its_owner_replaces_meanwhile"),
     ),
     Mutant(
         "what is in quarantine is overwritten",
         "chunkstore/backends/disk/quarantine.py",
         "        if not folder.has_entry(path):",
         "        if True:",
-        _VERIFY.format("overwritten_by_nothing"),
+        _REPAIR.format("overwritten_by_nothing"),
     ),
     Mutant(
         "a quarantine may be a link",
         "chunkstore/backends/disk/quarantine.py",
         "        if not stat.S_ISDIR(folder.syscalls.lstat(QUARANTINE, folder.fd).st_mode):",
         "        if False:",
-        _VERIFY.format("is_a_link_is_not_followed"),
+        _REPAIR.format("is_a_link_is_not_followed"),
     ),
     Mutant(
         "a run that has changed since the plan is deleted",
         "chunkstore/maintenance/retention/deleting.py",
         "        reason = _why_not(store, run, since_plan)",
         '        reason = ""',
-        _RETENTION.format("since_the_plan"),
+        "tests/maintenance/test_collecting.py -k since_the_plan",
     ),
     Mutant(
         "what an unsuccessful run resumed is deleted",
         "chunkstore/maintenance/retention/planning.py",
         "    for run_id, reason in still_needed(summaries, set(chosen)).items():",
         "    for run_id, reason in {}.items():",
-        _RETENTION.format("an_unsuccessful_run_resumed"),
+        "tests/maintenance/test_retention.py -k an_unsuccessful_run_resumed",
     ),
 )
