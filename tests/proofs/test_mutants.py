@@ -1,6 +1,7 @@
 """Deliberate defects, one at a time, in the running code: for each of them at least one test fails."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -83,6 +84,26 @@ def test_what_is_no_defect_is_not_caught(tmp_path):
 def test_every_defect_has_a_name_of_its_own():
     names = [mutant.name for mutant in MUTANTS]
     assert len(names) == len(set(names))
+
+
+def selects(condition, node_id):
+    """Tell whether a condition for pytest's `-k` selects a test."""
+    return eval(re.sub(r"\b(?!(?:and|or|not)\b)\w+", lambda word: str(word[0].lower() in node_id.lower()), condition))
+
+
+def test_every_defect_names_tests_that_there_are():
+    named_tests = []
+    for mutant in MUTANTS:
+        paths, _, condition = mutant.caught_by.partition(" -k ")
+        named_tests.append((mutant, paths.split(), "".join(shlex.split(condition))))
+    all_paths = {path for _, paths, _ in named_tests for path in paths}
+    code, output = run_with(HARMLESS, ["-m", "pytest", "--collect-only", "-q", *sorted(all_paths)])
+    assert code == 0, output[-_LAST_LINES:]
+    there_are = [line for line in output.splitlines() if line.startswith("tests/")]
+    for mutant, paths, condition in named_tests:
+        found = [node_id for node_id in there_are if node_id.startswith(tuple(paths))]
+        assert all(any(node_id.startswith(path) for node_id in found) for path in paths), mutant
+        assert not condition or any(selects(condition, node_id) for node_id in found), mutant
 
 
 def test_a_place_that_is_missing_or_there_twice_is_an_error():
