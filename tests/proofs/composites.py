@@ -1,20 +1,9 @@
-"""A step with branches and steps inside, and stores of every layout to record it in."""
-
-import pytest
+"""A step with branches and steps inside, and a store to record it in."""
 
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.records.models import BranchLog, StepLog
-from chunkstore.stores.base import StoreOptions
-from chunkstore.stores.chunked import ChunkedStore
-from chunkstore.stores.document import DocumentStore
 
 RUN = "run"
-LAYOUTS = {
-    "files": ChunkedStore,
-    "journal": lambda backend: ChunkedStore(backend, StoreOptions(container="journal")),
-    "document": DocumentStore,
-}
-every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
 
 
 def inner(name):

@@ -5,6 +5,7 @@ import itertools
 import threading
 
 import pytest
+from every import LAYOUTS, every_layout
 from processes import Forked
 
 import chunkstore
@@ -13,7 +14,7 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.stores.document import DocumentStore
 from chunkstore.testing.faults import ALL_CALLS, FaultySyscalls, KillingSyscalls
-from proofs.composites import LAYOUTS, RUN, branch, composite, every_layout, new_store, state
+from proofs.composites import RUN, branch, composite, new_store, state
 
 RECORDS = {
     "step": lambda store: store.add_step_log(RUN, composite()),

@@ -4,6 +4,7 @@ import errno
 import threading
 
 import pytest
+from every import every_layout
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
@@ -11,7 +12,7 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import FaultySyscalls
-from proofs.composites import RUN, composite, every_layout, new_store, state
+from proofs.composites import RUN, composite, new_store, state
 
 # --- one owner of each step of a change ------------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ import os
 import resource
 
 import pytest
+from every import every_store
 from outcomes import error_of, temporary_files
 from processes import fork_and_wait
-from run_of_two import OPERATIONS, RUN, every_store, open_at, prepare
+from run_of_two import OPERATIONS, RUN, open_at, prepare
 
 from chunkstore.errors import RunLogExistsError, RunLogNotFoundError, StoreIOError
 from chunkstore.recording.identity import git_identity

@@ -6,30 +6,21 @@ import threading
 from pathlib import Path
 
 import pytest
+from every import LAYOUTS, every_layout
+from recorded import step
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import SYSTEM, Syscalls
 from chunkstore.errors import StoreIOError
 from chunkstore.names import UNSYNCED_FILE
-from chunkstore.records.fields import MetricPoint
-from chunkstore.records.models import RunLog, StepLog
+from chunkstore.records.base import MetricPoint
+from chunkstore.records.models import RunLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
-from chunkstore.stores.document import DocumentStore
 
 RUN = "run"
 JOURNAL = StoreOptions(container="journal")
-LAYOUTS = {
-    "files": ChunkedStore,
-    "journal": lambda backend: ChunkedStore(backend, JOURNAL),
-    "document": DocumentStore,
-}
-_layouts = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
-
-
-def step(name, **fields):
-    return StepLog(name=name, internal_name=name, **fields)
 
 
 class Disk(Syscalls):
@@ -104,7 +95,7 @@ def finish(store):
     store.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS"))
 
 
-@_layouts
+@every_layout
 @pytest.mark.parametrize("again", ["the same object", "another process"])
 def test_a_finish_whose_sync_failed_is_not_acknowledged_by_the_next(tmp_path, disk, layout, again):
     store = opened(tmp_path, layout, disk)
@@ -143,7 +134,7 @@ def test_a_failed_sync_is_remembered_where_no_mark_of_it_can_be_left(tmp_path):
     assert disk.at_risk(tmp_path) == []
 
 
-@_layouts
+@every_layout
 def test_a_second_finisher_returns_when_all_is_durable_though_the_first_has_not_come_to_that(tmp_path, disk, layout):
     first, second = opened(tmp_path, layout, disk), opened(tmp_path, layout, disk)
     first.create_run_log(RUN)

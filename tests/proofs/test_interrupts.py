@@ -1,6 +1,5 @@
 """Ctrl-C at any moment: the state is the old or the new one, nothing is left behind, and no lock is held for ever."""
 
-import functools
 import gc
 import itertools
 import os
@@ -9,6 +8,7 @@ import signal
 import sys
 
 import pytest
+from operations import ALL_LAYOUTS, JOURNAL, LAYOUTS
 from processes import Forked
 
 import chunkstore
@@ -19,17 +19,11 @@ from chunkstore.recording.scope import CURRENT_RUN
 from chunkstore.recording.step import CURRENT_STEP
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import StepLog
-from chunkstore.stores.base import StoreOptions
-from chunkstore.stores.chunked import ChunkedStore
-from chunkstore.stores.document import DocumentStore
 from chunkstore.testing.faults import InterruptedSyscalls
 
 # What is raised while an object is collected, Python reports and passes over; there the interrupt is lost.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-LAYOUTS = {"chunked": ChunkedStore, "document": DocumentStore}
-JOURNAL = "journal"
-ALL_LAYOUTS = {**LAYOUTS, JOURNAL: functools.partial(ChunkedStore, options=StoreOptions(container="journal"))}
 RUN = "run"
 
 

@@ -9,8 +9,10 @@ import threading
 import time
 
 import pytest
+from every import every_store
 from processes import Forked, fork_and_wait, run_processes
-from run_of_two import RUN, count, every_store, open_at, step
+from recorded import count, step
+from run_of_two import RUN, open_at
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend

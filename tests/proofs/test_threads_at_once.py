@@ -6,7 +6,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from run_of_two import RUN, STORES, count, step
+from every import STORES
+from recorded import count, step
+from run_of_two import RUN
 
 import chunkstore
 from chunkstore import MetricPoint

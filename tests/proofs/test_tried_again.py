@@ -6,6 +6,7 @@ import os
 import threading
 
 import pytest
+from every import every_layout
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
@@ -13,7 +14,7 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import FaultySyscalls
-from proofs.composites import RUN, every_layout, state
+from proofs.composites import RUN, state
 
 
 def count(found):

@@ -6,8 +6,9 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from every import every_store
 from processes import fork_and_wait
-from run_of_two import RUN, every_store, files_of, open_at
+from run_of_two import RUN, files_of, open_at
 
 import chunkstore
 from chunkstore.testing.suite_sharing import run_threads

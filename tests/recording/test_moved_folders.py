@@ -5,9 +5,11 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from every import every_store
 from outcomes import temporary_files
 from processes import fork_and_wait
-from run_of_two import RUN, every_store, open_at, step
+from recorded import step
+from run_of_two import RUN, open_at
 
 from chunkstore import ChunkstoreError
 from chunkstore.errors import DataNotFoundError, RunLogNotFoundError

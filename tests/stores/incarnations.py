@@ -1,11 +1,11 @@
 """A run that is deleted and made anew, in each kind of store."""
 
 import pytest
+from recorded import step
 
 import chunkstore
 from chunkstore.names import PinnedRunId
 from chunkstore.records.base import MetricPoint
-from chunkstore.records.models import StepLog
 
 RUN = "nightly"
 
@@ -30,10 +30,6 @@ def document(folder):
 
 STORES = [files, journal, remembering, document]
 every_store = pytest.mark.parametrize("open_store", STORES, ids=lambda store: store.__name__)
-
-
-def step(name, **fields):
-    return StepLog(name=name, internal_name=name, **fields)
 
 
 def record(store, run_id, name):

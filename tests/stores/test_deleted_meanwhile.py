@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from processes import run_processes
+from recorded import step
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
@@ -14,7 +15,7 @@ from chunkstore.errors import RunLogExistsError, RunLogNotFoundError, StepLogNot
 from chunkstore.records.models import StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import CountingSyscalls
-from stores.incarnations import RUN, every_store, files, record, step
+from stores.incarnations import RUN, every_store, files, record
 
 # --- creating beside deleting ----------------------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import Forked
+from recorded import step
 
 import chunkstore
-from chunkstore import BranchLog, MetricPoint, RunLogNotFoundError, StepLog
+from chunkstore import BranchLog, MetricPoint, RunLogNotFoundError
 from chunkstore.backends.disk import watching
 from chunkstore.stores.reading.following import FollowedRun
 from chunkstore.testing.faults import CountingSyscalls
@@ -45,10 +46,6 @@ def buffered(folder):
 STORES = [files, journal, document, buffered]
 _stores = pytest.mark.parametrize("open_store", STORES)
 _cut_into_files = pytest.mark.parametrize("open_store", [files, journal])
-
-
-def step(name, **fields):
-    return StepLog(name=name.rpartition(".")[2], internal_name=name, **fields)
 
 
 def end(store, status="SUCCESS"):

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from processes import Forked
+from recorded import step
 
 import chunkstore
 from chunkstore.errors import RunLogNotFoundError
@@ -14,7 +15,7 @@ from chunkstore.names import PinnedRunId
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import INCARNATION, NOTES
 from chunkstore.stores.runs.liveness import LIVE, LOST, UNKNOWN
-from stores.incarnations import RUN, STORES, every_store, step
+from stores.incarnations import RUN, STORES, every_store
 
 
 def make_anew(store, **options):

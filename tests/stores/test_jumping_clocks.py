@@ -3,8 +3,10 @@
 import time
 
 import pytest
+from every import every_store
 from processes import fork_and_wait, run_processes
-from run_of_two import RUN, count, every_store, files_of, open_at, step
+from recorded import count, step
+from run_of_two import RUN, files_of, open_at
 
 from chunkstore.clock import clock
 from chunkstore.names import parse_chunk_file

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import run_processes
+from recorded import step
 
 import chunkstore
-from chunkstore import BranchLog, StepLog
+from chunkstore import BranchLog
 from chunkstore.errors import BranchLogNotFoundError, RunLogNotFoundError, StepLogNotFoundError
 from chunkstore.stores.reading import listing as listing_module
 from chunkstore.stores.reading.listing import Listing, ListingMemory
@@ -113,10 +114,6 @@ def test_a_forgotten_listing_is_not_used_again(clock):
 
 
 # --- a store that remembers ------------------------------------------------------------------------------------------
-
-
-def step(name, **fields):
-    return StepLog(name=name.rpartition(".")[2], internal_name=name, **fields)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 from processes import Forked
+from recorded import step
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import LockTimeoutError
-from chunkstore.records.models import StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import CountingSyscalls
 
@@ -25,10 +25,6 @@ FEW = 8  # what each call is for is said in the README
 @pytest.fixture
 def folder(memory):
     return str(memory)
-
-
-def step(name, **fields):
-    return StepLog(name=name, internal_name=name, **fields)
 
 
 def fill(folder, steps):

@@ -5,13 +5,13 @@ import os
 import tracemalloc
 
 import pytest
+from recorded import step
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.mount import Mount
 from chunkstore.errors import RunLogNotFoundError
 from chunkstore.maintenance.retention import remove_left_overs
-from chunkstore.records.models import StepLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
@@ -29,10 +29,6 @@ _kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "logs"
-
-
-def step(name, **fields):
-    return StepLog(name=name, internal_name=name, **fields)
 
 
 def has_ended(log):

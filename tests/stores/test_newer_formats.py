@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from run_of_two import RUN, every_store
+from every import every_store
+from run_of_two import RUN
 
 import chunkstore
 from chunkstore import ChunkstoreError, UnsupportedFormatError

@@ -7,10 +7,12 @@ import subprocess
 import time
 
 import pytest
+from every import every_store
 from outcomes import temporary_files
 from privileges import skip_or_fail
+from recorded import count, step
 from restricted import NOBODY, as_user
-from run_of_two import OPERATIONS, RUN, count, every_store, open_at, prepare, step
+from run_of_two import OPERATIONS, RUN, open_at, prepare
 
 import chunkstore
 from chunkstore import ChunkstoreError, MetricPoint

@@ -5,9 +5,10 @@ import math
 import time
 
 import pytest
+from recorded import step
 
 import chunkstore
-from chunkstore import BranchLog, CorruptChunkError, MetricPoint, RunLog, StepLog
+from chunkstore import BranchLog, CorruptChunkError, MetricPoint, RunLog
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.names import END_OF_TIME, chunk_file
@@ -26,10 +27,6 @@ def store(folder):
     store = chunkstore.open_store("chunked-fs", log_folder=folder.parent)
     store.create_run_log(RUN, parameters={"a": 1})
     return store
-
-
-def step(name, **fields):
-    return StepLog(name=name.rpartition(".")[2], internal_name=name, **fields)
 
 
 def newest_chunk(folder, name):

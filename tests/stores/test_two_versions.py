@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from run_of_two import RUN, every_store
+from every import every_store
+from run_of_two import RUN
 
 import chunkstore
 from chunkstore.records.base import ExtraFields

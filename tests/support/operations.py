@@ -5,6 +5,8 @@ import itertools
 import os
 import shutil
 
+from recorded import step
+
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.errors import CorruptChunkError
@@ -20,10 +22,6 @@ JOURNAL = "journal"
 #: A journal is written to by adding records and points alone, so it is tried with fewer operations.
 ALL_LAYOUTS = {**LAYOUTS, JOURNAL: functools.partial(ChunkedStore, options=StoreOptions(container="journal"))}
 RUN, ENDED = "run", "ended"
-
-
-def step(name, **fields):
-    return StepLog(name=name, internal_name=name, **fields)
 
 
 def branch(name, **fields):

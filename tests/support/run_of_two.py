@@ -3,21 +3,12 @@
 import os
 
 import pytest
+from recorded import step
 
 import chunkstore
-from chunkstore import MetricPoint, StepLog
+from chunkstore import MetricPoint
 
 RUN = "run"
-STORES = ["chunked-fs", "file-system"]
-every_store = pytest.mark.parametrize("store_type", STORES)
-
-
-def step(name, **fields):
-    return StepLog(name=name, internal_name=name, **fields)
-
-
-def count(found):
-    found.user_defined_metrics["count"] = found.user_defined_metrics.get("count", 0) + 1
 
 
 def open_at(folder, store_type="chunked-fs", **options):

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from outcomes import error_of
+from recorded import step
 
 import chunkstore
 from chunkstore import CorruptChunkError, MetricPoint
@@ -19,7 +20,6 @@ from proofs.bad_bytes.whole_runs import (
     open_chunked,
     open_documents,
     read,
-    step,
 )
 
 pytestmark = pytest.mark.thorough

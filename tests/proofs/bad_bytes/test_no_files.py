@@ -7,6 +7,7 @@ import stat
 import pytest
 from outcomes import error_of, temporary_files
 from privileges import skip_or_fail
+from recorded import step
 from restricted import within_limits
 
 from chunkstore import ChunkstoreError, CorruptChunkError, MetricPoint
@@ -22,7 +23,6 @@ from proofs.bad_bytes.whole_runs import (
     open_chunked,
     open_documents,
     read,
-    step,
 )
 
 pytestmark = pytest.mark.thorough

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from recorded import step
 
 import chunkstore
 from chunkstore import CorruptChunkError
 from chunkstore.errors import StepLogNotFoundError
-from proofs.bad_bytes.whole_runs import HELD, RUN, check_the_rest, contents, file_of, make_run, open_chunked, read, step
+from proofs.bad_bytes.whole_runs import HELD, RUN, check_the_rest, contents, file_of, make_run, open_chunked, read
 
 pytestmark = pytest.mark.thorough
 

@@ -3,10 +3,11 @@
 import os
 
 import pytest
+from recorded import step
 from restricted import within_limits
 
 from chunkstore.errors import RunLogNotFoundError, StepLogNotFoundError
-from proofs.bad_bytes.whole_runs import OPEN, RUN, make_run, open_chunked, read, step
+from proofs.bad_bytes.whole_runs import OPEN, RUN, make_run, open_chunked, read
 
 pytestmark = pytest.mark.thorough
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from recorded import step
+
 import chunkstore
 from chunkstore import BranchLog, MetricPoint, StepLog
 from chunkstore.records.assemble import flatten
@@ -19,10 +21,6 @@ HELD = {
     "Parameter-root.json": {("parameters", "")},
     "Parameter-map.a.json": {("parameters", "map.a")},
 }
-
-
-def step(name, **fields):
-    return StepLog(name=name.rpartition(".")[2], internal_name=name, **fields)
 
 
 def open_chunked(folder, **options):

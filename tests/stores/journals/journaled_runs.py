@@ -5,16 +5,11 @@ import json
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.records.base import MetricPoint
-from chunkstore.records.models import StepLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import FaultySyscalls
 
 RUN = "run"
-
-
-def step(name, **fields):
-    return StepLog(name=name, internal_name=name, **fields)
 
 
 def points(store, name="a"):

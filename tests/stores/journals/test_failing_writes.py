@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+from recorded import step
 
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import StoreFullError, StoreIOError
@@ -11,7 +12,7 @@ from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.reading.run_files import RunFiles
 from chunkstore.testing.faults import FaultySyscalls
-from stores.journals.journaled_runs import RUN, add_point, faulty, files_in, finish, opened, points, step
+from stores.journals.journaled_runs import RUN, add_point, faulty, files_in, finish, opened, points
 
 # --- writes that fail ------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ import itertools
 import os
 
 import pytest
+from recorded import step
 
 import chunkstore
 from chunkstore.records.models import PACKED_FORMAT
-from stores.journals.journaled_runs import RUN, add_point, files_in, finish, opened, points, step
+from stores.journals.journaled_runs import RUN, add_point, files_in, finish, opened, points
 
 
 def count(found):

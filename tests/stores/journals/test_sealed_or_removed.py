@@ -5,6 +5,7 @@ import os
 
 import pytest
 from filelock import lock_descriptor
+from recorded import step
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
@@ -13,7 +14,7 @@ from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import FaultySyscalls
-from stores.journals.journaled_runs import RUN, add_point, faulty, finish, opened, points, step
+from stores.journals.journaled_runs import RUN, add_point, faulty, finish, opened, points
 
 
 def test_what_an_owner_writes_after_somebody_has_sealed_or_unsealed_the_run_counts_in_order(store, logs, journals):

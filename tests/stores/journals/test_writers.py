@@ -8,9 +8,10 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 from processes import fork_and_wait
+from recorded import step
 
 import chunkstore
-from stores.journals.journaled_runs import RUN, add_point, files_in, opened, step
+from stores.journals.journaled_runs import RUN, add_point, files_in, opened
 
 # --- processes -------------------------------------------------------------------------------------------------------
 

@@ -260,7 +260,7 @@ MUTANTS = (
         CODEC,
         "    if len(data) > MAX_BYTES:\n        raise corrupt",
         "    if False:\n        raise corrupt",
-        "tests/stores/test_damaged.py -k size",
+        "tests/records/test_damaged.py -k size",
     ),
     Mutant(
         "floats that JSON lacks become null",
