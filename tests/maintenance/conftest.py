@@ -11,7 +11,7 @@ from maintenance.verified_run import RUN, another
 @pytest.fixture
 def _brief(monkeypatch):
     """Nobody writes in most of these tests; and what is read here of the far future must not reach other tests."""
-    monkeypatch.setattr("chunkstore.maintenance.verify._PAUSE", 0.001)
+    monkeypatch.setattr("chunkstore.maintenance.checking.verification._PAUSE", 0.001)
     monkeypatch.setattr(clock, "_latest", clock.latest)
 
 

@@ -7,8 +7,7 @@ from processes import Forked
 
 from chunkstore import StepLog
 from chunkstore.clock import format_time
-from chunkstore.maintenance.retention import collect, plan_retention
-from chunkstore.maintenance.retention_plan import Rule
+from chunkstore.maintenance.retention import Rule, collect, plan_retention
 from chunkstore.records.models import NOTES, RunLog
 
 

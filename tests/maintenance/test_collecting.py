@@ -12,10 +12,8 @@ from processes import Forked
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import RunLogNotFoundError
-from chunkstore.maintenance import retention
-from chunkstore.maintenance.retention import collect, plan_retention, remove_left_overs
-from chunkstore.maintenance.retention_plan import Rule
-from chunkstore.maintenance.verify import verify
+from chunkstore.maintenance.checking import verify
+from chunkstore.maintenance.retention import Rule, collect, deleting, plan_retention, remove_left_overs
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import FaultySyscalls, KillingSyscalls
 from maintenance.old_runs import abandon, add, gone, record_with_data, runs
@@ -53,7 +51,7 @@ def test_a_lost_run_that_somebody_finished_since_the_plan_is_left(any_store):
 
 
 def test_a_run_that_was_resumed_since_the_plan_is_left(any_store, monkeypatch):
-    monkeypatch.setattr(retention, "_RELIST", -1)
+    monkeypatch.setattr(deleting, "_RELIST", -1)
     for run_id in ("a", "b"):
         add(any_store, run_id, 90, "FAIL")
     plan = plan_retention(any_store, Rule(statuses=frozenset({"FAIL"})))

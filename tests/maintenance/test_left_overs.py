@@ -8,8 +8,8 @@ from processes import NO_PROCESS
 
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.maintenance.checking import verify
 from chunkstore.maintenance.retention import remove_left_overs
-from chunkstore.maintenance.verify import verify
 from maintenance.old_runs import add, record_with_data
 
 

@@ -14,7 +14,7 @@ from processes import Forked
 from chunkstore import StepLog
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
-from chunkstore.maintenance.verify import verify
+from chunkstore.maintenance.checking import verify
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 from chunkstore.testing.faults import FaultySyscalls, KillingSyscalls

@@ -7,9 +7,8 @@ import pytest
 
 from chunkstore import StepLog
 from chunkstore.errors import InvalidValueError
-from chunkstore.maintenance.retention import parse_age, plan_retention
-from chunkstore.maintenance.retention_plan import Rule
-from chunkstore.maintenance.verify import verify
+from chunkstore.maintenance.checking import verify
+from chunkstore.maintenance.retention import Rule, parse_age, plan_retention
 from chunkstore.records.models import StepAttempt
 from maintenance.old_runs import abandon, add, gone, runs
 

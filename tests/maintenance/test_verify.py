@@ -10,7 +10,7 @@ from processes import NO_PROCESS, Forked
 
 import chunkstore
 from chunkstore import BranchLog, StepLog
-from chunkstore.maintenance.verify import verify
+from chunkstore.maintenance.checking import verify
 from chunkstore.names import chunk_file
 from chunkstore.records.integrity import with_checksum
 from chunkstore.records.models import StepAttempt

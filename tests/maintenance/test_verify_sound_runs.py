@@ -8,7 +8,7 @@ from processes import Forked
 
 import chunkstore
 from chunkstore import StepLog
-from chunkstore.maintenance.verify import verify
+from chunkstore.maintenance.checking import verify
 from maintenance import layouts
 from maintenance.verified_run import CHUNK, RUN, contents, found
 
@@ -97,7 +97,7 @@ def test_progress_is_told_for_every_run(store):
 
 
 def test_a_run_that_is_written_at_this_moment_gives_no_false_alarms(logs, monkeypatch):
-    monkeypatch.setattr("chunkstore.maintenance.verify._PAUSE", 0.1)
+    monkeypatch.setattr("chunkstore.maintenance.checking.verification._PAUSE", 0.1)
 
     def write(tell):
         files = chunkstore.open_store("chunked-fs", log_folder=str(logs))
@@ -133,5 +133,5 @@ def test_what_is_wrong_for_a_moment_only_is_no_finding(store, run, monkeypatch):
         (run / CHUNK).write_bytes(StepLog(name="load", internal_name="load").to_json().encode())
         monkeypatch.undo()
 
-    monkeypatch.setattr("chunkstore.maintenance.verify.time.sleep", complete)
+    monkeypatch.setattr("chunkstore.maintenance.checking.verification.time.sleep", complete)
     assert [one for one in found(store) if one.severity == "problem"] == []

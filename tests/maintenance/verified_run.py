@@ -2,7 +2,7 @@
 
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
-from chunkstore.maintenance.verify import verify
+from chunkstore.maintenance.checking import verify
 from chunkstore.stores.chunked import ChunkedStore
 
 RUN = "run"

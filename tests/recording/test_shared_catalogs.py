@@ -11,7 +11,7 @@ from stores.incarnations import RUN, every_store, files
 import chunkstore
 from chunkstore.maintenance import retention
 from chunkstore.maintenance.importing import import_runs
-from chunkstore.maintenance.retention_plan import Rule
+from chunkstore.maintenance.retention import Rule, deleting
 from chunkstore.recording.catalog import Catalog
 
 
@@ -74,19 +74,19 @@ def test_a_run_that_is_made_anew_finds_no_data_of_the_former(tmp_path, work, ope
 def test_gc_of_data_leaves_that_of_a_run_that_was_begun_anew(tmp_path, work, monkeypatch, open_store):
     store = open_store(tmp_path)
     put(store, "old")
-    remove, begun = retention._remove_data, []
+    remove, begun = deleting.remove_data, []
 
     def remove_later(*arguments):
         if not begun:
             begun.append(put(open_store(tmp_path), "new"))
         remove(*arguments)
 
-    monkeypatch.setattr(retention, "_remove_data", remove_later)
+    monkeypatch.setattr(deleting, "remove_data", remove_later)
     plan = retention.plan_retention(store, Rule(keep_last=0), with_data=True)
     assert [outcome.deleted for outcome in retention.collect(store, plan, with_data=True)] == [True]
     assert data_of(store) == "new"
     assert not (Path(store.catalog_path) / RUN).exists()
-    monkeypatch.setattr(retention, "_remove_data", remove)
+    monkeypatch.setattr(deleting, "remove_data", remove)
     plan = retention.plan_retention(store, Rule(keep_last=0), with_data=True)
     assert [outcome.deleted for outcome in retention.collect(store, plan, with_data=True)] == [True]
     assert data_in(store) == []
@@ -101,7 +101,7 @@ def test_gc_that_was_stopped_between_a_run_and_its_data_deletes_that_data_alone(
 
     plan = retention.plan_retention(store, Rule(keep_last=0), with_data=True)
     with monkeypatch.context() as patched:
-        patched.setattr(retention, "_remove_data", stopped)
+        patched.setattr(deleting, "remove_data", stopped)
         with pytest.raises(KeyboardInterrupt):
             list(retention.collect(store, plan, with_data=True))
     put(store, "new")

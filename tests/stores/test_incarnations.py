@@ -10,7 +10,7 @@ from recorded import step
 import chunkstore
 from chunkstore.errors import RunLogNotFoundError
 from chunkstore.maintenance import retention
-from chunkstore.maintenance.retention_plan import Rule
+from chunkstore.maintenance.retention import Rule
 from chunkstore.names import PinnedRunId
 from chunkstore.records.base import MetricPoint
 from chunkstore.records.models import INCARNATION, NOTES

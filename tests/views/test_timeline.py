@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, JobLog, Orphans, Problem, RunLog, StepAttempt, StepLog
 from chunkstore.testing.strategies import step_trees
 from chunkstore.views.formats import LOST
-from chunkstore.views.tables.frames import to_arrow
-from chunkstore.views.tables.tables import TABLES
+from chunkstore.views.tables import TABLES, to_arrow
+from chunkstore.views.timeline import timeline_of
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
-from chunkstore.views.timeline.gantt import render_gantt
+from chunkstore.views.timeline.gantt import gantt_lines
 from chunkstore.views.timeline.lanes import rows_of
+from chunkstore.views.timeline.page import page_of
 from chunkstore.views.timeline.spans import TOP
-from chunkstore.views.timeline.timeline import timeline_of
-from chunkstore.views.timeline.timeline_html import timeline_page
-from chunkstore.views.timeline.timeline_summary import report_of, summarize
+from chunkstore.views.timeline.summary import report_of, summarize
 from chunkstore.views.timeline.trace import trace_lines
 from views.shown_timelines import text_of
 from views.timed_runs import BEGINNING, attempt, branch, map_of, pool_of, run, step, typical
@@ -170,9 +169,9 @@ def test_any_run_can_be_drawn(steps):
     log = RunLog.from_json(run(*steps, status=PROCESSING).to_json())
     timeline = timeline_of(log, until=BEGINNING, unfinished=LOST)
     assert len(timeline.spans) == len(timeline.records)
-    assert render_gantt(timeline, width=80)
+    assert gantt_lines(timeline, width=80)
     assert json.loads("".join(trace_lines(timeline)))["traceEvents"]
-    assert "".join(timeline_page(timeline)).count("</script>") == 3
+    assert "".join(page_of(timeline)).count("</script>") == 3
     assert all(to_arrow(log, table).num_rows >= 0 for table in TABLES)
 
 
