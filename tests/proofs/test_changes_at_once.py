@@ -93,8 +93,8 @@ def test_who_begins_a_journal_and_who_holds_the_lock_of_the_run_do_not_wait_for_
     store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs", container="journal", lock_timeout=20)
     store.create_run_log("other")
     began, others_done = threading.Event(), threading.Event()
-    prepare = store._prepare_journal
-    store._prepare_journal = lambda run_id: (began.set(), prepare(run_id))[1]
+    prepare = store._writer.prepare_journal
+    store._writer.prepare_journal = lambda run_id: (began.set(), prepare(run_id))[1]
     told = []
 
     def add():
@@ -141,7 +141,7 @@ def test_whoever_writes_several_records_takes_their_locks_in_one_order_and_each_
     store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs")
     store.create_run_log(RUN)
     taken = []
-    store._stripes = [Noting(place, taken) for place in range(len(store._stripes))]
+    store._stripes.mutexes = [Noting(place, taken) for place in range(len(store._stripes.mutexes))]
     step = StepLog(name="m", internal_name="m", step_type="map")
     for number in range(20):
         name = f"m.{number}"
@@ -238,7 +238,7 @@ def test_unsealing_without_hard_links_leaves_what_the_owner_has_just_written(fol
     owner.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS"))
     syscalls = NoLinks()
     store = ChunkedStore(DirectoryBackend(f"{folder}/logs", syscalls=syscalls))
-    store.backend._fresh(RUN)
+    store.backend._folders.fresh(RUN)
     store.seal(RUN)
     if renames:
         syscalls.meddle = lambda: owner.add_step_log(RUN, StepLog(name="s", internal_name="s", message="owner's"))

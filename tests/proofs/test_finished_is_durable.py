@@ -14,7 +14,7 @@ from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import SYSTEM, Syscalls
 from chunkstore.errors import StoreIOError
 from chunkstore.names import UNSYNCED_FILE
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore

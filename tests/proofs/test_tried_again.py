@@ -79,10 +79,10 @@ def test_a_file_whose_name_could_not_be_given_does_not_have_it(folder, monkeypat
     syscalls = FaultySyscalls(errno.EIO, late=late, only=(way,))
     backend = DirectoryBackend(folder, syscalls=syscalls)
     backend.create_folder(RUN, {"first": b"1"})
-    handle = backend._cached(RUN)
-    monkeypatch.setattr(handle, "_unnamed", way == "link_unnamed")
-    monkeypatch.setattr(handle, "_links", way in {"link_unnamed", "link"})
-    monkeypatch.setattr(handle, "_renames_new", way != "rename")
+    handle = backend._folders.cached(RUN)
+    monkeypatch.setattr(handle, "has_unnamed_files", way == "link_unnamed")
+    monkeypatch.setattr(handle, "has_hard_links", way in {"link_unnamed", "link"})
+    monkeypatch.setattr(handle, "has_exclusive_renames", way != "rename")
     syscalls.counted, syscalls._at = 0, 1
     with pytest.raises(chunkstore.StoreIOError):
         backend.publish(RUN, "new", b"2")
@@ -102,7 +102,7 @@ def test_a_put_of_a_record_that_another_thread_makes_just_now_is_no_mixture(fold
         def metrics(p, q):
             return StepLog(name="x", internal_name="x", user_defined_metrics={"p": p, "q": q})
 
-        look, looked = one._whose, []
+        look, looked = one._finder.whose, []
 
         def slow(*arguments, look=look, looked=looked, one=one, other=other, **options):
             found = look(*arguments, **options)
@@ -112,7 +112,7 @@ def test_a_put_of_a_record_that_another_thread_makes_just_now_is_no_mixture(fold
                 other.put_step_log(RUN, metrics(1, 2))
             return found
 
-        one._whose = slow
+        one._finder.whose = slow
         one.put_step_log(RUN, metrics(3, 3))
         other.put_step_log(RUN, metrics(4, 4))
         one.put_step_log(RUN, metrics(5, 5))
@@ -123,7 +123,7 @@ def test_a_put_waits_for_another_that_has_looked_whose_the_record_is(folder):
     one, other = (chunkstore.open_store("chunked-fs", log_folder=folder) for _ in range(2))
     one.create_run_log(RUN)
     one.put_step_log(RUN, StepLog(name="x", internal_name="x", user_defined_metrics={"first": 1}))
-    look = one._whose
+    look = one._finder.whose
 
     def record(name):
         return StepLog(name="x", internal_name="x", user_defined_metrics={name: 1})
@@ -135,7 +135,7 @@ def test_a_put_waits_for_another_that_has_looked_whose_the_record_is(folder):
         return found
 
     putting = threading.Thread(target=other.put_step_log, args=(RUN, record("other's")))
-    one._whose = slow
+    one._finder.whose = slow
     one.put_step_log(RUN, record("one's"))
     putting.join()
     assert other.get_step_log(RUN, "x").user_defined_metrics == {"other's": 1}
@@ -145,7 +145,7 @@ def test_a_journal_that_is_closed_while_its_run_is_locked_keeps_nobody_waiting(f
     store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs", container="journal", lock_timeout=20)
     store.create_run_log(RUN)
     store.put_step_log(RUN, StepLog(name="x", internal_name="x"))
-    replace, begun = store._replace_own, threading.Event()
+    replace, begun = store._records.replace_own, threading.Event()
 
     def slow(*arguments):
         begun.set()
@@ -156,7 +156,7 @@ def test_a_journal_that_is_closed_while_its_run_is_locked_keeps_nobody_waiting(f
 
     closing = threading.Thread(target=store._journals.close, args=(RUN,))
     adding = threading.Thread(target=store.add_step_log, args=(RUN, StepLog(name="y", internal_name="y")))
-    store._replace_own = slow
+    store._records.replace_own = slow
     store.put_step_log(RUN, StepLog(name="x", internal_name="x", message="put"))
     closing.join(5)
     adding.join(5)

@@ -5,7 +5,7 @@ from recorded import step
 
 import chunkstore
 from chunkstore.names import PinnedRunId
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 
 RUN = "nightly"
 

@@ -55,7 +55,7 @@ def test_who_loses_the_processor_while_it_finds_a_run_does_not_win_beside_anothe
     """The run is renamed away by its deletion just when somebody looks whether it is one."""
     first, second, third = (ChunkedStore(DirectoryBackend(tmp_path / "logs")) for _ in range(3))
     second.create_run_log(RUN, tag="old")
-    fresh, told = first.backend._fresh, []
+    fresh, told = first.backend._folders.fresh, []
 
     def slow(folder):
         handle = fresh(folder)
@@ -65,7 +65,7 @@ def test_who_loses_the_processor_while_it_finds_a_run_does_not_win_beside_anothe
             third.create_run_log(RUN, tag="third")
         return handle
 
-    first.backend._fresh = slow
+    first.backend._folders.fresh = slow
     with pytest.raises(RunLogExistsError):
         first.create_run_log(RUN, tag="first")
     assert third.get_run_log(RUN).tag == "third"
@@ -145,7 +145,7 @@ def test_a_read_gives_all_of_a_run_that_is_deleted_meanwhile_or_says_that_it_is_
             pass
         else:
             whole.append(plain(found))
-        if not backend._syscalls.has_meddled:
+        if not backend._folders.syscalls.has_meddled:
             break
     assert number > 4
     assert len(whole) >= 1  # at least that which was not meddled with

@@ -12,7 +12,7 @@ from chunkstore.errors import RunLogNotFoundError
 from chunkstore.maintenance import retention
 from chunkstore.maintenance.retention import Rule
 from chunkstore.names import PinnedRunId
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import INCARNATION, NOTES
 from chunkstore.stores.runs.liveness import LIVE, LOST, UNKNOWN
 from stores.incarnations import RUN, STORES, every_store

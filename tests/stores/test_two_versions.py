@@ -16,7 +16,7 @@ from every import every_store
 from run_of_two import RUN
 
 import chunkstore
-from chunkstore.records.base import ExtraFields
+from chunkstore.records.fields import ExtraFields
 from chunkstore.records.integrity import has_checksum
 
 #: What both versions know.

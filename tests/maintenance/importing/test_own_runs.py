@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from chunkstore.maintenance.importing import import_runs
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import StepLog
 from maintenance.importing.targets import PERSISTENT, import_all, open_target, write_text
 from maintenance.layouts import (

@@ -4,7 +4,7 @@ import json
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.testing.faults import FaultySyscalls

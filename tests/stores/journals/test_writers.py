@@ -125,8 +125,8 @@ def test_a_worker_of_a_pool_writes_one_journal_whatever_number_of_branches_it_ru
 def test_a_run_is_finished_while_another_thread_begins_a_journal_in_it(logs, monkeypatch):
     chunkstore.open_store("chunked-fs", log_folder=logs).create_run_log(RUN)
     store = opened(logs, lock_timeout=5)
-    prepare, began = store._prepare_journal, threading.Event()
-    monkeypatch.setattr(store, "_prepare_journal", lambda run_id: (began.set(), prepare(run_id)))
+    prepare, began = store._writer.prepare_journal, threading.Event()
+    monkeypatch.setattr(store._writer, "prepare_journal", lambda run_id: (began.set(), prepare(run_id)))
     with ThreadPoolExecutor(1) as pool:
         added = []
 

@@ -3,7 +3,7 @@
 import os
 
 import chunkstore
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import BranchLog, StepLog
 
 RUN = "run"

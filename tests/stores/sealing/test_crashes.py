@@ -5,7 +5,7 @@ import os
 import pytest
 
 from chunkstore.errors import RunLogNotFoundError
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from stores.sealing.sealed_runs import RUN, finish, opened, state, step
 
 # --- crashes ---------------------------------------------------------------------------------------------------------

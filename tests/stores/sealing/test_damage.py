@@ -9,7 +9,7 @@ import pytest
 from msgspec import UNSET
 
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StepLogNotFoundError
-from chunkstore.records.base import MetricPoint
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import StepLog
 from stores.sealing.sealed_runs import RUN, finish, opened, state, step
 

@@ -228,7 +228,7 @@ self.options, self.catalog_path, clock.latest), {
         CHUNKED,
         "                check_format(log)\n                new = as_stored",
         "                new = as_stored",
-        "tests/stores/test_two_versions.py -k newer_format",
+        "tests/stores/test_newer_formats.py",
     ),
     Mutant(
         "whoever looks at an owner takes its lock",
@@ -270,6 +270,6 @@ self.options, self.catalog_path, clock.latest), {
         STRIPES,
         "for place in sorted({hash(key) % _COUNT for key in keys})]",
         "for place in [hash(key) % _COUNT for key in keys]]",
-        "tests/proofs/test_all_or_nothing.py -k one_order",
+        "tests/proofs/test_changes_at_once.py -k one_order",
     ),
 )

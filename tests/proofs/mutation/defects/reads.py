@@ -39,21 +39,21 @@ MUTANTS = (
         OPEN_FOLDERS,
         "                        current = handle.is_current()\n",
         "                        current = True\n",
-        "tests/backends/test_moved_folders.py",
+        "tests/stores/test_moved_folders.py",
     ),
     Mutant(
         "an open folder is appended to without a look at where its path leads",
         APPENDED,
         "        _require(folder.is_current())\n",
         "",
-        "tests/backends/test_moved_folders.py -k just_moved_aside",
+        "tests/stores/test_moved_folders.py -k just_moved_aside",
     ),
     Mutant(
         "any folder at a path is the one that is open",
         FOLDER,
         "        return (status.st_dev, status.st_ino) == identity",
         "        return True",
-        "tests/backends/test_moved_folders.py",
+        "tests/stores/test_moved_folders.py",
     ),
     Mutant(
         "reads use a folder that was opened before",
@@ -66,7 +66,7 @@ MUTANTS = (
             handle = self._folders.cached(folder)
         except OSError as error:
             if isinstance""",
-        "tests/backends/test_moved_folders.py",
+        "tests/stores/test_moved_folders.py",
     ),
     Mutant(
         "a folder is listed once",
@@ -139,7 +139,7 @@ MUTANTS = (
         PARAMETER_FILES,
         "Parameters.read(without_checksum(reader.load(file), file), file)",
         "Parameters.read(reader.load(file), file)",
-        "tests/proofs/test_bad_bytes.py -k never_written_over",
+        "tests/proofs/bad_bytes/test_flipped_bits.py -k never_written_over",
     ),
     Mutant(
         "the checksum of metrics is not looked at",
@@ -352,7 +352,7 @@ MUTANTS = (
         METRIC_LINES,
         """    elif rest and not rest.startswith(b"{"):""",
         "    elif False:",
-        "tests/proofs/test_bad_bytes.py -k 'there_twice and Metric'",
+        "tests/proofs/bad_bytes/test_other_bytes.py -k 'there_twice and Metric'",
     ),
     Mutant(
         "what has no place in a run is dropped",
@@ -408,7 +408,7 @@ MUTANTS = (
         READER,
         "            check_is_file_of(record.internal_name, chunk)\n",
         "",
-        "tests/proofs/test_bad_bytes.py -k copy_of_a_step",
+        "tests/proofs/bad_bytes/test_other_bytes.py -k copy_of_a_step",
     ),
     Mutant(
         "a foreign file of parameters counts",

@@ -97,14 +97,14 @@ MUTANTS = (
         CREATION,
         "while_locked(lambda: folders.do(folder, complete))",
         "folders.do(folder, complete)",
-        "tests/backends/test_moved_folders.py -k under_its_lock",
+        "tests/stores/test_moved_folders.py -k under_its_lock",
     ),
     Mutant(
         "a run is deleted file by file in its place",
         TREES,
         "        syscalls.rename(path, aside)\n        remove_tree(syscalls, aside)\n",
         "        remove_tree(syscalls, path)\n",
-        "tests/backends/test_moved_folders.py -k gone_at_once",
+        "tests/stores/test_moved_folders.py -k gone_at_once",
     ),
     Mutant(
         "files are written in place",
@@ -249,14 +249,14 @@ MUTANTS = (
         NAMING,
         "        if _has_another_name(folder, temporary):\n",
         "        if False:\n",
-        "tests/proofs/test_all_or_nothing.py -k name_could_not_be_given",
+        "tests/proofs/test_tried_again.py -k name_could_not_be_given",
     ),
     Mutant(
         "a file that was named in spite of an error stays",
         PUBLISHING,
         "            if syscalls.fstat(fd).st_nlink:\n",
         "            if False:\n",
-        "tests/proofs/test_all_or_nothing.py -k done_again",
+        "tests/proofs/test_tried_again.py -k done_again",
     ),
     Mutant(
         "a rename to a new name replaces what is there",
@@ -279,7 +279,7 @@ MUTANTS = (
         for name, (file, data, is_new) in zip(temporary, files, strict=True):
             write_plain(folder, name, data, durable=durable)
 """,
-        "tests/proofs/test_all_or_nothing.py -k full_disk",
+        "tests/proofs/test_tried_again.py -k full_disk",
     ),
     Mutant(
         "what is on its way is a problem",
@@ -307,7 +307,7 @@ MUTANTS = (
         DOCUMENT,
         "                if self.backend.load(_TOP, file) == after:\n",
         "                if False:\n",
-        "tests/proofs/test_all_or_nothing.py -k 'leaves_none or done_again'",
+        "tests/proofs/test_all_or_nothing.py tests/proofs/test_tried_again.py -k 'leaves_none or done_again'",
     ),
     Mutant(
         "a line of a sealed file leads unsealing anywhere",
