@@ -1,5 +1,6 @@
-"""Fixtures and profiles for all tests.
+"""Fixtures and profiles for all tests, and which of them are run when none are named.
 
+`pytest` alone runs the quick ones, `pytest -m thorough` the others; `pytest tests`, or any path, all that are there.
 HYPOTHESIS_PROFILE=thorough tries many more examples, at random.
 """
 
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from chunkstore.recording.identity import git_identity
 
 _TESTS = Path(__file__).parent
+_PROOFS = _TESTS / "proofs"
 sys.path[:0] = [str(_TESTS), str(_TESTS / "support")]  # modules that tests share, also with child processes
 
 _NO_HEALTH_CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors, HealthCheck.too_slow]
@@ -32,6 +34,26 @@ settings.register_profile(
     "thorough", max_examples=500, stateful_step_count=60, deadline=None, suppress_health_check=_NO_HEALTH_CHECKS
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_configure(config):
+    """Without a path and without `-m`, leave out what takes its time."""
+    if not config.option.markexpr and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        config.option.markexpr = "not thorough"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark as `thorough` what comes after the first parameters of tests that are sampled, and of all proofs."""
+    seen = set()
+    for item in items:
+        is_sampled = item.get_closest_marker("sampled") or _PROOFS in item.path.parents
+        if not is_sampled or item.get_closest_marker("quick"):
+            continue
+        test = item.nodeid.partition("[")[0]
+        if test in seen:
+            item.add_marker(pytest.mark.thorough)
+        seen.add(test)
 
 
 def pytest_collection_finish():

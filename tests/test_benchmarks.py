@@ -51,6 +51,7 @@ def outcomes(measured, folder):
     return {name: outcome(side) for name, side in result.sides.items()}
 
 
+@pytest.mark.thorough
 def test_every_scenario_runs_and_our_own_sides_lose_nothing(tmp_path):
     folder, output = tmp_path / "scratch", tmp_path / "output"
     options = ["--quick", "--scale", "0.002", "--folder", folder, "--output", output, "--json"]
@@ -127,6 +128,7 @@ def test_a_peer_that_cannot_be_loaded_is_skipped(tmp_path):
     assert outcomes(scenario(replace(PEER, load=load)), tmp_path) == {"peer": "skipped: ImportError: no shared object"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("opens", "code"), [(ChunkstoreRecorder, 0), (Losing, 1), (Locked, 1)])
 def test_the_exit_code_tells_whether_we_lost_records_not_whether_targets_were_reached(
     opens, code, tmp_path, monkeypatch, capsys

@@ -211,6 +211,7 @@ def test_a_reader_can_take_every_file_in_one_sitting(folder):
 # --- what is imported from elsewhere ---------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("module", [module for module in FILES if part(module) in CORE])
 def test_the_core_needs_three_packages_alone(module):
     early = list(imports(TREES[module].body, for_annotations=False, when_called=False))

@@ -7,7 +7,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 from chunkstore.backends.disk.syscalls import Syscalls
 
@@ -46,7 +46,10 @@ class CountingSyscalls(Syscalls):
 
     Attributes:
         calls: every call so far, in order.
+        with_targets: whether they say what they are made on. Where nobody asks, a subclass saves half of their cost.
     """
+
+    with_targets: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -173,7 +176,8 @@ def _watched(name: str) -> Callable[..., Any]:
     original = getattr(Syscalls, name)
 
     def method(self: CountingSyscalls, *arguments: Any, **options: Any) -> Any:
-        call = Call("create" if name == "open" and _may_create(*arguments) else name, _target(name, arguments))
+        target = _target(name, arguments) if self.with_targets else ""
+        call = Call("create" if name == "open" and _may_create(*arguments) else name, target)
         return self.perform(call, lambda: original(self, *arguments, **options))
 
     method.__name__ = name

@@ -183,6 +183,7 @@ def count_up(path, times):
                 writer.write(str(number + 1))
 
 
+@pytest.mark.thorough
 def test_processes_keep_each_other_out(tmp_path):
     path = str(tmp_path / "logs")
     backend_in(path)

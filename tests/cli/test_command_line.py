@@ -103,6 +103,7 @@ def test_a_run_that_is_called_latest_is_itself(store, logs, pipeline):
     assert chunkstore("show", "latest", "--json", "--store", logs).json["log"]["run_id"] == "latest"
 
 
+@pytest.mark.thorough
 def test_colour_is_for_terminals_without_no_color(store, logs, pipeline):
     pipeline(store)
     code, screen = on_terminal("show", "one", "--store", logs)
@@ -152,6 +153,7 @@ def loaded_after(code):
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split())
 
 
+@pytest.mark.thorough
 def test_json_and_tables_in_pipes_load_nothing_heavy(store, logs, pipeline):
     pipeline(store)
     for arguments in (["--version"], ["ls", "--json", "--store", logs], ["show", "one", "--json", "--store", logs]):
@@ -170,6 +172,7 @@ def test_what_is_missing_for_the_command_line_is_told(tmp_path):
     assert result.stderr == "error: the command line needs typer. Run `pip install 'chunkstore[cli]'`.\n"
 
 
+@pytest.mark.sampled
 def test_the_shell_completes_run_ids(store, logs, pipeline):
     for run_id in ("early-bird", "early-worm", "late"):
         pipeline(store, run_id)
@@ -186,6 +189,7 @@ def test_the_shell_completes_run_ids(store, logs, pipeline):
     assert set(result.stdout.split()) == {"early-bird", "early-worm"}, result
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_whatever_the_encoding_of_the_output_everything_is_printed(store, logs, pipeline, encoding):
     pipeline(store, items=("模型", "🙂"), bad=("🙂",))
@@ -196,6 +200,7 @@ def test_whatever_the_encoding_of_the_output_everything_is_printed(store, logs, 
         assert (result.returncode, result.stderr) == (0, b""), arguments
 
 
+@pytest.mark.thorough
 def test_output_that_cannot_be_written_is_told_and_one_that_is_closed_is_no_error(store, logs, pipeline):
     pipeline(store)
     for arguments in ("ls", "ls --json", "show one", "show one --json"):

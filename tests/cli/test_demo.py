@@ -2,11 +2,14 @@
 
 import os
 
+import pytest
+
 import chunkstore as library
 from chunkstore.cli import demo_pipeline
 from cli.command import chunkstore
 
 
+@pytest.mark.thorough
 def test_the_demo_runs_a_pipeline_and_shows_its_log(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = chunkstore("demo", "--limit", "5")

@@ -59,6 +59,7 @@ def test_where_something_does_not_hold_the_exit_code_is_1_and_it_is_said(tmp_pat
     assert "Do not record runs here" in result.stdout
 
 
+@pytest.mark.thorough
 def test_without_a_folder_that_of_the_store_is_examined(tmp_path):
     report = json.loads(examined("--store", tmp_path / "not" / "yet", "--json").stdout)
     assert report["folder"] == str(tmp_path)
@@ -79,6 +80,7 @@ def test_json_holds_everything_and_nothing_else_is_printed(tmp_path, no_locks):
     assert set(report) == set(DoctorReport.__struct_fields__)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("columns", [80, 140])
 def test_on_a_terminal_every_line_fits(tmp_path, monkeypatch, columns):
     monkeypatch.setenv("FORCE_COLOR", "1")

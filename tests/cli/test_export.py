@@ -261,6 +261,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv"])
 def test_memory_does_not_grow_with_the_number_of_runs(tmp_path, name):
     def most_memory(runs):

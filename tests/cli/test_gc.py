@@ -137,6 +137,7 @@ def on_terminal(logs, answer, *arguments):
     return process.wait(), screen.decode()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("answer", "left"), [(b"y\n", 2), (b"n\n", 4), (b"\n", 4)])
 def test_on_a_terminal_somebody_is_asked(filled, logs, answer, left):
     code, screen = on_terminal(logs, answer, "--older-than", "30d")
@@ -145,6 +146,7 @@ def test_on_a_terminal_somebody_is_asked(filled, logs, answer, left):
     assert len(runs(filled)) == left
 
 
+@pytest.mark.sampled
 def test_on_a_terminal_the_screen_is_not_filled_with_what_goes(store, logs):
     for number in range(60):
         add(store, f"run-{number:02}", 50 + number)

@@ -124,6 +124,7 @@ def test_a_damaged_run_is_listed_and_hides_no_other(store, logs, pipeline):
     assert "good" in ids("--store", logs, "--param", "seed=7")
 
 
+@pytest.mark.thorough
 def test_a_terminal_shows_twenty_and_says_that_there_are_more(tmp_path, logs):
     store = library.open_store("chunked-fs", log_folder=logs)
     for number in range(22):

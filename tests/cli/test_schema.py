@@ -39,6 +39,7 @@ def examples_of_commands(old):
     }
 
 
+@pytest.mark.thorough
 def test_every_command_prints_what_the_schema_says(tmp_path, logs, pipeline):
     pipeline(library.open_store("chunked-fs", log_folder=logs))
     pipeline(library.open_store("file-system", log_folder=str(tmp_path / "old")), "older")

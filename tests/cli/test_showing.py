@@ -32,6 +32,7 @@ def test_the_tree_tells_how_each_step_went(store, logs, pipeline):
     assert chunkstore("show", "--store", logs).out == text  # the latest, if no other is named
 
 
+@pytest.mark.sampled
 def test_wide_maps_are_folded_and_all_failures_are_listed(store, logs, pipeline):
     items = tuple(f"{number}.csv" for number in range(200))
     pipeline(store, items=items, bad=("7.csv", "77.csv", "177.csv"))
@@ -43,6 +44,7 @@ def test_wide_maps_are_folded_and_all_failures_are_listed(store, logs, pipeline)
     assert "✔ 8.csv" in chunkstore("show", "one", "--store", logs, "--all").out
 
 
+@pytest.mark.sampled
 def test_long_rows_of_steps_are_folded_in_the_middle(store, logs):
     store.create_run_log("long", status="FAIL")
     for number in range(300):
@@ -132,6 +134,7 @@ def test_what_cannot_be_read_is_told_beside_the_rest(tmp_path, logs, pipeline):
     assert "✔ end" in result.out
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("columns", [80, 140])
 def test_no_line_is_longer_than_the_terminal(store, logs, pipeline, columns):
     pipeline(store, items=("x" * 300, "y" * 300), bad=("y" * 300,))

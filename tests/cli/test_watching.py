@@ -19,6 +19,7 @@ def watched(logs, *options, run="mine"):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("status", "code"), [("SUCCESS", 0), ("FAIL", 1)])
 def test_watching_ends_with_the_run_and_its_exit_code_tells_how(store, logs, status, code):
     run = store.start_run("mine")
@@ -35,6 +36,7 @@ def test_watching_ends_with_the_run_and_its_exit_code_tells_how(store, logs, sta
     assert f"{status}  mine" in out
 
 
+@pytest.mark.sampled
 def test_watching_in_json_prints_each_change_in_a_line(store, logs):
     run = store.start_run("mine")
     with watched(logs, "--json") as watcher:
@@ -50,6 +52,7 @@ def test_watching_in_json_prints_each_change_in_a_line(store, logs):
     assert (lines[-1]["status"], lines[-1]["steps"]) == ("FAIL", {"FAIL": 1})
 
 
+@pytest.mark.sampled
 def test_watching_a_run_whose_owner_dies_ends_and_says_so(store, logs):
     with being_recorded(store) as owner, watched(logs) as watcher:
         assert "… a" in watcher.stdout.readline()
@@ -70,6 +73,7 @@ def test_watching_can_be_interrupted(store, logs):
     assert "Traceback" not in err
 
 
+@pytest.mark.sampled
 def test_watching_a_finished_run_shows_it_and_ends(store, logs, pipeline):
     pipeline(store, bad=())
     assert chunkstore("watch", "one", "--store", logs).code == 0
@@ -174,6 +178,7 @@ def test_a_run_whose_own_record_cannot_be_read_is_not_waited_for(tmp_path, logs,
     assert "RunLog.json" in result.err
 
 
+@pytest.mark.sampled
 def test_watching_says_if_nobody_may_be_recording(store, logs):
     store.create_run_log("mine")
     with watched(logs) as watcher:

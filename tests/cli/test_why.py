@@ -82,6 +82,7 @@ def test_names_that_mean_nothing_raise_what_the_command_line_prints(store, logs)
     assert isinstance(why("load", "--run", "nobody", "--store", logs).exception, RunLogNotFoundError)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("columns", [80, 140])
 def test_a_wide_map_fits_the_screen(store, logs, columns):
     def score(item):

@@ -145,6 +145,7 @@ def store_with(kind, logs, syscalls):
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("late", [False, True])
 def test_whoever_is_killed_anywhere_leaves_whole_runs_or_none_and_the_next_finishes(any_store, tmp_path, logs, late):
     kind = "chunked-fs" if isinstance(any_store, ChunkedStore) else "file-system"

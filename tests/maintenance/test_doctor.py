@@ -55,6 +55,7 @@ def brief(monkeypatch):
 # --- a file system that does its work --------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_on_a_disk_everything_holds_and_nothing_is_left_behind(tmp_path):
     report = examined(tmp_path)
     assert report.holds
@@ -72,6 +73,7 @@ def test_where_there_is_no_folder_yet_the_closest_one_above_is_examined(tmp_path
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.thorough
 def test_it_takes_a_few_seconds_at_most(tmp_path, monkeypatch):
     monkeypatch.undo()
     start = time.monotonic()
@@ -79,6 +81,7 @@ def test_it_takes_a_few_seconds_at_most(tmp_path, monkeypatch):
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
 def test_real_file_systems_of_other_kinds_are_named_and_examined(kind):
     filesystems.require(kind)
@@ -201,6 +204,7 @@ class Full(Syscalls):
         return os.statvfs_result((*real[:3], 1, 1, *real[5:]))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("syscalls", "name", "result", "promise"),
     [
@@ -285,6 +289,7 @@ def settings_of(report):
     return {setting.key: setting.value for setting in report.settings}
 
 
+@pytest.mark.thorough
 def test_where_new_files_are_slow_journals_are_advised(tmp_path):
     assert settings_of(examined(tmp_path, Slow()))["container"] == "journal"
     assert settings_of(examined(tmp_path))["container"] == "files"

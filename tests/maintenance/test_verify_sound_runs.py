@@ -96,6 +96,7 @@ def test_progress_is_told_for_every_run(store):
 # --- while others write ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_run_that_is_written_at_this_moment_gives_no_false_alarms(logs, monkeypatch):
     monkeypatch.setattr("chunkstore.maintenance.checking.verification._PAUSE", 0.1)
 

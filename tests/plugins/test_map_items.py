@@ -35,6 +35,7 @@ def files_outside(folder):
     return {name for name in found if not f"{name}/".startswith(own)}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("items", ITEMS, ids=ascii)
 def test_any_text_can_be_an_item(workbench, tmp_path, items):
     log = workbench.run("map_items", parameters={"items": items})
@@ -124,6 +125,7 @@ def everything_in(log):
     return found
 
 
+@pytest.mark.thorough
 def test_whoever_reads_all_the_time_never_fails_and_sees_nothing_vanish(workbench):
     context = multiprocessing.get_context("fork")
     stop = context.Event()

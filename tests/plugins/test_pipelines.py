@@ -38,6 +38,7 @@ STATUS = {
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("pipeline", "status"), STATUS.items())
 def test_the_log_is_that_of_runnables_own_store(workbench, pipeline, status):
     expected = workbench.run(pipeline, OWN, parallel=False, parameters=PARAMETERS)
@@ -106,6 +107,7 @@ def retried(workbench, retry, **options):
     return failed, retry(), Counter(calls.read_text().split())
 
 
+@pytest.mark.thorough
 def test_a_retry_appends_attempts_and_skips_what_had_finished(workbench):
     expected = retried(
         workbench, lambda: workbench.retry(store_type=OWN, parallel=False), store_type=OWN, parallel=False
@@ -118,6 +120,7 @@ def test_a_retry_appends_attempts_and_skips_what_had_finished(workbench):
     assert workbench.chunkstore().get_run_log("run", strict=True).problems == []
 
 
+@pytest.mark.thorough
 def test_a_retry_by_the_command_line_in_another_process_appends_attempts_too(workbench):
     def retry():
         command = [sys.executable, "-m", "runnable.cli", "retry", "run", "--config", workbench.configuration()]

@@ -56,6 +56,7 @@ def states_of(folder, layout, add):
     return before, state(f"{folder}/expected", layout).to_json()
 
 
+@pytest.mark.thorough
 @every_layout
 @pytest.mark.parametrize("add", RECORDS.values(), ids=list(RECORDS))
 def test_of_several_records_whose_writer_is_killed_anywhere_the_log_shows_all_or_none(folder, layout, add):

@@ -48,6 +48,7 @@ def test_level_step_loses_nothing_that_was_written_to_a_journal(top, disk, model
     assert states > 50
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
     ("store_type", "durability"), [("chunked-fs", "run"), ("chunked-fs", "process"), (JOURNAL, "run")]
@@ -158,6 +159,7 @@ def test_level_step_loses_nothing_of_a_recorded_run(top, disk, store_type, model
     assert states > 50
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("store_type", LAYOUTS)
 def test_level_run_loses_nothing_of_a_run_that_has_finished(top, disk, store_type, model, elsewhere):

@@ -4,9 +4,8 @@ import pytest
 
 from proofs.torture.exclusion import ARRANGEMENTS, UPDATES, count_at_once
 
-pytestmark = pytest.mark.thorough
 
-
+@pytest.mark.thorough
 @pytest.mark.parametrize("update", UPDATES)
 def test_of_eight_processes_that_update_five_hundred_times_each_update_counts(tmp_path, update):
     figures = count_at_once(tmp_path, 1, 4_000, update=update)
@@ -14,6 +13,7 @@ def test_of_eight_processes_that_update_five_hundred_times_each_update_counts(tm
     assert figures.acknowledged == 4_000
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("update", UPDATES)
 @pytest.mark.parametrize("arrangement", ["threads", "forks"])
 def test_of_updates_by_threads_and_by_children_forked_in_the_middle_each_counts(tmp_path, arrangement, update):

@@ -238,6 +238,7 @@ def test_short_writes_and_reads_change_nothing(folder, layout, operation):
     assert set(ALL_CALLS) >= set(world.syscalls.counts)
 
 
+@pytest.mark.thorough
 def test_random_calls_fail_in_random_ways(folder):
     figures = fail_calls(folder, 1, 300)
     figures.check()

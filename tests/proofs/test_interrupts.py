@@ -246,6 +246,7 @@ def everything_in(folder):
     return [os.path.join(where, name) for where, folders, files in os.walk(folder) for name in [*folders, *files]]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("_nothing_stays_in_place")
 @pytest.mark.parametrize("store_type", ["chunked-fs", "file-system"])
 def test_an_interrupted_run_is_there_whole_or_not_at_all_and_never_a_success(folder, store_type, monkeypatch, caplog):

@@ -73,6 +73,7 @@ def write_and_acknowledge(store, number):
     return work
 
 
+@pytest.mark.thorough
 def test_whatever_a_killed_writer_acknowledged_is_there(store):
     chunked = type(store).__name__ == "ChunkedStore"
     pause = random.Random(7)

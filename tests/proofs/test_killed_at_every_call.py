@@ -1,14 +1,11 @@
 """A process that is killed at whichever system call: the state is the old or the new one, and the others go on."""
 
 import errno
-import itertools
 import os
-import re
-import signal
-from collections import Counter
 
 import pytest
-from failing_calls import Killing, check_after_kill, exit_code_of
+from failing_calls import Killing, check_after_kill, check_killed_anywhere, killed_anywhere
+from kernel_calls import check_killed_at_calls_of_the_kernel
 from operations import (
     JOURNAL,
     LIKE_OTHERS,
@@ -17,13 +14,11 @@ from operations import (
     TO_JOURNALS,
     View,
     World,
-    perform,
     states_of,
 )
+from zygote import in_small_process
 
-from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.testing.faults import ALL_CALLS, WRITING_CALLS
-from chunkstore.testing.system_trace import run_under_strace
 from proofs.torture.crash_states import read_crash_states
 from proofs.torture.kills_at_calls import kill_at_calls
 
@@ -63,44 +58,11 @@ def _ways():
                 yield pytest.param(operation, way, id=f"{operation}-{name}")
 
 
-def killed_anywhere(world, operation, late=False, calls=ALL_CALLS):
-    """Yield after each kill, at the first call, the second and so on, where it was; at last after none.
-
-    Args:
-        world: makes a new world with the system calls that it is given.
-        operation: what is done in it.
-        late: whether the call does its work before the kill.
-        calls: those that are counted.
-    """
-    for number in itertools.count(1):
-
-        def work(number=number):
-            syscalls = Killing(late=late, only=calls)
-            store = world(syscalls).store
-            syscalls.arm(number)
-            perform(operation, store)
-
-        code = exit_code_of(work)
-        assert code in {0, -signal.SIGKILL}, number
-        yield f"call {number}"
-        if code == 0:
-            assert number > 2
-            return
-
-
+@pytest.mark.thorough
 @pytest.mark.parametrize(("operation", "way"), list(_ways()))
-def test_a_write_that_is_killed_at_any_call_is_done_or_not_done(folder, operation, way, monkeypatch):
+def test_a_write_that_is_killed_at_any_call_is_done_or_not_done(folder, operation, way):
     layout, durability, files, late, calls = way
-    if files == "temporary":
-        monkeypatch.setattr("chunkstore.backends.disk.folder.has_unnamed_files", lambda: False)
-    states = states_of(folder, layout, "process", operation)
-    view = View(folder, layout)
-
-    def world(syscalls):
-        return World(folder, layout, durability, syscalls, operation)
-
-    for where in killed_anywhere(world, operation, late, calls):
-        check_after_kill(view, operation, states, where)
+    in_small_process(check_killed_anywhere, folder, operation, layout, durability, late, calls, files == "unnamed")
 
 
 @pytest.fixture
@@ -142,8 +104,6 @@ def test_where_there_are_no_links_a_document_of_a_killed_writer_can_be_deleted_a
 
 # --- as the kernel sees it -------------------------------------------------------------------------------------------
 
-TRACED = "%file,%desc"
-_CALL = re.compile(r"^\d+ +(\w+)\(", re.MULTILINE)
 #: Layout, level and operations that are killed at every call that the kernel gets to see, also those of libraries.
 OF_THE_KERNEL = {
     ("chunked", "process"): "create,add run,add,add again,update,set parameters,append,delete,sync",
@@ -152,20 +112,6 @@ OF_THE_KERNEL = {
     (JOURNAL, "process"): "add",
     (JOURNAL, "step"): "append",
 }
-#: Sealing takes so many calls that it is killed at those alone that leave something behind; so are writes to journals.
-CHANGING_OF_THE_KERNEL = {"rename", "renameat", "link", "linkat", "unlink", "unlinkat", "fsync", "fdatasync", "write"}
-
-
-def trace(world, operation, log, *options):
-    """Make an operation under strace in a child that may do with the store's records what this process may."""
-    owned = dict(world.store._owned._runs)
-
-    def work():
-        for run_id, known in owned.items():
-            world.store._owned.add(run_id, known)
-        perform(operation, world.store)
-
-    return run_under_strace(work, ["-o", log, "-e", f"trace={TRACED}", *options])
 
 
 @pytest.mark.usefixtures("_strace")
@@ -178,33 +124,12 @@ def trace(world, operation, log, *options):
     ],
 )
 def test_a_write_that_is_killed_at_any_call_of_the_kernel_is_done_or_not_done(folder, layout, durability, operation):
-    states = states_of(folder, layout, "process", operation)
-    log = os.path.join(folder, "log")
-
-    def new_world():
-        return World(folder, layout, durability, SYSTEM, operation)
-
-    assert trace(new_world(), operation, log) == 0
-    with open(log, encoding="ascii") as lines:
-        counts = Counter(_CALL.findall(lines.read()))
-    assert counts["close"]
-    if operation in SEALING or layout == JOURNAL:
-        counts = {call: count for call, count in counts.items() if call in CHANGING_OF_THE_KERNEL}
-    kills = Counter()
-    for call, count in counts.items():  # strace counts each call by itself
-        for number in range(1 + (call == "read"), count + 1):  # the first thing that is read is the word to begin
-            world = new_world()
-            code = trace(world, operation, log, "-e", f"inject={call}:signal=KILL:when={number}")
-            assert code in {0, -signal.SIGKILL}
-            kills[call] += code != 0
-            check_after_kill(world, operation, states, f"{call} {number}")
-    # Some calls come only when something has just been changed, and what the child closes of its parent's varies.
-    others = {call: count for call, count in counts.items() if call != "close"}
-    assert sum(kills[call] for call in others) > sum(others.values()) * 0.6
+    in_small_process(check_killed_at_calls_of_the_kernel, folder, layout, durability, operation)
 
 
+@pytest.mark.thorough
 def test_random_kills_in_random_ways(folder):
-    figures = kill_at_calls(folder, 1, 100)
+    figures = in_small_process(kill_at_calls, folder, 1, 100)
     figures.check()
     assert figures.kills > 30
 

@@ -3,23 +3,22 @@
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from zygote import Zygote
 
 import chunkstore
 
 TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS / "proofs" / "mutation"))
+MUTATION = TESTS / "proofs" / "mutation"
+sys.path.insert(0, str(MUTATION))
 
 # From the folder that child processes have on their path too.
 from mutant import Mutant  # noqa: E402
 from mutants import HARMLESS, MUTANTS, named  # noqa: E402
-
-pytestmark = pytest.mark.thorough
 
 TIMEOUT = 60
 FAILED = 1
@@ -30,44 +29,53 @@ def source_of(mutant):
     return Path(chunkstore.__file__).parents[1].joinpath(mutant.file).read_text()
 
 
-def run_with(mutant, command):
-    """Run a command with a defect in chunkstore; return its exit code, None if it did not end, and what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS / "proofs" / "mutation"), "CHUNKSTORE_MUTANT": mutant.name}
-    environment.pop("PYTEST_ADDOPTS", None)  # they are for all tests and not for a few
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to import them takes longer than most of these tests
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=TESTS.parent,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+#: What a process imports before it is forked for each defect: what these tests need, and nothing of the project.
+PRELOADED = ("run_tests", "hypothesis", "hypothesis.stateful", "msgspec", "orjson", "filelock")
+
+
+def environment_of(mutant):
+    return {
+        "PYTHONPATH": str(MUTATION),
+        "CHUNKSTORE_MUTANT": mutant.name,
+        "PYTEST_ADDOPTS": "",  # they are for all tests and not for a few
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # to import them takes longer than most of these tests
+    }
+
+
+@pytest.fixture(scope="module")
+def zygote():
+    zygote = Zygote(*PRELOADED)
+    yield zygote
+    zygote.close()
+
+
+def run_tests(zygote, mutant, folder):
+    """Run the tests that shall notice a defect; return pytest's exit code, None if it did not end, and its output."""
+    from run_tests import run_tests
+
+    output = folder / "output"
+    options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={folder / 'inner'}", f"--rootdir={TESTS.parent}"]
+    arguments = [*options, *shlex.split(mutant.caught_by)]
     try:
-        output, _ = process.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # it may have children that hang
-        return None, process.communicate()[0]
-    return process.returncode, output
-
-
-def run_tests(mutant, tmp_path):
-    options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inner'}"]
-    return run_with(mutant, ["-m", "pytest", *options, *shlex.split(mutant.caught_by)])
+        code = zygote.call(
+            run_tests, mutant.name, arguments, environment_of(mutant), str(output), folder=TESTS.parent, timeout=TIMEOUT
+        )
+    except TimeoutError:
+        code = None
+    return code, output.read_text()[-_LAST_LINES:]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_defect_is_caught_by_a_test(mutant, tmp_path):
-    code, output = run_tests(mutant, tmp_path)
+def test_a_defect_is_caught_by_a_test(mutant, zygote, tmp_path):
+    code, output = run_tests(zygote, mutant, tmp_path)
     if code is None:
-        assert mutant.may_hang, f"{mutant.caught_by} did not end in {TIMEOUT} s:\n{output[-_LAST_LINES:]}"
+        assert mutant.may_hang, f"{mutant.caught_by} did not end in {TIMEOUT} s:\n{output}"
         return
-    assert code != 0, f"no test of {mutant.caught_by} notices it:\n{output[-_LAST_LINES:]}"
-    assert code == FAILED, f"pytest ended with {code}, so no test has decided:\n{output[-_LAST_LINES:]}"
+    assert code != 0, f"no test of {mutant.caught_by} notices it:\n{output}"
+    assert code == FAILED, f"pytest ended with {code}, so no test has decided:\n{output}"
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_defect_changes_one_place_and_leaves_code_that_compiles(mutant):
     source = source_of(mutant)
@@ -76,9 +84,9 @@ def test_a_defect_changes_one_place_and_leaves_code_that_compiles(mutant):
     compile(changed, mutant.file, "exec")
 
 
-def test_what_is_no_defect_is_not_caught(tmp_path):
-    code, output = run_tests(HARMLESS, tmp_path)
-    assert code == 0, output[-_LAST_LINES:]
+def test_what_is_no_defect_is_not_caught(zygote, tmp_path):
+    code, output = run_tests(zygote, HARMLESS, tmp_path)
+    assert code == 0, output
 
 
 def test_every_defect_has_a_name_of_its_own():
@@ -91,14 +99,15 @@ def selects(condition, node_id):
     return eval(re.sub(r"\b(?!(?:and|or|not)\b)\w+", lambda word: str(word[0].lower() in node_id.lower()), condition))
 
 
+@pytest.mark.thorough
 def test_every_defect_names_tests_that_there_are():
     named_tests = []
     for mutant in MUTANTS:
         paths, _, condition = mutant.caught_by.partition(" -k ")
         named_tests.append((mutant, paths.split(), "".join(shlex.split(condition))))
     all_paths = {path for _, paths, _ in named_tests for path in paths}
-    code, output = run_with(HARMLESS, ["-m", "pytest", "--collect-only", "-q", *sorted(all_paths)])
-    assert code == 0, output[-_LAST_LINES:]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *sorted(all_paths)]
+    output = subprocess.check_output(command, cwd=TESTS.parent, text=True)
     there_are = [line for line in output.splitlines() if line.startswith("tests/")]
     for mutant, paths, condition in named_tests:
         found = [node_id for node_id in there_are if node_id.startswith(tuple(paths))]
@@ -123,7 +132,9 @@ def test_the_running_code_has_the_defect_also_in_child_processes_and_the_file_ha
     )
     child = f"import subprocess, sys; print(subprocess.check_output([sys.executable, '-c', {goes_back!r}], text=True))"
     for code in (goes_back, child):
-        assert run_with(mutant, ["-c", code]) == (0, "2 1\n" + "\n" * (code is child))
+        environment = {**os.environ, **environment_of(mutant)}
+        changed = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=TESTS.parent, env=environment)
+        assert changed.split() == ["2", "1"]
         usual = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=TESTS.parent)
         assert usual.split() == ["2", "3"]
     assert source_of(mutant) == before

@@ -96,6 +96,7 @@ def write_program(store, number, program):
     return Writer(store, number).run(program)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("store_type", ["chunked-fs", "file-system"])
 @settings(max_examples=2 * settings().max_examples)
 @given(programs=PROGRAMS)

@@ -5,8 +5,6 @@ import pytest
 from proofs.torture.filesystems import CUTTABLE, mounted, require
 from proofs.torture.power_cuts import PROCESS, RUN_LEVEL, STEP, cut_power
 
-pytestmark = pytest.mark.thorough
-
 #: With those of the other stores and levels these are 20 cuts on each file system.
 CUTS = {(STEP, "chunked-fs"): 7, (STEP, "file-system"): 5, (RUN_LEVEL, "chunked-fs"): 5, (RUN_LEVEL, "file-system"): 3}
 STORES = ["chunked-fs", "file-system"]
@@ -26,11 +24,13 @@ def cut(disk, level, store_type):
     assert figures.cuts == cuts
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("store_type", STORES)
 def test_at_level_step_whatever_was_acknowledged_survives_a_power_cut(disk, store_type):
     cut(disk, STEP, store_type)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("store_type", STORES)
 def test_at_level_run_whatever_a_finished_run_recorded_survives_a_power_cut(disk, store_type):
     cut(disk, RUN_LEVEL, store_type)

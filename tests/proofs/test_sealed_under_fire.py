@@ -8,8 +8,6 @@ import pytest
 
 from proofs.torture.sealing import seal_under_fire
 
-pytestmark = pytest.mark.thorough
-
 
 @pytest.fixture(params=["disk", "memory"])
 def folder(request, tmp_path):
@@ -20,6 +18,7 @@ def folder(request, tmp_path):
     shutil.rmtree(path)
 
 
+@pytest.mark.thorough
 def test_nothing_is_missed_lost_or_doubled_while_a_run_is_sealed_and_unsealed(folder):
     figures = seal_under_fire(folder, 1, 250)
     figures.check()

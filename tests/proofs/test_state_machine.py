@@ -173,8 +173,8 @@ for machine, times in (
 ):
     machine.TestCase.settings = settings(max_examples=times * settings().max_examples, stateful_step_count=50)
 
-TestChunkedFolder = ChunkedFolderMachine.TestCase
-TestJournal = JournalMachine.TestCase
-TestDocumentFolder = DocumentFolderMachine.TestCase
-TestBuffered = BufferedMachine.TestCase
+TestChunkedFolder = pytest.mark.thorough(ChunkedFolderMachine.TestCase)
+TestJournal = pytest.mark.thorough(JournalMachine.TestCase)
+TestDocumentFolder = pytest.mark.thorough(DocumentFolderMachine.TestCase)
+TestBuffered = pytest.mark.thorough(BufferedMachine.TestCase)
 TestChunkedMemory = ChunkedMemoryMachine.TestCase

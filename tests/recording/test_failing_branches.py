@@ -17,6 +17,7 @@ def statuses(store, step="score"):
     return {name.rpartition(".")[2]: branch.status for name, branch in found.items()}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ALL)
 def test_one_error_lists_the_failed_branches_and_keeps_the_results_of_the_others(store, kind):
     with pytest.raises(BranchFailedError) as caught, pool(kind) as executor, store.start_run("run") as run:
@@ -114,6 +115,7 @@ def test_a_function_that_cannot_be_sent_is_refused_with_a_way_out_and_nothing_is
     assert log.status == "SUCCESS"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", PROCESSES)
 def test_a_result_that_cannot_be_sent_back_fails_its_branch_alone(store, kind):
     with pool(kind) as executor, store.start_run("run") as run:
@@ -128,6 +130,7 @@ def test_a_result_that_cannot_be_sent_back_fails_its_branch_alone(store, kind):
     assert "pickle" in branch.message
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", PROCESSES)
 @pytest.mark.parametrize("function", [work.raise_unloadable, work.raise_unpicklable])
 def test_an_exception_that_does_not_survive_the_way_back_fails_its_branch_alone(store, kind, function):
@@ -142,6 +145,7 @@ def test_an_exception_that_does_not_survive_the_way_back_fails_its_branch_alone(
     assert "Traceback" in step.attempts[0].message
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["threads", "fork", "loky"])
 def test_an_item_that_cannot_be_sent_fails_its_branch_alone(store, kind):
     items = [1, (number for number in ()), 3]
@@ -154,6 +158,7 @@ def test_an_item_that_cannot_be_sent_fails_its_branch_alone(store, kind):
     assert sorted(statuses(store).values()) == ["FAIL", "SUCCESS", "SUCCESS"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["threads", "fork", "loky"])
 def test_a_branch_that_exits_has_failed_and_the_others_go_on(store, kind):
     with pool(kind) as executor, store.start_run("run") as run:

@@ -214,6 +214,7 @@ def check(world, error, warnings, where):
         assert world.leftovers() == [], where
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way[0]}-{way[1]}-{errno.errorcode[way[2]]}")
 def test_a_run_is_recorded_whole_or_its_author_is_told(memory, way, pool, monkeypatch, warnings):
     Path("data.csv").write_text("x,y\n1,2\n")

@@ -34,6 +34,7 @@ def interrupt_after(count):
     raise KeyboardInterrupt
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["threads", *PROCESSES])
 def test_an_interrupt_during_a_map_is_recorded_and_leaves_no_worker_behind(store, kind, children):
     with pytest.raises(KeyboardInterrupt), pool(kind) as executor, store.start_run("run") as run:
@@ -44,6 +45,7 @@ def test_an_interrupt_during_a_map_is_recorded_and_leaves_no_worker_behind(store
     work.wait_for(lambda: not children())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["fork", "loky"])
 def test_an_interrupt_after_the_pool_was_renewed_leaves_no_worker_behind(store, kind, children):
     def items():

@@ -20,6 +20,7 @@ def outcome(store, run_id, step="score"):
     return {name.rpartition(".")[2]: branch.status for name, branch in log.steps[step].branches.items()}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", PROCESSES)
 def test_of_many_branches_only_the_one_whose_worker_was_killed_fails(store, kind, children):
     with pool(kind) as executor, pytest.raises(BranchFailedError) as caught, store.start_run("run") as run:
@@ -41,6 +42,7 @@ def test_of_many_branches_only_the_one_whose_worker_was_killed_fails(store, kind
     work.wait_for(lambda: not children())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["default", "fork", "spawn"])
 def test_the_message_says_which_signal_killed_the_worker(store, kind):
     with pool(kind) as executor, store.start_run("run") as run:
@@ -56,6 +58,7 @@ def test_the_message_says_with_which_code_the_worker_ended(store):
     assert "exit code 7" in store.get_run_log("run").steps["score"].branches["score.2"].message
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["default", "loky"])
 def test_when_every_branch_kills_its_worker_every_branch_fails(store, kind):
     with pool(kind) as executor, store.start_run("run") as run:
@@ -83,6 +86,7 @@ def test_a_branch_that_always_kills_its_worker_ends_after_its_attempts(store, ca
     assert [attempt.status for attempt in step.attempts] == ["FAIL"] * 3
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["fork", "loky"])
 def test_a_pool_that_an_earlier_map_broke_serves_the_next_one(store, kind):
     with pool(kind) as executor, store.start_run("run") as run:
@@ -91,6 +95,7 @@ def test_a_pool_that_an_earlier_map_broke_serves_the_next_one(store, kind):
     assert set(outcome(store, "run", "second").values()) == {"SUCCESS"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["fork", "loky"])
 @pytest.mark.filterwarnings("ignore::UserWarning")  # loky's own, about the initializer
 def test_a_pool_that_cannot_start_fails_every_branch_and_ends(store, kind, caplog):

@@ -18,6 +18,7 @@ def branches(store, run_id="run", step="score"):
     return {name[prefix:]: branch for name, branch in log.steps[step].branches.items()}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ALL)
 def test_results_come_in_the_order_of_the_items_and_every_branch_is_recorded(store, kind):
     items = list(range(12))
@@ -35,6 +36,7 @@ def test_results_come_in_the_order_of_the_items_and_every_branch_is_recorded(sto
         assert step.attempts[0].status == "SUCCESS"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ALL)
 def test_parallel_gives_results_by_name(store, kind):
     with pool(kind) as executor, store.start_run("run") as run:
@@ -47,6 +49,7 @@ def test_parallel_gives_results_by_name(store, kind):
     assert step.user_defined_metrics == {"rows": 1}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", PROCESSES)
 def test_branches_really_run_in_other_processes(store, kind):
     import os
@@ -55,6 +58,7 @@ def test_branches_really_run_in_other_processes(store, kind):
         assert os.getpid() not in run.map("score", range(4), work.process_id, executor=executor)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ALL)
 def test_all_that_a_branch_records_is_there(store, kind):
     with pool(kind) as executor, store.start_run("run") as run:

@@ -105,6 +105,7 @@ def test_branches_that_a_killed_run_finished_are_not_run_again(killed):
     assert log.parameters == {"seed": 7}
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_has_the_results_of_one_that_was_never_killed(killed):
     killed.go.touch()
     resumed = killed.finish("second", resume="first")
@@ -132,6 +133,7 @@ def test_what_is_taken_over_from_a_killed_run_is_recorded_as_cached(killed):
         assert branch.status == step.status == "SUCCESS"
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_that_is_killed_too_is_resumed_again(killed):
     begun = work.noted(killed.calls)
     process = killed.start("second", resume="first")

@@ -177,6 +177,7 @@ def test_a_joined_run_whose_block_raises_is_not_finished(store):
     assert store.get_run_log("array-1").status == "PROCESSING"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_many_processes_that_join_at_once_record_one_run_with_a_step_each(store, tmp_path, method):
     ready = tmp_path / "ready"

@@ -232,6 +232,7 @@ def put_and_collect(folder, number, rounds):
         assert all(outcome.deleted for outcome in retention.collect(store, plan, with_data=True))
 
 
+@pytest.mark.thorough
 def test_processes_that_put_and_delete_data_in_one_catalog_do_not_meet(tmp_path):
     run_processes(put_and_collect, [(str(tmp_path), number, 25) for number in range(3)])
     assert [path for path in (tmp_path / "data").iterdir() if path.name not in (".runs", ".lock")] == []

@@ -49,6 +49,7 @@ def test_a_parallel_in_a_map_in_a_parallel_nests():
         }
 
 
+@pytest.mark.thorough
 @given(trees=st.lists(strategies.step_trees(), max_size=3, unique_by=lambda tree: tree.internal_name))
 def test_flattening_and_assembling_are_inverse(trees):
     log = RunLog(run_id="r", steps={tree.internal_name: tree for tree in trees}, parameters={"a": 1})

@@ -38,6 +38,7 @@ def read(folder):
 KINDS = ["RunLog.json", "StepLog-*", "BranchLog-*", "StepUpdate-*", "Parameter-*", "Metric-*"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("pattern", KINDS)
 def test_any_flipped_bit_is_reported_and_hides_nothing_else(folder, pattern):
     (file,) = folder.glob(pattern)

@@ -49,6 +49,7 @@ def test_any_json_value_comes_back_exactly(value):
     assert exact(decoded(codec.encode(codec.plain(value), indent=4))) == exact(value)
 
 
+@pytest.mark.thorough
 @given(tree=strategies.step_trees())
 def test_any_record_comes_back_exactly(tree):
     log = RunLog(run_id="r", steps={tree.internal_name: tree})

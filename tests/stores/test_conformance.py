@@ -27,6 +27,7 @@ class TestChunkedFolder(StoreConformance):
         return lambda: chunkstore.open_store("chunked-fs", log_folder=tmp_path / "logs")
 
 
+@pytest.mark.thorough
 class TestChunkedFolderPrettyAndDurable(StoreConformance):
     @pytest.fixture
     def open_another(self, tmp_path):
@@ -42,6 +43,7 @@ class TestJournals(StoreConformance):
         return lambda: chunkstore.open_store("chunked-fs", log_folder=logs, durability="process", container="journal")
 
 
+@pytest.mark.thorough
 class TestDurableJournals(RecordSuite, UpdateSuite, SealingSuite):
     @pytest.fixture
     def open_another(self, tmp_path):
@@ -82,6 +84,7 @@ class SealedBehindTheScenes(ChunkedStore):
         self._seal_run(run_id)
 
 
+@pytest.mark.thorough
 class TestSealedBehindTheScenes(UpdateSuite, SharingSuite):
     """Whatever a run is packed in at whatever time, it is the same run."""
 
@@ -90,6 +93,7 @@ class TestSealedBehindTheScenes(UpdateSuite, SharingSuite):
         return lambda: SealedBehindTheScenes(DirectoryBackend(tmp_path / "logs"))
 
 
+@pytest.mark.thorough
 class TestJournalsSealedBehindTheScenes(UpdateSuite, SealingSuite):
     @pytest.fixture
     def open_another(self, tmp_path):
@@ -97,6 +101,7 @@ class TestJournalsSealedBehindTheScenes(UpdateSuite, SealingSuite):
         return lambda: SealedBehindTheScenes(DirectoryBackend(tmp_path / "logs"), options)
 
 
+@pytest.mark.thorough
 class TestChunkedFolderWithShortWrites(StoreConformance):
     # A store that is sent works with the system calls of the other process, which write all at once.
     @pytest.fixture
@@ -120,6 +125,7 @@ class TestBuffered(StoreConformance):
         return lambda: store
 
 
+@pytest.mark.thorough
 class TestChunkedMemory(StoreConformance):
     shared_between_processes = False
 
@@ -129,6 +135,7 @@ class TestChunkedMemory(StoreConformance):
         return lambda: ChunkedStore(backend)
 
 
+@pytest.mark.thorough
 class TestDocumentMemory(StoreConformance):
     shared_between_processes = False
 
@@ -138,6 +145,7 @@ class TestDocumentMemory(StoreConformance):
         return lambda: DocumentStore(backend)
 
 
+@pytest.mark.thorough
 class TestWithoutUnnamedFiles(StoreConformance):
     """As on a file system without O_TMPFILE."""
 
@@ -150,6 +158,7 @@ class TestWithoutUnnamedFiles(StoreConformance):
         return lambda: chunkstore.open_store("chunked-fs", log_folder=tmp_path / "logs")
 
 
+@pytest.mark.thorough
 class TestWithoutHardLinks(StoreConformance):
     """As on a file system without O_TMPFILE and without hard links."""
 
@@ -171,6 +180,7 @@ class TestWithoutHardLinks(StoreConformance):
         return lambda: chunkstore.open_store("chunked-fs", log_folder=tmp_path / "logs")
 
 
+@pytest.mark.thorough
 class TestWithoutRenamesToNewNames(TestWithoutHardLinks):
     """As on a file system that does not have those either."""
 

@@ -37,6 +37,7 @@ def create_and_delete(open_store, folder, number, rounds):
     return created
 
 
+@pytest.mark.sampled
 @every_store
 def test_of_processes_that_create_and_delete_one_run_each_creation_is_undone_once(tmp_path, open_store):
     told = [
@@ -127,6 +128,7 @@ READS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("read", READS)
 @pytest.mark.parametrize("sealed", [False, True], ids=["loose", "sealed"])
 def test_a_read_gives_all_of_a_run_that_is_deleted_meanwhile_or_says_that_it_is_gone(tmp_path, read, sealed):
@@ -245,6 +247,7 @@ def delete(store, run_id):
     return found[0]
 
 
+@pytest.mark.sampled
 @every_store
 def test_what_was_acknowledged_is_in_one_run_or_that_run_was_deleted(tmp_path, open_store):
     told = run_processes(live_through, [(open_store, str(tmp_path), number, 30) for number in range(4)])

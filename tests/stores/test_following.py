@@ -282,6 +282,7 @@ def write(stores, kind, name, number):
         getattr(own, kind)(RUN)
 
 
+@pytest.mark.thorough
 @_cut_into_files
 def test_whatever_is_written_the_log_is_what_a_full_read_gives(tmp_path, open_store):
     numbers = itertools.count()

@@ -291,6 +291,7 @@ def test_a_record_that_others_have_changed_and_sealed_is_found_as_it_is(open_sto
     assert store.get_branch_log(RUN, "p.a").parameters == {"p": 1}
 
 
+@pytest.mark.thorough
 class TestChunkedFolderThatRemembersListings(StoreConformance):
     @pytest.fixture
     def open_another(self, open_store):

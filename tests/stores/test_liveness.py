@@ -136,6 +136,7 @@ def look(open_store, folder, seconds):
     return told
 
 
+@pytest.mark.thorough
 @_stores
 def test_who_looks_is_not_taken_for_the_owner_by_another_who_looks(tmp_path, open_store):
     def record(say):
@@ -215,6 +216,7 @@ def join_and_leave(open_store, folder, rounds):
             assert open_store(Path(folder)).liveness(RUN).state == LIVE
 
 
+@pytest.mark.sampled
 @_stores
 def test_processes_that_join_and_leave_at_once_are_seen_each_and_leave_nothing(tmp_path, open_store):
     open_store(tmp_path).create_run_log(RUN)

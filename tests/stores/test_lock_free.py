@@ -35,6 +35,7 @@ def fill(folder, steps):
             file.write(step(f"old-{number}").to_json())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed files", "temporary files"])
 def test_the_cost_of_adding_does_not_depend_on_the_number_of_steps(folder, monkeypatch, unnamed):
     if not unnamed:

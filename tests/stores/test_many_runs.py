@@ -35,6 +35,7 @@ def has_ended(log):
     log.status = "SUCCESS"
 
 
+@pytest.mark.thorough
 @_kinds
 @pytest.mark.parametrize("ended_by", ["itself", "another process", "nobody: it is deleted by another process"])
 def test_little_is_kept_of_runs_that_have_ended(folder, kind, ended_by):
@@ -135,6 +136,7 @@ def test_what_others_changed_stays_also_when_the_owner_has_recorded_many_runs_si
         store.add_step_log("first", found)
 
 
+@pytest.mark.sampled
 @_kinds
 def test_a_store_that_is_dropped_gives_its_descriptors_back_at_once(folder, kind):
     kind(DirectoryBackend(folder)).create_run_log("run")

@@ -158,6 +158,7 @@ def test_the_older_version_is_older(old, new, golden):
     assert os.path.getsize(golden / "chunkstore-2026-10.zip") < 120_000
 
 
+@pytest.mark.sampled
 @every_store
 @pytest.mark.parametrize("creator", ["old", "new"])
 def test_by_turns_each_changes_what_the_other_wrote(old, new, creator):
@@ -211,6 +212,7 @@ def test_by_turns_each_changes_what_the_other_wrote(old, new, creator):
     assert old(summaries) == new(summaries) == []
 
 
+@pytest.mark.sampled
 @every_store
 def test_at_once_neither_loses_what_the_other_writes(old, new):
     turns = 25

@@ -1,9 +1,13 @@
 """One call of an operation fails, or its process is killed there; what must hold then."""
 
 import errno
+import itertools
 import os
+import signal
+from contextlib import nullcontext
+from unittest import mock
 
-from operations import NOT_REPEATED, RUN, SEALING, TO_NEW_RUNS, perform
+from operations import NOT_REPEATED, RUN, SEALING, TO_NEW_RUNS, View, World, perform, states_of
 
 from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.errors import (
@@ -14,7 +18,7 @@ from chunkstore.errors import (
     StoreFullError,
     StoreIOError,
 )
-from chunkstore.testing.faults import FaultySyscalls, KillingSyscalls
+from chunkstore.testing.faults import ALL_CALLS, FaultySyscalls, KillingSyscalls
 
 ERRORS = {
     errno.EIO: StoreIOError,
@@ -45,6 +49,8 @@ class Once(FaultySyscalls):
         half: whether the call is a write that takes half of the bytes, and the write of the others fails.
         links: whether there are hard links.
     """
+
+    with_targets = False
 
     def __init__(self, *arguments, half=False, links=True, **options):
         super().__init__(*arguments, **options, **({"only": ("write",)} if half else {}))
@@ -162,9 +168,66 @@ def check_after_kill(view, operation, states, where):
 class Killing(KillingSyscalls):
     """Kills its process at the Nth call from when it is armed."""
 
+    with_targets = False
+
     def arm(self, at):
         self.counted, self._at = 0, at
 
     def perform(self, call, action):
         # The folders above are on a disk, and syncing them takes its time.
         return super().perform(call, (lambda: None) if call.name in SYNCING_CALLS else action)
+
+
+def killed_anywhere(world, operation, late=False, calls=ALL_CALLS):
+    """Yield after each kill, at the first call, the second and so on, where it was; at last after none.
+
+    Args:
+        world: makes a new world with the system calls that it is given.
+        operation: what is done in it.
+        late: whether the call does its work before the kill.
+        calls: those that are counted.
+    """
+    for number in itertools.count(1):
+
+        def work(number=number):
+            syscalls = Killing(late=late, only=calls)
+            store = world(syscalls).store
+            syscalls.arm(number)
+            perform(operation, store)
+
+        code = exit_code_of(work)
+        assert code in {0, -signal.SIGKILL}, number
+        yield f"call {number}"
+        if code == 0:
+            assert number > 2
+            return
+
+
+def with_files(*, unnamed):
+    """Return a block in which files that are being written have no name yet, or a temporary one."""
+    if unnamed:
+        return nullcontext()
+    return mock.patch("chunkstore.backends.disk.folder.has_unnamed_files", return_value=False)
+
+
+def check_killed_anywhere(folder, operation, layout, durability, late, calls, unnamed):
+    """Kill a process that does an operation at each of its calls; each time the state is the old or the new one.
+
+    Args:
+        folder: where.
+        operation: what is done.
+        layout: one of `ALL_LAYOUTS`.
+        durability: of the store.
+        late: whether the call does its work before the kill.
+        calls: those that are counted.
+        unnamed: whether files that are being written have no name yet.
+    """
+    states = states_of(folder, layout, "process", operation)
+    view = View(folder, layout)
+
+    def world(syscalls):
+        return World(folder, layout, durability, syscalls, operation)
+
+    with with_files(unnamed=unnamed):
+        for where in killed_anywhere(world, operation, late, calls):
+            check_after_kill(view, operation, states, where)

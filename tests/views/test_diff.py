@@ -27,6 +27,7 @@ def rows(compared, title, **options):
     return found[title].rows if title in found else []
 
 
+@pytest.mark.thorough
 @given(log=run_logs)
 def test_a_run_does_not_differ_from_itself(log):
     compared = compare_runs(log, log)
@@ -34,6 +35,7 @@ def test_a_run_does_not_differ_from_itself(log):
     assert sections(compared) == []
 
 
+@pytest.mark.thorough
 @given(old=run_logs, new=run_logs)
 def test_any_two_runs_can_be_compared_and_shown_and_it_does_not_matter_which_is_the_first(old, new):
     one, other = compare_runs(old, new), compare_runs(new, old)

@@ -74,6 +74,7 @@ def page_of(log):
     return Page(log._repr_html_())
 
 
+@pytest.mark.thorough
 @given(log=run_logs)
 def test_any_run_becomes_a_page_of_balanced_and_harmless_tags(log):
     page = page_of(log)
@@ -136,6 +137,7 @@ def test_what_failed_is_open_and_what_succeeded_is_folded():
     assert ["open" in attributes for tag, attributes in page.tags if tag == "details"] == [True, False, True]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bad", [0, 2, 20_000])
 def test_a_page_of_a_large_run_is_small(bad):
     traceback, parameters = "y" * 100_000, {f"p{number}": "z" * 1_000 for number in range(200)}

@@ -354,6 +354,7 @@ def test_no_more_earlier_runs_are_read_than_are_needed():
     assert explain(log, new, earlier()).looked_at == ["old"]
 
 
+@pytest.mark.thorough
 @given(old=run_logs, new=run_logs, resumes=st.booleans())
 def test_any_step_of_any_run_can_be_asked_about(old, new, resumes):
     new.original_run_id, new.use_cached = ("old", True) if resumes else ("", False)

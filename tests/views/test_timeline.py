@@ -153,6 +153,7 @@ def test_steps_that_took_no_time_have_a_timeline():
     assert any("a" in line for line in text_of(run(step("a", 0, 0))))
 
 
+@pytest.mark.thorough
 def test_nesting_of_any_depth_is_drawn():
     inner = None
     for level in range(1_500, 0, -1):
@@ -164,6 +165,7 @@ def test_nesting_of_any_depth_is_drawn():
     assert text_of(run(inner))
 
 
+@pytest.mark.thorough
 @given(st.lists(step_trees(), max_size=3))
 def test_any_run_can_be_drawn(steps):
     log = RunLog.from_json(run(*steps, status=PROCESSING).to_json())

@@ -155,6 +155,7 @@ def test_marks_of_the_template_in_a_run_stay_text():
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_shows_the_run(open_page, scheme):
     page = open_page(typical(), color_scheme=scheme)
@@ -394,6 +395,7 @@ def test_a_branch_of_several_steps_has_details_too(open_page):
     assert "k\t1" in page.inner_text("#details")
 
 
+@pytest.mark.thorough
 def test_a_branch_that_is_one_step_tells_its_item(open_page):
     page = open_page(run(map_of("m", [(0, 1), (1, 2)])))
     page.mouse.click(*place_of(page, "m.1.work"))

@@ -58,6 +58,7 @@ def test_an_imported_run_can_be_continued_and_imports_no_more(source, store):
     assert log.steps["zeta"].extra == UNKNOWN
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed", "temporary"])
 @pytest.mark.parametrize("layout", PERSISTENT.values(), ids=list(PERSISTENT))
 def test_an_import_that_is_killed_anywhere_leaves_whole_runs_and_can_be_done_again(

@@ -9,9 +9,6 @@ from restricted import within_limits
 import chunkstore
 from chunkstore import ConfigurationError
 
-pytestmark = pytest.mark.thorough
-
-
 CONFIGURATION = b"""\
 # what this is for
 run_log_store:

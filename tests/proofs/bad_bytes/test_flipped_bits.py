@@ -22,8 +22,6 @@ from proofs.bad_bytes.whole_runs import (
     read,
 )
 
-pytestmark = pytest.mark.thorough
-
 
 def flips(data, *, every_bit=True):
     """Yield the bytes with each bit flipped, or with one bit of each byte."""
@@ -113,6 +111,7 @@ def test_a_file_that_was_cut_off_anywhere_hides_nothing_else(memory, start):
             assert contents(log) == whole or log.problems
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cut", [False, True], ids=["flipped", "cut off"])
 @pytest.mark.parametrize("start", [start for start in HELD if not start.startswith("Metric")])  # those are never pretty
 def test_a_pretty_file_that_is_damaged_hides_nothing_else(memory, start, cut):
@@ -176,6 +175,7 @@ def test_a_document_that_was_cut_off_is_an_error_that_names_it_or_means_the_same
             assert error.file == file.name
 
 
+@pytest.mark.thorough
 def test_a_pretty_document_with_a_flipped_bit_is_a_run_or_an_error_that_names_it(memory):
     make_run(memory, "file-system", pretty=True)
     file = memory / f"{RUN}.json"

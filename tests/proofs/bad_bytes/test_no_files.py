@@ -25,8 +25,6 @@ from proofs.bad_bytes.whole_runs import (
     read,
 )
 
-pytestmark = pytest.mark.thorough
-
 
 def make_device(major, minor):
     def make(path, _):

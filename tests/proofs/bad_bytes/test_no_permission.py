@@ -19,8 +19,6 @@ from proofs.bad_bytes.whole_runs import (
     read,
 )
 
-pytestmark = pytest.mark.thorough
-
 
 @pytest.mark.parametrize("name", PLACES)
 def test_a_file_without_permission_is_reported_and_hides_nothing(memory, name):

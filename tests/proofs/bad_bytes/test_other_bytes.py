@@ -16,8 +16,6 @@ from chunkstore import CorruptChunkError
 from chunkstore.errors import StepLogNotFoundError
 from proofs.bad_bytes.whole_runs import HELD, RUN, check_the_rest, contents, file_of, make_run, open_chunked, read
 
-pytestmark = pytest.mark.thorough
-
 
 @pytest.fixture(scope="module")
 def runs():
@@ -58,6 +56,7 @@ def do_damage(folder, kind, start, other=None, places=()):
             source.write_bytes(data)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("pretty", [False, True])
 @settings(max_examples=16 * settings().max_examples)
 @given(damages=st.lists(DAMAGE, min_size=1, max_size=3))

@@ -9,9 +9,6 @@ from restricted import within_limits
 from chunkstore.errors import RunLogNotFoundError, StepLogNotFoundError
 from proofs.bad_bytes.whole_runs import OPEN, RUN, make_run, open_chunked, read
 
-pytestmark = pytest.mark.thorough
-
-
 STRANGERS = 100_000
 FOREIGN_NAMES = [b"x-%d.txt", b".hidden%d", b"\xff\xfe-%d", b"Metric-%d-.jsonl", b"good-%d", b".tmp-1-00-%d"]
 FOREIGN_IN_A_RUN = [*FOREIGN_NAMES, b"StepLog-a-notanumber%d.json", b"BranchLog-%d.json", b"StepLog-good-%d.jsonx"]
@@ -33,6 +30,7 @@ def add_strangers(folder, names, count=STRANGERS):
         os.close(fd)
 
 
+@pytest.mark.thorough
 def test_a_hundred_thousand_foreign_files_in_a_run_change_nothing(memory):
     folder = make_run(memory)
     whole = read(folder)

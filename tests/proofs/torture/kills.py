@@ -31,9 +31,7 @@ _STEPS = 4
 _LONGEST_PAUSE = 0.008
 
 
-def kill_writers(
-    folder: str | os.PathLike[str], seed: int, size: int = 500, *, store_type: str = "chunked-fs"
-) -> Figures:
+def kill_writers(folder: str | os.PathLike[str], seed: int, size: int = 500, store_type: str = "chunked-fs") -> Figures:
     """Kill writers `size` times; after each kill read the run while the other writers go on."""
     figures, began = Figures(), time.monotonic()
     decisions = random.Random(seed)

@@ -39,7 +39,7 @@ _READS = ("run", "step", "parameters")
 
 
 def read_under_fire(
-    folder: str | os.PathLike[str], seed: int, size: int = 25_000, *, store_type: str = "chunked-fs"
+    folder: str | os.PathLike[str], seed: int, size: int = 25_000, store_type: str = "chunked-fs"
 ) -> Figures:
     """Read `size` times in all, by `READERS` processes, against `WRITERS` others; a third are reads of whole runs."""
     figures, began = Figures(), time.monotonic()

@@ -1,16 +1,13 @@
 """What the scenarios share with the tests, also for the command, for which `tests` is no folder of modules."""
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 # Before the imports below, which need it.
 sys.path.append(str(Path(__file__).parents[2] / "support"))
 
 from crashing import Writer, holds
-from failing_calls import ERRORS, Killing, Once, check_after_kill, check_one_call, exit_code_of
+from failing_calls import ERRORS, Killing, Once, check_after_kill, check_one_call, exit_code_of, with_files
 from operations import ALL_LAYOUTS, ENDED, OPERATIONS, SEALING, View, World, perform, states_of
 
 __all__ = [
@@ -31,6 +28,7 @@ __all__ = [
     "operations_of",
     "perform",
     "states_of",
+    "with_files",
 ]
 
 LEVELS = ("process", "run", "step", ENDED)
@@ -41,10 +39,3 @@ MOST_CALLS = 40
 def operations_of(layout: str) -> list[str]:
     """Return what can be done in a store of a layout."""
     return list(OPERATIONS) if layout == "document" else [*OPERATIONS, *SEALING]
-
-
-def with_files(*, unnamed: bool) -> AbstractContextManager[Any]:
-    """Return a block in which files that are being written have no name yet, or a temporary one."""
-    if unnamed:
-        return nullcontext()
-    return mock.patch("chunkstore.backends.disk.folder.has_unnamed_files", return_value=False)

@@ -7,6 +7,7 @@ import shutil
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
+import pytest
 from processes import fork_and_wait
 from recorded import step
 
@@ -73,6 +74,7 @@ def test_of_a_process_of_the_same_number_elsewhere_nothing_is_touched(store, log
     assert len(store.get_run_log(RUN, strict=True).steps) == 3
 
 
+@pytest.mark.thorough
 def test_descriptors_stay_few_however_many_runs_there_are(logs):
     def descriptors():
         gc.collect()

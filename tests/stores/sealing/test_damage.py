@@ -50,6 +50,7 @@ def damages(data, bits):
         yield f"cut off after {length}", data[:length], data[length:].count(b"\n")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bits", [(0, 1, 2, 3), (4, 5, 6, 7)], ids=str)
 def test_whatever_is_damaged_in_a_sealed_file_all_other_lines_are_read_and_it_is_reported(small, folder, bits):
     store, sealed = small
@@ -72,6 +73,7 @@ def test_whatever_is_damaged_in_a_sealed_file_all_other_lines_are_read_and_it_is
         assert len(lines_lost) <= most_lost, where
 
 
+@pytest.mark.thorough
 def test_single_steps_are_found_beside_any_damage_and_never_wrong(small, folder):
     store, sealed = small
     whole = {name: repr(store.get_step_log(RUN, name)) for name in ("a", "a-b")}

@@ -10,6 +10,7 @@ from chunkstore.testing.faults import CountingSyscalls
 from stores.sealing.sealed_runs import RUN, finish, opened, step
 
 
+@pytest.mark.thorough
 def test_a_single_step_of_thousands_is_found_by_reading_a_few_kilobytes(logs, folder):
     class Measuring(CountingSyscalls):
         got = 0
