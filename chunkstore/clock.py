@@ -7,11 +7,12 @@ what others say is believed within bounds alone: a single file with an absurd ti
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+
+from chunkstore.forks import in_forked_children
 
 #: By how many nanoseconds the clock of another host may be ahead of ours: somebody may have set a wrong year.
 MOST_AHEAD = 3 * 365 * 86_400 * 1_000_000_000
@@ -68,8 +69,7 @@ class HybridClock:
 #: One clock per process: whatever any store of this process has seen orders whatever any of them writes next.
 clock = HybridClock()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=clock.reset_after_fork)
+in_forked_children(clock.reset_after_fork)
 
 
 def utc_now() -> str:

@@ -14,7 +14,7 @@ PACKAGE = Path(chunkstore.__file__).parent
 PROJECT = Path(__file__).parent.parent
 #: From the bottom to the top. What is on one floor does not know of each other.
 TOWER = [
-    {"errors", "version"},
+    {"errors", "version", "forks"},
     {"names", "clock"},
     {"records"},
     {"backends"},

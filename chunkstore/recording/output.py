@@ -23,6 +23,7 @@ from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.errors import ChunkstoreError
+from chunkstore.forks import in_forked_children
 from chunkstore.names import encode_for_file
 from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, hash_of_file
 from chunkstore.recording.catalog.files import discard, make_folders
@@ -181,8 +182,7 @@ class _Installation:
 
 
 _installation = _Installation()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_installation.reset)
+in_forked_children(_installation.reset)
 
 
 @contextmanager

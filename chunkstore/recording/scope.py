@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from chunkstore.forks import note_forks
 from chunkstore.names import PinnedRunId, check_name, join_name, numbered
 from chunkstore.recording.catalog import PUT, Catalog, catalog_of
 from chunkstore.recording.context import Current
-from chunkstore.recording.forks import renew_after_fork
 from chunkstore.recording.previous import PreviousRun
 from chunkstore.records.models import CodeIdentity, DataCatalog
 from chunkstore.stores.base import Store
@@ -46,7 +46,7 @@ class Scope:
         #: Whether others, too, may record steps here: then this object does not know of all.
         self._shared = False
         self._mutex = threading.Lock()
-        renew_after_fork(self)
+        note_forks(self)
 
     def reset_after_fork(self) -> None:
         """In a forked child: let go of the mutex, which a thread of the parent may hold."""

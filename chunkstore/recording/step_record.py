@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import utc_now
 from chunkstore.errors import InvalidValueError
-from chunkstore.recording.forks import renew_after_fork
+from chunkstore.forks import renew_after_fork
 from chunkstore.recording.results import kept_result
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.series import MetricSeries
@@ -43,9 +43,6 @@ class StepRecord(Generic[_Scope]):
         """In a forked child: leave what waits to be written to the parent, and let go of its mutex and timer."""
         self._mutex = threading.RLock()
         self._series = MetricSeries(self.run, self.internal_name, self._mutex)
-
-    def note_fork(self) -> None:
-        """In the parent of a forked child: the step stays its own."""
 
     def __repr__(self) -> str:
         return f"<Step {self.internal_name!r} of run {self.run.run_id!r}: {self._log.status}>"

@@ -6,9 +6,10 @@ Python's collector looks through new objects whenever there are some hundred mor
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable
 from typing import TypeVar
+
+from chunkstore.forks import in_forked_children
 
 _T = TypeVar("_T")
 
@@ -39,5 +40,4 @@ def _reset_after_fork() -> None:
         gc.enable()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_after_fork)
+in_forked_children(_reset_after_fork)

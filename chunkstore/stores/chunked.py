@@ -15,6 +15,7 @@ from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, StoreUsageError
+from chunkstore.forks import renew_after_fork
 from chunkstore.names import (
     END_OF_TIME,
     JOINED_FILE,
@@ -33,7 +34,6 @@ from chunkstore.records.garbage import without_collections
 from chunkstore.records.models import FORMAT, PACKED_FORMAT, BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunk_files import Parameters, checked_run_log, key_of, read_run_file
-from chunkstore.stores.forks import renew_after_fork
 from chunkstore.stores.layout import OwnerFiles
 from chunkstore.stores.options import JOURNAL, StoreOptions
 from chunkstore.stores.packed import Journals

@@ -13,6 +13,7 @@ from chunkstore.backends.base import AT_THE_END, Backend
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError
+from chunkstore.forks import renew_after_fork
 from chunkstore.names import JOINED_FILE, OWNER_FILE, STEP, UNSYNCED_FILE, PinnedRunId, is_meant
 from chunkstore.records.assemble import bare, flatten
 from chunkstore.records.codec import corrupt
@@ -23,7 +24,6 @@ from chunkstore.records.integrity import without_checksum
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunk_files import KIND_OF, Key, Parameters, key_of
-from chunkstore.stores.forks import renew_after_fork
 from chunkstore.stores.layout import OwnerFiles
 from chunkstore.stores.options import StoreOptions
 from chunkstore.stores.reading import MetricLine, Patience, as_series

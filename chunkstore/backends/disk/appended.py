@@ -19,6 +19,7 @@ from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.backends.disk.writing import write_whole
 from chunkstore.backends.errors import MissingError
+from chunkstore.forks import in_forked_children
 
 _journals: weakref.WeakSet[DirectoryJournal] = weakref.WeakSet()
 
@@ -202,5 +203,4 @@ def _abandon_all() -> None:
         journal.close()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+in_forked_children(_abandon_all)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -33,11 +32,10 @@ from chunkstore.backends.errors import MissingError
 from chunkstore.backends.mount import Mount
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
+from chunkstore.forks import renew_after_fork
 from chunkstore.names import LOCK_FILE
 
 _GONE = (FileNotFoundError, NotADirectoryError)
-
-_backends: weakref.WeakSet[DirectoryBackend] = weakref.WeakSet()
 
 
 class DirectoryBackend(Backend):
@@ -69,7 +67,7 @@ class DirectoryBackend(Backend):
         self._syncs = Syncs()
         # Whether no other host can have the files mounted; found out when that matters.
         self._is_local: bool | None = None
-        _backends.add(self)
+        renew_after_fork(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared, (self.location, self.durability, self._lock_timeout)
@@ -340,12 +338,3 @@ class DirectoryBackend(Backend):
 def _shared(root: str, durability: str, lock_timeout: float) -> DirectoryBackend:
     """Return the backend that all receivers in this process share: a worker opens a folder once, not once per task."""
     return DirectoryBackend(root, durability=durability, lock_timeout=lock_timeout)
-
-
-def _reset_after_fork() -> None:
-    for backend in list(_backends):
-        backend.reset_after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_after_fork)

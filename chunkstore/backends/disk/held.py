@@ -28,6 +28,7 @@ from chunkstore.backends.disk.range_locks import (
     unlock_range,
 )
 from chunkstore.backends.disk.writing import discard
+from chunkstore.forks import in_forked_children
 from chunkstore.records.codec import decoder_of, encode
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -265,5 +266,4 @@ def _abandon_all() -> None:
         held.abandon()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+in_forked_children(_abandon_all)

@@ -20,6 +20,7 @@ from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.backends.errors import locked_twice
 from chunkstore.backends.mutexes import give_back
 from chunkstore.errors import LockTimeoutError, StoreIOError
+from chunkstore.forks import in_forked_children
 
 _FIRST_PAUSE = 50e-6
 _LONGEST_PAUSE = 5e-3
@@ -262,5 +263,4 @@ def _abandon_all() -> None:
         lock.abandon()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+in_forked_children(_abandon_all)

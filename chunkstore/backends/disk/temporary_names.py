@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 
+from chunkstore.forks import in_forked_children
 from chunkstore.names import DELETED_PREFIX, TEMPORARY_PREFIX
 
 
@@ -29,5 +30,4 @@ class _TemporaryNames:
 
 
 temporary_names = _TemporaryNames()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=temporary_names.reset)
+in_forked_children(temporary_names.reset)

@@ -191,8 +191,8 @@ self.options, self.catalog_path, clock.latest), {
     Mutant(
         "the clock of a forked child stays locked",
         CLOCK,
-        "    os.register_at_fork(after_in_child=clock.reset_after_fork)",
-        "    pass",
+        "in_forked_children(clock.reset_after_fork)",
+        "pass",
         "tests/proofs/test_killed_and_forked.py -k every_mutex",
     ),
     Mutant(

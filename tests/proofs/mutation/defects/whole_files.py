@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         "a forked child goes on with the temporary names of its parent",
         TEMPORARY_NAMES,
-        "os.register_at_fork(after_in_child=temporary_names.reset)",
+        "in_forked_children(temporary_names.reset)",
         "pass",
         f"{_BACKENDS} -k forked_child",
     ),
