@@ -50,7 +50,7 @@ def calls(tmp_path):
 
 @pytest.fixture
 def children():
-    """Returns the ids of this process's children that still live; zombies do not, and helpers of pools do not count."""
+    """Returns the ids of children that live and did not before; zombies do not, and helpers of pools do not count."""
 
     def living():
         found = []
@@ -67,4 +67,5 @@ def children():
                     found.append(int(name))
         return found
 
-    return living
+    before = set(living())  # those of other tests
+    return lambda: [child for child in living() if child not in before]
