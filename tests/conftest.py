@@ -16,6 +16,10 @@ from hypothesis import HealthCheck, settings
 
 from chunkstore.recording.identity import git_identity
 
+# Tests start hundreds of interpreters, and each would compile all that it imports.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _TESTS = Path(__file__).parent
 _PROOFS = _TESTS / "proofs"
 sys.path[:0] = [str(_TESTS), str(_TESTS / "support")]  # modules that tests share, also with child processes

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from zygote import Zygote
+from zygote import zygote_with
 
 import chunkstore
 
@@ -42,14 +42,7 @@ def environment_of(mutant):
     }
 
 
-@pytest.fixture(scope="module")
-def zygote():
-    zygote = Zygote(*PRELOADED)
-    yield zygote
-    zygote.close()
-
-
-def run_tests(zygote, mutant, folder):
+def run_tests(mutant, folder):
     """Run the tests that shall notice a defect; return pytest's exit code, None if it did not end, and its output."""
     from run_tests import run_tests
 
@@ -57,7 +50,7 @@ def run_tests(zygote, mutant, folder):
     options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={folder / 'inner'}", f"--rootdir={TESTS.parent}"]
     arguments = [*options, *shlex.split(mutant.caught_by)]
     try:
-        code = zygote.call(
+        code = zygote_with(*PRELOADED).call(
             run_tests, mutant.name, arguments, environment_of(mutant), str(output), folder=TESTS.parent, timeout=TIMEOUT
         )
     except TimeoutError:
@@ -66,8 +59,8 @@ def run_tests(zygote, mutant, folder):
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_defect_is_caught_by_a_test(mutant, zygote, tmp_path):
-    code, output = run_tests(zygote, mutant, tmp_path)
+def test_a_defect_is_caught_by_a_test(mutant, tmp_path):
+    code, output = run_tests(mutant, tmp_path)
     if code is None:
         assert mutant.may_hang, f"{mutant.caught_by} did not end in {TIMEOUT} s:\n{output}"
         return
@@ -84,8 +77,8 @@ def test_a_defect_changes_one_place_and_leaves_code_that_compiles(mutant):
     compile(changed, mutant.file, "exec")
 
 
-def test_what_is_no_defect_is_not_caught(zygote, tmp_path):
-    code, output = run_tests(zygote, HARMLESS, tmp_path)
+def test_what_is_no_defect_is_not_caught(tmp_path):
+    code, output = run_tests(HARMLESS, tmp_path)
     assert code == 0, output
 
 

@@ -79,15 +79,20 @@ class Zygote:
 
 
 @functools.cache
-def _small(_pid):
-    zygote = Zygote("failing_calls", "crashing", "processes")
+def _of_process(_pid, modules):
+    zygote = Zygote(*modules)
     atexit.register(zygote.close)
     return zygote
 
 
+def zygote_with(*modules):
+    """Return the zygote of this process that has imported some modules; it ends with the process."""
+    return _of_process(os.getpid(), modules)
+
+
 def in_small_process(function, *arguments):
     """Call a function of a module, with its arguments, where forking costs little; return what it returns."""
-    return _small(os.getpid()).call(function, *arguments)
+    return zygote_with("failing_calls", "crashing", "processes").call(function, *arguments)
 
 
 def serve(fd, modules):
