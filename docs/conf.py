@@ -1,0 +1,30 @@
+"""How Sphinx builds these pages; nothing is fetched from a network, neither by the build nor by the pages."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the sources beside these pages are what they document
+
+from chunkstore.version import __version__
+
+project = "chunkstore"
+author = "The chunkstore developers"
+project_copyright = author
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 4
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+#: Names of other projects are no links: that would need their inventories, which lie on a network.
+nitpick_ignore_regex = [(r"py:.*", r"(?!chunkstore\b).*")]
+
+html_theme = "furo"
+html_title = "chunkstore"
+html_copy_source = False
+html_show_sphinx = False
