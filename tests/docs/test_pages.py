@@ -1,0 +1,62 @@
+"""Every block of the README and of the documentation runs, in the order of its page, and prints what the page says."""
+
+import re
+import shutil
+
+import pytest
+from pages import DOCS, PAGES, PROJECT, blocks_of, name_of
+from privileges import skip_or_fail
+from reader import Reader, copy_examples
+
+from chunkstore.testing.system_trace import why_no_trace
+
+BLOCKS = {page: blocks_of(page) for page in PAGES}
+LANGUAGES = {"python", "text", "yaml", "sh", "console", "json", "toml"}
+
+
+def why_left_out(block):
+    """Return what this machine lacks for a block; None if it can run."""
+    if "system_trace" in block.text:
+        return why_no_trace()
+    if block.language in {"sh", "console"} and re.search(r"\bjq ", block.text) and shutil.which("jq") is None:
+        return "jq is not installed"
+    return None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_a_page_shows_is_what_happens(page, tmp_path, programs):
+    copy_examples(tmp_path)
+    reader = Reader(tmp_path, programs, BLOCKS[page])
+    lacking = set()
+    for block in BLOCKS[page]:
+        if reason := why_left_out(block):
+            lacking.add(reason)
+            continue
+        for shown, happened in reader.obey(block):
+            assert happened == shown, block.place
+    if lacking:
+        skip_or_fail("; ".join(sorted(lacking)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_is_of_a_language_that_is_tested_here(page):
+    assert {block.language for block in BLOCKS[page]} <= LANGUAGES
+
+
+def test_most_python_blocks_show_their_output():
+    python = [block for blocks in BLOCKS.values() for block in blocks if block.language == "python"]
+    assert len(python) >= 5
+    assert sum(block.shown is not None for block in python) >= 4
+
+
+def test_every_page_of_a_task_has_something_that_runs():
+    for page in (DOCS / "how-to").glob("*.md"):
+        assert {block.language for block in BLOCKS[page]} & {"python", "console"}, page
+
+
+def test_the_extras_that_pages_name_exist():
+    extras = (PROJECT / "pyproject.toml").read_text().partition("[project.optional-dependencies]\n")[2]
+    known = set(re.findall(r"^(\w+) = \[", extras.partition("\n[")[0], re.MULTILINE))
+    for page in PAGES:
+        for names in re.findall(r"(?:chunkstore|'\.)\[([a-z,]+)\]", page.read_text()):
+            assert set(names.split(",")) <= known, (page, names)
