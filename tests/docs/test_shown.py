@@ -1,26 +1,23 @@
 """What single blocks of the pages show is so: configurations, what commands report, the commands that set up."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from pages import PAGES, PROJECT, blocks_of
 from programs import environment
 
 import chunkstore
 
-README = [block for block in blocks_of(PROJECT / "README.md")]
+README = blocks_of(PROJECT / "README.md")
 ALL = [block for page in PAGES for block in blocks_of(page)]
 
 
 def only(language, *, begins="", holds=""):
     """Return the one block of a language that begins with something and holds something."""
-    (found,) = [
-        block.text for block in ALL if block.language == language and block.text.startswith(begins) and holds in block.text
-    ]
+    blocks = [block.text for block in ALL if block.language == language]
+    (found,) = [text for text in blocks if text.startswith(begins) and holds in text]
     return found
 
 
@@ -52,9 +49,39 @@ def test_the_example_of_testing_a_store_of_ones_own_passes(tmp_path):
     result = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(PROJECT / "examples" / "test_own_store.py")],
         cwd=tmp_path,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stdout
     assert int(re.search(r"(\d+) passed", result.stdout)[1]) > 120
+
+
+def test_the_examination_of_a_folder_asks_what_is_shown(tmp_path, programs):
+    block = only("text", begins="What it does")
+    report = programs.run(["chunkstore", "doctor", str(tmp_path)], tmp_path).printed
+    shown = re.findall(r"^  (?:good|caution) +([^:\n]+)", block, re.MULTILINE)
+    assert len(shown) >= 5
+    for title in [*shown, "What it does", "What to configure", "type: chunked-fs", "durability: run", "container: "]:
+        assert title in report
+
+
+def test_a_timeline_has_the_parts_that_are_shown(tmp_path, programs):
+    block = only("text", holds="\nat once  ")
+    (tmp_path / "train.py").write_text(only("python", begins="# train.py", holds="depth"))
+    programs.run(["train.py"], tmp_path)
+    timeline = programs.run(["chunkstore", "timeline", "rate-0.1"], tmp_path).printed
+    for part in (
+        "✘ FAIL",
+        "tag ",
+        "│0 s",
+        "at once",
+        "✔ load",
+        "1 step failed",
+        "critical path  ",
+        "longest  ",
+        "in all  ",
+    ):
+        assert part in block
+        assert part in timeline

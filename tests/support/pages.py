@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
 def name_of(page):
     """Return how a page is called in messages."""
-    return page.relative_to(PROJECT).as_posix()
+    return page.relative_to(PROJECT).as_posix() if page.is_relative_to(PROJECT) else page.name
 
 
 def parts_of(page):

@@ -75,7 +75,6 @@ class Reader:
         if not block.file:
             self._save(file, block.text)
         ended = self._programs.run([file], self._folder)
-        self.last = ended.printed
         assert ended.code == 0, ended.errors
         if block.shown is not None:
             yield compared(block.shown.splitlines(), ended.printed.splitlines(), normal)
@@ -151,7 +150,7 @@ def normal(line):
 
 
 def plain(line):
-    """Return a line of a command's output without ids, times, durations, sizes, hashes, and how wide its columns are."""
+    """Return a line of a command's output without ids, times, sizes, hashes, and how wide its columns are."""
     for pattern, name in (
         (CLOCK, "CLOCK"),
         (DURATION, "TIME"),
