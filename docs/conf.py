@@ -25,6 +25,9 @@ autodoc_typehints_description_target = "documented"
 nitpick_ignore_regex = [(r"py:.*", r"(?!chunkstore\b).*")]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "chunkstore"
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
 html_copy_source = False
 html_show_sphinx = False

@@ -60,3 +60,35 @@ def test_the_extras_that_pages_name_exist():
     for page in PAGES:
         for names in re.findall(r"(?:chunkstore|'\.)\[([a-z,]+)\]", page.read_text()):
             assert set(names.split(",")) <= known, (page, names)
+
+
+def happened(page, folder, programs):
+    """Return what a page shows, and what happened, for each of its blocks that show something."""
+    blocks = blocks_of(page)
+    reader = Reader(folder, programs, blocks)
+    return [pair for block in blocks for pair in reader.obey(block)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\nprint(1)\n```\n\n```text\n2\n```\n",
+        "```console\n$ echo 1\n2\n```\n",
+        "```console\n$ chunkstore ls\nNo runs in there.\n```\n",
+        "```sh\necho 1\n```\n\n```text\n2\n```\n",
+        "```text\nempty\n├── RunLog.json\n```\n",
+        "```python\nprint(1)\n```\n\n```text\n…\n2\n```\n",
+    ],
+)
+def test_what_does_not_happen_is_noticed(text, tmp_path, programs):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    assert any(shown != result for shown, result in happened(page, tmp_path, programs))
+
+
+def test_a_program_that_a_command_runs_is_only_saved(tmp_path, programs):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\n# one.py\nimport sys\n\nprint(sys.argv[1])\n```\n\n```console\n$ python one.py 'a b'\na b\n```\n"
+    )
+    assert happened(page, tmp_path, programs) == [(["a b"], ["a b"])]

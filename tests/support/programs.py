@@ -5,6 +5,7 @@ An interpreter that starts, and imports typer and rich, takes longer than what m
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROJECT = Path(__file__).parent.parent.parent
+#: Seconds after which a program that hangs is killed.
+LIMIT = 300
 
 
 class Ended(NamedTuple):
@@ -66,6 +69,7 @@ def environment():
 
 def _become(arguments, folder, printed, errors):
     """Make this process the one that a shell would have started."""
+    signal.alarm(LIMIT)
     os.chdir(folder)
     for descriptor, file, flags in (
         (0, os.devnull, os.O_RDONLY),
@@ -82,9 +86,9 @@ def _become(arguments, folder, printed, errors):
 
         sys.exit(main())
     program = types.ModuleType("__main__")
-    program.__file__ = arguments[0]
+    program.__file__ = os.path.abspath(arguments[0])
     sys.modules["__main__"] = program
-    exec(compile(Path(arguments[0]).read_bytes(), arguments[0], "exec"), program.__dict__)
+    exec(compile(Path(program.__file__).read_bytes(), program.__file__, "exec"), program.__dict__)
     sys.exit()
 
 
