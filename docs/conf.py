@@ -21,8 +21,8 @@ myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-#: Names of other projects are no links: that would need their inventories, which lie on a network.
-nitpick_ignore_regex = [(r"py:.*", r"(?!chunkstore\b).*")]
+#: Names of other projects are no links, which would need their inventories from a network; type variables are nobody's.
+nitpick_ignore_regex = [(r"py:.*", r"(?!chunkstore\b).*"), (r"py:.*", r".*\._[A-Z]\w*")]
 
 html_theme = "furo"
 pygments_dark_style = "github-dark"

@@ -43,6 +43,10 @@ def test_every_block_is_of_a_language_that_is_tested_here(page):
     assert {block.language for block in BLOCKS[page]} <= LANGUAGES
 
 
+def test_the_readme_is_short():
+    assert len((PROJECT / "README.md").read_text().splitlines()) <= 200
+
+
 def test_most_python_blocks_show_their_output():
     python = [block for blocks in BLOCKS.values() for block in blocks if block.language == "python"]
     assert len(python) >= 5
@@ -76,7 +80,7 @@ def happened(page, folder, programs):
         "```console\n$ echo 1\n2\n```\n",
         "```console\n$ chunkstore ls\nNo runs in there.\n```\n",
         "```sh\necho 1\n```\n\n```text\n2\n```\n",
-        "```text\nempty\n├── RunLog.json\n```\n",
+        "```sh\nmkdir empty\n```\n\nmakes\n\n```text\nempty\n├── RunLog.json\n```\n",
         "```python\nprint(1)\n```\n\n```text\n…\n2\n```\n",
     ],
 )

@@ -22,7 +22,7 @@ TREE = re.compile(r"^[│├└─ ]+")
 SIMPLE = re.compile(r"(chunkstore|python3?(?= [\w.]+\.py))( ('[^']*'|[\w./=:,%+-]+))*")
 #: Commands that install something; they are looked at, and not run.
 SET_UP = re.compile(r"(python3 -m venv|\S*pip install|\S*python -m pip install) ")
-#: A folder and what is in it.
+#: A folder and what is in it; before anything has run, it is no more than a drawing.
 FOLDER = re.compile(r"[\w./-]+\n[├└]── ")
 #: A line of this alone stands for lines that are left out.
 LEFT_OUT = "…"
@@ -40,6 +40,7 @@ class Reader:
     def __init__(self, folder, programs, blocks):
         self._folder = folder
         self._programs = programs
+        self._has_done_something = False
         self._commands = "".join(block.text for block in blocks if block.language in {"console", "sh"})
         self._environment = {**environment(), "RUNNABLE_RUN_ID": "cold-austin-1910", "TZ": "UTC"}
 
@@ -58,8 +59,9 @@ class Reader:
             assert yaml.safe_load(text)
         elif block.language == "json":
             json.loads(text)
-        elif block.language == "text" and FOLDER.match(text):
+        elif block.language == "text" and FOLDER.match(text) and self._has_done_something:
             yield self._tree(text)
+        self._has_done_something |= block.language in {"python", "console", "sh"}
 
     def _is_typed(self, file):
         """Tell whether a command of the page runs a file."""
