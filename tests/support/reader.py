@@ -42,7 +42,7 @@ class Reader:
         self._programs = programs
         self._has_done_something = False
         self._commands = "".join(block.text for block in blocks if block.language in {"console", "sh"})
-        self._environment = {**environment(), "RUNNABLE_RUN_ID": "cold-austin-1910", "TZ": "UTC"}
+        self._environment = {**environment(), "RUNNABLE_RUN_ID": "cold-austin-1910"}
 
     def obey(self, block):
         """Do what a block says; yield what must be equal, as pairs: what the page shows, and what happened."""
