@@ -43,3 +43,9 @@ def test_headings_make_the_anchors_that_github_makes(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# `Store` and *more*\n\n## What's [new](x.md)?\n\n## A: b\n\n```sh\n# no heading\n```\n\n## A b\n")
     assert anchors_of(page) == {"store-and-more", "whats-new", "a-b", "a-b-1"}
+
+
+@pytest.mark.parametrize("page", [*PAGES, PROJECT / "CONTRIBUTING.md"], ids=name_of)
+def test_files_of_the_repository_that_are_named_are_there(page):
+    for path in re.findall(r"`((?:chunkstore|tests|examples|benchmarks|docs)/[\w./-]+)`", prose_of(page)):
+        assert (PROJECT / path).exists() or path.startswith("docs/_build"), path
