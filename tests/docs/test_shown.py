@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from pages import PAGES, PROJECT, blocks_of
 from programs import environment
 
@@ -43,6 +44,7 @@ def test_ci_runs_the_two_commands_of_the_readme():
     assert r"grep -E '^python3 -m venv \.venv && ' README.md" in (PROJECT / ".ci" / "run").read_text()
 
 
+@pytest.mark.thorough
 def test_the_example_of_testing_a_store_of_ones_own_passes(tmp_path):
     # Without the property tests, which take longest, and which our own stores go through anyway.
     options = ["-q", "-p", "no:cacheprovider", "-k", "not any"]
