@@ -331,7 +331,7 @@ class RunLog(Record, kw_only=True):
 
     @property
     def notes(self) -> dict[str, Any]:
-        """The notes of chunkstore itself on the run: format, version, times; empty if another tool wrote it."""
+        """The notes of chunkstore itself on the run, such as its format and times; empty if another tool wrote it."""
         notes = self.run_config.get(NOTES)
         return notes if isinstance(notes, dict) else {}
 
