@@ -60,8 +60,12 @@ def checksum(data):
     return f"{zlib.crc32(data):032b}\n".replace("0", " ").replace("1", "\t").encode()
 
 
+def has_checksum(data):
+    return data[-33:] == checksum(data[:-33])
+
+
 def body_of(data):
-    if data[-33:] == checksum(data[:-33]):
+    if has_checksum(data):
         return data[:-33]
     if data[-1:] == b"\n" and len(data) >= 33 and not data[-33:-1].strip(b" \t\r"):
         raise ValueError("changed after it was written")
@@ -192,6 +196,17 @@ def regular_bytes(path):
     return Path(path).read_bytes()
 
 
+#: Where a line begins behind another one, whatever stands in the place of its line feed.
+_BREAK = re.compile(rb'(?<=[ \t]{32}.)(?=\{"file":")', re.DOTALL)
+
+
+def _add_line(chunks, file, fields):
+    if not file.startswith("Metric-") or "form" in fields:
+        chunks[file] = fields
+    else:
+        chunks.setdefault(file, []).append(fields["body"])
+
+
 class Chunks:
     """The chunks of a folder, each where it counts."""
 
@@ -215,20 +230,20 @@ class Chunks:
         return is_early(nanoseconds), nanoseconds
 
     def _lines(self, packed):
-        chunks = {}
-        *lines, rest = regular_bytes(f"{self._folder}/{packed}").split(b"\n")
-        if rest and not (packed.startswith("Journal-") and rest.startswith(b"{")):
+        try:
+            *lines, rest = regular_bytes(f"{self._folder}/{packed}").split(b"\n")
+        except (OSError, ValueError):
             self.problems.append(packed)
-        for line in lines:
-            if checksum(line[:-32]) != line[-32:] + b"\n":
-                self.problems.append(packed)
-                continue
-            fields = json.loads(line)
-            file = fields["file"]
-            if not file.startswith("Metric-") or fields.get("form"):
-                chunks[file] = fields
-            else:
-                chunks.setdefault(file, []).append(fields["body"])
+            return {}
+        chunks = {}
+        for line in [*(line + b"\n" for line in lines), *([rest] if rest else [])]:
+            for part in _BREAK.split(line):
+                whole = part[:-1] + b"\n"  # should the last byte be another one, that alone was damaged
+                if has_checksum(whole):
+                    fields = json.loads(whole)
+                    _add_line(chunks, fields["file"], fields)
+                elif line.endswith(b"\n") or not (packed.startswith("Journal-") and line.startswith(b"{")):
+                    self.problems.append(packed)
         return chunks
 
     def names(self):
@@ -239,7 +254,7 @@ class Chunks:
         if file in self._loose or file not in self._packed:
             return decoded(regular_bytes(f"{self._folder}/{self._loose.get(file, file)}"))
         line = self._packed[file]
-        return json.loads(line["text"]) if line.get("form") == "text" else line["body"]
+        return json.loads(line.get("text", "")) if line.get("form") == "text" else line["body"]
 
     def lines(self, file):
         """Yield the objects of a file of lines."""
@@ -249,9 +264,9 @@ class Chunks:
         if file in self._loose:
             data = regular_bytes(f"{self._folder}/{self._loose[file]}")
         else:
-            data = self._packed[file]["text"].encode()
+            data = self._packed[file].get("text", "").encode()
         *lines, rest = data.split(b"\n")
-        if checksum(rest[:-33]) == rest[-33:-1] + b"\n" or not rest.startswith(b"{"[: len(rest)]):
+        if has_checksum(rest[:-1] + b"\n") or not rest.startswith(b"{"[: len(rest)]):
             self.problems.append(file)
         for line in lines:
             try:

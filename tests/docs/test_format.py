@@ -422,7 +422,9 @@ def test_floats_are_marked_as_the_page_says(value):
 )
 def test_the_page_lists_the_fields_of_each_record_in_their_order(name):
     (text,) = re.findall(rf"^`{name}`\n: (.*?)\n\n", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    listed = [re.match(r"`(\w+)` [^`—]*(?:`(.*)`|(—))?$", entry).groups() for entry in " ".join(text.split()).split(" · ")]
+    listed = [
+        re.match(r"`(\w+)` [^`—]*(?:`(.*)`|(—))?$", entry).groups() for entry in " ".join(text.split()).split(" · ")
+    ]
     expected = [(info.encode_name, *_default(info)) for info in msgspec.structs.fields(getattr(models, name))]
     assert listed == [entry for entry in expected if entry[0] != "$extra"]
 
