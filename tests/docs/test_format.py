@@ -16,9 +16,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from format_reader import checksum, encoded, read_document, read_run, revived
-from format_reader import parameter_file as file_of_parameters
-from format_reader import parsed as parsed_file
+from format_reader import read_document, read_run
+from format_records import checksum, encoded, revived
+from format_records import parameter_file as file_of_parameters
+from format_records import parsed as parsed_file
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,6 +96,12 @@ def check(store, run_id):
     log = store.get_run_log(run_id, strict=True)
     assert as_text(read(store, run_id)) == as_text(log.to_dict())
     return log
+
+
+def test_the_reader_needs_the_standard_library_alone():
+    for file in Path(__file__).parent.glob("format_*.py"):
+        imported = re.findall(r"^(?:from|import) (\w+)", file.read_text(), re.MULTILINE)
+        assert {*imported} <= {*sys.stdlib_module_names, "format_records"}
 
 
 # --- runs of others --------------------------------------------------------------------------------------------------
