@@ -26,8 +26,7 @@ from hypothesis import strategies as st
 import chunkstore
 from chunkstore import BranchLog, MetricPoint, StepAttempt, StepLog
 from chunkstore.names import encode_for_file, parameter_file, parse_chunk_file
-from chunkstore.records import models
-from chunkstore.records.base import ExtraFields
+from chunkstore.records import ExtraFields
 from chunkstore.records.codec import encode, plain
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "format.md"
@@ -432,7 +431,7 @@ def test_the_page_lists_the_fields_of_each_record_in_their_order(name):
     listed = [
         re.match(r"`(\w+)` [^`—]*(?:`(.*)`|(—))?$", entry).groups() for entry in " ".join(text.split()).split(" · ")
     ]
-    expected = [(info.encode_name, *_default(info)) for info in msgspec.structs.fields(getattr(models, name))]
+    expected = [(info.encode_name, *_default(info)) for info in msgspec.structs.fields(getattr(chunkstore, name))]
     assert listed == [entry for entry in expected if entry[0] != "$extra"]
 
 
