@@ -13,7 +13,7 @@ from chunkstore.testing.suite_values import ValueSuite
 class StoreConformance(RunSuite, RecordSuite, UpdateSuite, ValueSuite, SharingSuite, SealingSuite):
     """Runs any store through everything that chunkstore promises.
 
-    Subclass it in a test module of pytest, give the fixture `open_another`, and declare what the store cannot do:
+    Subclass it in a test module of pytest, give the fixture `open_another`, and declare what the store cannot do::
 
         class TestMyStore(StoreConformance):
             shared_between_processes = False
