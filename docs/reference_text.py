@@ -166,7 +166,7 @@ def _alternatives(printed: Any) -> tuple[Any, ...]:
 def _linked(kind: Any, kinds: dict[str, type]) -> str:
     text = _shown_type(kind)
     links = [f"[{name}](#{name.lower()})" for name in kinds if re.search(rf"\b{name}\b", text)]
-    return links[0] if [text] == [link[1 : link.index("]")] for link in links] else " ".join([f"`{text}`", *links])
+    return links[0] if [text] == [link[1 : link.index("]")] for link in links] else ": ".join([f"`{text}`", *links])
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
