@@ -11,25 +11,22 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
 from format_reader import read_document, read_run
-from format_records import checksum, encoded, revived
-from format_records import parameter_file as file_of_parameters
-from format_records import parsed as parsed_file
+from format_records import checksum
 from hypothesis import given
 from hypothesis import strategies as st
 
 import chunkstore
 from chunkstore import BranchLog, MetricPoint, StepAttempt, StepLog
-from chunkstore.names import encode_for_file, parameter_file, parse_chunk_file
 from chunkstore.records import ExtraFields
-from chunkstore.records.codec import encode, plain
+from chunkstore.testing.strategies import json_objects, step_trees
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "format.md"
 STORES = {
     "files": ("chunked-fs", {}),
     "pretty": ("chunked-fs", {"pretty": True}),
@@ -247,6 +244,23 @@ def test_what_pipelines_record_is_read(store, tmp_path, monkeypatch):
     assert check(store, "second").original_run_id == "first"
 
 
+@pytest.mark.parametrize("store_name", ["files", "journals", "document"])
+@given(trees=st.lists(step_trees(), max_size=3), changes=st.lists(json_objects, max_size=2))
+def test_whatever_can_be_recorded_is_read(store_name, trees, changes):
+    with tempfile.TemporaryDirectory() as folder:
+        store, other = (opened(store_name, Path(folder)) for _ in range(2))
+        store.create_run_log("run")
+        for tree in trees:
+            store.add_step_log("run", tree)
+            for metrics in changes:
+                other.update_step_log("run", tree.internal_name, lambda step: set_metrics(step, metrics))  # noqa: B023
+        check(store, "run")
+
+
+def set_metrics(step, metrics):
+    step.user_defined_metrics = metrics
+
+
 # --- what tools, and those who were stopped, leave -------------------------------------------------------------------
 
 
@@ -394,50 +408,3 @@ def test_a_run_whose_own_record_is_gone_is_read(tmp_path):
     run, problems = read_run(str(tmp_path / "logs" / "run"))
     assert as_text(run) == as_text(store.get_run_log("run").to_dict())
     assert (run["status"], problems) == ("UNKNOWN", ["RunLog.json"])
-
-
-# --- the parts -------------------------------------------------------------------------------------------------------
-
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300) | st.sampled_from(NAMES)
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["$float", "$$float", "a", "NaN"]), inner),
-    max_leaves=10,
-)
-
-
-@given(texts)
-def test_names_are_encoded_as_the_page_says(name):
-    assert encoded(name) == encode_for_file(name)
-    assert file_of_parameters(name) == parameter_file(name)
-
-
-@given(st.from_regex(r"(Step(Log|Update)|Branch(Log|Update)|Metric)-.{0,9}-?[0-9]{0,20}\.jsonl?", fullmatch=True))
-def test_names_of_files_are_told_apart_as_the_page_says(file):
-    known = parse_chunk_file(file)
-    assert parsed_file(file) == (known and (known.kind, known.encoded, known.timestamp))
-
-
-@given(values)
-def test_floats_are_marked_as_the_page_says(value):
-    assert repr(revived(json.loads(encode(plain(value))))) == repr(value)
-
-
-@pytest.mark.parametrize(
-    "name", ["RunLog", "StepLog", "BranchLog", "StepAttempt", "CodeIdentity", "DataCatalog", "JobLog"]
-)
-def test_the_page_lists_the_fields_of_each_record_in_their_order(name):
-    (text,) = re.findall(rf"^`{name}`\n: (.*?)\n\n", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    listed = [
-        re.match(r"`(\w+)` [^`—]*(?:`(.*)`|(—))?$", entry).groups() for entry in " ".join(text.split()).split(" · ")
-    ]
-    expected = [(info.encode_name, *_default(info)) for info in msgspec.structs.fields(getattr(chunkstore, name))]
-    assert listed == [entry for entry in expected if entry[0] != "$extra"]
-
-
-def _default(info):
-    if info.default is msgspec.UNSET:
-        return None, "—"
-    if info.default_factory is not msgspec.NODEFAULT:
-        return json.dumps(info.default_factory()), None
-    return (None if info.default is msgspec.NODEFAULT else json.dumps(info.default)), None
