@@ -23,6 +23,9 @@ _DIRECTIVES = {
     "error-tree": reference_text.error_tree,
 }
 
+#: What one function returns and another takes, and nobody looks into.
+_HANDED_ON = {"Trace"}
+
 
 class Generated(SphinxDirective):
     """A directive that stands for Markdown.
@@ -47,6 +50,8 @@ def resolve_public(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
         domain = env.get_domain("py")
         target = f"chunkstore.{name}"
         return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], target, node, contnode)
+    if name in _HANDED_ON:
+        return contnode
     if name in reference_text.printed_kinds():
         return make_refnode(app.builder, node["refdoc"], "reference/json", name.lower(), contnode)
     return None
