@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the sources beside these pages are what they document
+_DOCS = Path(__file__).parent
+sys.path[:0] = [str(_DOCS.parent), str(_DOCS)]  # the sources beside these pages are what they document
 
 from chunkstore.version import __version__
 
@@ -12,7 +13,7 @@ author = "The chunkstore developers"
 project_copyright = author
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
 exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
