@@ -9,11 +9,13 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chunkstore.clock import clock
 from chunkstore.recording.identity import git_identity
 
 # Tests start hundreds of interpreters, and each would compile all that it imports.
@@ -64,6 +66,14 @@ def pytest_collection_finish():
     """Let the garbage collector pass over thousands of tests: it runs often, and in many forked children."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _clock():
+    """Take the process's clock back to where it would be, if a test has shown it a time ahead of its own."""
+    before = clock._latest
+    yield
+    clock._latest = min(clock._latest, max(before, time.time_ns()))
 
 
 @pytest.fixture(scope="session")
