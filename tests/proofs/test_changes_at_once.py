@@ -105,7 +105,7 @@ def test_who_begins_a_journal_and_who_holds_the_lock_of_the_run_do_not_wait_for_
             told.append(type(error).__name__)
 
     # Some records share a mutex, whatever run they are of; these two do not.
-    stripe = store._stripes.of(RUN, *key_of(StepLog(internal_name="s")))
+    stripe = store._stripes.of(RUN, *key_of(StepLog(name="s", internal_name="s")))
     records = [StepLog(name=name, internal_name=name) for name in map(str, range(100))]
     record = next(record for record in records if store._stripes.of("other", *key_of(record)) is not stripe)
 
