@@ -3,9 +3,19 @@
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 
 NO_PROCESS = 4_194_305  # above the largest number that Linux gives
+
+
+_forking = threading.Lock()
+
+
+def fork():
+    """Fork; threads do it one after the other, as filelock refuses a fork in the middle of another thread's."""
+    with _forking:
+        return os.fork()
 
 
 def run_processes(function, arguments, method="fork"):
@@ -48,7 +58,7 @@ class Forked:
 
     def __enter__(self):
         self._reader, writer = os.pipe()
-        self.pid = os.fork()
+        self.pid = fork()
         if self.pid == 0:
             try:
                 os.close(self._reader)
@@ -80,7 +90,7 @@ class Forked:
 
 def fork_and_wait(work):
     """Run `work` in a forked child; return True if it ended without an exception."""
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         code = 1
         try:
