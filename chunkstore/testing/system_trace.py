@@ -31,7 +31,7 @@ def why_no_trace() -> str | None:
     if sys.platform != "linux":
         return "system calls are recorded with strace, which is there on Linux alone"
     if shutil.which("strace") is None:
-        return "strace is not installed"
+        return "strace is not installed (Debian's package strace)"
     return None
 
 

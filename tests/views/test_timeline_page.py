@@ -64,7 +64,7 @@ def wait_until(page, expression):
 def browser():
     executable = shutil.which("chromium")
     if executable is None:
-        skip_or_fail("there is no chromium")
+        skip_or_fail("chromium is not installed (Debian's package chromium)")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

@@ -56,29 +56,33 @@ def timeline_page(log: RunLog, *, until: datetime | None = None) -> Iterator[str
 
 def page_of(timeline: Timeline) -> Iterator[str]:
     """Yield the pieces of a page."""
-    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    style, script = _source("page.css"), _source("page_drawing.js") + _source("page_controls.js")
     filled = {
-        "policy": lambda: iter([_policy(template)]),
+        "policy": lambda: iter([_policy(script, style)]),
+        "style": lambda: iter([style]),
+        "script": lambda: iter([script]),
         "title": lambda: iter([html.escape(f"{timeline.run_id} · timeline")]),
         "timeline": lambda: iter([_as_json(_page_data(timeline))]),
         "records": lambda: _record_lines(timeline),
     }
-    for place, piece in enumerate(_MARK.split(template)):
+    for place, piece in enumerate(_MARK.split(_source("page.html"))):
         if place % 2:
             yield from filled[piece]()
         else:
             yield piece
 
 
-def _policy(template: str) -> str:
+def _source(file: str) -> str:
+    return resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
+
+
+def _policy(script: str, style: str) -> str:
     """Return the content security policy: the page's own script and style, by their hashes, and nothing else."""
-    script = _hash_of(template, "script")
-    style = _hash_of(template, "style")
-    return f"default-src 'none'; script-src {script}; style-src {style}; base-uri 'none'; form-action 'none'"
+    allowed = f"script-src {_hash_of(script)}; style-src {_hash_of(style)}"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 
-def _hash_of(template: str, tag: str) -> str:
-    text = template.rpartition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+def _hash_of(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 

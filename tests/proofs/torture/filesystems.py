@@ -41,6 +41,10 @@ _homes: dict[str, str] = {}
 _spare: dict[tuple[str, str], list[str]] = {}
 
 
+#: Debian's packages of tools.
+PACKAGES = {"mkfs.ext4": "e2fsprogs", "mkfs.xfs": "xfsprogs", "mkfs.btrfs": "btrfs-progs"}
+
+
 class DiskError(Exception):
     """A file system could not be made, mounted or unmounted."""
 
@@ -177,7 +181,8 @@ def _run(*command: str) -> None:
     """Run a tool of the system; `DiskError` says what it complained about."""
     path = shutil.which(command[0], path=_PATH)
     if path is None:
-        raise DiskError(f"there is no {command[0]} here")
+        package = PACKAGES.get(command[0], "util-linux")
+        raise DiskError(f"{command[0]} is not installed (Debian's package {package})")
     result = subprocess.run([path, *command[1:]], check=False, capture_output=True, text=True)
     if result.returncode != 0:
         complaint = result.stderr.strip().partition("\n")[0]
