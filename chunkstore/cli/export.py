@@ -173,5 +173,5 @@ def _note_problems(run_id: str, log: RunLog, unreadable: dict[str, str]) -> None
 
 def _say(to: str, runs: int, files: list[ExportedFile]) -> None:
     what = counted(runs, "run")
-    where = to if [file.file for file in files] == [to] else f"{len(files):,} files in {to}"
+    where = to if [file.file for file in files] == [to] else f"{counted(len(files), 'file')} in {to}"
     print_note(f"Wrote {what} to {where}.")

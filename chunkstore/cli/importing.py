@@ -10,6 +10,7 @@ from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_c
 from chunkstore.cli.output import PROBLEMS, console, escaped, print_json
 from chunkstore.cli.run_progress import shown_progress
 from chunkstore.maintenance.importing import import_runs
+from chunkstore.views.texts import counted
 
 
 def import_folder(
@@ -31,8 +32,11 @@ def import_folder(
         out = console()
         for problem in report.problems:
             out.print(f"[bold red]✘[/] {escaped(problem.file)}: {escaped(problem.message)}", soft_wrap=True)
-        present = f", {len(report.present):,} were there already" if report.present else ""
-        problems = f", {len(report.problems):,} problems" if report.problems else ""
-        out.print(f"{len(report.imported):,} runs imported into {escaped(opened.backend.location)}{present}{problems}")
+        told = [f"{counted(len(report.imported), 'run')} imported into {escaped(opened.backend.location)}"]
+        if present := len(report.present):
+            told.append(f"{present:,} {'was' if present == 1 else 'were'} there already")
+        if report.problems:
+            told.append(counted(len(report.problems), "problem"))
+        out.print(", ".join(told))
     if report.problems:
         raise typer.Exit(PROBLEMS)

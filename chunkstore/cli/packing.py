@@ -21,6 +21,7 @@ from chunkstore.cli.output import PROBLEMS, console, escaped, print_error, print
 from chunkstore.cli.run_progress import shown_progress
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
 from chunkstore.stores.base import Store
+from chunkstore.views.texts import counted
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +97,7 @@ def _print(runs: list[Sealed], done: str, *, json: bool) -> None:
             if run.problem:
                 print_error(run.problem)
             else:
-                chunks = f": {run.chunks:,} chunks in one file" if run.chunks else ""
+                chunks = f": {counted(run.chunks, 'chunk')} in one file" if run.chunks else ""
                 nothing = ": there was nothing to pack" if done == "sealed" and not run.chunks else ""
                 out.print(f"{escaped(run.run_id)} {done if not nothing else 'is as it was'}{chunks}{nothing}")
     if any(run.problem for run in runs):

@@ -35,7 +35,7 @@ from chunkstore.views.formats import format_seconds, mark_of
 from chunkstore.views.pages.run_page import RunPage, heading, run_page
 from chunkstore.views.pages.step_lookup import find_record
 from chunkstore.views.pages.tree import Folding, Line, tree_lines
-from chunkstore.views.texts import first_line, printable
+from chunkstore.views.texts import counted, first_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,7 +140,7 @@ def _print_lines(store: Store, run_id: str) -> RunPage:
     for log in store.follow(run_id):
         changed = list(changed_steps(before, log))
         if before is None and len(changed) > _MOST_BEFORE:
-            sys.stdout.write(f"{len(changed) - _MOST_BEFORE:,} steps before\n")
+            sys.stdout.write(f"{counted(len(changed) - _MOST_BEFORE, 'step')} before\n")
             changed = changed[-_MOST_BEFORE:]
         for step in changed:
             texts = [

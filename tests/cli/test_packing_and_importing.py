@@ -56,6 +56,9 @@ def test_runs_are_imported_and_what_cannot_be_is_told(tmp_path, logs, pipeline):
     assert result.code == 1
     assert "broken.json" in result.out
     assert result.lines[-1].startswith("2 runs imported")
+    assert result.lines[-1].endswith(", 1 problem")
+    repeated = chunkstore("import", tmp_path / "old", "--store", logs)
+    assert repeated.lines[-1].endswith(", 2 were there already, 1 problem")
     (tmp_path / "old" / "broken.json").unlink()
     again = chunkstore("import", tmp_path / "old", "--store", logs, "--json")
     assert again.code == 0
