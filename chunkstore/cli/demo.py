@@ -51,7 +51,8 @@ def demo(
         ("show latest --step publish", "all that was recorded of a step: two attempts, data"),
         ("logs latest 'list files'", "what a step printed"),
         ("timeline latest", "what ran when, and what the run waited for"),
+        ("timeline latest --html demo.html", "the same as a page for the browser"),
         ("verify", "whether every byte is as it was written"),
     ):
         line = f"chunkstore {command}{where}"
-        out.print(f"[bold]{line:<42}[/]  [dim]{meaning}[/]")
+        out.print(f"[bold]{line:<44}[/]  [dim]{meaning}[/]")
