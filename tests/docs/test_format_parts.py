@@ -48,10 +48,8 @@ def test_floats_are_marked_as_the_page_says(value):
     "name", ["RunLog", "StepLog", "BranchLog", "StepAttempt", "CodeIdentity", "DataCatalog", "JobLog"]
 )
 def test_the_page_lists_the_fields_of_each_record_in_their_order(name):
-    (text,) = re.findall(rf"^`{name}`\n: (.*?)\n\n", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    listed = [
-        re.match(r"`(\w+)` [^`—]*(?:`(.*)`|(—))?$", entry).groups() for entry in " ".join(text.split()).split(" · ")
-    ]
+    (rows,) = re.findall(rf"^`{name}`\n\n(?:\|.*\n){{2}}((?:\|.*\n)+)", PAGE.read_text(), re.MULTILINE)
+    listed = [re.fullmatch(r"\| `(\w+)` \| [^`—|]+ \| (?:`(.*)` |(—) )?\|", row).groups() for row in rows.splitlines()]
     expected = [(info.encode_name, *_default(info)) for info in msgspec.structs.fields(getattr(chunkstore, name))]
     assert listed == [entry for entry in expected if entry[0] != "$extra"]
 
