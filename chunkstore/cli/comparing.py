@@ -42,11 +42,12 @@ def diff(
 ) -> None:
     """Show what differs between two runs.
 
-    Ids and times are no differences. A duration is shown if the longer one is at least 1.5 times the shorter, and 0.1 s
-    longer; durations alone do not make runs different.
+    Ids and times are no differences. A duration is shown if the longer one
+    is at least 1.5 times the shorter, and 0.1 s longer; durations alone do
+    not make runs different.
 
-    Exit codes, as of diff(1): 0 the same, 1 different, 2 the runs cannot be compared, or not all of them and nothing
-    differs in the rest.
+    Exit codes, as of diff(1): 0 the same, 1 different, 2 the runs cannot be
+    compared, or not all of them and nothing differs in the rest.
     """
     try:
         opened = open_chosen_store(store, config)

@@ -23,7 +23,7 @@ def examine_folder(
     folder: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FOLDER]",
+            metavar="FOLDER",
             help="Where to try it; by default, the log folder. If it does not exist, the closest folder above it.",
             show_default=False,
         ),

@@ -53,8 +53,9 @@ def why(
 ) -> None:
     """Tell why a step of a resumed run ran again, or where it was taken over from.
 
-    Both runs' records are compared by the rules of resuming: what succeeded is taken over if its result was kept, if
-    its arguments and its code are the same, and if the data that it put is still there.
+    Both runs' records are compared by the rules of resuming: what succeeded
+    is taken over if its result was kept, if its arguments and its code are
+    the same, and if the data that it put is still there.
     """
     opened = open_chosen_store(store, config)
     run_id = chosen_run(opened, run)

@@ -14,7 +14,7 @@ from chunkstore.views.texts import counted
 
 
 def import_folder(
-    folder: Annotated[str, typer.Argument(help="The folder that holds the runs.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder that holds the runs.")],
     store: StoreOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,

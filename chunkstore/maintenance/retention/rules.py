@@ -138,7 +138,7 @@ def check_rule(rule: Rule) -> None:
     if rule.keep_last is None and rule.older_than is None and not rule.statuses and not rule.tags:
         reason = "it would delete every run that has finished"
         raise InvalidValueError(
-            f"Cannot delete runs by no rule: {reason}. Say which: by keep_last, older_than, status or tag.",
+            f"Cannot delete runs by no rule: {reason}. Say which: by --keep-last, --older-than, --status or --tag.",
             key="rule",
             reason=reason,
         )
