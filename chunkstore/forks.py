@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Renewable(Protocol):
@@ -51,6 +53,25 @@ def _renew() -> None:
 def _note() -> None:
     for value in list(_noting):
         value.note_fork()
+
+
+class ComputedOnce(Generic[_T]):
+    """An attribute that is computed when it is first asked for, as by `functools.cached_property`, without its mutex.
+
+    Before Python 3.12 that is one for all objects of a class, and no child gets another: forked while any thread
+    computes the attribute of any object, it would wait forever for that of its own. If threads ask for one at once,
+    each computes it.
+    """
+
+    def __init__(self, compute: Callable[[Any], _T]) -> None:
+        self._compute = compute
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> _T:
+        value = instance.__dict__[self._name] = self._compute(instance)  # which is found first from now on
+        return value
 
 
 in_forked_children(_renew)

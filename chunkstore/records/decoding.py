@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
 from chunkstore.errors import CorruptChunkError, InvalidNameError
+from chunkstore.forks import ComputedOnce
 from chunkstore.records import codec
 from chunkstore.records.fields import ANY_JSON, ExtraFields, MetricPoint, RecordFields, fields_of, inner_records
 
@@ -25,7 +25,7 @@ class RecordCodec(Generic[_R]):
     def __init__(self, cls: type[_R]) -> None:
         self._cls = cls
 
-    @cached_property
+    @ComputedOnce
     def _decoder(self) -> msgspec.json.Decoder[_R]:
         return msgspec.json.Decoder(self._cls)
 

@@ -2,15 +2,19 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
+import msgspec
 import pytest
 from every import every_store
 from processes import fork_and_wait
 from run_of_two import RUN, files_of, open_at
 
 import chunkstore
+from chunkstore.records import decoding
+from chunkstore.stores.reading import RunFiles
 from chunkstore.testing.suite_sharing import run_threads
 
 
@@ -175,3 +179,40 @@ def test_children_forked_while_threads_record_steps_record_too_and_nothing_is_lo
             assert list(own.user_defined_metrics.values()) == [turn]
             assert [point.value for point in own.metric_series["points"]] == [turn]
     assert len(log.steps) == first + second + 10
+
+
+@pytest.mark.parametrize("interrupted", [RunFiles, msgspec.json.Decoder])
+def test_a_child_forked_while_a_thread_reads_can_read(tmp_path, monkeypatch, interrupted):
+    store, parent, begun, done = open_at(tmp_path / "logs"), os.getpid(), threading.Event(), threading.Event()
+    with store.start_run(RUN) as run, run.step("s"):
+        pass
+
+    def pause(work):
+        def paused(*arguments):
+            if os.getpid() == parent:
+                begun.set()
+                done.wait(20)
+            return work(*arguments)
+
+        return paused
+
+    def read():
+        return list(store.get_run_log(RUN, strict=True).steps)
+
+    def read_in_child():
+        signal.alarm(10)
+        assert read() == ["s"]
+
+    def fork():
+        assert begun.wait(20)
+        try:
+            return fork_and_wait(read_in_child)
+        finally:
+            done.set()
+
+    if interrupted is RunFiles:
+        monkeypatch.setattr(RunFiles, "names", pause(RunFiles.names))
+    else:
+        monkeypatch.setattr(decoding, "_codecs", {})
+        monkeypatch.setattr(msgspec.json, "Decoder", pause(msgspec.json.Decoder))
+    assert run_threads([read, fork]) == [["s"], True]

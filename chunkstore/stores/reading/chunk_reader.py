@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from itertools import takewhile
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ import msgspec
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import clock
+from chunkstore.forks import ComputedOnce
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -107,11 +107,11 @@ class ChunkReader:
         """What could not be read so far."""
         return self._problems.all()
 
-    @cached_property
+    @ComputedOnce
     def _names(self) -> list[str]:
         return self._files.names()
 
-    @cached_property
+    @ComputedOnce
     def _chunks(self) -> list[ChunkName]:
         """All chunks in order of execution."""
         return self._in_order(self._names)
