@@ -46,13 +46,21 @@ def note_forks(value: Noting) -> None:
 
 
 def _renew() -> None:
-    for value in list(_renewable):
+    for value in _all(_renewable):
         value.reset_after_fork()
 
 
 def _note() -> None:
-    for value in list(_noting):
+    for value in _all(_noting):
         value.note_fork()
+
+
+def _all(objects: weakref.WeakSet[_T]) -> list[_T]:
+    while True:
+        try:
+            return list(objects)
+        except RuntimeError:
+            pass  # another thread has added one meanwhile
 
 
 class ComputedOnce(Generic[_T]):
