@@ -12,6 +12,7 @@ import chunkstore
 
 PACKAGE = Path(chunkstore.__file__).parent
 PROJECT = Path(__file__).parent.parent
+TOP = PACKAGE.name
 #: From the bottom to the top. What is on one floor does not know of each other.
 TOWER = [
     {"errors", "version", "forks"},
@@ -41,6 +42,9 @@ ONLY_IMPORTER = {
 #: Extras, imported where they are used.
 LATE = {"watchfiles", "yaml"}
 
+#: What imports modules by their names: the commands and what is loaded when it is used of ours, pandas and pyarrow.
+BY_NAME = {TOP, f"{TOP}.cli.app", f"{TOP}.views.tables.frames"}
+
 LONGEST_FILE = 450
 CODE = {".py", ".html", ".css", ".js"}
 #: Tables of cases, which nobody reads from the first line to the last.
@@ -56,7 +60,6 @@ def name_of(path):
 FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 PACKAGES = [module for module, path in FILES.items() if path.name == "__init__.py"]
-TOP = PACKAGE.name
 
 
 def is_type_checking(node):
@@ -163,6 +166,16 @@ def late():
     ours = ["json", "chunkstore.names", "chunkstore.names", "chunkstore.clock", "chunkstore.records.codec"]
     assert list(imports(nodes)) == ours
     assert list(imports(nodes, for_annotations=False, when_called=False)) == ours[:3]
+
+
+def test_what_is_imported_by_name_hides_no_arrow():
+    ways = {"import_module", "__import__"}
+    found = {
+        module
+        for module, tree in TREES.items()
+        if any(getattr(node, key, "") in ways for node in ast.walk(tree) for key in ("id", "attr", "name"))
+    }
+    assert found == BY_NAME
 
 
 def test_everything_has_its_place_in_the_tower():

@@ -47,7 +47,7 @@ def is_packable(file: str) -> bool:
     return parse_chunk_file(file) is not None or is_parameter_file(file)
 
 
-def seal(backend: Backend, run_id: str, *, pretty: bool = False) -> int:
+def seal(backend: Backend, run_id: str, *, pretty: bool) -> int:
     """Pack the chunks of a run into one file; to be called under the run's lock.
 
     Args:
@@ -129,7 +129,7 @@ def _publish(backend: Backend, run_id: str, lines: list[bytes]) -> str:
         return file
 
 
-def unseal(backend: Backend, run_id: str, *, pretty: bool = False) -> None:
+def unseal(backend: Backend, run_id: str, *, pretty: bool) -> None:
     """Write the chunks of sealed files as files again; to be called under the run's lock.
 
     Args:

@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import WATCHING
+from defects.sources import FORKS, WATCHING
 
 _LIVENESS = "chunkstore/stores/runs/liveness.py"
 _REPAIR = "tests/maintenance/test_repair.py -k '{}'"
@@ -42,6 +42,13 @@ MUTANTS = (
         "    if _waiting:\n        _waiting.clear()",
         "    if False:\n        _waiting.clear()",
         "tests/records/test_garbage.py -k forks",
+    ),
+    Mutant(
+        "a run hears of no fork if another thread begins to record meanwhile",
+        FORKS,
+        "            pass  # another thread has added one meanwhile",
+        "            return []",
+        "tests/recording/test_forked_children.py -k every_run_knows",
     ),
     Mutant(
         "what seems wrong for a moment is reported",
