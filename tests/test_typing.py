@@ -9,6 +9,7 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 
 
+@pytest.mark.thorough
 def test_the_public_api_has_the_types_that_users_expect():
     pytest.importorskip("mypy")
     result = subprocess.run(

@@ -19,6 +19,7 @@ def watched(logs, *options, run="mine"):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.thorough
 @pytest.mark.sampled
 @pytest.mark.parametrize(("status", "code"), [("SUCCESS", 0), ("FAIL", 1)])
 def test_watching_ends_with_the_run_and_its_exit_code_tells_how(store, logs, status, code):

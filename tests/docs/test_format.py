@@ -244,6 +244,7 @@ def test_what_pipelines_record_is_read(store, tmp_path, monkeypatch):
     assert check(store, "second").original_run_id == "first"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("store_name", ["files", "journals", "document"])
 @given(trees=st.lists(step_trees(), max_size=3), changes=st.lists(json_objects, max_size=2))
 def test_whatever_can_be_recorded_is_read(store_name, trees, changes):

@@ -23,7 +23,12 @@ def why_left_out(block):
     return None
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+#: What the quick run follows too.
+FIRST_READ = {PROJECT / "README.md", DOCS / "start.md"}
+FOLLOWED = [pytest.param(page, marks=[] if page in FIRST_READ else pytest.mark.thorough) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", FOLLOWED, ids=name_of)
 def test_what_a_page_shows_is_what_happens(page, tmp_path, programs):
     copy_examples(tmp_path)
     reader = Reader(tmp_path, programs, BLOCKS[page])

@@ -35,11 +35,13 @@ def site(tmp_path_factory):
     return folder / "html"
 
 
+@pytest.mark.thorough
 def test_every_page_is_built(site):
     for page in PAGES[1:]:
         assert (site / page.relative_to(DOCS)).with_suffix(".html").exists(), page
 
 
+@pytest.mark.thorough
 def test_pages_load_nothing_from_a_network(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) >= 15
@@ -47,6 +49,7 @@ def test_pages_load_nothing_from_a_network(site):
         assert LOADED.findall(page.read_text(encoding="utf-8")) == [], page
 
 
+@pytest.mark.thorough
 def test_styles_load_nothing_from_a_network(site):
     sheets = list(site.rglob("*.css"))
     assert sheets

@@ -257,6 +257,7 @@ def test_locks_that_do_not_work_are_found(tmp_path, monkeypatch):
     assert "no working locks" in next(check.detail for check in report.checks if check.name == "lock")
 
 
+@pytest.mark.thorough
 def test_the_lock_of_a_dead_process_that_stays_is_found(tmp_path, monkeypatch):
     real, pid = locks.lock_descriptor, os.getpid()
 

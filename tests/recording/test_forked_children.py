@@ -104,6 +104,7 @@ def test_a_run_is_not_a_success_if_a_step_failed_in_a_forked_child(tmp_path):
     assert (log.status, log.steps["of the child"].status) == ("FAIL", "FAIL")
 
 
+@pytest.mark.thorough
 def test_every_run_knows_that_there_was_a_fork_whatever_other_threads_begin_meanwhile(tmp_path):
     run, done = open_at(tmp_path / "logs").start_run(RUN), threading.Event()
     bound = [run.bound_to(f"m.{number}") for number in range(200)]

@@ -34,6 +34,7 @@ class TestChunkedFolderPrettyAndDurable(StoreConformance):
         return lambda: chunkstore.open_store("chunked-fs", log_folder=tmp_path / "logs", durability="step", pretty=True)
 
 
+@pytest.mark.thorough
 class TestJournals(StoreConformance):
     """Chunks as lines of one file per writer."""
 
@@ -115,6 +116,7 @@ class TestDocumentFolder(StoreConformance):
         return lambda: chunkstore.open_store("file-system", log_folder=tmp_path / "logs")
 
 
+@pytest.mark.thorough
 class TestBuffered(StoreConformance):
     shared_between_processes = False
     independent_objects = False

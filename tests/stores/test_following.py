@@ -207,6 +207,7 @@ def test_names_that_mean_nothing_do_no_harm(tmp_path, monkeypatch):
     assert not list(logs)
 
 
+@pytest.mark.thorough
 def test_a_damaged_file_is_reported_as_long_as_it_is_damaged(tmp_path):
     store = files(tmp_path)
     store.create_run_log(RUN)

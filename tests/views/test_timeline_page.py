@@ -234,6 +234,7 @@ def test_a_click_shows_everything_about_a_step(open_page):
     assert page.locator("#details").is_hidden()
 
 
+@pytest.mark.thorough
 def test_a_pointer_over_a_step_shows_what_it_is(open_page):
     page = open_page(typical())
     page.mouse.move(*place_of(page, "fetch"))
@@ -248,6 +249,7 @@ def test_a_pointer_over_a_step_shows_what_it_is(open_page):
     assert page.locator("#tip").is_hidden()
 
 
+@pytest.mark.thorough
 def test_the_wheel_zooms_around_the_pointer_and_dragging_moves(open_page):
     page = open_page(typical())
     x, y = place_of(page, "load")
@@ -276,6 +278,7 @@ def test_the_wheel_zooms_around_the_pointer_and_dragging_moves(open_page):
     assert seen(page)[1] - seen(page)[0] < 20
 
 
+@pytest.mark.thorough
 def test_rows_below_the_window_are_reached(open_page):
     page = open_page(run(*(step(f"s{number}", number, number + 1) for number in range(60))))
     page.mouse.move(50, 500)
@@ -292,6 +295,7 @@ def test_rows_below_the_window_are_reached(open_page):
     assert page.inner_text("#details h2") == "s58"
 
 
+@pytest.mark.thorough
 def test_the_overview_moves_to_another_part(open_page):
     page = open_page(typical())
     page.evaluate("setView(0, 10)")
@@ -301,6 +305,7 @@ def test_the_overview_moves_to_another_part(open_page):
     assert seen(page)[1] - seen(page)[0] == pytest.approx(10)
 
 
+@pytest.mark.thorough
 def test_two_fingers_zoom(open_page):
     page = open_page(typical(), has_touch=True)
     touch = page.context.new_cdp_session(page)
@@ -340,6 +345,7 @@ def test_the_keyboard_reaches_everything(open_page):
     assert page.evaluate("document.activeElement.id") == "search"
 
 
+@pytest.mark.thorough
 def test_names_are_searched_and_statuses_filtered(open_page):
     page = open_page(typical())
     page.fill("#search", "tune")
@@ -354,6 +360,7 @@ def test_names_are_searched_and_statuses_filtered(open_page):
     assert page.evaluate("data.name[selected]") in {"score", "3"}
 
 
+@pytest.mark.thorough
 def test_ten_thousand_steps_zoom_without_stalling(open_page):
     page = open_page(run(map_of("score", pool_of(10_000, 8, 0.01), failed=range(0, 10_000, 500))))
     most_rectangles, milliseconds, window = page.evaluate(ZOOM_IN)
@@ -367,6 +374,7 @@ def test_ten_thousand_steps_zoom_without_stalling(open_page):
     assert detail(page, "Branches") == "10,000, 20 failed"
 
 
+@pytest.mark.thorough
 def test_what_goes_on_and_what_is_lost_is_told(open_page):
     log = run(step("a", 0, 1), step("b", 1, None, "PROCESSING"), status="PROCESSING")
     log.steps["c"] = StepLog(name="c", internal_name="c", status="PROCESSING")
@@ -377,6 +385,7 @@ def test_what_goes_on_and_what_is_lost_is_told(open_page):
     assert "No step has begun." in open_page(run()).inner_text("#facts")
 
 
+@pytest.mark.thorough
 def test_it_prints_whole_and_in_light_colors(open_page, tmp_path):
     page = open_page(run(*(step(f"s{number}", number, number + 1) for number in range(50))), color_scheme="dark")
     page.pdf(path=tmp_path / "page.pdf")
@@ -388,6 +397,7 @@ def test_it_prints_whole_and_in_light_colors(open_page, tmp_path):
     assert page.locator(".tools").is_hidden()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_is_wider_than_the_window(open_page, width):
     page = open_page(typical(), viewport={"width": width, "height": 640})
@@ -396,6 +406,7 @@ def test_nothing_is_wider_than_the_window(open_page, width):
     assert page.locator("#details").is_visible()
 
 
+@pytest.mark.thorough
 def test_a_branch_of_several_steps_has_details_too(open_page):
     one = branch("both.a", step("both.a.first", 1, 2), step("both.a.second", 3, 7), item="a.csv", parameters={"k": 1})
     page = open_page(run(step("both", 0, 8, branches=[one])))
