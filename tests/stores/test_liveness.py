@@ -244,6 +244,25 @@ def test_who_is_stopped_while_it_leaves_keeps_nobody_from_joining(tmp_path):
         leaver.kill()
 
 
+def test_of_two_who_leave_at_once_the_later_takes_nothing_of_whoever_has_joined_meanwhile(tmp_path, monkeypatch):
+    store = files(tmp_path)
+    store.create_run_log(RUN)
+    first, last = (held.JoinedFile(store.backend._folders.fresh(RUN), ".joined", b"{}") for _ in range(2))
+    lock, joined = held.lock_range, []
+
+    def lock_late(fd, start, length):
+        """The last one holds nothing any more; the first one removes the file, and somebody makes a new one."""
+        monkeypatch.setattr(held, "lock_range", lock)
+        first.release()
+        joined.append(store.join_run(RUN, capture_output=False))
+        return lock(fd, start, length)
+
+    monkeypatch.setattr(held, "lock_range", lock_late)
+    last.release()
+    with joined[0]:
+        assert files(tmp_path).liveness(RUN).state == LIVE
+
+
 def test_who_joins_while_the_last_one_leaves_is_seen(tmp_path, monkeypatch):
     store = files(tmp_path)
     store.create_run_log(RUN)

@@ -227,7 +227,8 @@ class JoinedFile(_OwnFile):
         try:
             unlock_range(self._fd, self._place, 1)  # forked children may have it open too
             if lock_range(self._fd, 0, TO_THE_END):  # nobody else holds it, and nobody can begin to
-                discard(self._folder, self._file)
+                if self._syscalls.fstat(self._fd).st_nlink:  # else the name is that of others by now
+                    discard(self._folder, self._file)
                 unlock_range(self._fd, 0, TO_THE_END)
         except OSError:
             pass  # then it stays; without a lock it means nothing

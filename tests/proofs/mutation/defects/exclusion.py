@@ -272,4 +272,11 @@ self.options, self.catalog_path, clock.latest), {
         "for place in [hash(key) % _COUNT for key in keys]]",
         "tests/proofs/test_changes_at_once.py -k one_order",
     ),
+    Mutant(
+        "the last but one to leave a run takes the file of whoever has joined meanwhile",
+        HELD,
+        "                if self._syscalls.fstat(self._fd).st_nlink:  # else the name is that of others by now",
+        "                if True:",
+        "tests/stores/test_liveness.py -k two_who_leave",
+    ),
 )
