@@ -1,9 +1,11 @@
 """Everything that users call comes from `import chunkstore`."""
 
 import ast
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from privileges import skip_or_fail
 
 import chunkstore
 from chunkstore import RunLog, StepAttempt, StepLog
@@ -69,7 +71,8 @@ def test_two_runs_are_compared():
 
 
 def test_run_logs_become_tables():
-    pytest.importorskip("pyarrow")
+    if find_spec("pyarrow") is None:
+        skip_or_fail("pyarrow is not installed")
     assert chunkstore.to_arrow(a_run(), "metrics").column("number").to_pylist() == [0.5]
     assert list(chunkstore.to_pandas([a_run(), a_run("two")], "runs")["run_id"]) == ["one", "two"]
 
