@@ -12,6 +12,7 @@ from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_c
 from chunkstore.cli.output import PROBLEMS, WRONG_USE, console, escaped, print_error, print_json
 from chunkstore.cli.run_progress import shown_progress
 from chunkstore.clock import parse_time
+from chunkstore.maintenance.data_places import data_of_run
 from chunkstore.maintenance.retention import (
     Candidate,
     Kept,
@@ -24,6 +25,7 @@ from chunkstore.maintenance.retention import (
     plan_retention,
     remove_left_overs,
 )
+from chunkstore.stores.base import Store
 from chunkstore.stores.runs.liveness import LOST
 from chunkstore.views.formats import format_bytes, format_local, style_of
 from chunkstore.views.texts import counted, printable
@@ -48,6 +50,9 @@ class GcReport(msgspec.Struct, frozen=True, kw_only=True):
         failed: runs that could not be deleted, and why.
         left_overs: how many files and folders of writes that were stopped were removed, or would be.
         freed: how many bytes of the disk are free again, or would be.
+        data_left: with `--data`, runs that were deleted and whose data stays, and why.
+        left_overs_in_catalog: how many files of copies that were stopped are in the catalog, and left without `--data`.
+        space_in_catalog: how many bytes of the disk those take.
     """
 
     store: str
@@ -59,6 +64,9 @@ class GcReport(msgspec.Struct, frozen=True, kw_only=True):
     failed: list[Kept]
     left_overs: int
     freed: int
+    data_left: list[Kept] = []
+    left_overs_in_catalog: int = 0
+    space_in_catalog: int = 0
 
 
 def collect_garbage(
@@ -144,6 +152,11 @@ def collect_garbage(
         failed=[_as_kept(outcome) for outcome in outcomes if outcome.failed],
         left_overs=left_overs.files,
         freed=sum(run.space for run in deleted) + left_overs.space,
+        data_left=_data_left(opened, plan)
+        if dry_run and data
+        else [Kept(run_id=outcome.run.run_id, reason=outcome.data_left) for outcome in outcomes if outcome.data_left],
+        left_overs_in_catalog=left_overs.files_in_catalog,
+        space_in_catalog=left_overs.space_in_catalog,
     )
     if printer:
         _print_report(printer, report)
@@ -151,6 +164,13 @@ def collect_garbage(
         print_json(report)
     if report.failed:
         raise typer.Exit(PROBLEMS)
+
+
+def _data_left(store: Store, plan: Plan) -> list[Kept]:
+    """Return of which runs data would stay, and why."""
+    return [
+        Kept(run_id=run.run_id, reason=left) for run in plan.delete if (left := data_of_run(store, run.run_id).left)
+    ]
 
 
 def _as_kept(outcome: Outcome) -> Kept:
@@ -197,6 +217,8 @@ def _print_report(printer: Console, report: GcReport) -> None:
         printer.print(f"[yellow]kept[/]    {escaped(kept.run_id)}: {escaped(kept.reason)}", soft_wrap=True)
     for failed in report.failed:
         printer.print(f"[bold red]failed[/]  {escaped(failed.run_id)}: {escaped(failed.reason)}", soft_wrap=True)
+    for stays in report.data_left:
+        printer.print(f"[yellow]data[/]    {escaped(stays.run_id)}: {escaped(stays.reason)}", soft_wrap=True)
     would = "Would delete" if report.dry_run else "Deleted"
     left = f" and {counted(report.left_overs, 'left-over file')}" if report.left_overs else ""
     frees = "that would free" if report.dry_run else "that freed"
@@ -207,3 +229,7 @@ def _print_report(printer: Console, report: GcReport) -> None:
     unfinished = report.unfinished - sum(run.status == LOST for run in report.deleted)
     still = f"; {unfinished:,} {'have' if unfinished != 1 else 'has'} not finished" if unfinished else ""
     printer.print(f"{line}[dim]{stay}{still}.[/]", soft_wrap=True)
+    if report.left_overs_in_catalog:
+        files = counted(report.left_overs_in_catalog, "file")
+        size = format_bytes(report.space_in_catalog)
+        printer.print(f"In the catalog, copies that were stopped have left {files} of {size}; --data removes them.")

@@ -15,21 +15,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TextIO, cast
 
+from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.backends.disk.temporary_names import temporary_names
+from chunkstore.backends.disk.writing import discard
 from chunkstore.errors import ChunkstoreError
 from chunkstore.forks import in_forked_children
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, hash_of_file
-from chunkstore.recording.catalog.files import discard, make_folders
+from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog
+from chunkstore.recording.catalog.versions import add_copy, hash_of, kept_current
 from chunkstore.records.models import DataCatalog
 
 logger = logging.getLogger("chunkstore")
+
+#: What is printed goes to a new file, which is read again if another process takes its place.
+_NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW
 
 _sink: contextvars.ContextVar[OutputFile | None] = contextvars.ContextVar("chunkstore_output", default=None)
 
@@ -81,19 +85,24 @@ class OutputFile:
 
     def _open(self) -> int:
         self._relative = self._catalog.relative_path(self._name, "")
-        target = os.path.join(self._catalog.path, self._relative)
-        folder = os.path.dirname(target)
-        make_folders(folder)
-        # Renamed before anything is written: another process that runs the same step keeps a file of its own.
-        temporary = os.path.join(folder, temporary_names.next())
+        top, folder, file = self._catalog.open_folder_of(self._relative)
+        try:
+            return SYSTEM.open(file, _NEW, folder.fd)
+        except FileExistsError:
+            with kept_current(top, folder, file, sync=self._catalog.sync_writes):
+                return self._open_anew(folder, file)
+
+    @staticmethod
+    def _open_anew(folder: Folder, file: str) -> int:
+        temporary = temporary_names.next()
         fd = -1
         try:
-            fd = SYSTEM.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-            SYSTEM.rename(temporary, target)
+            fd = SYSTEM.open(temporary, _NEW, folder.fd)
+            SYSTEM.rename(temporary, file, folder.fd)  # before anything is written
         except BaseException:
             if fd >= 0:
                 SYSTEM.close(fd)
-            discard(temporary)
+            discard(folder, temporary)
             raise
         return fd
 
@@ -109,21 +118,21 @@ class OutputFile:
         if fd < 0:
             return None
         target = os.path.join(self._catalog.path, self._relative)
+        digest = self._digest.hexdigest()
         try:
-            try:
+            with os.fdopen(fd, "rb", buffering=0) as content:
+                if self._broken:
+                    digest = hash_of(content)  # a write that failed may have written something
                 if self._catalog.sync_writes and not self._broken:
                     SYSTEM.fsync(fd)
                     sync_way_to(SYSTEM, target)
-            finally:
-                SYSTEM.close(fd)
+                if not SYSTEM.fstat(fd).st_nlink:  # another process has taken its place
+                    top, _, _ = self._catalog.open_folder_of(self._relative)
+                    add_copy(top, content, sync=self._catalog.sync_writes)
         except OSError as error:
-            raise os_error(error, target) from error
-        digest = self._digest.hexdigest()
-        if self._broken:
-            try:
-                digest = hash_of_file(Path(target))  # a write that failed may have written something
-            except (OSError, ChunkstoreError):
+            if self._broken:
                 return None
+            raise os_error(error, target, "catalog_folder") from error
         return self._catalog.entry(self._name, digest, self._relative, PUT)
 
 

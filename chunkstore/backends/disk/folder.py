@@ -48,6 +48,7 @@ class Folder(FolderReader):
         syscalls: how files are touched.
         path: where the folder is.
         follow: whether the folder may be a symbolic link to one.
+        within: the open folder that it is in, so that no link on the way there is followed; None to go by the path.
 
     Attributes:
         fd: the descriptor.
@@ -61,7 +62,7 @@ class Folder(FolderReader):
         NotADirectoryError: there is something else, or a symbolic link that is not to be followed.
     """
 
-    def __init__(self, syscalls: Syscalls, path: str, *, follow: bool = False) -> None:
+    def __init__(self, syscalls: Syscalls, path: str, *, follow: bool = False, within: Folder | None = None) -> None:
         self.location = path
         self.fd = -1
         self.syscalls = syscalls
@@ -74,7 +75,11 @@ class Folder(FolderReader):
         # Whether each name that was listed is a regular file.
         self._listed: dict[str, bool] = {}
         self._examined: str | None = None
-        self.fd = syscalls.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW))
+        flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW)
+        if within is None:
+            self.fd = syscalls.open(path, flags)
+        else:
+            self.fd = syscalls.open(os.path.basename(path), flags, within.fd)
 
     def __del__(self) -> None:
         try:

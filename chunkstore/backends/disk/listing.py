@@ -9,7 +9,7 @@ from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.entries import FILE, FOLDER, LINK, OTHER, Entry
 
 #: In what stat(2) counts blocks, whatever the file system does.
-_BLOCK = 512
+BLOCK = 512
 _TESTS = ((FILE, stat.S_ISREG), (FOLDER, stat.S_ISDIR), (LINK, stat.S_ISLNK))
 
 
@@ -29,4 +29,4 @@ def entries_in(folder: Folder) -> list[Entry]:
 def _entry(name: str, status: os.stat_result) -> Entry:
     kind = next((kind for kind, test in _TESTS if test(status.st_mode)), OTHER)
     is_the_only_name = kind == FOLDER or status.st_nlink <= 1
-    return Entry(name, kind, status.st_blocks * _BLOCK if is_the_only_name else 0, status.st_mtime_ns)
+    return Entry(name, kind, status.st_blocks * BLOCK if is_the_only_name else 0, status.st_mtime_ns)

@@ -10,8 +10,14 @@ from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError, StoreAccessError, StoreFullError, StoreIOError
 
 
-def os_error(error: OSError, where: str) -> ChunkstoreError:
-    """Return the error that tells users what an `OSError` at `where` means for them."""
+def os_error(error: OSError, where: str, setting: str = "log_folder") -> ChunkstoreError:
+    """Return the error that tells users what an `OSError` at `where` means for them.
+
+    Args:
+        error: what the operating system says.
+        where: the file or folder.
+        setting: what in the configuration names the folder that it is in.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFullError(
             f"Cannot write {where}: {os.strerror(error.errno)}. What was recorded before is untouched; free some "
@@ -21,10 +27,10 @@ def os_error(error: OSError, where: str) -> ChunkstoreError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP):
         return StoreAccessError(
-            f"Cannot work in {where}: {os.strerror(error.errno)}. Check that log_folder is a folder that you may use, "
+            f"Cannot work in {where}: {os.strerror(error.errno)}. Check that {setting} is a folder that you may use, "
             "or choose another one.",
             file=where,
-            key="log_folder",
+            key=setting,
             expected="a folder that can be written to",
             errno=error.errno,
         )

@@ -13,6 +13,7 @@ import sys
 _PROC_SELF_FD = "/proc/self/fd"
 #: From linux/fs.h.
 _RENAME_NOREPLACE = 1
+_FICLONE = 0x40049409
 
 
 #: Names, and whether each is that of a regular file.
@@ -97,9 +98,24 @@ class Syscalls:
         """Close a descriptor."""
         os.close(fd)
 
-    def link(self, source: str, target: str, dir_fd: int) -> None:
-        """Give a file another name; fails if the name exists."""
-        os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+    def link(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
+        """Give a file, which may be in another folder, another name; fails if the name exists."""
+        source_fd = dir_fd if source_fd is None else source_fd
+        os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+
+    def clone(self, source: int, target: int) -> None:
+        """Have an open file share the bytes of another until either is written to (FICLONE of ioctl(2), Linux).
+
+        Raises:
+            OSError: the file system has no such thing.
+        """
+        import fcntl  # noqa: PLC0415 - where there are no hard links alone
+
+        fcntl.ioctl(target, _FICLONE, source)
+
+    def chmod(self, fd: int, mode: int) -> None:
+        """Set who may do what with an open file."""
+        os.fchmod(fd, mode)
 
     def link_unnamed(self, fd: int, target: str, dir_fd: int) -> None:
         """Give an open file without a name (O_TMPFILE) its first; fails if the name exists."""

@@ -15,8 +15,8 @@ from chunkstore.errors import ChunkstoreError, InvalidNameError
 from chunkstore.maintenance.checking import findings
 from chunkstore.maintenance.checking.either_layout import foreign_at_top, left_over_at_top, newer_format, no_run_id
 from chunkstore.maintenance.checking.findings import Finding, finding
+from chunkstore.maintenance.checking.recorded_data import data_findings
 from chunkstore.maintenance.checking.times_and_data import (
-    changed_data,
     impossible_time_in_name,
     impossible_times,
     missing_steps,
@@ -105,7 +105,7 @@ def check_chunked_run(store: ChunkedStore, run_id: str, *, with_data: bool) -> l
                 *([] if is_told else missing_steps(log, f"{run_id}/{RUN_FILE}", records)),
                 *_chunks(run_id, found, entries),
                 *_times(run_id, found),
-                *(changed_data(store, run_id, records) if with_data else ()),
+                *data_findings(store, log, records, with_hashes=with_data),
             ]
     except MissingError:
         return []  # deleted since it was listed

@@ -12,7 +12,8 @@ from chunkstore.errors import ChunkstoreError, CorruptChunkError, InvalidNameErr
 from chunkstore.maintenance.checking import findings
 from chunkstore.maintenance.checking.either_layout import foreign_at_top, left_over_at_top, newer_format, no_run_id
 from chunkstore.maintenance.checking.findings import Finding, finding
-from chunkstore.maintenance.checking.times_and_data import changed_data, impossible_times
+from chunkstore.maintenance.checking.recorded_data import data_findings
+from chunkstore.maintenance.checking.times_and_data import impossible_times
 from chunkstore.maintenance.left_overs import is_set_aside, is_temporary, is_worth_mentioning
 from chunkstore.names import ASIDE_PREFIX, DOCUMENT_SUFFIX
 from chunkstore.records.assemble import flatten
@@ -43,7 +44,7 @@ def check_document(store: Store, run_id: str, *, with_data: bool) -> list[Findin
     records, _ = flatten(log)
     found += newer_format(log, file)
     found += impossible_times(log, file, records, lambda _: file)
-    return found + (changed_data(store, run_id, records) if with_data else [])
+    return [*found, *data_findings(store, log, records, with_hashes=with_data)]
 
 
 def is_document(entry: Entry) -> bool:

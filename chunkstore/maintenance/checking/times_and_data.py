@@ -1,24 +1,18 @@
-"""What can be wrong with records that can be read: impossible times, and data that is not what was recorded."""
+"""What can be wrong with records that can be read: impossible times, and steps that are not there."""
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path, PurePosixPath
 
 from msgspec import UNSET
 
 from chunkstore.clock import format_nanoseconds, parse_time
-from chunkstore.errors import ChunkstoreError
-from chunkstore.maintenance.checking.findings import DATA, MISSING, TIME, Finding, finding
+from chunkstore.maintenance.checking.findings import MISSING, TIME, Finding, finding
 from chunkstore.names import ChunkName
-from chunkstore.recording.catalog import PUT, hash_of_file
 from chunkstore.records.assemble import step_counts
 from chunkstore.records.models import BranchLog, RunLog, StepAttempt, StepLog
-from chunkstore.stores.base import Store
 from chunkstore.stores.runs.run_list import summary_of
 from chunkstore.stores.stored import is_finished
 
@@ -27,7 +21,6 @@ _TOLERANCE = timedelta(days=1)
 _TOLERANCE_NS = 86_400 * 1_000_000_000
 #: Nanoseconds since the epoch, in 2001; nothing was recorded before.
 _EARLIEST = 10**18
-_SHA_256 = re.compile(r"[0-9a-f]{64}\Z")
 
 #: Returns the file that holds a record, below the log folder.
 FileOf = Callable[[StepLog | BranchLog], str]
@@ -109,48 +102,3 @@ def impossible_time_in_name(run_id: str, file: str, chunk: ChunkName) -> list[Fi
             "Check the clock of the host that recorded it; whoever records after it counts on from that time.",
         )
     ]
-
-
-def changed_data(store: Store, run_id: str, records: Iterable[StepLog | BranchLog]) -> list[Finding]:
-    """Return what is wrong with the data that a run has put into the catalog.
-
-    Args:
-        store: tells where the catalog is.
-        run_id: the run.
-        records: its steps and branches.
-    """
-    recorded: dict[str, dict[str, str]] = {}
-    for record in records:
-        for entry in record.data_catalog if isinstance(record, StepLog) else ():
-            if entry.stage == PUT and _SHA_256.match(entry.data_hash) and entry.catalog_relative_path:
-                # Several steps may have put data of one name: the catalog has that of the last.
-                recorded.setdefault(entry.catalog_relative_path, {})[entry.data_hash] = record.internal_name
-    return [
-        found for path, hashes in recorded.items() for found in _data_findings(store.catalog_path, run_id, path, hashes)
-    ]
-
-
-def _data_findings(catalog: str, run_id: str, path: str, hashes: dict[str, str]) -> Iterator[Finding]:
-    steps = ", ".join(dict.fromkeys(hashes.values()))
-    parts = PurePosixPath(path).parts
-    if PurePosixPath(path).is_absolute() or ".." in parts or "\0" in path:
-        yield finding(DATA, run_id, path, f"The data of {steps} has a path that leads out of the catalog.")
-        return
-    file = Path(catalog, path)
-    # A link could lead anywhere, on the way as well.
-    if not file.is_file() or any(os.path.islink(Path(catalog, *parts[:count])) for count in range(1, len(parts) + 1)):
-        yield finding(DATA, run_id, path, f"The data of {steps} is not in the catalog {catalog}.")
-        return
-    try:
-        digest = hash_of_file(file)
-    except (OSError, ChunkstoreError) as error:
-        yield finding(DATA, run_id, path, f"The data of {steps} cannot be read: {error}")
-        return
-    if digest not in hashes:
-        expected = next(reversed(hashes))
-        yield finding(
-            DATA,
-            run_id,
-            path,
-            f"The data of {steps} has changed: its SHA-256 is {digest[:12]}…, recorded was {expected[:12]}….",
-        )

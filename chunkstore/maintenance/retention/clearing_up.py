@@ -12,7 +12,7 @@ from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.left_overs import is_surely_over, is_temporary
-from chunkstore.maintenance.retention.data_marks import DATA_MARK, marked, pinned_in, remove_data
+from chunkstore.maintenance.retention.data_marks import DATA_MARK, elsewhere_in, marked, pinned_in, remove_data
 from chunkstore.maintenance.retention.disk_space import space_in
 from chunkstore.maintenance.retention.rules import LeftOvers
 from chunkstore.names import DOCUMENT_SUFFIX, LOCK_FILE, check_run_id
@@ -48,15 +48,21 @@ def remove_left_overs(
         _finish_deletions(store)
     skipped = set(without)
     catalog = DirectoryBackend(store.catalog_path)
+    # Without being asked to, nothing of the catalog is removed; but that there is something is told.
+    leave_data = dry_run or not with_data
+    in_catalog: list[int] = []
     for summary in store.list_runs():
         if summary.run_id in skipped or _is_left_alone(store, summary):
             continue
         found += _in_folder(store.backend, summary.run_id, now, dry_run=dry_run)
-        for folder in catalog_of(store, summary.run_id, summary.incarnation).folders() if with_data else ():
-            found += _in_tree(catalog, folder, now, dry_run=dry_run)
+        for folder in catalog_of(store, summary.run_id, summary.incarnation).folders():
+            in_catalog += _in_tree(catalog, folder, now, dry_run=leave_data)
+    in_catalog += _in_folder(catalog, "", now, dry_run=leave_data)
     if with_data:
-        found += _in_folder(catalog, "", now, dry_run=dry_run)
-    return LeftOvers(files=len(found), space=sum(found))
+        return LeftOvers(files=len(found) + len(in_catalog), space=sum(found) + sum(in_catalog))
+    return LeftOvers(
+        files=len(found), space=sum(found), files_in_catalog=len(in_catalog), space_in_catalog=sum(in_catalog)
+    )
 
 
 def _is_left_alone(store: Store, summary: RunSummary) -> bool:
@@ -110,10 +116,12 @@ def _finish_deletions(store: Store) -> None:
         try:
             check_run_id(run_id)
             # What the file says is taken for no more than whether it is about this catalog.
-            if store.backend.load("", mark) != marked(store, run_id):
+            said = store.backend.load("", mark)
+            elsewhere = elsewhere_in(said)
+            if said != marked(store, run_id, elsewhere):
                 continue
             if not store.has_run(run_id):
-                remove_data(store, run_id)
+                remove_data(store, run_id, elsewhere)
             store.backend.remove_left_over("", mark)
         except (ChunkstoreError, MissingError):
             pass  # it stays for the next time, unless somebody else has done the same

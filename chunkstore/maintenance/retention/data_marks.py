@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
+import msgspec
+
+from chunkstore.maintenance.data_places import at_another_place
 from chunkstore.names import PinnedRunId, incarnation_of, is_incarnation
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.records.codec import encode
@@ -29,12 +35,35 @@ def pinned_in(mark: str) -> PinnedRunId:
     return PinnedRunId(mark.removeprefix(DATA_MARK), "")
 
 
-def marked(store: Store, run_id: str) -> bytes:
-    """Return what a run's mark holds."""
+def marked(store: Store, run_id: str, elsewhere: Sequence[str] = ()) -> bytes:
+    """Return what a run's mark holds.
+
+    Args:
+        store: where the run is.
+        run_id: the run.
+        elsewhere: other catalogs that have data of the run.
+    """
     names = dict(zip(("run_id", "incarnation"), _names_of(run_id), strict=False))
-    return encode({**names, "catalog": store.catalog_path})
+    others = {"elsewhere": list(elsewhere)} if elsewhere else {}
+    return encode({**names, "catalog": store.catalog_path, **others})
 
 
-def remove_data(store: Store, run_id: str) -> None:
-    """Delete what a run has put into the catalog."""
-    catalog_of(store, run_id, incarnation_of(run_id)).remove()
+def elsewhere_in(mark: bytes) -> list[str]:
+    """Return which other catalogs a mark names; they are believed no more than that they may have data of the run."""
+    try:
+        return msgspec.json.decode(mark, type=_Elsewhere).elsewhere
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+
+
+class _Elsewhere(msgspec.Struct):
+    elsewhere: list[str] = []
+
+
+def remove_data(store: Store, run_id: str, elsewhere: Sequence[str] = ()) -> None:
+    """Delete what a run has put into the catalog of its store, and into others in which it says so."""
+    usual = catalog_of(store, run_id, incarnation_of(run_id))
+    usual.remove()
+    for path in elsewhere:
+        if "\0" not in path and os.path.isabs(path):
+            at_another_place(usual, path).remove()

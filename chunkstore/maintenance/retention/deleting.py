@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
+from chunkstore.maintenance.data_places import DataOfRun, data_of_run
 from chunkstore.maintenance.retention.data_marks import data_mark, marked, remove_data
 from chunkstore.maintenance.retention.planning import has_finished, still_needed
 from chunkstore.maintenance.retention.rules import Candidate, Outcome, Plan
@@ -61,19 +62,20 @@ def _delete(store: Store, run: Candidate, since_plan: _SincePlan, *, with_data: 
         return not reason
 
     mark = data_mark(run.run_id)
+    data = data_of_run(store, run.run_id) if with_data else DataOfRun()
     try:
         if with_data:
-            store.backend.replace("", mark, marked(store, run.run_id), durable=True)
+            store.backend.replace("", mark, marked(store, run.run_id, data.elsewhere), durable=True)
         deleted = store.delete_run_if(run.run_id, is_due)
         if with_data:
             if deleted:
-                remove_data(store, run.run_id)
+                remove_data(store, run.run_id, data.elsewhere)
             store.backend.remove_left_over("", mark)
     except RunLogNotFoundError:
         return Outcome(run=run, deleted=False, reason="somebody else has deleted it")
     except (ChunkstoreError, MissingError) as error:
         return Outcome(run=run, deleted=False, reason=str(error), failed=True)
-    return Outcome(run=run, deleted=deleted, reason=reason)
+    return Outcome(run=run, deleted=deleted, reason=reason, data_left=data.left if deleted else "")
 
 
 def _why_not(store: Store, run: Candidate, since_plan: _SincePlan) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+
 from chunkstore.backends.base import Backend
-from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.listing import BLOCK
 from chunkstore.backends.entries import FOLDER, Entry
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
+from chunkstore.maintenance.data_places import at_another_place, data_of_run
 from chunkstore.names import DOCUMENT_SUFFIX, incarnation_of
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.stores.base import Store
@@ -23,20 +27,42 @@ class SpaceOfRuns:
 
     def __init__(self, store: Store, *, with_data: bool) -> None:
         self._store = store
-        self._catalog = DirectoryBackend(store.catalog_path) if with_data else None
+        self._with_data = with_data
         self._documents: dict[str, int] | None = None
 
     def of(self, run_id: str) -> int:
         """Return how much a run takes; what cannot be looked at takes nothing."""
-        data = 0
-        if self._catalog:
-            folders = catalog_of(self._store, run_id, incarnation_of(run_id)).folders()
-            data = sum(_space_of_folder(self._catalog, folder) for folder in folders)
+        data = self._of_data(run_id) if self._with_data else 0
         if isinstance(self._store, ChunkedStore):
             return data + _space_of_folder(self._store.backend, run_id)
         if self._documents is None:
             self._documents = {entry.name: entry.space for entry in _entries(self._store.backend, "")}
         return data + self._documents.get(f"{run_id}{DOCUMENT_SUFFIX}", 0)
+
+    def _of_data(self, run_id: str) -> int:
+        usual = catalog_of(self._store, run_id, incarnation_of(run_id))
+        others = [at_another_place(usual, path) for path in data_of_run(self._store, run_id).elsewhere]
+        return sum(
+            _space_of_tree(os.path.join(catalog.path, folder))
+            for catalog in (usual, *others)
+            for folder in catalog.folders()
+        )
+
+
+def _space_of_tree(top: str) -> int:
+    """Return how much a folder takes; a file with several names takes it if all of them are in there."""
+    names: Counter[tuple[int, int]] = Counter()
+    space = 0
+    for folder, _, files in os.walk(top):
+        for path in (folder, *(os.path.join(folder, file) for file in files)):
+            try:
+                status = os.lstat(path)
+            except OSError:
+                continue  # removed since it was listed
+            names[status.st_dev, status.st_ino] += 1
+            if path == folder or names[status.st_dev, status.st_ino] == status.st_nlink:
+                space += status.st_blocks * BLOCK
+    return space
 
 
 def space_in(backend: Backend, folder: str, entry: Entry) -> int:

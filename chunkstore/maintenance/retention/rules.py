@@ -92,12 +92,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         deleted: whether it is gone.
         reason: why it is not; empty if it is.
         failed: whether an error was the reason, and not that the run is needed again.
+        data_left: why data stays that its records name; empty if none does.
     """
 
     run: Candidate
     deleted: bool
     reason: str = ""
     failed: bool = False
+    data_left: str = ""
 
 
 class LeftOvers(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,10 +108,14 @@ class LeftOvers(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         files: how many files and folders.
         space: how many bytes of the disk they take.
+        files_in_catalog: how many more are in the catalog, and left there as nobody asked to delete data.
+        space_in_catalog: how many bytes of the disk those take.
     """
 
     files: int = 0
     space: int = 0
+    files_in_catalog: int = 0
+    space_in_catalog: int = 0
 
 
 def parse_age(text: str) -> timedelta:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -11,25 +12,26 @@ from typing import NoReturn
 import msgspec
 
 from chunkstore.backends.base import STEP
+from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
-from chunkstore.backends.disk.temporary_names import temporary_names
-from chunkstore.errors import InvalidNameError
+from chunkstore.errors import DataNotFoundError
 from chunkstore.names import is_data_folder, scopes_of
 from chunkstore.recording.catalog.claims import DataFolders
-from chunkstore.recording.catalog.data_names import check_data_name, default_name, path_of
-from chunkstore.recording.catalog.files import (
-    Version,
-    copy,
-    discard,
-    files_below,
-    hash_of_file,
-    make_folders,
-    opened,
-    sync_folder,
-    sync_path,
+from chunkstore.recording.catalog.data_names import (
+    VERSIONS,
+    check_data_name,
+    default_name,
+    is_too_long,
+    path_of,
+    too_long,
 )
+from chunkstore.recording.catalog.files import Version, sync_folder, sync_path
+from chunkstore.recording.catalog.places import NOT_THERE, SETTING, catalog_error, inner_folder, open_folder
+from chunkstore.recording.catalog.retrieval import copy_out, newest, target_of, version
+from chunkstore.recording.catalog.sources import files_below, is_folder, opened
+from chunkstore.recording.catalog.versions import make_newest, permissions_of, put_version, take
 from chunkstore.records.models import DataCatalog
 from chunkstore.stores.base import Store
 
@@ -40,7 +42,7 @@ class Catalog(DataFolders, frozen=True):
     """The catalog of one run; for its attributes see `DataFolders`."""
 
     def put(self, source: str | os.PathLike[str], name: str | None, branch: str) -> list[DataCatalog]:
-        """Copy a file, or every file below a folder, into the catalog.
+        """Copy a file, or every file below a folder, into the catalog; what had the name before is kept.
 
         Args:
             source: the file or folder.
@@ -52,34 +54,60 @@ class Catalog(DataFolders, frozen=True):
 
         Raises:
             FileNotFoundError: there is no such file.
-            InvalidNameError: the name would lead out of the catalog.
+            InvalidNameError: the name would lead out of the catalog or is too long, or what is to be put is no file.
             StoreFullError: the disk is full; a copy that was there before is untouched.
         """
         chosen = default_name(source) if name is None else name
-        check_data_name(chosen)
+        _check_new_name(chosen)
         path = Path(source)
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise InvalidNameError(
-                f"Cannot put {os.fspath(source)!r} into the catalog: it is no file or folder. Put a file.",
-                name=os.fspath(source),
-                reason="it is no file or folder",
-            )
-        if not path.is_dir():
+        if not is_folder(path):
             return [self._put_file(path, chosen, branch)]
         files = files_below(path)
         names = [str(PurePosixPath(chosen, *file.relative_to(path).parts)) for file in files]
         for inner in names:
-            check_data_name(inner)
+            _check_new_name(inner)
         return [self._put_file(file, inner, branch) for file, inner in zip(files, names, strict=True)]
 
     def _put_file(self, source: Path, name: str, branch: str) -> DataCatalog:
         relative = self.relative_path(name, branch)
         with opened(source) as content:
-            digest = copy(content, os.path.join(self.path, relative), sync=self.sync_writes)
+            mode = permissions_of(content.fileno())
+            try:
+                top, folder, file = self.open_folder_of(relative)
+                digest = put_version(top, folder, file, content, mode=mode, sync=self.sync_writes)
+                if self.sync_writes:
+                    self._sync_names(relative, digest)
+            except OSError as error:
+                raise catalog_error(error, self.path, relative, name) from error
         return self.entry(name, digest, relative, PUT)
 
+    def open_folder_of(self, relative: str) -> tuple[Folder, Folder, str]:
+        """Open where data is put, which is made if it is not there.
+
+        Args:
+            relative: where the data lies, below the top of the catalog.
+
+        Returns:
+            The folder with the data of the run, that of the file, and the file's name in it.
+
+        Raises:
+            OSError: there is no such place.
+        """
+        own, *inner, file = relative.split("/")
+        for is_last in (False, True):
+            top = folder = open_folder(self.path, [own], make=True)
+            try:
+                for part in inner:
+                    folder = inner_folder(folder, part, make=True)
+            except FileNotFoundError:
+                if is_last:
+                    raise
+                continue  # somebody removes the folders just now
+            break
+        return top, folder, file
+
     def get(self, name: str, target: str | os.PathLike[str] | None, branch: str) -> tuple[Path, DataCatalog]:
-        """Copy data out of the catalog; the innermost branch that has put the name counts.
+        """Copy data out of the catalog; the innermost branch that has put the name counts, and what it has put last.
 
         Args:
             name: as it was put.
@@ -91,19 +119,49 @@ class Catalog(DataFolders, frozen=True):
 
         Raises:
             DataNotFoundError: nobody has put data of this name.
+            InvalidNameError: there can be no data of this name, or no such file to copy it to.
         """
         check_data_name(name)
-        folders = self.folders()
+        folders = [] if is_too_long(name) else self.folders()
         for relative in (path_of(folder, name, scope) for scope in scopes_of(branch) for folder in folders):
-            source = Path(self.path, relative)
-            if source.is_file() and not source.is_symlink():
-                destination = Path(name if target is None else target)
-                if destination.is_dir():
-                    destination /= PurePosixPath(name).name
-                with opened(source) as content:
-                    digest = copy(content, os.path.abspath(destination), sync=False)
+            if (content := newest(self.path, relative)) is not None:
+                with content:
+                    destination = target_of(name, target)
+                    digest = copy_out(content, destination)
                 return destination, self.entry(name, digest, relative, GET)
         raise self.not_found(name, self.run_id)
+
+    def get_version(self, entry: DataCatalog, target: str | os.PathLike[str] | None) -> tuple[Path, DataCatalog]:
+        """Copy the very bytes out of the catalog that a record of this run names, whatever was put since.
+
+        Args:
+            entry: the record of the data.
+            target: as for `get`.
+
+        Returns:
+            The path of the copy, and what was got.
+
+        Raises:
+            DataNotFoundError: they are gone, or were changed.
+        """
+        check_data_name(entry.catalog_relative_path)
+        content = version(self.path, entry.catalog_relative_path, entry.data_hash)
+        if content is None:
+            raise self.not_found(entry.name, self.run_id)
+
+        def check(digest: str) -> None:
+            if digest != entry.data_hash:
+                raise DataNotFoundError(
+                    f"Cannot get {entry.name!r}: its bytes in {self.location} are not those that run {self.run_id!r} "
+                    "has recorded. Somebody has changed the file there; restore it from a backup.",
+                    run_id=self.run_id,
+                    name=entry.name,
+                )
+
+        with content:
+            destination = target_of(entry.name, target)
+            copy_out(content, destination, check)
+        return destination, msgspec.structs.replace(entry, stage=GET)
 
     def adopt(self, entries: Sequence[DataCatalog], run_id: str) -> list[DataCatalog]:
         """Give this run what another run of the same catalog has put, so that `get` finds it here too.
@@ -121,53 +179,40 @@ class Catalog(DataFolders, frozen=True):
         return [self._adopt_file(entry, run_id) for entry in entries]
 
     def _adopt_file(self, entry: DataCatalog, run_id: str) -> DataCatalog:
-        folder, _, inner = entry.catalog_relative_path.partition("/")
-        if entry.stage != PUT or not is_data_folder(folder, run_id) or folder in self.folders():
+        own, _, inner = entry.catalog_relative_path.partition("/")
+        if entry.stage != PUT or not is_data_folder(own, run_id) or own in self.folders():
             return entry
-        source = Path(self.path, folder, inner)
-        if ".." in source.parts or not source.is_file() or source.is_symlink():
+        if not inner or any(part in ("", ".", "..") for part in inner.split("/")):
             raise self.not_found(entry.name, run_id)
         relative = str(PurePosixPath(self.folder_to_put(), inner))
-        target = os.path.join(self.path, relative)
         try:
-            try:
-                is_same = self._link(str(source), target, entry.data_hash)
-            except OSError:  # no links on this file system, or too many
-                if hash_of_file(source) != entry.data_hash:
-                    raise self.not_found(entry.name, run_id) from None
-                with opened(source) as content:
-                    is_same = copy(content, target, sync=self.sync_writes) == entry.data_hash
-        except FileNotFoundError:
-            is_same = False  # it was deleted just now
-        if not is_same:
-            raise self.not_found(entry.name, run_id)  # a later step has put other data under the name
+            if not self._take(entry, own, inner, relative):
+                raise self.not_found(entry.name, run_id)  # what is there is not what was recorded
+            if self.sync_writes:
+                self._sync_names(relative, entry.data_hash, with_bytes=True)
+        except OSError as error:
+            if error.errno == errno.ENOENT or isinstance(error, DataNotFoundError):
+                raise self.not_found(entry.name, run_id) from None  # it was deleted just now
+            raise catalog_error(error, self.path, relative, entry.name) from error
         return msgspec.structs.replace(entry, catalog_relative_path=relative, catalog_handler_location=self.location)
 
-    def _link(self, source: str, target: str, digest: str) -> bool:
-        """Give data, which is replaced but never changed, a second name; tell whether it is what was recorded."""
-        folder = os.path.dirname(target)
-        make_folders(folder)
-        temporary = temporary_names.next()
-        path = os.path.join(folder, temporary)
-        fd = SYSTEM.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+    def _take(self, entry: DataCatalog, own: str, inner: str, relative: str) -> bool:
+        """Make data of another run this run's, by another name where that goes; tell whether it is there."""
+        top, folder, file = self.open_folder_of(relative)
+        versions = inner_folder(top, VERSIONS, make=True)
+        *parts, name = inner.split("/")
+        for place, found in (([own, VERSIONS], entry.data_hash), ([own, *parts], name)):
             try:
-                SYSTEM.link(source, temporary, fd)  # `source` is absolute: the folder is that of the new name
-                if hash_of_file(Path(path)) != digest:
-                    discard(path)
-                    return False
-                if self.sync_writes:
-                    sync_path(path)  # whoever has put it need not have done that
-                SYSTEM.rename(path, target)
-                discard(path)  # a rename onto the same file leaves it
-            except BaseException:
-                discard(path)
-                raise
-        finally:
-            SYSTEM.close(fd)
-        if self.sync_writes:
-            sync_way_to(SYSTEM, target)
-        return True
+                source = open_folder(self.path, place)
+                digest = take(source, found, versions, sync=self.sync_writes)
+            except OSError as error:
+                if error.errno not in NOT_THERE:
+                    raise
+                continue
+            if digest == entry.data_hash:
+                make_newest(versions, digest, folder, file, sync=self.sync_writes)
+                return True
+        return False
 
     def relative_path(self, name: str, branch: str) -> str:
         """Return where data of this run is put in the catalog."""
@@ -207,18 +252,27 @@ class Catalog(DataFolders, frozen=True):
                 if len(done) > before:
                     sync_way_to(SYSTEM, top)
             except OSError as error:
-                raise os_error(error, top) from error
+                raise os_error(error, top, SETTING) from error
         return done
 
     def sync_entries(self, entries: Iterable[DataCatalog]) -> None:
         """Return when data that was put just now would survive a loss of power."""
         for entry in entries:
-            path = os.path.join(self.path, entry.catalog_relative_path)
             try:
-                sync_path(path)
-                sync_way_to(SYSTEM, path)
+                self._sync_names(entry.catalog_relative_path, entry.data_hash, with_bytes=True)
             except OSError as error:
-                raise os_error(error, path) from error
+                raise os_error(error, os.path.join(self.path, entry.catalog_relative_path), SETTING) from error
+
+    def _sync_names(self, relative: str, digest: str, *, with_bytes: bool = False) -> None:
+        """Make the names of data durable; the folders may be new, and who made them need not have come to that."""
+        for path in (f"{relative.partition('/')[0]}/{VERSIONS}/{digest}", relative):
+            where = os.path.join(self.path, path)
+            if with_bytes:
+                try:
+                    sync_path(where)
+                except FileNotFoundError:
+                    continue  # what a step printed has one name alone
+            sync_way_to(SYSTEM, where)
 
 
 def catalog_of(store: Store, run_id: str, incarnation: str) -> Catalog:
@@ -240,3 +294,9 @@ def catalog_of(store: Store, run_id: str, incarnation: str) -> Catalog:
 
 def _refuse(error: OSError) -> NoReturn:
     raise error
+
+
+def _check_new_name(name: str) -> None:
+    check_data_name(name)
+    if is_too_long(name):
+        raise too_long(name)

@@ -20,7 +20,8 @@ from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import DataNotFoundError
 from chunkstore.names import data_folders
-from chunkstore.recording.catalog.files import discard_folder, listed, make_folders
+from chunkstore.recording.catalog.files import discard_folder, listed
+from chunkstore.recording.catalog.places import SETTING, open_folder
 
 #: In there, a folder for each one of data has an empty folder for each run that claims it: its identity, and how.
 _CLAIMS = ".runs"
@@ -76,7 +77,7 @@ class DataFolders(msgspec.Struct, frozen=True):
                 if self._make(name) or self._claim_on(name) == MADE:
                     return name
         except OSError as error:
-            raise os_error(error, os.path.join(self.path, usual)) from error
+            raise os_error(error, os.path.join(self.path, usual), SETTING) from error
         raise self.not_found(distinct, self.run_id)  # somebody has made even that by hand
 
     def _make(self, folder: str) -> bool:
@@ -89,7 +90,7 @@ class DataFolders(msgspec.Struct, frozen=True):
         claim = os.path.join(temporary, f"{self.incarnation}{MADE}")
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                make_folders(os.path.dirname(claims))
+                open_folder(self.path, [_CLAIMS], make=True)  # which must not be a link
                 SYSTEM.mkdir(temporary)
                 SYSTEM.mkdir(claim)
                 SYSTEM.rename(temporary, claims)
@@ -116,9 +117,8 @@ class DataFolders(msgspec.Struct, frozen=True):
         """
 
         def claim() -> None:
-            claims = os.path.join(self.path, _CLAIMS, folder)
             if os.path.isdir(os.path.join(self.path, folder)):
-                make_folders(os.path.join(claims, f"{self.incarnation}{KEPT}"))
+                open_folder(self.path, [_CLAIMS, folder, f"{self.incarnation}{KEPT}"], make=True)
 
         DirectoryBackend(self.path).while_locked("", _LOCK, claim)
 

@@ -1,0 +1,137 @@
+"""What is wrong with the data that runs have put into the catalog."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+
+from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.entries import FOLDER, Entry
+from chunkstore.backends.errors import MissingError
+from chunkstore.clock import format_nanoseconds
+from chunkstore.errors import ChunkstoreError
+from chunkstore.maintenance.checking.findings import DATA, LEFT_OVER, SUPERSEDED, Finding, finding
+from chunkstore.maintenance.data_places import catalogs, holding, put_by
+from chunkstore.maintenance.left_overs import is_temporary, is_worth_mentioning
+from chunkstore.recording.catalog import VERSIONS, Catalog, hash_of, newest, version
+from chunkstore.records.models import BranchLog, RunLog, StepLog
+from chunkstore.stores.base import Store
+from chunkstore.views.formats import format_bytes
+
+_SHA_256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def data_findings(
+    store: Store, log: RunLog, records: Iterable[StepLog | BranchLog], *, with_hashes: bool
+) -> list[Finding]:
+    """Return what is wrong with the data of a run.
+
+    Args:
+        store: where the run is.
+        log: the run's own record.
+        records: its steps and branches.
+        with_hashes: whether the data is compared with what was recorded of it; else only left-overs are told.
+    """
+    put = list(put_by(records))
+    found = catalogs(store, log.run_id, log.incarnation, [entry for _, entry in put])
+    wrong = [
+        one for catalog in found for folder in catalog.folders() for one in _left_overs(catalog, log.run_id, folder)
+    ]
+    if not with_hashes:
+        return wrong
+    recorded: dict[tuple[str, str], dict[str, str]] = {}
+    for step, entry in put:
+        if _SHA_256.match(entry.data_hash):
+            place = holding(found, entry)
+            where = entry.catalog_relative_path, place.path if place else found[0].path
+            recorded.setdefault(where, {})[entry.data_hash] = step.internal_name
+    hashes = _Hashes()
+    for (path, catalog), steps in recorded.items():
+        wrong += _data(hashes, catalog, log.run_id, path, steps)
+    return wrong
+
+
+class _Hashes:
+    """Hashes files, each once: mostly the newest version and the plain file are the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], str] = {}
+
+    def of(self, catalog: str, path: str, digest: str = "") -> str | None:
+        """Return the SHA-256 of the newest version of data, or of what is kept under a hash; None if there is none."""
+        content = version(catalog, path, digest) if digest else newest(catalog, path)
+        if content is None:
+            return None
+        with content:
+            status = os.fstat(content.fileno())
+            key = status.st_dev, status.st_ino
+            if key not in self._known:
+                self._known[key] = hash_of(content)
+            return self._known[key]
+
+
+def _data(hashes: _Hashes, catalog: str, run_id: str, path: str, recorded: dict[str, str]) -> Iterator[Finding]:
+    steps = ", ".join(dict.fromkeys(recorded.values()))
+    if any(part in {"", ".", ".."} for part in path.split("/")) or "\0" in path:
+        yield finding(DATA, run_id, path, f"The data of {steps} has a path that leads out of the catalog.")
+        return
+    try:
+        plain = hashes.of(catalog, path)
+        if plain is None:
+            yield finding(DATA, run_id, path, f"The data of {steps} is not in the catalog {catalog}.")
+        elif plain not in recorded:
+            yield _changed(run_id, path, steps, plain, next(reversed(recorded)))
+        for digest, step in recorded.items():
+            kept = hashes.of(catalog, path, digest)
+            if kept == digest or kept is None:
+                continue
+            if kept != plain:
+                yield _changed(run_id, f"{path.partition('/')[0]}/{VERSIONS}/{digest}", step, kept, digest)
+            elif plain in recorded:
+                yield _replaced(catalog, run_id, path, step, recorded[plain])
+    except (OSError, ChunkstoreError) as error:
+        yield finding(DATA, run_id, path, f"The data of {steps} cannot be read: {error}")
+
+
+def _changed(run_id: str, path: str, steps: str, found: str, recorded: str) -> Finding:
+    message = f"has changed: its SHA-256 is {found[:12]}…, recorded was {recorded[:12]}…."
+    return finding(DATA, run_id, path, f"The data of {steps} {message}")
+
+
+def _replaced(catalog: str, run_id: str, path: str, step: str, newer: str) -> Finding:
+    """Return the finding for data whose name other data has got since, and which is not kept beside that."""
+    message = f"The data of {step} has been replaced by that of {newer}, and is not there any more."
+    if os.path.isdir(os.path.join(catalog, path.partition("/")[0], VERSIONS)):
+        return finding(DATA, run_id, path, message)
+    # runnable, and older versions of this library, keep no more than the newest.
+    return finding(SUPERSEDED, run_id, path, message, "Nothing can be done: who put it kept no more than the newest.")
+
+
+def _left_overs(catalog: Catalog, run_id: str, folder: str) -> Iterator[Finding]:
+    backend = DirectoryBackend(catalog.path)
+    for place, entry in temporary_in(backend, folder):
+        yield left_over_data(run_id, f"{place}/{entry.name}", entry)
+
+
+def left_over_data(run_id: str, path: str, entry: Entry) -> Finding:
+    """Return the finding for a temporary file in the catalog."""
+    begun = format_nanoseconds(entry.modified_at)
+    message = f"Somebody was stopped while copying into the catalog, at {begun}: {format_bytes(entry.space)} are left."
+    return finding(LEFT_OVER, run_id, path, message, "`chunkstore gc --data` removes it when it is surely nobody's.")
+
+
+def temporary_in(backend: DirectoryBackend, folder: str, *, deep: bool = True) -> Iterator[tuple[str, Entry]]:
+    """Yield what somebody left who was stopped while writing, and the folder that it is in."""
+    now = time.time_ns()
+    try:
+        entries = backend.entries(folder)
+    except (ChunkstoreError, MissingError):
+        return
+    for entry in entries:
+        if is_temporary(entry):
+            if is_worth_mentioning(entry, now):
+                yield folder, entry
+        elif deep and entry.kind == FOLDER:
+            yield from temporary_in(backend, f"{folder}/{entry.name}")
