@@ -168,9 +168,8 @@ def collect_garbage(
 
 def _data_left(store: Store, plan: Plan) -> list[Kept]:
     """Return of which runs data would stay, and why."""
-    return [
-        Kept(run_id=run.run_id, reason=left) for run in plan.delete if (left := data_of_run(store, run.run_id).left)
-    ]
+    found = [Kept(run_id=run.run_id, reason=data_of_run(store, run.run_id).left) for run in plan.delete]
+    return [stays for stays in found if stays.reason]
 
 
 def _as_kept(outcome: Outcome) -> Kept:

@@ -104,8 +104,8 @@ def data_of_run(store: Store, run_id: str) -> DataOfRun:
     there = [c.path for c in others if any(os.path.isdir(os.path.join(c.path, folder)) for folder in folders)]
     if there:
         return DataOfRun(
-            left=f"its records say that its data is in the catalog {there[0]}, where nothing says whose it is: it stays. "
-            "Name that catalog in a configuration, with --config, to delete it"
+            left=f"its records say that its data is in the catalog {there[0]}, where nothing says whose it is: it "
+            "stays. Name that catalog in a configuration, with --config, to delete it"
         )
     return DataOfRun(left=f"its records say that its data is in the catalog {where}, and there is none of this run")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from runnable import datastore, defaults, exceptions, utils
-from runnable.context import get_run_context
+from runnable.context import RunnableContext, get_run_context
 
 from chunkstore import errors
 from chunkstore.clock import utc_now
@@ -28,6 +28,7 @@ from chunkstore.records.models import NOTES, BranchLog, StepLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.named import make_store, unknown_option
+from chunkstore.stores.stored import is_finished
 
 logger = logging.getLogger("chunkstore")
 
@@ -35,8 +36,10 @@ _STORE_TYPE = "chunked-fs"
 _DEFAULTS = StoreOptions()
 _OPTIONS = ("log_folder", "durability", "pretty", "lock_timeout")
 _TERMINAL_STATUS = frozenset({defaults.SUCCESS, defaults.FAIL})
-#: What gives back the runs of which readers are told that this process runs them, by log folder and run id.
-_owned: dict[tuple[str, str], Callable[[], None]] = {}
+#: What gives back the runs of which readers are told that a process runs them, by that, log folder and run id.
+_owned: dict[tuple[int, str, str], Callable[[], None]] = {}
+#: Likewise, the pipelines of `runnable retry` that go on with them.
+_gone_on: dict[tuple[int, str, str], RunnableContext] = {}
 #: Executors look up each step several times: listing the folder for it takes a twentieth of the time at most.
 _LISTING_SHARE = 20
 #: Stores held open at once in a process; executors make a new object for every branch that they run.
@@ -117,8 +120,30 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
                 status=status,
             )
             if _runs_here():
-                _owned[self.store.backend.location, run_id] = self.store.hold(PinnedRunId(run_id, log.incarnation))
+                self._hold(PinnedRunId(run_id, log.incarnation))
         return as_run_log(log)
+
+    def _hold(self, run_id: PinnedRunId) -> None:
+        """Tell readers that this process runs a pipeline, until that has ended."""
+        key = self._key(run_id)
+        _owned.pop(key, _nothing)()
+        _owned[key] = self.store.hold(run_id)
+
+    def _key(self, run_id: str) -> tuple[int, str, str]:
+        return os.getpid(), self.store.backend.location, str(run_id)
+
+    def _go_on(self, run_id: str) -> None:
+        """Tell readers that a run goes on which is tried again: its first process has died, or it has ended."""
+        context, key = get_run_context(), self._key(run_id)
+        if context is None or not context.is_retry or context.run_id != run_id or not _runs_here():
+            return
+        if _gone_on.get(key) is context:
+            return  # once: its last steps are recorded after its end
+        _gone_on[key] = context
+        log = self.store.get_run_log(run_id, full=False)
+        self._hold(PinnedRunId(run_id, log.incarnation))
+        if is_finished(log) or log.status != defaults.PROCESSING:
+            self.update_run_log_status(run_id, defaults.PROCESSING)
 
     def get_run_log_by_id(self, run_id: str, full: bool = False) -> datastore.RunLog:
         """Return a run.
@@ -198,7 +223,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         with _translated_errors(run_id):
             self.store.update_run_log(run_id, change)
             if given.status in _TERMINAL_STATUS:
-                _owned.pop((self.store.backend.location, run_id), _nothing)()
+                _owned.pop(self._key(run_id), _nothing)()
 
     def get_run_config(self, run_id: str) -> dict[str, Any]:
         """Return how a run was configured.
@@ -280,6 +305,7 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
         record = as_record(step_log, StepLog)
         branch = record.internal_name.rpartition(".")[0]
         with _translated_errors(run_id):
+            self._go_on(run_id)
             if branch:
                 self._check_branch(run_id, branch)
             self.store.put_step_log(run_id, record)

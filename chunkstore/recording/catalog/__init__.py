@@ -1,8 +1,8 @@
 """The catalog: copies of the data that steps read and write, with their hashes.
 
-The newest copy lies at `<catalog>/<run id>/<name>`; inside a branch at `<catalog>/<run id>/.branches/<branch>/<name>`, so
-that branches that put data of the same name do not meet. All that was put lies in `<catalog>/<run id>/.versions/` by its
-hash. What steps print lies beside the run's data.
+The newest copy lies at `<catalog>/<run id>/<name>`; inside a branch at `<catalog>/<run id>/.branches/<branch>/<name>`,
+so that branches that put data of the same name do not meet. All that was put lies in `<catalog>/<run id>/.versions/` by
+its hash. What steps print lies beside the run's data.
 """
 
 from chunkstore.recording.catalog.catalog import GET, PUT, Catalog, catalog_of

@@ -199,7 +199,7 @@ def bring(source: Folder, file: str, target: Folder, name: str, *, sync: bool) -
         try:
             target.syscalls.link(file, temporary, target.fd, source.fd)
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in _NO_LINKS and not isinstance(error, PermissionError):
                 raise
             _copy_or_clone(source, file, target, temporary, sync=sync)
         target.syscalls.rename(temporary, name, target.fd)
