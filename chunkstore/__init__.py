@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from typing import ParamSpec, TypeAlias
 
     from chunkstore.maintenance.checking import Finding, verify
+    from chunkstore.maintenance.getting_data import get_data
     from chunkstore.maintenance.importing import ImportProblem, ImportReport, import_runs
     from chunkstore.recording.run import Run, Step, current_run, current_step
     from chunkstore.views.compare import RunDiff, compare_runs
@@ -133,6 +134,7 @@ __all__ = [
     "compare_runs",
     "current_run",
     "current_step",
+    "get_data",
     "import_runs",
     "open_store",
     "render_timeline",
@@ -186,6 +188,7 @@ _LOADED_WHEN_USED = {
     "compare_runs": "views.compare",
     "current_run": "recording.run",
     "current_step": "recording.run",
+    "get_data": "maintenance.getting_data",
     "import_runs": "maintenance.importing",
     "render_timeline": "views.timeline.gantt",
     "render_tree": "views.pages",

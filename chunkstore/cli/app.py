@@ -43,6 +43,7 @@ COMMANDS = {
     "show": ("showing", "show"),
     "watch": ("watching", "watch"),
     "logs": ("watching", "logs"),
+    "get": ("getting", "get"),
     "timeline": ("timeline", "show_timeline"),
     "diff": ("comparing", "diff"),
     "why": ("explaining", "why"),

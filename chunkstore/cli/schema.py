@@ -14,6 +14,7 @@ from chunkstore.cli.retention import GcReport
 from chunkstore.cli.verify import VerifyReport
 from chunkstore.cli.watching import RunChange, StepOutput
 from chunkstore.maintenance.doctor.report import DoctorReport
+from chunkstore.maintenance.getting_data import GotData
 from chunkstore.maintenance.importing import ImportReport
 from chunkstore.records.fields import ExtraFields
 from chunkstore.records.models import BranchLog, StepLog
@@ -30,6 +31,7 @@ PRINTED: dict[str, Any] = {
     "doctor": DoctorReport,
     "export": ExportReport,
     "gc": GcReport,
+    "get": GotData,
     "import": ImportReport,
     "logs": StepOutput | None,
     "ls": list[RunRow],

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from chunkstore.errors import StepLogNotFoundError
 from chunkstore.forks import note_forks
-from chunkstore.names import PinnedRunId, check_name, join_name, numbered
+from chunkstore.names import PinnedRunId, check_name, join_name, numbered, scopes_of
 from chunkstore.recording.catalog import PUT, Catalog, catalog_of
 from chunkstore.recording.context import Current
 from chunkstore.recording.previous import PreviousRun
@@ -100,6 +101,30 @@ class Scope:
     def failed_steps(self) -> list[str]:
         """The internal names of the steps made through this object that failed."""
         return list(self._failed)
+
+    def put_by(self, step: str, name: str) -> DataCatalog:
+        """Return the record of data that a step has put.
+
+        Args:
+            step: its name, in this branch or one around it, or its internal name.
+            name: what the data is called.
+
+        Raises:
+            StepLogNotFoundError: there is no such step.
+            DataNotFoundError: it has put no data of this name.
+        """
+        names = [step, *(join_name(scope, step) for scope in reversed(list(scopes_of(self.branch))))]
+        while True:
+            try:
+                log = self.store.get_step_log(self.identity, names.pop(), full=False)
+                break
+            except StepLogNotFoundError:
+                if not names:
+                    raise
+        put = [entry for entry in log.data_catalog if entry.name == name and entry.stage == PUT]
+        if not put:
+            raise self.catalog.not_found(name, self.run_id, step)
+        return put[-1]
 
     def keep(self, entries: Iterable[DataCatalog]) -> None:
         """Make data durable that was put just now, if the run has ended at a level at which that must be."""

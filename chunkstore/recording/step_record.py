@@ -118,32 +118,40 @@ class StepRecord(Generic[_Scope]):
     def put_data(self, path: str | os.PathLike[str], name: str | None = None) -> None:
         """Copy a file, or all files of a folder, into the catalog and record them with their SHA-256.
 
+        Data of a name that was put before stays: `get_data(name, step=…)` gets it back.
+
         Args:
             path: the file or folder.
             name: what to call it; None for its path if that is relative, else its last part.
 
         Raises:
             FileNotFoundError: there is no such file.
-            InvalidNameError: the name is no relative path that leads down.
+            InvalidNameError: the name is no relative path that leads down, or something in the folder is no file.
         """
         entries = self.run.catalog.put(path, name, self.run.branch)
         self._change(lambda log: log.data_catalog.extend(entries))
         self.run.keep(entries)
 
-    def get_data(self, name: str, to: str | os.PathLike[str] | None = None) -> Path:
+    def get_data(self, name: str, to: str | os.PathLike[str] | None = None, *, step: str | None = None) -> Path:
         """Copy data out of the catalog of this run and record that it was read.
 
         Args:
             name: as it was put.
             to: where to copy it: a file or a folder; None for its name in the working folder.
+            step: the step whose data is meant, by its name here or its internal name; None for whichever has put data
+                of this name last.
 
         Returns:
             The path of the copy.
 
         Raises:
-            DataNotFoundError: nobody has put data of this name in this branch or around it.
+            DataNotFoundError: nobody has put data of this name in this branch or around it, or that step has not.
+            StepLogNotFoundError: there is no such step.
         """
-        path, entry = self.run.catalog.get(name, to, self.run.branch)
+        if step is None:
+            path, entry = self.run.catalog.get(name, to, self.run.branch)
+        else:
+            path, entry = self.run.catalog.get_version(self.run.put_by(step, name), to)
         self._change(lambda log: log.data_catalog.append(entry))
         return path
 

@@ -25,6 +25,7 @@ def examples_of_commands(old):
         "doctor": ["doctor"],
         "export": ["export", "one", "--to", os.path.join(old, "..", "out.json")],
         "gc": ["gc", "--keep-last", "5", "--dry-run"],
+        "get": ["get", "one", "load.execution.log", "--to", os.path.join(old, "..")],
         "import": ["import", old],
         "logs": ["logs", "one", "load"],
         "ls": ["ls"],

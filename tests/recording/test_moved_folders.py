@@ -123,6 +123,7 @@ def test_data_stays_where_it_is_when_the_working_folder_changes_or_is_deleted(
     log = open_at(tmp_path / "logs", store_type).get_run_log(RUN, strict=True)
     assert (log.status, list(log.steps), log.parameters) == ("SUCCESS", ["before", "after"], {"a": 1})
     assert sorted(os.listdir(tmp_path / ".catalog" / RUN)) == [
+        ".versions",
         "after.csv",
         "after.execution.log",
         "before.csv",
@@ -166,4 +167,4 @@ def test_a_catalog_that_is_deleted_in_the_middle_is_made_again(tmp_path):
     log = store.get_run_log(RUN, strict=True)
     assert {found.status for found in log.steps.values()} == {log.status} == {"SUCCESS"}
     assert (tmp_path / "copy.csv").read_text() == "x,y\n"
-    assert sorted(os.listdir(tmp_path / ".catalog" / RUN)) == ["after.execution.log", "middle.csv"]
+    assert sorted(os.listdir(tmp_path / ".catalog" / RUN)) == [".versions", "after.execution.log", "middle.csv"]

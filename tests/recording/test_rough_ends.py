@@ -239,7 +239,7 @@ def test_resuming_a_run_that_died_early_takes_over_what_the_one_before_it_did(st
     assert {branch.cached_from for branch in branches.values()} == {"first"}
 
 
-def test_data_that_was_replaced_meanwhile_is_not_taken_over(store, tmp_path):
+def test_data_that_was_replaced_meanwhile_is_taken_over_as_it_was_recorded(store, tmp_path):
     file = tmp_path / "m.txt"
     calls = []
 
@@ -255,7 +255,10 @@ def test_data_that_was_replaced_meanwhile_is_not_taken_over(store, tmp_path):
     with store.start_run("second", resume="first") as run:
         run.step("a", put, "one")
         run.step("b", put, "two")
-    assert calls == ["one", "two", "one"]
+        with run.step("read") as step:
+            assert step.get_data("m.txt", tmp_path / "copy").read_text() == "two"
+            assert step.get_data("m.txt", tmp_path / "copy", step="a").read_text() == "one"
+    assert calls == ["one", "two"]
 
 
 def test_names_of_data_do_not_meet_those_of_branches_and_printed_output(store, tmp_path):

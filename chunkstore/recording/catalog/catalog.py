@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import msgspec
 
@@ -146,11 +146,29 @@ class Catalog(DataFolders, frozen=True):
         """
         check_data_name(entry.catalog_relative_path)
         content = version(self.path, entry.catalog_relative_path, entry.data_hash)
+        return self._copy_recorded(content, entry, {entry.data_hash}, target)
+
+    def get_newest(
+        self, entry: DataCatalog, hashes: Collection[str], target: str | os.PathLike[str] | None
+    ) -> tuple[Path, DataCatalog]:
+        """Copy what was put last of some data that records name; for the rest see `get_version`.
+
+        Args:
+            entry: a record of it.
+            hashes: what all records of it say, one of which the bytes must have.
+            target: as for `get`.
+        """
+        check_data_name(entry.catalog_relative_path)
+        return self._copy_recorded(newest(self.path, entry.catalog_relative_path), entry, hashes, target)
+
+    def _copy_recorded(
+        self, content: BinaryIO | None, entry: DataCatalog, hashes: Collection[str], to: str | os.PathLike[str] | None
+    ) -> tuple[Path, DataCatalog]:
         if content is None:
             raise self.not_found(entry.name, self.run_id)
 
         def check(digest: str) -> None:
-            if digest != entry.data_hash:
+            if digest not in hashes:
                 raise DataNotFoundError(
                     f"Cannot get {entry.name!r}: its bytes in {self.location} are not those that run {self.run_id!r} "
                     "has recorded. Somebody has changed the file there; restore it from a backup.",
@@ -159,9 +177,9 @@ class Catalog(DataFolders, frozen=True):
                 )
 
         with content:
-            destination = target_of(entry.name, target)
-            copy_out(content, destination, check)
-        return destination, msgspec.structs.replace(entry, stage=GET)
+            target = target_of(entry.name, to)
+            digest = copy_out(content, target, check)
+        return target, msgspec.structs.replace(entry, data_hash=digest, stage=GET)
 
     def adopt(self, entries: Sequence[DataCatalog], run_id: str) -> list[DataCatalog]:
         """Give this run what another run of the same catalog has put, so that `get` finds it here too.

@@ -154,10 +154,11 @@ class DataFolders(msgspec.Struct, frozen=True):
         discard_folder(os.path.join(claims, f"{self.incarnation}{kind}"))
         discard_folder(claims)
 
-    def not_found(self, name: str, run_id: str) -> DataNotFoundError:
-        """Return the error that says that a run has no data of a name."""
+    def not_found(self, name: str, run_id: str, step: str = "") -> DataNotFoundError:
+        """Return the error that says that a run, or a step of it, has no data of a name."""
+        who = f"step {step!r} of run {run_id!r}" if step else f"run {run_id!r}"
         return DataNotFoundError(
-            f"Cannot get {name!r}: run {run_id!r} has no such data in {self.location}. Put it first with "
+            f"Cannot get {name!r}: {who} has no such data in {self.location}. Put it first with "
             "put_data; names are compared whole, folders included.",
             run_id=run_id,
             name=name,

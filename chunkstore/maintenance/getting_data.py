@@ -1,0 +1,127 @@
+"""Getting data of a run back, when the run is over."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from chunkstore.errors import DataNotFoundError
+from chunkstore.maintenance.data_places import catalogs, holding, put_by
+from chunkstore.recording.catalog import Catalog
+from chunkstore.records.assemble import flatten
+from chunkstore.records.models import BranchLog, DataCatalog, RunLog, StepLog
+from chunkstore.stores.base import Store
+from chunkstore.views.pages.step_lookup import find_record
+
+
+class GotData(msgspec.Struct, frozen=True, kw_only=True):
+    """Data that was copied out of a catalog.
+
+    Attributes:
+        run_id: the run.
+        step: the internal name of the step that has put it.
+        name: what it is called.
+        sha256: its hash, as it was recorded and as the copy has it.
+        file: the path of the copy.
+    """
+
+    run_id: str
+    step: str
+    name: str
+    sha256: str
+    file: str
+
+
+def get_data(
+    store: Store,
+    run_id: str,
+    name: str,
+    *,
+    step: str | None = None,
+    to: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Copy data of a run out of the catalog; while a run is recorded, `Step.get_data` also records that it was read.
+
+    Args:
+        store: where the run is.
+        run_id: the run.
+        name: what the data is called.
+        step: which step has put it: an internal name, or the end of one; None for the one that has put it last.
+        to: where to copy it: a file or a folder; None for its name in the working folder.
+
+    Returns:
+        The path of the copy; its bytes are those that were recorded.
+
+    Raises:
+        RunLogNotFoundError: there is no such run.
+        StepLogNotFoundError: there is no such step.
+        DataNotFoundError: nobody has put data of this name, or it is gone, or was changed.
+    """
+    return Path(got_data(store, run_id, name, step=step, to=to).file)
+
+
+def got_data(store: Store, run_id: str, name: str, *, step: str | None, to: str | os.PathLike[str] | None) -> GotData:
+    """Copy data of a run out of the catalog; see `get_data`."""
+    log = store.get_run_log(run_id)
+    records: list[StepLog | BranchLog] = flatten(log)[0]
+    put = list(put_by(records))
+    if step is not None:
+        found = find_record(log, step)
+        prefix = f"{found.internal_name}."
+        inside = isinstance(found, BranchLog)
+        put = [
+            (by, entry)
+            for by, entry in put
+            if (by.internal_name.startswith(prefix) if inside else by.internal_name == found.internal_name)
+        ]
+    named = [(by, entry) for by, entry in put if entry.name == name]
+    if not named:
+        raise _none(run_id, name, step, [entry for _, entry in put])
+    if step is not None:
+        by, entry = named[-1]
+        catalog = _catalog(store, log, entry)
+        path, _ = catalog.get_version(entry, to)
+        return GotData(run_id=log.run_id, step=by.internal_name, name=name, sha256=entry.data_hash, file=str(path))
+    entry = _of_the_run(log.run_id, name, named)
+    by_hash = {put.data_hash: by for by, put in named if put.catalog_relative_path == entry.catalog_relative_path}
+    path, got = _catalog(store, log, entry).get_newest(entry, by_hash, to)
+    return GotData(
+        run_id=log.run_id,
+        step=by_hash[got.data_hash].internal_name,
+        name=name,
+        sha256=got.data_hash,
+        file=str(path),
+    )
+
+
+def _catalog(store: Store, log: RunLog, entry: DataCatalog) -> Catalog:
+    places = catalogs(store, log.run_id, log.incarnation, [entry])
+    return holding(places, entry) or places[0]
+
+
+def _of_the_run(run_id: str, name: str, named: list[tuple[StepLog, DataCatalog]]) -> DataCatalog:
+    """Return a record of the data that is meant, of which several branches may have put some of one name."""
+    by_path = {entry.catalog_relative_path: (by, entry) for by, entry in named}
+    of_the_run = [entry for path, (_, entry) in by_path.items() if path.count("/") == name.count("/") + 1]
+    if len(of_the_run) == 1 or len(by_path) == 1:
+        return (of_the_run or [entry for _, entry in by_path.values()])[0]
+    steps = ", ".join(by.internal_name for by, _ in list(by_path.values())[:5])
+    raise DataNotFoundError(
+        f"Cannot get {name!r}: {len(by_path):,} branches of run {run_id!r} have put data of that name, in steps "
+        f"{steps}, among others. Say which step is meant.",
+        run_id=run_id,
+        name=name,
+    )
+
+
+def _none(run_id: str, name: str, step: str | None, put: list[DataCatalog]) -> DataNotFoundError:
+    who = f"run {run_id!r}" if step is None else f"step {step!r} of run {run_id!r}"
+    names = ", ".join(repr(each) for each in list(dict.fromkeys(entry.name for entry in put))[:5])
+    has = f"It has put {names}" if names else "It has put none"
+    return DataNotFoundError(
+        f"Cannot get {name!r}: {who} has put no such data. {has}; `chunkstore show {run_id} --data` lists all.",
+        run_id=run_id,
+        name=name,
+    )
