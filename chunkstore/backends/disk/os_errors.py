@@ -9,6 +9,9 @@ from typing import NoReturn
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError, StoreAccessError, StoreFullError, StoreIOError
 
+#: What settings are called in messages, if not by their own names.
+_NAMES = {"catalog_folder": "the catalog"}
+
 
 def os_error(error: OSError, where: str, setting: str = "log_folder") -> ChunkstoreError:
     """Return the error that tells users what an `OSError` at `where` means for them.
@@ -27,8 +30,8 @@ def os_error(error: OSError, where: str, setting: str = "log_folder") -> Chunkst
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP):
         return StoreAccessError(
-            f"Cannot work in {where}: {os.strerror(error.errno)}. Check that {setting} is a folder that you may use, "
-            "or choose another one.",
+            f"Cannot work in {where}: {os.strerror(error.errno)}. Check that {_NAMES.get(setting, setting)} is a folder "
+            "that you may use, or choose another one.",
             file=where,
             key=setting,
             expected="a folder that can be written to",
