@@ -29,9 +29,10 @@ def os_error(error: OSError, where: str, setting: str = "log_folder") -> Chunkst
             errno=error.errno,
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP):
+        called = _NAMES.get(setting, setting)
         return StoreAccessError(
-            f"Cannot work in {where}: {os.strerror(error.errno)}. Check that {_NAMES.get(setting, setting)} is a folder "
-            "that you may use, or choose another one.",
+            f"Cannot work in {where}: {os.strerror(error.errno)}. Check that {called} is a folder that you may use, or "
+            "choose another one.",
             file=where,
             key=setting,
             expected="a folder that can be written to",

@@ -48,8 +48,10 @@ def data_findings(
             where = entry.catalog_relative_path, place.path if place else found[0].path
             recorded.setdefault(where, {})[entry.data_hash] = step.internal_name
     hashes = _Hashes()
+    others = "".join(f", nor in {catalog.path}" for catalog in found[1:])
     for (path, catalog), steps in recorded.items():
-        wrong += _data(hashes, catalog, log.run_id, path, steps)
+        looked_at = f"{catalog}{others if catalog == found[0].path else ''}"
+        wrong += _data(hashes, catalog, log.run_id, path, steps, looked_at)
     return wrong
 
 
@@ -72,7 +74,9 @@ class _Hashes:
             return self._known[key]
 
 
-def _data(hashes: _Hashes, catalog: str, run_id: str, path: str, recorded: dict[str, str]) -> Iterator[Finding]:
+def _data(
+    hashes: _Hashes, catalog: str, run_id: str, path: str, recorded: dict[str, str], looked_at: str
+) -> Iterator[Finding]:
     steps = ", ".join(dict.fromkeys(recorded.values()))
     if any(part in {"", ".", ".."} for part in path.split("/")) or "\0" in path:
         yield finding(DATA, run_id, path, f"The data of {steps} has a path that leads out of the catalog.")
@@ -80,7 +84,7 @@ def _data(hashes: _Hashes, catalog: str, run_id: str, path: str, recorded: dict[
     try:
         plain = hashes.of(catalog, path)
         if plain is None:
-            yield finding(DATA, run_id, path, f"The data of {steps} is not in the catalog {catalog}.")
+            yield finding(DATA, run_id, path, f"The data of {steps} is not in the catalog {looked_at}.")
         elif plain not in recorded:
             yield _changed(run_id, path, steps, plain, next(reversed(recorded)))
         for digest, step in recorded.items():

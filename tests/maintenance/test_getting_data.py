@@ -1,0 +1,63 @@
+"""When a run is over, its data is got back with the bytes that were recorded, or not at all."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import chunkstore
+from chunkstore.errors import DataNotFoundError, StepLogNotFoundError
+
+
+@pytest.fixture(autouse=True)
+def _work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def recorded(any_store):
+    with any_store.start_run("run") as run:
+        for step, text in (("a", "one"), ("b", "two")):
+            Path("x").write_text(text)
+            with run.step(step) as recording:
+                recording.put_data("x")
+                print(f"put {text}")
+        run.map("m", [1, 2], put, executor=ThreadPoolExecutor(1))
+    return any_store
+
+
+def put(item):
+    Path("y").write_text(f"m.{item}")
+    chunkstore.current_step().put_data("y")
+
+
+def test_the_newest_comes_unless_a_step_is_named(recorded):
+    assert chunkstore.get_data(recorded, "run", "x", to="copy").read_text() == "two"
+    assert chunkstore.get_data(recorded, "run", "x", step="a", to="copy").read_text() == "one"
+    assert chunkstore.get_data(recorded, "run", "x", step="b", to="copy").read_text() == "two"
+    assert chunkstore.get_data(recorded, "run", "a.execution.log", to="copy").read_text() == "put one\n"
+
+
+def test_of_branches_that_have_put_one_name_the_step_must_be_named(recorded):
+    assert chunkstore.get_data(recorded, "run", "y", step="m.2.put", to="copy").read_text() == "m.2"
+    with pytest.raises(DataNotFoundError, match=r"m\.1\.put, m\.2\.put"):
+        chunkstore.get_data(recorded, "run", "y", to="copy")
+
+
+def test_what_is_not_there_is_told(recorded):
+    with pytest.raises(DataNotFoundError, match="It has put 'x'"):
+        chunkstore.get_data(recorded, "run", "z")
+    with pytest.raises(StepLogNotFoundError):
+        chunkstore.get_data(recorded, "run", "x", step="z")
+    Path(recorded.catalog_path, "run", "x").unlink()
+    with pytest.raises(DataNotFoundError):
+        chunkstore.get_data(recorded, "run", "x", to="copy")
+    assert chunkstore.get_data(recorded, "run", "x", step="b", to="copy").read_text() == "two"
+
+
+def test_what_was_changed_is_not_given_out(recorded):
+    Path(recorded.catalog_path, "run", "x").write_text("tw0")
+    for step in (None, "b"):
+        with pytest.raises(DataNotFoundError, match="has changed the file"):
+            chunkstore.get_data(recorded, "run", "x", step=step, to="copy")
+    assert not Path("copy").exists()
