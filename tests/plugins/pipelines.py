@@ -98,6 +98,15 @@ def wait_to_be_killed():
         signal.pause()
 
 
+def fail_or_wait(item):
+    """Fail for the item `b`; wait to be killed if there is a file `may-wait`, and end if there is one `may-end`."""
+    if item != "b" or os.path.exists("may-end"):
+        return
+    if not os.path.exists("may-wait"):
+        raise ValueError("on purpose")
+    wait_to_be_killed()
+
+
 def note_start():
     with open("calls.txt", "a") as file:
         file.write("start\n")
@@ -283,6 +292,13 @@ def map_to_repeat():
         Map(name="each", branch=branch, iterate_on="items", iterate_as="item"),
         _task("end", say_hello),
     )
+    pipeline.execute()
+    return pipeline
+
+
+def map_to_wait():
+    branch = _steps(_task("attempt", fail_or_wait))
+    pipeline = _steps(Map(name="each", branch=branch, iterate_on="items", iterate_as="item"))
     pipeline.execute()
     return pipeline
 

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FOLDER, Entry
@@ -50,9 +51,16 @@ def data_findings(
     hashes = _Hashes()
     others = "".join(f", nor in {catalog.path}" for catalog in found[1:])
     for (path, catalog), steps in recorded.items():
-        looked_at = f"{catalog}{others if catalog == found[0].path else ''}"
-        wrong += _data(hashes, catalog, log.run_id, path, steps, looked_at)
+        looked = _Place(catalog, f"{catalog}{others if catalog == found[0].path else ''}")
+        wrong += _data(hashes, looked, log.run_id, path, steps)
     return wrong
+
+
+class _Place(NamedTuple):
+    """A catalog, and all places where somebody has looked for it."""
+
+    catalog: str
+    looked_at: str
 
 
 class _Hashes:
@@ -74,9 +82,8 @@ class _Hashes:
             return self._known[key]
 
 
-def _data(
-    hashes: _Hashes, catalog: str, run_id: str, path: str, recorded: dict[str, str], looked_at: str
-) -> Iterator[Finding]:
+def _data(hashes: _Hashes, place: _Place, run_id: str, path: str, recorded: dict[str, str]) -> Iterator[Finding]:
+    catalog = place.catalog
     steps = ", ".join(dict.fromkeys(recorded.values()))
     if any(part in {"", ".", ".."} for part in path.split("/")) or "\0" in path:
         yield finding(DATA, run_id, path, f"The data of {steps} has a path that leads out of the catalog.")
@@ -84,7 +91,7 @@ def _data(
     try:
         plain = hashes.of(catalog, path)
         if plain is None:
-            yield finding(DATA, run_id, path, f"The data of {steps} is not in the catalog {looked_at}.")
+            yield finding(DATA, run_id, path, f"The data of {steps} is not in the catalog {place.looked_at}.")
         elif plain not in recorded:
             yield _changed(run_id, path, steps, plain, next(reversed(recorded)))
         for digest, step in recorded.items():
