@@ -82,6 +82,24 @@ def test_a_branch_gets_what_a_step_around_it_has_put(any_store):
             assert step.get_data("x", "copy", step="m.1.a").read_text() == "inner"
 
 
+def test_what_another_process_puts_just_before_ours_takes_the_name_stays(any_store, monkeypatch):
+    original, other = SYSTEM.rename, []
+
+    def rename(source, target, dir_fd=None):
+        if target == "x" and not other:
+            Path("other").write_text("other's")
+            other.append("")
+            other[0] = run.catalog.put("other", "x", "")[0]
+        original(source, target, dir_fd)
+
+    with any_store.start_run("run", capture_output=False) as run:
+        put(run, "a", "one")
+        monkeypatch.setattr(SYSTEM, "rename", rename)
+        put(run, "b", "two")
+        assert run.catalog.get_version(other[0], "copy")[0].read_text() == "other's"
+        assert run.catalog.get("x", "copy", "")[0].read_text() == "two"
+
+
 def put_many(folder, log_folder, number):
     os.chdir(folder)
     store = chunkstore.open_store("chunked-fs", log_folder=log_folder, durability="process")

@@ -230,9 +230,9 @@ MUTANTS = (
     Mutant(
         "data that was replaced meanwhile is taken over",
         CATALOG,
-        "hash_of_file(Path(path)) != digest",
-        "False",
-        "tests/recording/test_rough_ends.py -k replaced",
+        "            if digest == entry.data_hash:",
+        "            if digest:",
+        "tests/recording/test_versions.py -k version_that_was_recorded",
     ),
     Mutant(
         "what a process has made itself is not in its listing",

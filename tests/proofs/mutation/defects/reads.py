@@ -4,7 +4,8 @@ from mutant import Mutant
 
 from defects.sources import (
     APPENDED,
-    CATALOG,
+    CATALOG_PLACES,
+    CATALOG_SOURCES,
     CHUNK_FILES,
     CHUNKED,
     CODEC,
@@ -243,10 +244,25 @@ MUTANTS = (
     ),
     Mutant(
         "data in the catalog may be a link to a file elsewhere",
-        CATALOG,
-        "            if source.is_file() and not source.is_symlink():",
-        "            if source.is_file():",
+        CATALOG_PLACES,
+        "    if stat.S_ISREG(folder.syscalls.lstat(name, folder.fd).st_mode):\n"
+        "        fd = folder.syscalls.open(name, READ_FLAGS, folder.fd)\n",
+        "    if True:\n        fd = folder.syscalls.open(name, 0, folder.fd)\n",
         "tests/recording/test_data.py -k symbolic_link",
+    ),
+    Mutant(
+        "links inside of the catalog are followed",
+        CATALOG_PLACES,
+        "    try:\n        return Folder(folder.syscalls, path, within=folder)",
+        "    try:\n        return Folder(folder.syscalls, path, follow=True)",
+        "tests/recording/test_hostile_catalogs.py -k planted",
+    ),
+    Mutant(
+        "what is no file in a folder of data is left out",
+        CATALOG_SOURCES,
+        '        raise _refused(str(folder), f"{path} is {_kind(mode)}")',
+        "        return False",
+        "tests/recording/test_hostile_catalogs.py -k refused_before",
     ),
     Mutant(
         "a file of any size is read",

@@ -3,7 +3,7 @@
 from mutant import Mutant
 
 from defects.sources import (
-    CATALOG_FILES,
+    CATALOG_VERSIONS,
     CHUNK_WRITER,
     CREATION,
     DOCUMENT,
@@ -127,9 +127,9 @@ MUTANTS = (
     ),
     Mutant(
         "short writes into the catalog are taken for whole ones",
-        CATALOG_FILES,
-        "                    view = view[SYSTEM.write(fd, view) :]",
-        "                    view = view[SYSTEM.write(fd, view) and len(view) :]",
+        CATALOG_VERSIONS,
+        "            write_whole(syscalls, fd, block)",
+        "            syscalls.write(fd, block)",
         "tests/recording/test_data.py -k short_writes",
     ),
     Mutant(
@@ -225,10 +225,38 @@ MUTANTS = (
     ),
     Mutant(
         "a copy into the catalog that failed stays",
-        CATALOG_FILES,
-        "    except BaseException as error:\n        discard(temporary)\n",
-        "    except BaseException as error:\n",
+        CATALOG_VERSIONS,
+        "    except BaseException:\n        discard(folder, temporary)\n        raise\n    return digest\n",
+        "    except BaseException:\n        raise\n    return digest\n",
         "tests/recording/test_data.py -k fails",
+    ),
+    Mutant(
+        "data that is replaced is gone",
+        CATALOG_VERSIONS,
+        "        _add(versions, digest, folder, temporary, sync=sync)\n        folder",
+        "        folder",
+        "tests/recording/test_versions.py -k just_before",
+    ),
+    Mutant(
+        "data that an older version has put is gone when it is replaced",
+        CATALOG_VERSIONS,
+        "    take(folder, file, versions, sync=sync)\n",
+        "    return\n",
+        "tests/recording/test_versions.py -k older_version",
+    ),
+    Mutant(
+        "a version that was damaged is taken for a whole one",
+        CATALOG_VERSIONS,
+        "        return kept.st_mode if hash_in(versions, digest) == digest else None\n",
+        "        return kept.st_mode\n",
+        "tests/recording/test_versions.py -k damaged",
+    ),
+    Mutant(
+        "who may do what with data is not kept",
+        CATALOG_VERSIONS,
+        "            syscalls.chmod(fd, mode)  # before there is anything to be read\n",
+        "            pass\n",
+        "tests/recording/test_versions.py -k permissions",
     ),
     Mutant(
         "a write to a run that was deleted goes on in the next one of its id",
