@@ -70,9 +70,10 @@ def put_version(top: Folder, folder: Folder, file: str, content: BinaryIO, *, mo
         digest = write_copy(folder, temporary, content, mode=mode, sync=sync)
         versions = inner_folder(top, VERSIONS, make=True)
         _keep_current(folder, file, versions, sync=sync)
-        _add(versions, digest, folder, temporary, sync=sync)
+        is_known = _add(versions, digest, folder, temporary, sync=sync)
         folder.syscalls.rename(temporary, file, folder.fd)
-        discard(folder, temporary)  # a rename onto the same file leaves it
+        if is_known:
+            discard(folder, temporary)  # a rename onto the same file leaves it
     except BaseException:
         discard(folder, temporary)
         raise
@@ -170,13 +171,22 @@ def hash_of(content: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _add(versions: Folder, digest: str, folder: Folder, temporary: str, *, sync: bool) -> None:
-    """Keep a file that has no name yet by its hash; if equal bytes are kept already, make it another name of these."""
-    kept = _kept(versions, digest, folder, temporary)
-    if kept is None:
-        bring(folder, temporary, versions, digest, sync=sync)
-    elif kept == folder.syscalls.lstat(temporary, folder.fd).st_mode:
-        bring(versions, digest, folder, temporary, sync=sync)
+def _add(versions: Folder, digest: str, folder: Folder, temporary: str, *, sync: bool) -> bool:
+    """Keep a file that has no name yet by its hash; if equal bytes are kept already, make it another name of these.
+
+    Returns:
+        Whether they were kept already.
+    """
+    try:
+        versions.syscalls.link(temporary, digest, versions.fd, folder.fd)
+    except OSError:  # mostly there is such a version
+        kept = _kept(versions, digest, folder, temporary)
+        if kept is None:
+            bring(folder, temporary, versions, digest, sync=sync)
+        elif kept == folder.syscalls.lstat(temporary, folder.fd).st_mode:
+            bring(versions, digest, folder, temporary, sync=sync)
+        return kept is not None
+    return False
 
 
 def _kept(versions: Folder, digest: str, folder: Folder, file: str) -> int | None:

@@ -233,8 +233,8 @@ MUTANTS = (
     Mutant(
         "data that is replaced is gone",
         CATALOG_VERSIONS,
-        "        _add(versions, digest, folder, temporary, sync=sync)\n        folder",
-        "        folder",
+        "        is_known = _add(versions, digest, folder, temporary, sync=sync)\n",
+        "        is_known = True\n",
         "tests/recording/test_versions.py -k just_before",
     ),
     Mutant(
