@@ -124,6 +124,10 @@ class Recording:
                 print("loaded")
             self.claim("ended", RUN, "load", "SUCCESS")
             self.claim("data", RUN, "load")
+            with run.step("load again") as loading:
+                Path("data.csv").write_text("x,y\n3,4\n")
+                loading.put_data("data.csv", "folder/data.csv")
+            self.claim("data", RUN, "load again")
             self.claim("metrics", RUN, "load", [0.5, 0.25])
             with ThreadPoolExecutor(1) as pool:
                 assert run.map("double", [1, 2], double, executor=pool) == [2, 4]

@@ -309,7 +309,7 @@ def test_at_level_step_data_that_is_taken_over_is_durable(tmp_path, data_disk):
         return 1
 
     opened_for_data(tmp_path).start_run("one", capture_output=False).step("a", work)  # then it is killed
-    assert data_disk.at_risk(catalog(tmp_path)) == ["d"]
+    assert "d" in data_disk.at_risk(catalog(tmp_path))
     with opened_for_data(tmp_path, "step").start_run("two", resume="one", capture_output=False) as second:
         second.step("a", work)
         assert data_disk.at_risk(catalog(tmp_path) / "two") == []

@@ -184,8 +184,10 @@ def _has_data(_, log, name, *, catalog):
     if found is None or not found.data_catalog:
         return False
     for entry in found.data_catalog:
-        file = Path(catalog, entry.catalog_relative_path)
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != entry.data_hash:
+        plain = Path(catalog, entry.catalog_relative_path)
+        kept = Path(catalog, entry.catalog_relative_path.partition("/")[0], ".versions", entry.data_hash)
+        file = kept if kept.exists() else plain
+        if not plain.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != entry.data_hash:
             return False
     return True
 
