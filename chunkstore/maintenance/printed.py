@@ -10,8 +10,8 @@ from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError, DataNotFoundError
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import LOG_SUFFIX, catalog_of
-from chunkstore.records.models import PROCESSING, StepLog
+from chunkstore.recording.catalog import LOG_SUFFIX, VERSIONS, catalog_of, is_hash
+from chunkstore.records.models import PROCESSING, DataCatalog, StepLog
 from chunkstore.stores.base import Store
 
 _BLOCK = 1 << 20
@@ -31,7 +31,7 @@ def output_file(store: Store, run_id: str, step: StepLog) -> str | None:
     """
     for entry in step.data_catalog:
         if entry.name.endswith(LOG_SUFFIX) and "/" not in entry.name:
-            return _checked(entry.catalog_relative_path, run_id)
+            return _kept(store, _checked(entry.catalog_relative_path, run_id), entry)
     # It is recorded when the step ends; until then the file tells.
     if step.status != PROCESSING:
         return None
@@ -39,6 +39,13 @@ def output_file(store: Store, run_id: str, step: StepLog) -> str | None:
     incarnation = store.get_run_log(run_id, full=False).incarnation
     paths = [f"{folder}/{name}" for folder in catalog_of(store, run_id, incarnation).folders()]
     return next((path for path in paths if os.path.isfile(os.path.join(store.catalog_path, path))), None)
+
+
+def _kept(store: Store, path: str, entry: DataCatalog) -> str:
+    """Return where it is kept what a step printed, if another process has taken its place in a step of that name."""
+    version = f"{path.partition('/')[0]}/{VERSIONS}/{entry.data_hash}"
+    is_kept = is_hash(entry.data_hash) and os.path.isfile(os.path.join(store.catalog_path, version))
+    return version if is_kept else path
 
 
 def _checked(path: str, run_id: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -16,12 +15,10 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.checking.findings import DATA, LEFT_OVER, SUPERSEDED, Finding, finding
 from chunkstore.maintenance.data_places import catalogs, holding, put_by
 from chunkstore.maintenance.left_overs import is_temporary, is_worth_mentioning
-from chunkstore.recording.catalog import VERSIONS, Catalog, hash_of, newest, version
+from chunkstore.recording.catalog import VERSIONS, Catalog, hash_of, is_hash, newest, version
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.views.formats import format_bytes
-
-_SHA_256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def data_findings(
@@ -44,7 +41,7 @@ def data_findings(
         return wrong
     recorded: dict[tuple[str, str], dict[str, str]] = {}
     for step, entry in put:
-        if _SHA_256.match(entry.data_hash):
+        if is_hash(entry.data_hash):
             place = holding(found, entry)
             where = entry.catalog_relative_path, place.path if place else found[0].path
             recorded.setdefault(where, {})[entry.data_hash] = step.internal_name

@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FOLDER
 from chunkstore.backends.errors import MissingError
 from chunkstore.maintenance.checking import chunked_runs, documents
 from chunkstore.maintenance.checking.findings import FOREIGN, NEWER_FORMAT, QUARANTINED, STALE, SUPERSEDED, Finding
+from chunkstore.maintenance.checking.recorded_data import left_over_data, temporary_in
 from chunkstore.maintenance.checking.repair import repair
 from chunkstore.names import DOCUMENT_SUFFIX
 from chunkstore.stores.base import Store
@@ -112,3 +114,5 @@ class _Verification:
             return
         check_top = chunked_runs.check_top if isinstance(self._store, ChunkedStore) else documents.check_top
         yield from check_top(entries)
+        for _, entry in temporary_in(DirectoryBackend(self._store.catalog_path), "", deep=False):
+            yield left_over_data("", entry.name, entry)

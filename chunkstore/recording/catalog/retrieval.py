@@ -23,6 +23,11 @@ from chunkstore.recording.catalog.versions import hash_of, permissions_of, write
 _SHA_256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
+def is_hash(text: str) -> bool:
+    """Tell whether a text is a SHA-256 as records have it; they come from anywhere."""
+    return _SHA_256.match(text) is not None
+
+
 def newest(top: str, relative: str) -> BinaryIO | None:
     """Open the newest version of data.
 
@@ -56,7 +61,7 @@ def version(top: str, relative: str, digest: str) -> BinaryIO | None:
         The open file; None if there is none.
     """
     parts = relative.split("/")
-    if not _SHA_256.match(digest):
+    if not is_hash(digest):
         return newest(top, relative)
     try:
         versions = open_folder(top, [parts[0], VERSIONS])
