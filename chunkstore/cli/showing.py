@@ -93,7 +93,15 @@ def show(
 def read_page(store: Store, run_id: str) -> RunPage:
     """Return a run, and whether somebody still records it."""
     log = store.get_run_log(run_id)
-    return run_page(log, liveness_of(store, log))
+    return run_page(log, liveness_of(store, log) or _recorded_again(store, log))
+
+
+def _recorded_again(store: Store, log: RunLog) -> Liveness | None:
+    """Return that somebody records into a run which has ended, if that is so."""
+    if log.problems or not store.backend.shared_between_processes:
+        return None
+    liveness = store.liveness(log.run_id)
+    return liveness if liveness.state == LIVE else None
 
 
 def liveness_of(store: Store, log: RunLog) -> Liveness | None:

@@ -152,3 +152,13 @@ def test_a_run_of_a_hundred_thousand_steps_fits_on_a_screen(tmp_path, logs):
     result = chunkstore("show", "large", "--store", logs)
     assert "(map, 20,000 branches)" in result.out
     assert len(result.lines) < 10
+
+
+def test_a_run_that_has_ended_says_who_records_into_it_again(store, logs):
+    store.start_run("one").finish("FAIL")
+    assert "goes on" not in chunkstore("show", "one", "--store", logs).out
+    with store.join_run("one") as run, run.step("late"):
+        shown = chunkstore("show", "one", "--store", logs)
+        assert f"It has ended, and goes on. It is recorded by process {os.getpid()}" in shown.out
+        assert chunkstore("show", "one", "--store", logs, "--json").json["liveness"]["state"] == "LIVE"
+    assert "goes on" not in chunkstore("show", "one", "--store", logs).out

@@ -10,6 +10,7 @@ import msgspec
 from chunkstore.clock import parse_time
 from chunkstore.records.models import CodeIdentity, RunLog
 from chunkstore.stores.runs.liveness import LIVE, Liveness
+from chunkstore.stores.runs.run_list import summary_of
 from chunkstore.views.durations import run_duration
 from chunkstore.views.formats import format_local, format_seconds, status_text
 from chunkstore.views.pages.run_list import actual_status
@@ -27,7 +28,7 @@ class RunPage(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: as it is: what was recorded, but `LOST` where the process that recorded the run has died, and `UNKNOWN`
             where nobody can tell whether it lives.
-        liveness: whether somebody still records it; null if it is over.
+        liveness: whether somebody still records it; null if it is over and nobody records into it again.
         steps: how many steps, at any depth, have which status.
         log: the run log, as the store has it.
     """
@@ -68,6 +69,8 @@ def heading(page: RunPage) -> Iterator[Line]:
         heard = parse_time(liveness.last_heard)
         last = f" It was last heard of at {format_local(heard)}." if heard else ""
         yield _labelled("", Part(f"{liveness.why}{last}", MESSAGE))
+    elif liveness is not None and summary_of(log).is_over:
+        yield _labelled("", Part(f"It has ended, and goes on. {liveness.why}", MESSAGE))
     if message := str(log.notes.get("message", "")):
         yield _labelled("", Part(message, MESSAGE))
     started = parse_time(str(log.notes.get("created", "")))
