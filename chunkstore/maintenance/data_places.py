@@ -11,6 +11,7 @@ from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import incarnation_of, is_data_folder
 from chunkstore.recording.catalog import PUT, Catalog, catalog_of
+from chunkstore.records.attempts import data_of
 from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 
@@ -20,7 +21,7 @@ def put_by(records: Iterable[StepLog | BranchLog]) -> Iterator[tuple[StepLog, Da
     for record in records:
         if isinstance(record, StepLog):
             yield from (
-                (record, entry) for entry in record.data_catalog if entry.stage == PUT and entry.catalog_relative_path
+                (record, entry) for entry in data_of(record) if entry.stage == PUT and entry.catalog_relative_path
             )
 
 

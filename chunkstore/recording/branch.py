@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.results import shown_item
-from chunkstore.recording.scope import CURRENT_RUN, Scope
-from chunkstore.recording.step import CURRENT_STEP, BaseStep
+from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
+from chunkstore.recording.step import BaseStep
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt
 
 
@@ -90,9 +90,11 @@ def run_branch(task: BranchTask) -> Outcome:
             backoff=task.backoff,
             earlier_attempts=list(task.earlier_attempts),
         )
+        run.function_step = step
         try:
             value = step.execute(task.function, arguments, {}, task.code, may_reuse=_is_all_there_was(run))
         except BaseException as raised:  # noqa: BLE001 - a branch ends with whatever its function raises
+            run.end_open_steps(raised)
             if is_failure(raised):
                 error = raised if task.executor_id else _sendable(raised)
     executors_in_use.reset(token)
@@ -109,7 +111,7 @@ def _is_all_there_was(run: Scope) -> bool:
     them may be taken over then.
     """
     earlier = run.previous.branch(run.branch) if run.previous else None
-    return earlier is None or len(earlier.steps) <= 1
+    return earlier is None or len(earlier.log.steps) <= 1
 
 
 def _sendable(error: BaseException) -> BaseException:

@@ -12,10 +12,11 @@ from chunkstore.clock import utc_now
 from chunkstore.errors import BranchLogNotFoundError, DataNotFoundError, StepLogNotFoundError
 from chunkstore.names import join_name
 from chunkstore.recording.identity import name_of
-from chunkstore.recording.previous import reusable_step, taken_over_branch
+from chunkstore.recording.previous import is_same_work, taken_over_branch
 from chunkstore.recording.results import hash_of
 from chunkstore.recording.scope import Scope
-from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
+from chunkstore.records.attempts import set_aside
+from chunkstore.records.models import FAIL, PROCESSING, BranchLog, CodeIdentity, StepAttempt, StepLog
 
 
 class Branch(NamedTuple):
@@ -55,11 +56,13 @@ def recorded_branch(scope: Scope, branch: Branch) -> BranchLog | None:
 def attempts_of(scope: Scope, branch: Branch, message: str) -> list[StepAttempt]:
     """Return the recorded attempts of a branch whose worker died; the open one ends with `message`."""
     try:
-        attempts = scope.store.get_step_log(scope.identity, branch.step_internal_name).attempts
+        step = scope.store.get_step_log(scope.identity, branch.step_internal_name)
     except StepLogNotFoundError:
-        attempts = []
-    if not attempts:
+        step = None
+    attempts = step.attempts if step else []
+    if step is None or not attempts:
         return [StepAttempt(end_time=utc_now(), status=FAIL, message=message)]
+    set_aside(step)
     if attempts[-1].status == PROCESSING:
         attempts[-1] = _failed(attempts[-1], message)
     return attempts
@@ -103,14 +106,14 @@ def take_over(scope: Scope, branch: Branch, code: list[CodeIdentity]) -> Any:
         Its result; UNSET if it has to run.
     """
     previous = scope.previous
-    recorded = previous.branch(branch.internal_name) if previous else None
-    if previous is None or recorded is None or recorded.status != SUCCESS:
+    earlier = previous.branch(branch.internal_name) if previous else None
+    if earlier is None or not earlier.succeeded:
         return UNSET
-    step = previous.step(branch.step_internal_name)
-    if step is None or not reusable_step(step, code, hash_of([list(branch.arguments), {}])):
+    step = earlier.log.steps.get(branch.step_internal_name)
+    if step is None or not is_same_work(step, code, hash_of([list(branch.arguments), {}])):
         return UNSET
     try:
-        record = taken_over_branch(recorded, previous.run_of(recorded), scope.catalog)
+        record = taken_over_branch(earlier.log, earlier.run_id, scope.catalog)
     except DataNotFoundError:
         return UNSET  # what it put is gone: only the work itself can make it again
     scope.store.add_branch_log(scope.identity, record)

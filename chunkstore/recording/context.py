@@ -40,6 +40,10 @@ class Current(Generic[_T]):
             )
         return value
 
+    def peek(self) -> _T | None:
+        """Return it; None if there is none."""
+        return self._value.get()
+
     @contextmanager
     def being(self, value: _T | None) -> Iterator[None]:
         """Make `value` the current one."""

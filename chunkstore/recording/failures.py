@@ -2,14 +2,71 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
 from chunkstore.recording.values import storable
 
 
 def is_failure(error: BaseException | None) -> bool:
-    """Tell whether an exception means that the work failed; `sys.exit(0)` does not."""
-    return error is not None and not (isinstance(error, SystemExit) and error.code in {None, 0})
+    """Tell whether an exception means that the work failed; `sys.exit(0)` does not.
+
+    As for Python, an exit with any other number, or with anything that is no number, is a failure.
+    """
+    if not isinstance(error, SystemExit):
+        return error is not None
+    code: object = error.code
+    return not (code is None or (isinstance(code, int) and not int.__bool__(code)))
+
+
+class ErrorWatch:
+    """Finds out, for who ends a run or step and tells of no error, whether it is ended in the course of one.
+
+    Who does that by hand does it from a `finally`, from `atexit` or from `sys.excepthook` as well. Made when the run or
+    step begins: an error that was there before is none of its own.
+    """
+
+    def __init__(self) -> None:
+        self._before = id(sys.exc_info()[1])
+        self._last_before = id(getattr(sys, "last_value", None))
+
+    def error(self) -> BaseException | None:
+        """Return the error in whose course this is called, if it came up since the beginning; None if all is well."""
+        active = sys.exc_info()[1]
+        if is_failure(active) and id(active) != self._before and not isinstance(active, GeneratorExit):
+            return None if any(frame.f_code.co_flags & _GENERATORS for frame in _frames()) else active
+        # Python notes the error that a program dies of before anybody else is told of it.
+        last: BaseException | None = getattr(sys, "last_value", None)
+        return last if is_failure(last) and id(last) != self._last_before and _is_program_dying() else None
+
+
+#: Who resumes a generator may be handling an error, which inside looks as if it were the generator's.
+_GENERATORS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+def _is_program_dying() -> bool:
+    """Tell whether the program is at its end, or in the hook that is told of the error that ends it."""
+    if not threading.main_thread().is_alive():
+        return True  # as Python says before it calls what was given to `atexit`
+    hook: Any = sys.excepthook
+    while isinstance(hook, functools.partial):
+        hook = hook.func
+    function = inspect.unwrap(getattr(hook, "__func__", hook))
+    code = getattr(function if inspect.isroutine(function) else type(hook).__call__, "__code__", None)
+    return code is not None and any(frame.f_code is code for frame in _frames())
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no public way that costs as little
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def describe_error(error: BaseException) -> str:

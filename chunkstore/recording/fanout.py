@@ -141,12 +141,12 @@ class FanOut:
     # --- the loop ----------------------------------------------------------------------------------------------------
 
     def _execute(self, source: Iterator[Branch], total: int | None) -> None:
-        self._step.open_composite(self._function, total)
         try:
+            self._step.open_composite(self._function, total)
             self._progress = ProgressBar(self._step.name, total, enabled=not self._run.branch)
             self._run_all(source)
         except BaseException as error:
-            self._step.conclude(FAIL, describe_error(error))
+            self._step.end_with(error)
             raise
         finally:
             self._progress.close()
@@ -213,8 +213,9 @@ class FanOut:
 
     def _task(self, branch: Branch, earlier_attempts: tuple[StepAttempt, ...] = ()) -> BranchTask:
         packed = self._workers.are_standard_processes
+        is_repeated = bool(earlier_attempts) or self._run.is_repeated(self._step.internal_name)
         return BranchTask(
-            self._run.bound_to(branch.internal_name),
+            self._run.bound_to(branch.internal_name, repeats=is_repeated),
             type(self._step),
             branch.function,
             pickle.dumps(branch.arguments) if packed else branch.arguments,

@@ -27,6 +27,7 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.forks import in_forked_children
 from chunkstore.names import encode_for_file
 from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog
+from chunkstore.recording.catalog.retrieval import newest
 from chunkstore.recording.catalog.versions import add_copy, hash_of, kept_current
 from chunkstore.records.models import DataCatalog
 
@@ -34,6 +35,8 @@ logger = logging.getLogger("chunkstore")
 
 #: What is printed goes to a new file, which is read again if another process takes its place.
 _NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW
+
+_BLOCK = 1 << 20
 
 _sink: contextvars.ContextVar[OutputFile | None] = contextvars.ContextVar("chunkstore_output", default=None)
 
@@ -53,6 +56,9 @@ class OutputFile:
         self._fd = -1
         self._broken = False
         self._closed = False
+        #: What waits while a file of the same name is taken over, after which this one goes on from its end.
+        self._waiting: bytearray | None = None
+        self._goes_on = False
         self._digest = hashlib.sha256()
         self._mutex = threading.Lock()
         self._pid = os.getpid()
@@ -64,24 +70,61 @@ class OutputFile:
             return
         try:
             with self._mutex:
-                if not self._broken and not self._closed:
-                    self._append(text.encode(errors="backslashreplace"))
+                data = text.encode(errors="backslashreplace")
+                if self._waiting is not None:
+                    self._waiting += data
+                elif not self._broken and not self._closed:
+                    self._append(data)
         except (OSError, ChunkstoreError) as error:
             # Outside of the mutex: what is logged may be printed, and so come back here.
             logger.warning("What a step prints is no longer kept in %s: %s", self._relative, error)
 
     def _append(self, data: bytes) -> None:
         try:
-            if self._fd < 0:
+            if self._fd < 0 and self._goes_on:
+                self._open_going_on()
+            elif self._fd < 0:
                 self._fd = self._open()
-            view = memoryview(data)
-            while view:
-                written = SYSTEM.write(self._fd, view)
-                self._digest.update(view[:written])
-                view = view[written:]
+            self._add(data)
         except (OSError, ChunkstoreError):
             self._broken = True
             raise
+
+    def _add(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = SYSTEM.write(self._fd, view)
+            self._digest.update(view[:written])
+            view = view[written:]
+
+    def _open_going_on(self) -> None:
+        """Open a new file that begins with what is there: that itself belongs to the records that name it."""
+        before = newest(self._catalog.path, self._catalog.relative_path(self._name, ""))
+        self._fd = self._open()
+        if before is not None:
+            with before:
+                while block := before.read(_BLOCK):
+                    self._add(block)
+
+    def suspend(self) -> None:
+        """Write nothing until `resume` is called: a file of the same name is about to be taken over."""
+        with self._mutex:
+            self._waiting = bytearray()
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                with os.fdopen(fd, "rb", buffering=0) as content:
+                    content.seek(0)
+                    self._waiting += content.read()
+                _, folder, file = self._catalog.open_folder_of(self._relative)
+                discard(folder, file)
+            self._digest, self._goes_on = hashlib.sha256(), True
+
+    def resume(self) -> None:
+        """Go on at the end of what was taken over."""
+        with self._mutex:
+            waiting, self._waiting = self._waiting, None
+            if waiting and not self._broken:
+                self._append(bytes(waiting))
 
     def _open(self) -> int:
         self._relative = self._catalog.relative_path(self._name, "")

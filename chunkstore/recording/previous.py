@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
+from chunkstore.clock import utc_now
 from chunkstore.errors import RunLogNotFoundError
 from chunkstore.names import incarnation_of
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.identity import same_code
-from chunkstore.records.models import SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
+from chunkstore.records.attempts import counting, has_branch_succeeded, has_succeeded, steps_inside
+from chunkstore.records.models import SUCCESS, BranchLog, CodeIdentity, DataCatalog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
 
 #: More runs that resume one another are not looked at.
 _LONGEST_CHAIN = 100
 
 
+class EarlierStep(NamedTuple):
+    """A step of an earlier run.
+
+    Attributes:
+        log: its record, with its branches.
+        run_id: the run that it was found in: the resumed one, or one that that resumed itself.
+        inside: the steps that its function, or its block, recorded beside it.
+    """
+
+    log: StepLog
+    run_id: str
+    inside: tuple[StepLog, ...]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it succeeded with all inside it."""
+        return has_succeeded(self.log) and all(map(has_succeeded, self.inside))
+
+
+class EarlierBranch(NamedTuple):
+    """A branch of an earlier run; its attributes are as those of `EarlierStep`."""
+
+    log: BranchLog
+    run_id: str
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it succeeded with all inside it."""
+        return has_branch_succeeded(self.log)
+
+
 class _Index(NamedTuple):
     """What a run and the runs that it resumed have left, by internal name: of each record the nearest success."""
 
-    steps: dict[str, StepLog]
-    branches: dict[str, BranchLog]
-    runs: dict[tuple[type[StepLog | BranchLog], str], str]
+    steps: dict[str, EarlierStep]
+    branches: dict[str, EarlierBranch]
 
 
 class PreviousRun:
@@ -41,17 +73,13 @@ class PreviousRun:
         self.run_id = run_id
         self._own_index: _Index | None = None
 
-    def step(self, internal_name: str) -> StepLog | None:
+    def step(self, internal_name: str) -> EarlierStep | None:
         """Return what was recorded of a step, or None."""
         return self._index().steps.get(internal_name)
 
-    def branch(self, internal_name: str) -> BranchLog | None:
+    def branch(self, internal_name: str) -> EarlierBranch | None:
         """Return what was recorded of a branch, or None."""
         return self._index().branches.get(internal_name)
-
-    def run_of(self, record: StepLog | BranchLog) -> str:
-        """Return the run that a record was found in: this one, or one that it resumed itself."""
-        return self._index().runs[type(record), record.internal_name]
 
     def _index(self) -> _Index:
         if self.store.backend.shared_between_processes:
@@ -81,28 +109,41 @@ def _read(_location: str, run_id: str, _incarnation: str, uncompared: _Uncompare
 
 
 def _indexed(store: Store, run_id: str) -> _Index:
-    index = _Index({}, {}, {})
+    index = _Index({}, {})
+    for log in _chain(store, run_id):
+        _add_steps(index, log.steps, log.run_id)
+    return index
+
+
+def _chain(store: Store, run_id: str) -> Iterator[RunLog]:
+    """Yield a run, the one that it resumed, and so on; what one that died early took over is in those before it."""
     seen: set[str] = set()
     current: str | None = run_id
     while current and current not in seen and len(seen) < _LONGEST_CHAIN:
         try:
             log = store.get_run_log(current)
         except RunLogNotFoundError:
-            break  # an earlier run was deleted: what it had done is not known any more
-        for record in _all_records(log):
-            _add_to(index, record, current)
+            return  # an earlier run was deleted: what it had done is not known any more
+        yield log
         seen.add(current)
-        # A run that died early has taken over little: what the one before it had done still counts.
         current = log.resumed
-    return index
 
 
-def _add_to(index: _Index, record: StepLog | BranchLog, run_id: str) -> None:
-    known: dict[str, Any] = index.steps if isinstance(record, StepLog) else index.branches
-    nearer = known.get(record.internal_name)
-    if nearer is None or (nearer.status != SUCCESS and record.status == SUCCESS):
-        known[record.internal_name] = record
-        index.runs[type(record), record.internal_name] = run_id
+def _add_steps(index: _Index, steps: Mapping[str, StepLog], run_id: str) -> None:
+    """Add the steps of a run or branch, and all inside them; a success counts more than what a nearer run has."""
+    counted = list(counting(steps))
+    inside = steps_inside(counted)
+    for step in counted:
+        found = EarlierStep(step, run_id, tuple(inside.get(step.internal_name, ())))
+        nearer = index.steps.get(step.internal_name)
+        if nearer is None or (not nearer.succeeded and found.succeeded):
+            index.steps[step.internal_name] = found
+        for branch in step.branches.values():
+            earlier = EarlierBranch(branch, run_id)
+            known = index.branches.get(branch.internal_name)
+            if known is None or (not known.succeeded and earlier.succeeded):
+                index.branches[branch.internal_name] = earlier
+            _add_steps(index, branch.steps, run_id)
 
 
 def forget() -> None:
@@ -110,19 +151,10 @@ def forget() -> None:
     _read.cache_clear()
 
 
-def _all_records(log: RunLog) -> Iterator[StepLog | BranchLog]:
-    waiting: list[StepLog | BranchLog] = [*log.steps.values()]
-    while waiting:
-        record = waiting.pop()
-        yield record
-        waiting.extend(record.branches.values() if isinstance(record, StepLog) else record.steps.values())
-
-
-def reusable_step(step: StepLog | None, code: list[CodeIdentity], input_hash: str | None) -> bool:
+def is_same_work(step: StepLog, code: list[CodeIdentity], input_hash: str | None) -> bool:
     """Tell whether a recorded step did the same as one that is about to run, and left its result."""
     return (
-        step is not None
-        and step.status == SUCCESS
+        step.status == SUCCESS
         and step.result is not UNSET
         and input_hash is not None
         and step.input_hash == input_hash
@@ -130,8 +162,19 @@ def reusable_step(step: StepLog | None, code: list[CodeIdentity], input_hash: st
     )
 
 
+def data_inside(step: StepLog) -> list[DataCatalog]:
+    """Return the data that a step and all in its branches read and wrote."""
+    found = list(step.data_catalog)
+    for branch in step.branches.values():
+        for inner in counting(branch.steps):
+            found += data_inside(inner)
+    return found
+
+
 def taken_over(step: StepLog, run_id: str, catalog: Catalog) -> StepLog:
     """Return the record of a step whose result is taken over from a run, with all inside it and its data.
+
+    What attempts that do not count have left stays with that run.
 
     Raises:
         DataNotFoundError: data that the step put is gone, so that it cannot be taken over.
@@ -139,9 +182,23 @@ def taken_over(step: StepLog, run_id: str, catalog: Catalog) -> StepLog:
     return msgspec.structs.replace(
         step,
         mock=True,
+        attempts=list(map(_without_left, step.attempts)),
+        user_defined_metrics=dict(step.user_defined_metrics),
         cached_from=run_id,
+        reused_at=utc_now(),
         data_catalog=catalog.adopt(step.data_catalog, run_id),
         branches={name: taken_over_branch(branch, run_id, catalog) for name, branch in step.branches.items()},
+    )
+
+
+def _without_left(attempt: StepAttempt) -> StepAttempt:
+    return msgspec.structs.replace(
+        attempt,
+        parameters=dict(attempt.parameters),
+        metrics=UNSET,
+        metric_series=UNSET,
+        data_catalog=UNSET,
+        result=UNSET,
     )
 
 
@@ -150,5 +207,5 @@ def taken_over_branch(branch: BranchLog, run_id: str, catalog: Catalog) -> Branc
     return msgspec.structs.replace(
         branch,
         cached_from=run_id,
-        steps={name: taken_over(step, run_id, catalog) for name, step in branch.steps.items()},
+        steps={step.internal_name: taken_over(step, run_id, catalog) for step in counting(branch.steps)},
     )

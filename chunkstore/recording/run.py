@@ -16,13 +16,15 @@ from chunkstore.errors import ChunkstoreError, StoreUsageError
 from chunkstore.names import PinnedRunId, scopes_of
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.context import leave
-from chunkstore.recording.failures import describe_error, is_failure
+from chunkstore.recording.failures import ErrorWatch, describe_error, is_failure
 from chunkstore.recording.fanout import FanOut
 from chunkstore.recording.previous import PreviousRun
 from chunkstore.recording.retries import DEFAULT_BACKOFF, RAISE
-from chunkstore.recording.scope import CURRENT_RUN, Scope
-from chunkstore.recording.step import CURRENT_STEP, BaseStep
-from chunkstore.records.assemble import flatten, step_counts
+from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
+from chunkstore.recording.step import BaseStep
+from chunkstore.recording.values import CheckedValues
+from chunkstore.records.assemble import flatten
+from chunkstore.records.attempts import counting, step_counts
 from chunkstore.records.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, RunLog
 from chunkstore.stores.base import Store
 
@@ -60,6 +62,8 @@ class Run(Scope):
         capture_output: bool = True,
         code_identity: CodeIdentity | None = None,
         previous: PreviousRun | None = None,
+        repeats: bool = False,
+        around: tuple[str, int] | None = None,
         finishes: bool = False,
         joins: bool = False,
     ) -> None:
@@ -71,12 +75,15 @@ class Run(Scope):
             capture_output=capture_output,
             code_identity=code_identity,
             previous=previous,
+            repeats=repeats,
+            around=around,
         )
         self._finishes = finishes
         # Others are told that the run is recorded, as long as this object lives in this process.
         self._release: Callable[[], None] = (
             store.hold(self.identity, joined=joins) if finishes or joins else lambda: None
         )
+        self._errors = ErrorWatch()
         self._pid = os.getpid()
         self._entered: ExitStack | None = None
         self._left = False
@@ -87,7 +94,8 @@ class Run(Scope):
 
     def __reduce__(self) -> tuple[Any, ...]:
         self._shared = True
-        return _receive, (self.store, self.identity, self._options(), clock.latest)
+        options = {**self._options(), "around": self.around()}
+        return _receive, (self.store, self.identity, options, clock.latest)
 
     # --- beginning and end -------------------------------------------------------------------------------------------
 
@@ -116,6 +124,7 @@ class Run(Scope):
             if not self._finished:
                 self.finish()
             return
+        self.end_open_steps(error)
         try:
             self._finish(FAIL, describe_error(error))
         except Exception:
@@ -126,7 +135,9 @@ class Run(Scope):
         """Record how the run ended, and make it durable as the store's configuration says.
 
         Args:
-            status: `SUCCESS`, `FAIL` or another word; None for FAIL if a step of the run failed, else SUCCESS.
+            status: `SUCCESS`, `FAIL` or another word; None for FAIL if a step of the run failed, or if this is called
+                in the course of an error that came up since the run began (in a `finally`, by `atexit` or
+                `sys.excepthook`); else SUCCESS.
 
         Returns:
             The run's own record.
@@ -140,6 +151,8 @@ class Run(Scope):
                 "it where it was started."
             )
         if status is None:
+            if (error := self._errors.error()) is not None:
+                return self._finish(FAIL, describe_error(error))
             failed, unended, counts = self._unsuccessful_steps()
             message = "; ".join(filter(None, [_step_list(failed, "failed"), _step_list(unended, "did not end")]))
             return self._finish(FAIL if failed or unended else SUCCESS, message, counts)
@@ -151,11 +164,12 @@ class Run(Scope):
         The steps are those of the run itself; what is counted is at any depth, and None if it was not looked at.
         """
         if self._finishes and not self._shared:
-            return self._failed, list(self._open), None
+            return self.failed_steps, list(self._open), None
         # Others may have recorded steps of a run that was joined or sent to them: only the log knows of those.
         log = self.store.get_run_log(self.identity)
-        failed = [name for name, step in log.steps.items() if step.status == FAIL]
-        unended = [name for name, step in log.steps.items() if step.status == PROCESSING]
+        counted = list(counting(log.steps))
+        failed = [step.internal_name for step in counted if step.status == FAIL]
+        unended = [step.internal_name for step in counted if step.status == PROCESSING]
         return failed, unended, step_counts(flatten(log)[0])
 
     def _finish(self, status: str, message: str, counts: dict[str, int] | None = None) -> RunLog:
@@ -337,8 +351,15 @@ class Run(Scope):
     # --- parameters --------------------------------------------------------------------------------------------------
 
     def set_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Set parameters of the run, or of the branch that this object is bound to; others are kept."""
-        self.store.set_parameters(self.identity, parameters, self.branch)
+        """Set parameters of the run, or of the branch that this object is bound to; others are kept.
+
+        Raises:
+            InvalidValueError: some values cannot be recorded; the others have been.
+        """
+        checked = CheckedValues(parameters, "parameter")
+        if checked.good:
+            self.store.set_parameters(self.identity, checked.good, self.branch)
+        checked.raise_refusals()
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the parameters that hold here: the run's, and over them those of the branches on the way."""

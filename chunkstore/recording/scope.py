@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chunkstore.errors import StepLogNotFoundError
 from chunkstore.forks import note_forks
 from chunkstore.names import PinnedRunId, check_name, join_name, numbered, scopes_of
 from chunkstore.recording.catalog import PUT, Catalog, catalog_of
 from chunkstore.recording.context import Current
+from chunkstore.recording.inner_names import InnerNames
 from chunkstore.recording.previous import PreviousRun
-from chunkstore.records.models import CodeIdentity, DataCatalog
+from chunkstore.records.models import CodeIdentity, DataCatalog, StepLog
 from chunkstore.stores.base import Store
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Scope:
         capture_output: bool = True,
         code_identity: CodeIdentity | None = None,
         previous: PreviousRun | None = None,
+        repeats: bool = False,
+        around: tuple[str, int] | None = None,
     ) -> None:
         self.store = store
         self.identity = run_id if isinstance(run_id, PinnedRunId) else PinnedRunId(run_id, "")
@@ -41,9 +44,16 @@ class Scope:
         self.capture_output = capture_output
         self.code_identity = code_identity
         self.previous = previous
+        #: Whether what is recorded here may have been recorded before, by a start that came to nothing.
+        self._repeats = repeats
+        #: The step whose function is all that records here, if that is a branch.
+        self.function_step: StepAround | None = None
+        #: The same in another process than the step's own: its name, and its attempt.
+        self._around = around
         self._taken: dict[str, int] = {}
-        self._open: dict[str, None] = {}
-        self._failed: list[str] = []
+        self._repeated: set[str] = set()
+        self._open: dict[str, StepAround] = {}
+        self._failed: dict[str, None] = {}
         #: Whether others, too, may record steps here: then this object does not know of all.
         self._shared = False
         self._mutex = threading.Lock()
@@ -57,9 +67,15 @@ class Scope:
         """In the parent of a forked child: the child may record steps of this run too."""
         self._shared = True
 
-    def bound_to(self, branch: str) -> Self:
-        """Return an object that records inside a branch of this run."""
-        return type(self)(self.store, self.identity, **{**self._options(), "branch": branch})
+    def bound_to(self, branch: str, *, repeats: bool = False) -> Self:
+        """Return an object that records inside a branch of this run.
+
+        Args:
+            branch: its internal name.
+            repeats: whether the branch was begun before, and what that came to does not count.
+        """
+        options = {**self._options(), "branch": branch, "repeats": self._repeats or repeats}
+        return type(self)(self.store, self.identity, **options)
 
     def _options(self) -> dict[str, Any]:
         """Return what another object needs, besides store and run, to record here."""
@@ -69,6 +85,7 @@ class Scope:
             "capture_output": self.capture_output,
             "code_identity": self.code_identity,
             "previous": self.previous,
+            "repeats": self._repeats,
         }
 
     # --- steps: their names, and how they end ------------------------------------------------------------------------
@@ -76,8 +93,18 @@ class Scope:
     def new_name(self, name: str) -> str:
         """Return the internal name of a step; a name that was used before gets a number."""
         check_name(name)
-        with self._mutex:
+        outer = self.step_around()
+
+        def make() -> str:
             return join_name(self.branch, numbered(name, self._taken))
+
+        with self._mutex:
+            if outer is None or outer.inner_names is None:
+                return make()
+            internal_name, is_repeated = outer.inner_names.take(name, make)
+            if is_repeated:
+                self._repeated.add(internal_name)
+            return internal_name
 
     def release_name(self, name: str) -> None:
         """Take back the name of a step that is not going to be recorded."""
@@ -85,17 +112,65 @@ class Scope:
             if self._taken.get(name) == 1:
                 del self._taken[name]
 
-    def note_start(self, internal_name: str) -> None:
+    def is_repeated(self, internal_name: str) -> bool:
+        """Tell whether a step may have been recorded before, by a start of what is around it that came to nothing."""
+        return self._repeats or internal_name in self._repeated
+
+    def records_as(self, other: Scope) -> bool:
+        """Tell whether what is recorded through this object belongs to the very run or branch that another is for."""
+        return self is other or (
+            self.branch == other.branch
+            and self.run_id == other.run_id
+            and self.identity.incarnation == other.identity.incarnation
+        )
+
+    def step_around(self) -> StepAround | None:
+        """Return the step at work here whose steps are recorded through this object; None if there is none."""
+        step: StepAround | None = CURRENT_STEP.peek()
+        if step is not None and step.is_at_work_in(self):
+            return step
+        return self.function_step
+
+    def around(self) -> tuple[str, int] | None:
+        """Return the internal name of the step that is at work here and its attempt; None if there is none."""
+        step = self.step_around()
+        return self._around if step is None else (step.internal_name, step.attempt)
+
+    def note_start(self, step: StepAround) -> None:
         """Remember that a step made through this object has begun."""
         with self._mutex:
-            self._open[internal_name] = None
+            self._open[step.internal_name] = step
+            self._failed.pop(step.internal_name, None)
 
     def note_outcome(self, internal_name: str, *, failed: bool) -> None:
         """Remember that a step made through this object has ended, and whether it failed."""
         with self._mutex:
             self._open.pop(internal_name, None)
             if failed:
-                self._failed.append(internal_name)
+                self._failed[internal_name] = None
+
+    def forget_outcomes(self, internal_names: Iterable[str]) -> None:
+        """Forget how steps ended that ran inside an attempt which does not count."""
+        with self._mutex:
+            for internal_name in internal_names:
+                self._open.pop(internal_name, None)
+                self._failed.pop(internal_name, None)
+
+    def claim_names(self, steps: Iterable[StepLog]) -> bool:
+        """Take the names of steps that are taken over as they are; return False if others have some of them."""
+        with self._mutex:
+            taken = dict(self._taken)
+            for step in steps:
+                if join_name(self.branch, numbered(step.name, taken)) != step.internal_name:
+                    return False
+            self._taken = taken
+        return True
+
+    def end_open_steps(self, error: BaseException) -> None:
+        """Record that an error ended the steps that this thread has begun here, and that have not ended."""
+        for step in reversed(list(self._open.values())):
+            if step.thread == threading.get_ident():
+                step.end_with(error)
 
     @property
     def failed_steps(self) -> list[str]:
@@ -133,5 +208,25 @@ class Scope:
             self.catalog.sync_entries(entries)
 
 
+class StepAround(Protocol):
+    """What is to be known here of a step that is at work."""
+
+    internal_name: str
+    inner_names: InnerNames | None
+    thread: int
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt it is in, counted from 1."""
+
+    def is_at_work_in(self, scope: Scope) -> bool:
+        """Tell whether it belongs to this very run or branch, and has not ended."""
+
+    def end_with(self, error: BaseException) -> None:
+        """Record that an error ended the step, unless it has ended."""
+
+
+#: The step that is running here.
+CURRENT_STEP: Current[Any] = Current("step", "run.step(name)")
 #: The run that is recorded here; inside a branch, the run bound to that branch.
 CURRENT_RUN: Current[Scope] = Current("run", "store.start_run()")

@@ -29,14 +29,22 @@ class MetricSeries:
         self._scope = scope
         self._internal_name = internal_name
         self._mutex = mutex
-        self._waiting: dict[str, list[MetricPoint]] = {}
+        #: By attempt: what one logged is never taken for what the next one did.
+        self._waiting: dict[int, dict[str, list[MetricPoint]]] = {}
         self._flushed = -_FLUSH_INTERVAL
         self._timer: threading.Timer | None = None
 
-    def add(self, points: Mapping[str, MetricPoint], *, may_wait: bool) -> None:
-        """Add a point to each of some series; whether they may wait, is for the caller to say, who holds the mutex."""
+    def add(self, points: Mapping[str, MetricPoint], *, attempt: int, may_wait: bool) -> None:
+        """Add a point to each of some series; the caller holds the mutex.
+
+        Args:
+            points: by the metric's name.
+            attempt: which attempt of the step logs them; 0 if there is no other one.
+            may_wait: whether they need not be written at once.
+        """
+        waiting = self._waiting.setdefault(attempt, {})
         for name, point in points.items():
-            self._waiting.setdefault(name, []).append(point)
+            waiting.setdefault(name, []).append(point)
         if not may_wait or time.monotonic() - self._flushed >= _FLUSH_INTERVAL:
             self.flush()
         elif self._timer is None:
@@ -50,15 +58,19 @@ class MetricSeries:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            points, self._waiting = self._waiting, {}
-            if not points:
-                return
-            self._flushed = time.monotonic()
-            try:
-                self._scope.store.append_metrics(self._scope.identity, self._internal_name, points)
-            except BaseException:
-                self._waiting = {name: [*old, *self._waiting.get(name, [])] for name, old in points.items()}
-                raise
+            while self._waiting:
+                attempt = next(iter(self._waiting))
+                points = self._waiting.pop(attempt)
+                self._flushed = time.monotonic()
+                try:
+                    told = {"attempt": attempt} if attempt else {}
+                    self._scope.store.append_metrics(self._scope.identity, self._internal_name, points, **told)
+                except BaseException:
+                    later = self._waiting.pop(attempt, {})
+                    for name, new in later.items():
+                        points.setdefault(name, []).extend(new)
+                    self._waiting = {attempt: points, **self._waiting}
+                    raise
 
     def _flush_late(self) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -14,17 +15,20 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from msgspec import UNSET
 
 from chunkstore.clock import format_duration, utc_now
-from chunkstore.errors import DataNotFoundError, StoreUsageError
-from chunkstore.recording.context import Current, leave
-from chunkstore.recording.failures import describe_error, format_error, is_failure
+from chunkstore.errors import CorruptChunkError, DataNotFoundError, StepLogNotFoundError, StoreUsageError
+from chunkstore.recording.catalog import PUT
+from chunkstore.recording.context import leave
+from chunkstore.recording.failures import ErrorWatch, describe_error, format_error, is_failure
 from chunkstore.recording.functions import check_runs_at_once, done_at_once
 from chunkstore.recording.identity import identities, same_code
+from chunkstore.recording.inner_names import InnerNames
 from chunkstore.recording.output import OutputFile, kept_output
-from chunkstore.recording.previous import PreviousRun, reusable_step, taken_over
+from chunkstore.recording.previous import EarlierStep, data_inside, is_same_work, taken_over
 from chunkstore.recording.results import hash_of, kept_result
 from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
-from chunkstore.recording.scope import Scope
+from chunkstore.recording.scope import CURRENT_STEP, Scope
 from chunkstore.recording.step_record import StepRecord
+from chunkstore.records.attempts import set_aside
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, StepAttempt, StepLog
 
 if TYPE_CHECKING:
@@ -64,7 +68,16 @@ class BaseStep(StepRecord[_Scope]):
         self._max_attempts = max_attempts
         self._on_error = on_error
         self._backoff = backoff
+        outer = run.step_around()
+        outer_names = outer.inner_names if outer else None
+        self.inner_names = InnerNames(outer_names) if max_attempts > 1 else outer_names
+        self.thread = 0
         self._started = 0.0
+        self._errors = ErrorWatch()
+        self._recorded = False
+        self._ended = False
+        self._recalled = 0
+        self._data_seen = False
         self._entered: ExitStack | None = None
         self._output: OutputFile | None = None
         self._put_just_now: list[DataCatalog] = []
@@ -83,21 +96,23 @@ class BaseStep(StepRecord[_Scope]):
             )
         if self._entered is not None or self._log.status != PROCESSING or self._log.attempts:
             raise StoreUsageError(f"Cannot enter step {self.name!r} twice. Make another step with run.step.")
-        self._log.code_identities = identities(self.run.code_identity, None)
         try:
+            self._log.code_identities = identities(self.run.code_identity, None)
             self._begin()
         except BaseException as error:
-            if not isinstance(error, Exception) and self._log.attempts:
-                self._end(error)  # interrupted: the block, which would have recorded that, is not entered
+            self.end_with(error)  # the block, which would have recorded that, is not entered
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        if self._reused and error is None:
-            self._leave()
-            self.run.note_outcome(self.internal_name, failed=False)
-            return False
-        self._end(error)
+        try:
+            if self._reused and error is None:
+                self._end_reused()
+            else:
+                self._end(self._errors.error() if error is None else error)
+        except BaseException as interrupt:
+            self.end_with(interrupt if error is None else error)
+            raise
         return error is not None and self._on_error == CONTINUE and isinstance(error, Exception)
 
     def __call__(self, function: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -142,42 +157,39 @@ class BaseStep(StepRecord[_Scope]):
             `on_error` is "continue".
         """
         check_runs_at_once(function)
-        self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
-        input_hash = hash_of([list(arguments), dict(keywords)])
-        if may_reuse and self._reuse_result(input_hash):
-            return self._log.result
-        self._log.input_hash = UNSET if input_hash is None else input_hash
-        while True:
-            self._begin()
-            try:
-                result = done_at_once(function(*arguments, **keywords), self.name)
-            except BaseException as error:
-                attempts = len(self._log.attempts)
-                if attempts < self._max_attempts and isinstance(error, Exception) and self._owned:
-                    self._end(error, PROCESSING)
-                    self._wait(attempts)
-                    continue
-                self._end(error)
-                if self._on_error == CONTINUE and isinstance(error, Exception):
-                    return None
-                raise
-            self._log.result = kept_result(result)
-            self._end(None)
-            return result
-
-    def _wait(self, attempts: int) -> None:
-        """Wait before the next attempt; if the program is interrupted meanwhile, the step has failed."""
         try:
-            wait_after(attempts, self._backoff)
-        except BaseException:
-            self.run.note_outcome(self.internal_name, failed=True)
-            with self._mutex:
-                self._log.status = FAIL
-                self._write()
+            self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
+            input_hash = hash_of([list(arguments), dict(keywords)])
+            if may_reuse and self._reuse_result(input_hash):
+                return self._log.result
+            self._log.input_hash = UNSET if input_hash is None else input_hash
+            while True:
+                has_begun = False
+                try:
+                    self._begin()
+                    has_begun = True
+                    result = done_at_once(function(*arguments, **keywords), self.name)
+                    self._log.result = kept_result(result)
+                except BaseException as error:
+                    if not (has_begun and self._owned and isinstance(error, Exception)):
+                        raise
+                    tries = len(self._log.attempts) - self._recalled
+                    if tries >= self._max_attempts:
+                        self._end(error)
+                        if self._on_error == CONTINUE:
+                            return None
+                        raise
+                    self._end(error, PROCESSING)
+                    wait_after(tries, self._backoff)
+                else:
+                    self._end(None)
+                    return result
+        except BaseException as error:
+            self.end_with(error)
             raise
 
     def _begin(self) -> None:
-        self._owner_pid = os.getpid()
+        self._errors = ErrorWatch()
         self._begin_attempt()
         if self.run.capture_output and self._output is None:
             self._output = OutputFile(self.run.catalog, self.internal_name)
@@ -186,13 +198,56 @@ class BaseStep(StepRecord[_Scope]):
         self._entered.enter_context(kept_output(self._output))
 
     def _begin_attempt(self) -> None:
-        self.run.note_start(self.internal_name)
+        self._owner_pid, self.thread = os.getpid(), threading.get_ident()
+        if not self._log.attempts:
+            self._note_around()
+            if self.run.is_repeated(self.internal_name):
+                self._recall()
+        elif self.inner_names is not None:
+            self.run.forget_outcomes(self.inner_names.all_given())
+            self.inner_names.begin_attempt()
+        self.run.note_start(self)
         with self._mutex:
+            if self._log.attempts:
+                set_aside(self._log)
             attempt = StepAttempt(attempt_number=len(self._log.attempts) + 1, start_time=utc_now(), status=PROCESSING)
             self._log.attempts.append(attempt)
             self._log.status = PROCESSING
             self._write()
+        self._recorded = True
         self._started = time.perf_counter()
+
+    def _note_around(self) -> None:
+        if (around := self.run.around()) is not None:
+            self._log.inside, attempt = around
+            self._log.inside_attempt = attempt if attempt > 1 else UNSET
+
+    def _recall(self) -> None:
+        """Begin with the attempts that an earlier start of what is around this step has recorded of it."""
+        try:
+            earlier = self.run.store.get_step_log(self.run.identity, self.internal_name, full=False)
+        except (StepLogNotFoundError, CorruptChunkError):
+            return
+        if earlier.mock or not earlier.attempts:
+            return
+        if earlier.attempts[-1].status == PROCESSING:
+            earlier.attempts[-1].status, earlier.attempts[-1].message = FAIL, "it did not end"
+        set_aside(earlier)
+        self._log.attempts = earlier.attempts
+        self._recalled = len(earlier.attempts)
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt the step is in, counted from 1."""
+        return len(self._log.attempts)
+
+    @property
+    def _may_be_repeated(self) -> bool:
+        return self.inner_names is not None or super()._may_be_repeated
+
+    def is_at_work_in(self, scope: Scope) -> bool:
+        """Tell whether the step belongs to this very run or branch, and has not ended."""
+        return self.run.records_as(scope) and self._owned and self._entered is not None
 
     def _leave(self) -> None:
         entered, self._entered = self._entered, None
@@ -210,15 +265,36 @@ class BaseStep(StepRecord[_Scope]):
             attempt.message = format_error(error) if failed and error else ""
             self._log.status = status or attempt.status
             self._log.message = describe_error(error) if failed and error else ""
+        self._record_end(error, last=status is None)
+        if status is None:
+            self._ended = True
+            self.run.note_outcome(self.internal_name, failed=failed)
+
+    def _record_end(self, error: BaseException | None, *, last: bool) -> None:
         try:
-            self._close(last=status is None)
+            self._close(last=last)
         except Exception:
             if error is None:
                 raise
             # The work's own error is the one to raise; that it could not be recorded must not hide it.
             logger.exception("Cannot record the end of step %s of run %s", self.internal_name, self.run.run_id)
-        if status is None:
-            self.run.note_outcome(self.internal_name, failed=failed)
+
+    def end_with(self, error: BaseException) -> None:
+        """Record that an error ended the step, unless it has ended or is not this process's; for the last resort."""
+        if self._ended or not self._owned or not self._log.attempts:
+            return
+        if isinstance(error, Exception) and not self._recorded:
+            return  # it could not be recorded that it began
+        self._ended = True
+        if self._log.attempts[-1].status == PROCESSING:
+            self._end(error)
+            return
+        self._leave()
+        with self._mutex:
+            if self._log.status == PROCESSING:  # between two attempts
+                self._log.status = FAIL
+        self._record_end(error, last=True)
+        self.run.note_outcome(self.internal_name, failed=self._log.status == FAIL)
 
     def _end_attempt(self, status: str, duration: float) -> StepAttempt:
         attempt = self._log.attempts[-1]
@@ -236,7 +312,10 @@ class BaseStep(StepRecord[_Scope]):
 
     def _keep_output(self, output: OutputFile) -> None:
         if (printed := output.finish()) is not None:
-            self._log.data_catalog.append(printed)
+            with self._mutex:
+                # In the place of what was taken over, if it goes on where that ended.
+                others = [entry for entry in self._log.data_catalog if entry.name != printed.name or entry.stage != PUT]
+                self._log.data_catalog = [*others, printed]
             self._put_just_now.append(printed)
 
     def _write_end(self) -> None:
@@ -252,7 +331,16 @@ class BaseStep(StepRecord[_Scope]):
             attempt.message = self._log.message = message
             self._log.status = status
             self._write()
+        self._ended = True
         self.run.note_outcome(self.internal_name, failed=status == FAIL)
+
+    def _end_reused(self) -> None:
+        """End a block that was taken over, with what it printed and logged itself."""
+        self._leave()
+        if self._owned:
+            self._ended = True
+            self._close(last=True)
+            self.run.note_outcome(self.internal_name, failed=False)
 
     def open_composite(self, function: Callable[..., Any] | None, planned: int | None) -> None:
         """Record the start of a composite step, and how many branches there will be if that is known."""
@@ -262,59 +350,89 @@ class BaseStep(StepRecord[_Scope]):
 
     # --- resuming ----------------------------------------------------------------------------------------------------
 
-    @property
-    def previous(self) -> StepLog | None:
-        """What the run that is resumed recorded of this step, or None."""
+    def _earlier(self) -> EarlierStep | None:
         return self.run.previous.step(self.internal_name) if self.run.previous else None
 
     @property
+    def previous(self) -> StepLog | None:
+        """What the run that is resumed recorded of this step, or None."""
+        found = self._earlier()
+        return None if found is None else found.log
+
+    @property
     def cached(self) -> bool:
-        """Whether the run that is resumed finished this step with the same code, so that `reuse` makes sense."""
-        found = self.previous
-        return (
-            found is not None
-            and found.status == SUCCESS
-            and same_code(found.code_identities, identities(self.run.code_identity, None))
-        )
+        """Whether `reuse` can take this step over.
+
+        It can if the run that is resumed finished the step, and all inside it, with the same code, and what it put into
+        the catalog is still there, unchanged.
+        """
+        found = self._earlier()
+        return found is not None and self._is_reusable(found) and self._has_data(found)
+
+    def _is_reusable(self, found: EarlierStep) -> bool:
+        return found.succeeded and same_code(found.log.code_identities, identities(self.run.code_identity, None))
+
+    def _has_data(self, found: EarlierStep) -> bool:
+        """Tell whether all data of a step is there; once said, it is not looked at again."""
+        if not self._data_seen:
+            steps = (found.log, *found.inside)
+            self._data_seen = all(self.run.catalog.has(data_inside(step), found.run_id) for step in steps)
+        return self._data_seen
 
     def reuse(self) -> Any:
         """Take this step over from the run that is resumed instead of doing its work again.
+
+        What the block prints, before or after, goes on where the output ended that is taken over.
 
         Returns:
             The result that was set there with `set_result`, or None.
 
         Raises:
             StoreUsageError: there is nothing to take over; ask `cached` before.
-            DataNotFoundError: data that the step put there is gone.
+            DataNotFoundError: data that the step put there is gone since `cached` was asked.
         """
-        found = self.previous
-        if found is None or not self.cached or self.run.previous is None:
+        found = self._earlier()
+        if found is None or not self._is_reusable(found) or not self._take_over(found):
             raise StoreUsageError(
-                f"Cannot take over step {self.name!r}: the run being resumed has not finished it with this code. Ask "
-                "step.cached before."
+                f"Cannot take over step {self.name!r}: the run being resumed has not finished it with this code, or "
+                "this run has already recorded steps of the names of those inside it. Ask step.cached before."
             )
-        self._take_over(found, self.run.previous)
-        return None if found.result is UNSET else found.result
+        return None if found.log.result is UNSET else found.log.result
 
     def _reuse_result(self, input_hash: str | None) -> bool:
-        found = self.previous
-        if found is None or self.run.previous is None:
+        found = self._earlier()
+        if found is None or not found.succeeded:
             return False
-        if not reusable_step(found, self._log.code_identities, input_hash):
+        if not is_same_work(found.log, self._log.code_identities, input_hash):
             return False
         try:
-            self._take_over(found, self.run.previous)
+            return self._take_over(found)
         except DataNotFoundError:
             return False  # what it put is gone: only the work itself can make it again
-        return True
 
-    def _take_over(self, found: StepLog, previous: PreviousRun) -> None:
-        with self._mutex:
-            self._log = taken_over(found, previous.run_of(found), self.run.catalog)
-            self._reused = True
-            self._write()
+    def _take_over(self, found: EarlierStep) -> bool:
+        """Record that a step was taken over, with those inside it; return False if these have no names here."""
+        if self._output:
+            self._output.suspend()
+        try:
+            log = taken_over(found.log, found.run_id, self.run.catalog)
+            inside = [taken_over(step, found.run_id, self.run.catalog) for step in found.inside]
+            if not self.run.claim_names(found.inside):
+                return False
+            with self._mutex:
+                log.user_defined_metrics.update(self._log.user_defined_metrics)
+                log.data_catalog += [entry for entry in self._log.data_catalog if entry not in log.data_catalog]
+                if not self._log.attempts:
+                    self._note_around()
+                log.inside, log.inside_attempt = self._log.inside, self._log.inside_attempt
+                self._log = log
+                self._reused = True
+                self._write()
+        finally:
+            if self._output:
+                self._output.resume()
+        for step in inside:
+            self.run.store.add_step_log(self.run.identity, step)
+            self.run.keep(step.data_catalog)
         self.run.keep(self._log.data_catalog)
-
-
-#: The step that is running here.
-CURRENT_STEP: Current[BaseStep[Any]] = Current("step", "run.step(name)")
+        return True

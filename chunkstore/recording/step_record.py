@@ -16,7 +16,7 @@ from chunkstore.forks import renew_after_fork
 from chunkstore.recording.results import kept_result
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.series import MetricSeries
-from chunkstore.recording.values import checked_number, checked_values
+from chunkstore.recording.values import CheckedValues, checked_number
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import PROCESSING, StepAttempt, StepLog
 
@@ -72,6 +72,16 @@ class StepRecord(Generic[_Scope]):
         else:
             self.run.store.update_step_log(self.run.identity, self.internal_name, change)
 
+    def _attempt_of_points(self) -> int:
+        """Return which attempt the points that are logged now belong to; 0 if there is no other one to tell it from."""
+        attempts = len(self._log.attempts)
+        return attempts if attempts > 1 or self._may_be_repeated else 0
+
+    @property
+    def _may_be_repeated(self) -> bool:
+        """Whether another start of this step may follow in this run."""
+        return bool(self.run.branch)
+
     # --- what authors log --------------------------------------------------------------------------------------------
 
     def log_metric(self, name: str, value: Any, step: float | None = None) -> None:
@@ -89,31 +99,35 @@ class StepRecord(Generic[_Scope]):
         self.log_metrics({name: value}, step)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: float | None = None) -> None:
-        """Record several metrics; see `log_metric`. If one cannot be recorded, none is."""
-        values = checked_values(metrics, "metric")
-        if step is None:
-            self._change(lambda log: log.user_defined_metrics.update(values))
-            return
-        number, now = checked_number(step, ", ".join(values)), utc_now()
-        points = {name: MetricPoint(number, value, now) for name, value in values.items()}
-        with self._mutex:
-            # Only the process that runs the step flushes when it ends: elsewhere nothing may wait.
-            self._series.add(points, may_wait=self._owned and self._log.status == PROCESSING)
+        """Record several metrics; see `log_metric`. If some cannot be recorded, the others are before it raises."""
+        checked = CheckedValues(metrics, "metric")
+        if checked.good and step is None:
+            self._change(lambda log: log.user_defined_metrics.update(checked.good))
+        elif checked.good:
+            number, now = checked_number(step, ", ".join(checked.good)), utc_now()
+            points = {name: MetricPoint(number, value, now) for name, value in checked.good.items()}
+            with self._mutex:
+                # Only the process that runs the step flushes when it ends: elsewhere nothing may wait.
+                may_wait = self._owned and self._log.status == PROCESSING
+                self._series.add(points, attempt=self._attempt_of_points(), may_wait=may_wait)
+        checked.raise_refusals()
 
     def log_params(self, parameters: Mapping[str, Any]) -> None:
         """Record what this attempt of the step was called with.
 
         Raises:
-            InvalidValueError: a value cannot be recorded.
+            InvalidValueError: some values cannot be recorded; the others have been.
         """
-        values = checked_values(parameters, "parameter")
+        checked = CheckedValues(parameters, "parameter")
 
         def change(log: StepLog) -> None:
             if not log.attempts:
                 log.attempts.append(StepAttempt(start_time=utc_now(), status=log.status))
-            log.attempts[-1].parameters.update(values)
+            log.attempts[-1].parameters.update(checked.good)
 
-        self._change(change)
+        if checked.good:
+            self._change(change)
+        checked.raise_refusals()
 
     def put_data(self, path: str | os.PathLike[str], name: str | None = None) -> None:
         """Copy a file, or all files of a folder, into the catalog and record them with their SHA-256.

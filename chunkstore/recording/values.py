@@ -17,19 +17,41 @@ def storable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def checked_values(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return `values` converted for the log, before anything is changed for them; see `codec.plain`.
+class CheckedValues:
+    """Values converted for the log, before anything is changed for them; see `codec.plain`.
 
-    Raises:
-        InvalidValueError: one of them cannot be recorded.
+    Those that cannot be recorded do not keep the others from it.
+
+    Args:
+        values: by name.
+        what: what they are.
+
+    Attributes:
+        good: those that can be recorded.
     """
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        text = _checked_text(codec.key_text(name, f"the name of a {what}"), f"the name of a {what}")
-        if text in result:
-            raise _refused(text, "two names become the same text", "Rename one.")
-        result[text] = codec.revive(_checked_text(codec.plain(value, text), text))
-    return result
+
+    def __init__(self, values: Mapping[str, Any], what: str) -> None:
+        self.good: dict[str, Any] = {}
+        self._refusals: list[InvalidValueError] = []
+        for name, value in values.items():
+            try:
+                text = _checked_text(codec.key_text(name, f"the name of a {what}"), f"the name of a {what}")
+                if text in self.good:
+                    raise _refused(text, "two names become the same text", "Rename one.")
+                self.good[text] = codec.revive(_checked_text(codec.plain(value, text), text))
+            except InvalidValueError as error:
+                self._refusals.append(error)
+
+    def raise_refusals(self) -> None:
+        """Raise `InvalidValueError` if some cannot be recorded; it tells of all of them."""
+        if len(self._refusals) == 1:
+            raise self._refusals[0]
+        if self._refusals:
+            raise InvalidValueError(
+                "\n".join([*map(str, self._refusals), "The others have been recorded."]),
+                key=", ".join(str(getattr(error, "key", "")) for error in self._refusals),
+                reason="; ".join(str(getattr(error, "reason", "")) for error in self._refusals),
+            )
 
 
 def checked_number(step: Any, key: str) -> int | float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -156,11 +155,6 @@ def flatten_branches(
             parameters[branch.internal_name] = branch.parameters
         yield bare(branch)
         yield from flatten_steps(branch.steps, parameters)
-
-
-def step_counts(records: Iterable[StepLog | BranchLog]) -> dict[str, int]:
-    """Return how many of the steps among some records have which status."""
-    return dict(Counter(record.status for record in records if isinstance(record, StepLog)))
 
 
 def bare(record: _R) -> _R:

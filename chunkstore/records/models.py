@@ -103,11 +103,24 @@ class StepAttempt(Record, kw_only=True):
         user_defined_metrics: single values by name, likewise.
         retry_indicator: which retry of the run this attempt belongs to.
         code_identities: which code ran in this attempt.
+        metrics: single values by name that this attempt recorded; as what follows, it is set where another attempt
+            came after it, as what the step itself shows is that of the attempt that counts.
+        metric_series: values with step numbers that it recorded.
+        data_catalog: data that it read and wrote, and what it printed.
+        result: what it kept as its result.
     """
 
-    FREE = ("parameters", "input_parameters", "output_parameters", "user_defined_metrics")
+    FREE = (
+        "parameters",
+        "input_parameters",
+        "output_parameters",
+        "user_defined_metrics",
+        "metrics",
+        "metric_series",
+        "result",
+    )
     OPTIONAL = (("retry_indicator", str),)
-    NESTED: ClassVar[dict[str, type[Record]]] = {"code_identities": CodeIdentity}
+    NESTED: ClassVar[dict[str, type[Record]]] = {"code_identities": CodeIdentity, "data_catalog": DataCatalog}
     SCALARS = (
         ("attempt_number", int),
         ("start_time", str),
@@ -129,6 +142,10 @@ class StepAttempt(Record, kw_only=True):
     user_defined_metrics: dict[str, Any] | UnsetType = UNSET
     retry_indicator: str | UnsetType = UNSET
     code_identities: list[CodeIdentity] | UnsetType = UNSET
+    metrics: dict[str, Any] | UnsetType = UNSET
+    metric_series: dict[str, list[MetricPoint]] | UnsetType = UNSET
+    data_catalog: list[DataCatalog] | UnsetType = UNSET
+    result: Any = UNSET
 
 
 class StepLog(Record, kw_only=True):
@@ -151,6 +168,9 @@ class StepLog(Record, kw_only=True):
         input_hash: SHA-256 of what the step's function was called with; unset where it is not known.
         cached_from: the run whose result was taken over; unset where the step ran itself.
         planned_branches: how many branches there will be; unset where nobody knew that at the start.
+        inside: the internal name of the step that was at work around this one; unset where there was none.
+        inside_attempt: in which attempt of that step; unset in the first.
+        reused_at: when its result was taken over; unset where the step ran itself.
     """
 
     FREE = ("user_defined_metrics", "metric_series", "result")
@@ -167,7 +187,14 @@ class StepLog(Record, kw_only=True):
         "attempts": StepAttempt,
         "data_catalog": DataCatalog,
     }
-    OPTIONAL = (("input_hash", str), ("cached_from", str), ("planned_branches", int))
+    OPTIONAL = (
+        ("input_hash", str),
+        ("cached_from", str),
+        ("planned_branches", int),
+        ("inside", str),
+        ("inside_attempt", int),
+        ("reused_at", str),
+    )
 
     name: str
     internal_name: str
@@ -185,6 +212,9 @@ class StepLog(Record, kw_only=True):
     input_hash: str | UnsetType = UNSET
     cached_from: str | UnsetType = UNSET
     planned_branches: int | UnsetType = UNSET
+    inside: str | UnsetType = UNSET
+    inside_attempt: int | UnsetType = UNSET
+    reused_at: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_record_name(self.internal_name)

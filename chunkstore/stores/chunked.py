@@ -395,10 +395,12 @@ class ChunkedStore(Store):
     def _change(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R]) -> _R | None:
         return self._in_run(run_id, lambda known: self._records.change(run_id, known, internal_name, kind, change))
 
-    def _append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
+    def _append_metrics(
+        self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]], attempt: int | None
+    ) -> None:
         step = StepLog(name="", internal_name=internal_name, metric_series=as_series(series))
         points = as_json(step)["metric_series"]
-        self._in_run(run_id, lambda known: self._records.append_metrics(run_id, known, internal_name, points))
+        self._in_run(run_id, lambda known: self._records.append_metrics(run_id, known, internal_name, points, attempt))
 
     # --- parameters --------------------------------------------------------------------------------------------------
 

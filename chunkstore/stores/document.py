@@ -280,14 +280,18 @@ class DocumentStore(Store):
 
         return self._edit(run_id, edit)
 
-    def _append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
+    def _append_metrics(
+        self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]], attempt: int | None
+    ) -> None:
         step = StepLog(name="", internal_name=internal_name, metric_series=as_series(series))
         points = RecordCodec.of(StepLog).decode_marked(encode_record(step)).metric_series
 
         def edit(document: Document) -> None:
             if points is not UNSET:
                 over = self._own(run_id, document.log).stamps.get((STEP, internal_name), "")
-                document.bookkeeping.metrics.append(MetricLine(internal_name=internal_name, over=over, points=points))
+                of_attempt = UNSET if attempt is None else attempt
+                line = MetricLine(internal_name=internal_name, over=over, points=points, attempt=of_attempt)
+                document.bookkeeping.metrics.append(line)
                 document.altered = True
 
         self._edit(run_id, edit)

@@ -123,8 +123,10 @@ class Layout(ABC):
         """Change a record without inner records, under the lock; return it, or None if there is none."""
 
     @abstractmethod
-    def _append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
-        """Add points to metric series of a step."""
+    def _append_metrics(
+        self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]], attempt: int | None
+    ) -> None:
+        """Add points to metric series of a step, or of one attempt of it."""
 
     @abstractmethod
     def _set_parameters(self, run_id: str, scope: str, parameters: dict[str, Any], *, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from chunkstore.records.codec import encode
 from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import Key, key_of
-from chunkstore.stores.reading import MetricLine, joined
+from chunkstore.stores.reading import MetricLine, add_lines
 from chunkstore.stores.stored import as_json
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
@@ -73,7 +73,7 @@ class Document:
             step = self.records.get((STEP, name))
             if isinstance(step, StepLog):
                 stamp = self.bookkeeping.owners.get(_text(STEP, name), _FIRST_OWNER)
-                step.metric_series = joined(step, (line for line in of_step if line.over in ("", stamp)))
+                add_lines(step, (line for line in of_step if line.over in ("", stamp)))
             else:
                 problems.append(Problem("orphan", name, f"there is no step {name}"))
         log = assemble(self.log, self.records.values(), self.parameters, problems)

@@ -84,16 +84,6 @@ json_objects = st.dictionaries(keys, json_values, max_size=4)
 _statuses = st.sampled_from(["SUCCESS", "FAIL", "PROCESSING", ""])
 _texts = st.text(max_size=20)
 
-attempts = st.builds(
-    StepAttempt,
-    attempt_number=st.integers(1, 5),
-    start_time=_texts,
-    end_time=_texts,
-    duration=_texts,
-    status=_statuses,
-    message=_texts,
-    parameters=json_objects,
-)
 code_identities = st.builds(
     CodeIdentity,
     code_identifier=st.none() | _texts,
@@ -105,6 +95,20 @@ code_identities = st.builds(
 data_catalogs = st.builds(DataCatalog, name=_texts, data_hash=_texts, stage=st.sampled_from(["put", "get"]))
 metric_points = st.builds(MetricPoint, step=st.integers(0, 10**6), value=scalars, time=_texts)
 metric_series = st.dictionaries(keys, st.lists(metric_points, min_size=1, max_size=3), max_size=2)
+attempts = st.builds(
+    StepAttempt,
+    attempt_number=st.integers(1, 5),
+    start_time=_texts,
+    end_time=_texts,
+    duration=_texts,
+    status=_statuses,
+    message=_texts,
+    parameters=json_objects,
+    metrics=st.just(UNSET) | json_objects,
+    metric_series=st.just(UNSET) | metric_series,
+    data_catalog=st.just(UNSET) | st.lists(data_catalogs, max_size=1),
+    result=st.just(UNSET) | json_values,
+)
 
 
 def step_logs(internal_names: st.SearchStrategy[str] = names) -> st.SearchStrategy[StepLog]:
@@ -131,6 +135,9 @@ def step_logs(internal_names: st.SearchStrategy[str] = names) -> st.SearchStrate
             input_hash=st.just(UNSET) | _texts,
             cached_from=st.just(UNSET) | _texts,
             planned_branches=st.just(UNSET) | st.integers(0, 2**53),
+            inside=st.just(UNSET) | internal_names,
+            inside_attempt=st.just(UNSET) | st.integers(0, 2**53),
+            reused_at=st.just(UNSET) | _texts,
         )
     )
 

@@ -16,6 +16,7 @@ from format_records import (
     UNREADABLE,
     apply,
     check_change,
+    counted_attempt,
     decoded,
     encoded,
     has_checksum,
@@ -225,19 +226,23 @@ def _add_metrics(chunks, ordered, records, origins):
                 chunks.problems.append(file)
                 break
             if line.get("over", "") in ("", origins[key]):
-                add_points(records[key], line["points"], own.setdefault(key, records[key].get("metric_series", {})))
+                add_points(records[key], line, own)
 
 
-def add_points(step, points, own):
-    series = dict(step.get("metric_series", {}))
-    for metric, new in points.items():
-        added = [point for point in map(point_of, new) if point not in own.get(metric, [])]
+def add_points(step, line, own):
+    attempt = line.get("attempt", 0)
+    is_left = 0 < attempt <= len(step["attempts"]) and attempt != counted_attempt(step)
+    whose, kind = (step["attempts"][attempt - 1], "StepAttempt") if is_left else (step, "StepLog")
+    known = own.setdefault(id(whose), whose.get("metric_series", {}))
+    series = dict(whose.get("metric_series", {}))
+    for metric, new in line["points"].items():
+        added = [point for point in map(point_of, new) if point not in known.get(metric, [])]
         series[metric] = series.get(metric, []) + added
     if series:
-        fields = {**step, "metric_series": series}
-        step.clear()
-        order = [*(name for name, *_ in RECORDS["StepLog"]), *fields]
-        step.update({name: fields[name] for name in order if name in fields})
+        fields = {**whose, "metric_series": series}
+        whose.clear()
+        order = [*(name for name, *_ in RECORDS[kind]), *fields]
+        whose.update({name: fields[name] for name in order if name in fields})
 
 
 # --- assembling ------------------------------------------------------------------------------------------------------
@@ -295,10 +300,10 @@ def read_document(path):
         found += take_branch_apart(branch, parameters)
     parameters |= orphans["parameters"]
     records = {(kind, part["internal_name"]): part for kind, part in found}
-    own = {key: part.get("metric_series", {}) for key, part in records.items()}
+    own = {}
     for line in notes.get("metrics", []):
         key = "StepLog", line["internal_name"]
         owner = notes.get("owners", {}).get(" ".join(key), "first")
         if key in records and line.get("over", "") in ("", owner):
-            add_points(records[key], line["points"], own[key])
+            add_points(records[key], line, own)
     return assembled(run, records, parameters)

@@ -105,12 +105,13 @@ RunLog run_id:text dag_hash:text?="" use_cached:bool=false tag:text?="" original
 StepLog name:text internal_name:text status:text="FAIL" step_type:text="task" message:text="" mock:bool=false
   code_identities:CodeIdentity[]=[] attempts:StepAttempt[]=[] user_defined_metrics:values={} branches:BranchLog{}={}
   data_catalog:DataCatalog[]=[] metric_series:points=- result:any=- input_hash:text=- cached_from:text=-
-  planned_branches:integer=-
+  planned_branches:integer=- inside:text=- inside_attempt:integer=- reused_at:text=-
 BranchLog internal_name:text status:text="FAIL" steps:StepLog{}={} parameters:values={} item:any=- cached_from:text=-
   message:text=-
 StepAttempt attempt_number:integer=1 start_time:text="" end_time:text="" duration:text="" status:text="FAIL"
   message:text="" parameters:values={} input_parameters:values=- output_parameters:values=-
-  user_defined_metrics:values=- retry_indicator:text=- code_identities:CodeIdentity[]=-
+  user_defined_metrics:values=- retry_indicator:text=- code_identities:CodeIdentity[]=- metrics:values=-
+  metric_series:points=- data_catalog:DataCatalog[]=- result:any=-
 CodeIdentity code_identifier:text?="" code_identifier_type:text?="" code_identifier_dependable:bool?=false
   code_identifier_url:text?="" code_identifier_message:text?=""
 DataCatalog name:text data_hash:text="" catalog_relative_path:text="" catalog_handler_location:text="" stage:text=""
@@ -170,6 +171,12 @@ _KINDS = {
     "values": lambda fields: {key: revived(value) for key, value in fields.items()},
     "points": lambda series: {key: [point_of(point) for point in points] for key, points in series.items()},
 }
+
+
+def counted_attempt(step):
+    """Return which attempt of a step counts, counted from 1."""
+    succeeded = [place for place, attempt in enumerate(step["attempts"], 1) if attempt["status"] == "SUCCESS"]
+    return succeeded[-1] if succeeded else len(step["attempts"])
 
 
 def check_change(change):

@@ -242,7 +242,7 @@ def test_what_is_no_step_number_is_refused_and_spoils_nothing(run, number):
 
 
 @pytest.mark.parametrize("value", [object(), {"inner": object()}, "\ud800", [1, "\udfff"], 10**5000], ids=range(5))
-def test_a_value_that_cannot_be_stored_is_named_and_changes_nothing(run, value):
+def test_a_value_that_cannot_be_stored_is_named_and_the_others_are_recorded(run, value):
     with run.step("train") as step:
         step.log_metric("good", 1)
         step.log_params({"good": 1})
@@ -259,8 +259,9 @@ def test_a_value_that_cannot_be_stored_is_named_and_changes_nothing(run, value):
         step.log_metric("more", 2)
     found = recorded(run)
     assert found.status == "SUCCESS"
-    assert found.user_defined_metrics == {"good": 1, "more": 2}
-    assert found.attempts[0].parameters == {"good": 1}
+    assert found.user_defined_metrics == {"good": 1, "other": 2, "more": 2}
+    assert series(run, "other") == [(1, 2)]
+    assert found.attempts[0].parameters == {"good": 1, "other": 2}
     assert "bad" not in found.to_json()
 
 

@@ -198,7 +198,7 @@ def test_who_joins_a_resumed_run_takes_over_from_the_run_that_it_resumed(tmp_pat
             recorded.set_result(message)
         store.start_run("second", resume=RUN, capture_output=False)
         joined = store.join_run("second", capture_output=False)
-        assert joined.previous.step("s").result == message
+        assert joined.previous.step("s").log.result == message
         store.delete_run("second")
         store.delete_run(RUN)
     del joined

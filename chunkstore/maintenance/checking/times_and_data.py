@@ -11,7 +11,7 @@ from msgspec import UNSET
 from chunkstore.clock import format_nanoseconds, parse_time
 from chunkstore.maintenance.checking.findings import MISSING, TIME, Finding, finding
 from chunkstore.names import ChunkName
-from chunkstore.records.assemble import step_counts
+from chunkstore.records.attempts import step_counts
 from chunkstore.records.models import BranchLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.runs.run_list import summary_of
 from chunkstore.stores.stored import is_finished

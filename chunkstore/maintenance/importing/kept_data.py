@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import is_data_folder
 from chunkstore.recording.catalog import Catalog
+from chunkstore.records.attempts import data_of
 from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 
@@ -53,7 +54,7 @@ def _entries(log: RunLog) -> Iterator[DataCatalog]:
     while waiting:
         record = waiting.pop()
         if isinstance(record, StepLog):
-            yield from record.data_catalog
+            yield from data_of(record)
             waiting.extend(record.branches.values())
         else:
             waiting.extend(record.steps.values())

@@ -16,7 +16,7 @@ from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
-from chunkstore.errors import DataNotFoundError
+from chunkstore.errors import ChunkstoreError, DataNotFoundError
 from chunkstore.names import is_data_folder, scopes_of
 from chunkstore.recording.catalog.claims import DataFolders
 from chunkstore.recording.catalog.data_names import (
@@ -31,7 +31,7 @@ from chunkstore.recording.catalog.files import Version, sync_folder, sync_path
 from chunkstore.recording.catalog.places import NOT_THERE, SETTING, catalog_error, inner_folder, open_folder
 from chunkstore.recording.catalog.retrieval import copy_out, newest, target_of, version
 from chunkstore.recording.catalog.sources import files_below, is_folder, opened
-from chunkstore.recording.catalog.versions import make_newest, permissions_of, put_version, take
+from chunkstore.recording.catalog.versions import hash_of, make_newest, permissions_of, put_version, take
 from chunkstore.records.models import DataCatalog
 from chunkstore.stores.base import Store
 
@@ -195,6 +195,25 @@ class Catalog(DataFolders, frozen=True):
             DataNotFoundError: some of the data is gone.
         """
         return [self._adopt_file(entry, run_id) for entry in entries]
+
+    def has(self, entries: Iterable[DataCatalog], run_id: str) -> bool:
+        """Tell whether `adopt` would find all of some data, as it was recorded."""
+        for entry in entries:
+            folder, _, inner = entry.catalog_relative_path.partition("/")
+            if entry.stage != PUT or not is_data_folder(folder, run_id) or folder in self.folders():
+                continue
+            if not inner or any(part in ("", ".", "..") for part in inner.split("/")):
+                return False
+            try:
+                content = version(self.path, entry.catalog_relative_path, entry.data_hash)
+                if content is None:
+                    return False
+                with content:
+                    if hash_of(content) != entry.data_hash:
+                        return False
+            except (OSError, ChunkstoreError):
+                return False
+        return True
 
     def _adopt_file(self, entry: DataCatalog, run_id: str) -> DataCatalog:
         own, _, inner = entry.catalog_relative_path.partition("/")

@@ -203,13 +203,22 @@ class RecordMethods(Layout):
             internal_name=internal_name,
         )
 
-    def append_metrics(self, run_id: str, internal_name: str, series: Mapping[str, Sequence[MetricPoint]]) -> None:
+    def append_metrics(
+        self,
+        run_id: str,
+        internal_name: str,
+        series: Mapping[str, Sequence[MetricPoint]],
+        *,
+        attempt: int | None = None,
+    ) -> None:
         """Add points to the metric series of a step; what was added before is not written again.
 
         Args:
             run_id: the run.
             internal_name: the step.
             series: points by the metric's name, in order.
+            attempt: which attempt of the step logged them, counted from 1: should another one count in the end, they
+                are in that attempt's own series. None if they are the step's, whichever counts.
 
         Raises:
             RunLogNotFoundError: there is no such run.
@@ -217,7 +226,7 @@ class RecordMethods(Layout):
         """
         check_name(internal_name)
         with self._existing(run_id):
-            self._append_metrics(run_id, internal_name, series)
+            self._append_metrics(run_id, internal_name, series, attempt)
 
     def set_parameters(
         self, run_id: str, parameters: Mapping[str, Any], branch: str = "", *, overwrite: bool = True

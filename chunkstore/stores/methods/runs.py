@@ -14,7 +14,7 @@ from chunkstore.backends.errors import MissingError
 from chunkstore.clock import utc_now
 from chunkstore.errors import CorruptChunkError, RunLogExistsError
 from chunkstore.names import check_run_id, data_folders, generate_run_id, incarnation_of, is_meant, new_incarnation
-from chunkstore.records.assemble import step_counts
+from chunkstore.records.attempts import step_counts
 from chunkstore.records.models import (
     INCARNATION,
     NOTES,

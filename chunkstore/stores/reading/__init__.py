@@ -3,7 +3,7 @@
 from chunkstore.stores.reading.chunk_reader import ChunkReader
 from chunkstore.stores.reading.following import FollowedRun, Patience
 from chunkstore.stores.reading.listing import Listing, ListingMemory
-from chunkstore.stores.reading.metric_lines import MetricLine, Series, as_series, joined
+from chunkstore.stores.reading.metric_lines import MetricLine, Series, add_lines, as_series
 from chunkstore.stores.reading.record_finder import NOBODYS, OTHERS, OURS, RecordFinder, warn_of
 from chunkstore.stores.reading.run_files import RunFiles
 from chunkstore.stores.reading.run_json import join_chunks
@@ -22,9 +22,9 @@ __all__ = [
     "RecordFinder",
     "RunFiles",
     "Series",
+    "add_lines",
     "as_series",
     "changes_seen",
     "join_chunks",
-    "joined",
     "warn_of",
 ]

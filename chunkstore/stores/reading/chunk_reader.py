@@ -46,7 +46,7 @@ from chunkstore.stores.chunk_files import (
 )
 from chunkstore.stores.packed import PackedFile
 from chunkstore.stores.reading.listing import Listing
-from chunkstore.stores.reading.metric_lines import MetricLine, joined, metric_lines
+from chunkstore.stores.reading.metric_lines import MetricLine, add_lines, metric_lines
 from chunkstore.stores.reading.order import in_order
 from chunkstore.stores.reading.problems import UNREADABLE, Problems, as_error
 from chunkstore.stores.reading.run_files import RunFiles
@@ -401,7 +401,8 @@ class ChunkReader:
             step = steps[name]
             assert isinstance(step, StepLog)
             file = self._origins[id(step)].file
-            step.metric_series = joined(step, (line for line in of_step if line.over in ("", file)))
+            add_lines(step, (line for line in of_step if line.over in ("", file)))
+            self.bodies.pop(id(step), None)  # those are without the points
 
     def _metric_lines(self, chunk: ChunkName) -> Iterator[MetricLine]:
         try:

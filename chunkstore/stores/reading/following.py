@@ -310,10 +310,10 @@ class _Tree:
         """Put a step into its place; tell whether that is known for sure."""
         name = step.internal_name
         known = self._steps.get(name)
-        if step.branches or step.metric_series is not UNSET:
+        if step.branches or _has_points(step):
             return False
         if known is not None:
-            if self._files.get((STEP, name)) != chunk or known.metric_series is not UNSET:
+            if self._files.get((STEP, name)) != chunk or _has_points(known):
                 return False
             home = self._home_of_step[name]
             step.branches = known.branches
@@ -370,6 +370,11 @@ class _Tree:
         outer = self._steps[home]
         step = msgspec.structs.replace(outer, branches={**outer.branches, branch.internal_name: branch})
         self._put_step(step, self._home_of_step[home])
+
+
+def _has_points(step: StepLog) -> bool:
+    """Tell whether a step holds points of series, which may come from files of their own."""
+    return step.metric_series is not UNSET or any(attempt.metric_series is not UNSET for attempt in step.attempts)
 
 
 class Patience:

@@ -10,10 +10,11 @@ from msgspec import UNSET, UnsetType
 
 from chunkstore.errors import CorruptChunkError, InvalidValueError
 from chunkstore.records import codec
+from chunkstore.records.attempts import counted_attempt
 from chunkstore.records.decoding import revived_point
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.integrity import has_checksum, without_checksum
-from chunkstore.records.models import StepLog
+from chunkstore.records.models import StepAttempt, StepLog
 from chunkstore.stores.reading.problems import Problems
 
 Series = dict[str, list[MetricPoint]]
@@ -26,11 +27,13 @@ class MetricLine(msgspec.Struct, kw_only=True):
         internal_name: the step.
         over: which record of the step they belong to; empty if whoever logged them had not recorded it.
         points: the points by the metric's name, with floats that JSON lacks still marked.
+        attempt: which attempt of the step logged them, unset where they are the step's, whichever counts.
     """
 
     internal_name: str
     over: str = ""
     points: Series
+    attempt: int | UnsetType = UNSET
 
 
 def as_series(series: Any) -> Series:
@@ -73,16 +76,31 @@ def metric_lines(data: bytes, file: str, problems: Problems) -> Iterator[MetricL
         yield metric_line
 
 
-def joined(step: StepLog, lines: Iterable[MetricLine]) -> Series | UnsetType:
-    """Return the series of a step with the points of its lines at their ends.
+def add_lines(step: StepLog, lines: Iterable[MetricLine]) -> None:
+    """Add the points of lines to the ends of the series of a step, or of the attempt that logged them.
 
     A record that was read and written again brings the points of its lines along; those are not doubled.
     """
-    own = step.metric_series
+    by_attempt: dict[int, list[MetricLine]] = {}
+    counted = counted_attempt(step)
+    for line in lines:
+        attempt = counted if line.attempt is UNSET else line.attempt
+        by_attempt.setdefault(attempt if 0 < attempt <= len(step.attempts) else counted, []).append(line)
+    for attempt, of_attempt in by_attempt.items():
+        record: StepLog | StepAttempt = step if attempt == counted else step.attempts[attempt - 1]
+        record.metric_series = _joined(record.metric_series, of_attempt)
+
+
+def _joined(own: Series | UnsetType, lines: Iterable[MetricLine]) -> Series | UnsetType:
     series: Series = {} if own is UNSET else {name: list(points) for name, points in own.items()}
+    known = {name: set(map(_exact, points)) for name, points in series.items()}
     for line in lines:
         for name, points in line.points.items():
-            known = [] if own is UNSET else own.get(name, [])
-            added = [point for point in map(revived_point, points) if not known or point not in known]
+            seen = known.get(name, ())
+            added = [point for point in map(revived_point, points) if not seen or _exact(point) not in seen]
             series.setdefault(name, []).extend(added)
     return series or own
+
+
+def _exact(point: MetricPoint) -> tuple[int | float, str, str]:
+    return point.step, point.time, repr(point.value)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from chunkstore.records.base import Record
 from chunkstore.records.codec import decoder_of, encode
@@ -34,8 +34,7 @@ def _steps(steps: Mapping[str, StepLog], chunks: Chunks) -> dict[str, Any]:
 
 
 def _step(step: StepLog, chunks: Chunks) -> Any:
-    # Points of a series come from files of their own.
-    chunk = _bytes_of(step, chunks) if step.metric_series is UNSET else None
+    chunk = _bytes_of(step, chunks)
     if not step.branches:
         return Raw(encode_record(step) if chunk is None else chunk)
     fields = _fields_of(msgspec.structs.replace(step, branches={}) if chunk is None else chunk)

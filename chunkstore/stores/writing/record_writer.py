@@ -7,6 +7,8 @@ from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
+from msgspec import UNSET
+
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError
 from chunkstore.names import LOCK_FILE, METRIC, STEP, ChunkName, chunk_file, encode_for_file, parse_chunk_file
@@ -235,7 +237,9 @@ class RecordWriter:
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
-    def append_metrics(self, run_id: str, known: KnownRun, internal_name: str, points: Series) -> None:
+    def append_metrics(
+        self, run_id: str, known: KnownRun, internal_name: str, points: Series, attempt: int | None
+    ) -> None:
         """Add points to metric series of a step.
 
         Args:
@@ -243,10 +247,12 @@ class RecordWriter:
             known: what is known of it.
             internal_name: the step.
             points: by the metric's name, as JSON has them.
+            attempt: which attempt of the step logged them; None if they are the step's, whichever counts.
         """
         key = (METRIC, internal_name)
         over = known.owned.get((STEP, internal_name), "")
-        line = encode(MetricLine(internal_name=internal_name, over=over, points=points))
+        of_attempt = UNSET if attempt is None else attempt
+        line = encode(MetricLine(internal_name=internal_name, over=over, points=points, attempt=of_attempt))
         with self._stripes.of(run_id, *key):
             # A line that was cut off must stay the last of its file: after a failure the next one has a new file.
             file = known.owned.pop(key, None)

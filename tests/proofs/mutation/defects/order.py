@@ -216,7 +216,7 @@ MUTANTS = (
     Mutant(
         "points that were read and written again are doubled",
         "chunkstore/stores/reading/metric_lines.py",
-        "if not known or point not in known]",
+        "if not seen or _exact(point) not in seen]",
         "]",
         "tests/stores/test_other_writers.py -k points",
     ),
