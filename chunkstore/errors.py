@@ -18,6 +18,7 @@
     ├── StoreFullError             (OSError)
     ├── StoreIOError               (OSError)
     ├── StoreUsageError            (RuntimeError)
+    │   └── RunLivesError          (RuntimeError)
     ├── BranchFailedError          (RuntimeError)
     └── WorkerDiedError            (RuntimeError)
 
@@ -137,6 +138,10 @@ class StoreIOError(ChunkstoreError, OSError):
 
 class StoreUsageError(ChunkstoreError, RuntimeError):
     """A call makes no sense where it was made; the message tells what to call instead."""
+
+
+class RunLivesError(StoreUsageError):
+    """A run cannot be resumed while somebody still records it (attributes: `run_id`, `host`, `pid`; 0 if unknown)."""
 
 
 class WorkerDiedError(ChunkstoreError, RuntimeError):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from chunkstore.errors import RunLogExistsError, RunLogNotFoundError
+from chunkstore.errors import RunLivesError, RunLogExistsError, RunLogNotFoundError
 from chunkstore.names import PinnedRunId
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import PreviousRun, forget
-from chunkstore.recording.run import Run
+from chunkstore.recording.run import Run, is_recorded_here
 from chunkstore.stores.base import Store
-from chunkstore.stores.stored import check_format
+from chunkstore.stores.runs import LIVE, UNKNOWN
+from chunkstore.stores.stored import check_format, is_finished
+
+logger = logging.getLogger("chunkstore")
 
 
 class Recorder:
@@ -26,6 +31,7 @@ class Recorder:
         tag: str,
         parameters: Mapping[str, Any] | None,
         resume: str | None,
+        resume_live: bool,
         run_config: Mapping[str, Any] | None,
         capture_output: bool,
     ) -> Run:
@@ -37,6 +43,8 @@ class Recorder:
             resumed = store.get_run_log(resume)
             inherited = resumed.parameters
             original = PinnedRunId(resume, resumed.incarnation)
+            if not resume_live and not is_finished(resumed):
+                _check_is_over(store, original)
             previous = PreviousRun(store, original)
         code_identity = git_identity()  # takes its time: an interrupt meanwhile leaves no run
         log = store.create_run_log(
@@ -82,3 +90,25 @@ class Recorder:
     def sync_data(self, store: Store, run_id: str, incarnation: str) -> None:
         """See `chunkstore.stores.base.Recorder`."""
         catalog_of(store, run_id, incarnation).sync()
+
+
+def _check_is_over(store: Store, run_id: PinnedRunId) -> None:
+    """Raise `RunLivesError` if somebody still records a run, which then would write the same outputs as its successor.
+
+    What this process has begun and left alone, as in a notebook whose cell failed, is recorded by nobody any more.
+    """
+    liveness = store.liveness(run_id)
+    if liveness.state == UNKNOWN:
+        logger.warning("Run %s is resumed, which has not ended; somebody may still record it. %s", run_id, liveness.why)
+    if liveness.state != LIVE:
+        return
+    is_own = (liveness.pid, liveness.host or os.uname().nodename) == (os.getpid(), os.uname().nodename)
+    if is_own and not is_recorded_here(run_id):
+        return
+    raise RunLivesError(
+        f"Cannot resume run {str(run_id)!r}: it has not ended. {liveness.why} Both would write the same outputs. Wait "
+        "for it, or end it; or pass resume_live=True to resume it all the same.",
+        run_id=str(run_id),
+        host=liveness.host,
+        pid=liveness.pid,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -84,6 +85,8 @@ class Run(Scope):
             store.hold(self.identity, joined=joins) if finishes or joins else lambda: None
         )
         self._errors = ErrorWatch()
+        if finishes or joins:
+            _runs.add(self)
         self._pid = os.getpid()
         self._entered: ExitStack | None = None
         self._left = False
@@ -130,6 +133,12 @@ class Run(Scope):
         except Exception:
             # The author's own error is the one to raise; that the end could not be recorded must not hide it.
             logger.exception("Cannot record the end of run %s", self.run_id)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether somebody records through this object: the run goes on, and its block or a step has not ended."""
+        is_ours = self._pid == os.getpid() and not self._finished
+        return is_ours and (self._entered is not None or bool(self._open))
 
     def finish(self, status: str | None = None) -> RunLog:
         """Record how the run ended, and make it durable as the store's configuration says.
@@ -380,6 +389,15 @@ class Step(BaseStep[Run]):
         name: what the author called it.
         internal_name: where in the run it is.
     """
+
+
+#: The runs that were begun or joined in this process, as long as somebody has them.
+_runs: weakref.WeakSet[Run] = weakref.WeakSet()
+
+
+def is_recorded_here(run_id: PinnedRunId) -> bool:
+    """Tell whether this process is at work on a run: inside its block, or in a step of it."""
+    return any(run.is_at_work and run.identity.incarnation == run_id.incarnation for run in list(_runs))
 
 
 def current_run() -> Run:

@@ -33,6 +33,7 @@ class Recorder(Protocol[RunT_co]):
         tag: str,
         parameters: Mapping[str, Any] | None,
         resume: str | None,
+        resume_live: bool,
         run_config: Mapping[str, Any] | None,
         capture_output: bool,
     ) -> RunT_co:
@@ -77,6 +78,7 @@ class Store(RunMethods, RecordMethods, WatchingMethods, UpkeepMethods, Generic[R
         tag: str = "",
         parameters: Mapping[str, Any] | None = None,
         resume: str | None = None,
+        resume_live: bool = False,
         run_config: Mapping[str, Any] | None = None,
         capture_output: bool = True,
     ) -> RunT_co:
@@ -87,12 +89,15 @@ class Store(RunMethods, RecordMethods, WatchingMethods, UpkeepMethods, Generic[R
             tag: any text that groups runs.
             parameters: those of the run.
             resume: the id of an earlier run: what succeeded there is taken over instead of being run again.
+            resume_live: whether that is done also while somebody still records the earlier run, which then writes the
+                same outputs.
             run_config: how the run is configured.
             capture_output: whether what steps print is kept in the catalog as `<step>.execution.log`.
 
         Raises:
             RunLogExistsError: there is a run of this id.
             RunLogNotFoundError: there is no run to resume.
+            RunLivesError: somebody still records it.
         """
         recorder: Recorder[RunT_co] = type(self).load_recorder()
         return recorder.start_run(
@@ -101,6 +106,7 @@ class Store(RunMethods, RecordMethods, WatchingMethods, UpkeepMethods, Generic[R
             tag=tag,
             parameters=parameters,
             resume=resume,
+            resume_live=resume_live,
             run_config=run_config,
             capture_output=capture_output,
         )

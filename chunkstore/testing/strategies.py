@@ -104,10 +104,13 @@ attempts = st.builds(
     status=_statuses,
     message=_texts,
     parameters=json_objects,
-    metrics=st.just(UNSET) | json_objects,
-    metric_series=st.just(UNSET) | metric_series,
+) | st.builds(
+    StepAttempt,
+    status=_statuses,
+    metrics=st.just(UNSET) | st.dictionaries(keys, scalars, max_size=1),
+    metric_series=st.just(UNSET) | st.dictionaries(keys, st.lists(metric_points, max_size=1), max_size=1),
     data_catalog=st.just(UNSET) | st.lists(data_catalogs, max_size=1),
-    result=st.just(UNSET) | json_values,
+    result=st.just(UNSET) | lookalikes,
 )
 
 

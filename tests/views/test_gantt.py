@@ -15,7 +15,7 @@ from views.timed_runs import map_of, pool_of, run, step, typical
 SCREEN = """\
 calm-noether-1200  ✘ FAIL  1 min 23 s  tag nightly  1 step failed: score
                         │0 s           │30 s           │60 s
-at once                 ▂▂▂▁▂ ▂▂  ▄███████████████████▅▂▂▄▄▄▄▂▂▂▂▂▁▂     up to 4
+at once                 ▂▂▂▁▂ ▂▂  ▄███████████████████▅▂▂▄▄▄▄▃▂▂▂▂▂▂     up to 4
 ✔ load                  ██▌                                                5.0 s
 ✔ fetch  3 attempts       ✘·✘·▐█                                          10.0 s
 ✘ score  1 of 40 failed           ▐█████████████████████                  40.0 s
@@ -32,7 +32,7 @@ at once                 ▂▂▂▁▂ ▂▂  ▄█████████�
 
 critical path  1 min 18 s: load → fetch → score → train → report
 longest        fetch 10.0 s, train.forest.fit 9.0 s, train.boosted.final 8.0 s
-in all         3 min 8 s of work in 1 min 23 s: 2.3 steps at once on average
+in all         3 min 11 s of work in 1 min 23 s: 2.3 steps at once on average
 █ critical path   ━ other   · waiting   ✘ failed
 """
 

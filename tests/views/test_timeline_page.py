@@ -170,7 +170,7 @@ def test_the_page_shows_the_run(open_page, scheme):
     page = open_page(typical(), color_scheme=scheme)
     assert page.inner_text("#run") == "calm-noether-1200"
     assert page.inner_text("#status") == "✘ FAIL"
-    assert "3 min 8 s of work: 2.3 steps at once on average · tag nightly" in page.inner_text("#facts")
+    assert "3 min 11 s of work: 2.3 steps at once on average · tag nightly" in page.inner_text("#facts")
     assert page.inner_text("#path") == "Critical path, 1 min 18 s: load → fetch → score → train → report"
     assert drawn_colors(page) > 20
     assert min(page.evaluate(CONTRASTS)) >= 4.5

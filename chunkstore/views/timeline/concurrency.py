@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from chunkstore.views.timeline.spans import Timeline, tries_of
+from chunkstore.views.timeline.spans import Timeline, times_at_work
 
 
 def concurrency(timeline: Timeline, parts: int) -> list[float]:
     """Return how many steps went on at once, on average, in each of some equal parts of the time.
 
-    Composite steps do not count, what is inside them does; of a step that was tried again, its attempts.
+    Composite steps do not count, what is inside them does, and so it is with a step while steps inside it are at work;
+    of a step that was tried again, its attempts count.
     """
     if not timeline.wall_seconds:
         return [0.0] * parts
     scale = parts / timeline.wall_seconds
     within = [0.0] * (parts + 1)
     changes = [0] * (parts + 1)
-    for start, end in _times(timeline):
+    for start, end in times_at_work(timeline):
         first, last = min(int(start * scale), parts), min(int(end * scale), parts)
         # Whole parts in between, and what is missing of the first and of the last.
         changes[first] += 1
@@ -30,16 +31,5 @@ def concurrency(timeline: Timeline, parts: int) -> list[float]:
 
 def most_at_once(timeline: Timeline) -> int:
     """Return how many steps went on at the same moment, at most; what begins when another ends comes after it."""
-    changes = sorted(change for start, end in _times(timeline) for change in ((start, 1), (end, -1)))
+    changes = sorted(change for start, end in times_at_work(timeline) for change in ((start, 1), (end, -1)))
     return max(accumulate(change for _, change in changes), default=0)
-
-
-def _times(timeline: Timeline) -> list[tuple[float, float]]:
-    children = timeline.children
-    return [
-        (attempt.start, attempt.end)
-        for place, span in enumerate(timeline.spans)
-        if not children[place]
-        for attempt in tries_of(span)
-        if attempt.start < attempt.end
-    ]

@@ -6,6 +6,7 @@ import math
 from datetime import datetime, timedelta, timezone
 
 import msgspec
+from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.names import unescape_segment
@@ -29,7 +30,10 @@ def timeline_of(log: RunLog, *, until: datetime | None = None, unfinished: str =
     finished = parsed_seconds(str(log.notes.get("finished", "")))
     if finished is None and until is not None:
         finished = _seconds_of(until)
-    builder = _Builder(-math.inf if finished is None else finished, unfinished)
+    created = parsed_seconds(str(log.notes.get("created", "")))
+    builder = _Builder(
+        math.nan if created is None else created, -math.inf if finished is None else finished, unfinished
+    )
     builder.add_all(log)
     builder.close()
     return Timeline(
@@ -63,23 +67,26 @@ def parsed_seconds(text: str) -> float | None:
 class _Builder:
     """Turns records into spans; times are seconds since the epoch until `close` is called."""
 
-    def __init__(self, until: float, unfinished: str) -> None:
+    def __init__(self, created: float, until: float, unfinished: str) -> None:
         self.spans: list[Span] = []
         self.records: list[StepLog | BranchLog | JobLog] = []
         self.branch_records: dict[int, BranchLog] = {}
         self.undated: list[Undated] = []
         self.beginning = 0.0
         self.wall_seconds = 0.0
+        self._created = created
         self._until = until
         self._unfinished = unfinished
         self._waiting: list[tuple[StepLog | BranchLog, int, str]] = []
+        #: By the `id` of a step, those that ran inside it.
+        self._inside: dict[int, list[StepLog]] = {}
 
     def add_all(self, log: RunLog) -> None:
         """Add everything in a log, also what has no place in its tree; outer records before inner ones."""
         if isinstance(log.job, JobLog):
             self._add(log.job, log.job.attempts, name="job", internal_name="job", kind=STEP, parent=TOP)
         self._wait_for(list(log.orphans.branches.values()), TOP, "")
-        self._wait_for([*log.steps.values(), *log.orphans.steps.values()], TOP, "")
+        self._wait_for(self._outermost([*log.steps.values(), *log.orphans.steps.values()]), TOP, "")
         while self._waiting:
             record, parent, scope = self._waiting.pop()
             if isinstance(record, StepLog):
@@ -100,11 +107,36 @@ class _Builder:
         self.spans[place].branches = len(step.branches)
         self.spans[place].failed_branches = sum(inner.status == FAIL for inner in step.branches.values())
         self._wait_for(list(step.branches.values()), place, step.internal_name)
+        self._wait_for(self._inside.pop(id(step), []), place, step.internal_name.rpartition(".")[0])
         return place
+
+    def _outermost(self, steps: list[StepLog]) -> list[StepLog]:
+        """Return those of the steps of a run or branch that ran inside none of the others."""
+        by_name = {step.internal_name: step for step in steps}
+        found = []
+        for step in steps:
+            outer = self._step_around(step, by_name)
+            if outer is None:
+                found.append(step)
+            else:
+                self._inside.setdefault(id(outer), []).append(step)
+        return found
+
+    @staticmethod
+    def _step_around(step: StepLog, by_name: dict[str, StepLog]) -> StepLog | None:
+        """Return the step around another one; None also where following these leads back."""
+        seen = {step.internal_name}
+        nearest = outer = by_name.get(step.inside) if step.inside is not UNSET else None
+        while outer is not None and outer.inside is not UNSET:
+            if outer.internal_name in seen:
+                return None
+            seen.add(outer.internal_name)
+            outer = by_name.get(outer.inside)
+        return nearest
 
     def _add_branch(self, branch: BranchLog, parent: int, scope: str) -> None:
         name = unescape_segment(branch.internal_name.removeprefix(f"{scope}.") if scope else branch.internal_name)
-        steps = list(branch.steps.values())
+        steps = self._outermost(list(branch.steps.values()))
         if steps and not steps[0].branches and _encloses(steps[0], steps[1:]):
             place = self._add_step(steps.pop(0), parent, name, branch)
             self.branch_records[place] = branch
@@ -130,6 +162,11 @@ class _Builder:
         status = status or record.status
         start = min((attempt.start for attempt in tries), default=math.nan)
         end = max((attempt.end for attempt in tries), default=math.nan)
+        taken_over_from = ""
+        if isinstance(record, StepLog) and record.cached_from is not UNSET:
+            # It ran in that run; in this one, it took no time.
+            taken_over_from, tries = record.cached_from, []
+            start = end = self._moment_of_reuse(record)
         span = Span(
             name=name,
             internal_name=internal_name,
@@ -142,10 +179,16 @@ class _Builder:
             end=end,
             is_running=status == PROCESSING,
             attempts=tries,
+            taken_over_from=taken_over_from,
         )
         self.spans.append(span)
         self.records.append(record)
         return len(self.spans) - 1
+
+    def _moment_of_reuse(self, step: StepLog) -> float:
+        """Return when a step was taken over; older versions did not note that: then it is when the run began."""
+        moment = None if step.reused_at is UNSET else parsed_seconds(step.reused_at)
+        return self._created if moment is None else moment
 
     def close(self) -> None:
         """Give every span its place in time, and put aside those that have none."""

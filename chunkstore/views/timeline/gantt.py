@@ -154,6 +154,7 @@ class _Gantt:
         failed = f"{span.failed_branches:,} of {span.branches:,} failed" if span.failed_branches else ""
         notes = [failed or (counted(span.branches, "branch") if span.branches else "")]
         notes += [f"{len(span.attempts)} attempts" if len(span.attempts) > 1 else ""]
+        notes += ["taken over" if span.taken_over_from else ""]
         note = ", ".join(filter(None, notes))
         return f"{indent}{self._mark(span.status)} {_one_line(span.name)}", f"  {note}" if note else "", row
 

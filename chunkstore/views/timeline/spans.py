@@ -1,11 +1,13 @@
 """What a timeline is made of: one span for each step.
 
 Times are seconds since the first step began. A composite step or branch without times of its own reaches from the
-first to the last of what is inside it. The usual branch, which runs one function, is one span and not two.
+first to the last of what is inside it. The usual branch, which runs one function, is one span and not two. What was
+taken over from an earlier run took no time in this one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import msgspec
@@ -49,7 +51,8 @@ class Span(msgspec.Struct, kw_only=True):
         is_critical: whether it is on the critical path; see `critical_path`.
         branches: how many branches it has.
         failed_branches: how many of them failed.
-        attempts: one entry per try, those without a start left out.
+        attempts: one entry per try, those without a start left out; of what was taken over, none.
+        taken_over_from: the run whose result was taken over, at one moment; empty for what ran.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Span(msgspec.Struct, kw_only=True):
     branches: int = 0
     failed_branches: int = 0
     attempts: list[TimelineAttempt] = msgspec.field(default_factory=list)
+    taken_over_from: str = ""
 
     @property
     def seconds(self) -> float:
@@ -131,6 +135,28 @@ class Timeline(msgspec.Struct, kw_only=True):
         for place, span in enumerate(self.spans):
             children[span.parent].append(place)
         return children
+
+
+def times_at_work(timeline: Timeline) -> Iterator[tuple[float, float]]:
+    """Yield when each step was at work itself: composite ones never, others while nothing inside them was."""
+    children = timeline.children
+    for place, span in enumerate(timeline.spans):
+        inner = children[place]
+        if inner and (span.branches or not span.attempts):
+            continue
+        busy = sorted((timeline.spans[child].start, timeline.spans[child].end) for child in inner)
+        for attempt in tries_of(span):
+            yield from _between(attempt.start, attempt.end, busy)
+
+
+def _between(start: float, end: float, busy: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Yield the parts of a time that others, in order of their starts, leave free."""
+    for other_start, other_end in busy:
+        if start < min(other_start, end):
+            yield start, min(other_start, end)
+        start = max(start, other_end)
+    if start < end:
+        yield start, end
 
 
 def tries_of(span: Span) -> list[TimelineAttempt]:

@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from chunkstore.clock import format_time
-from chunkstore.views.timeline.spans import TOP, Span, Timeline, Undated, tries_of
+from chunkstore.views.timeline.spans import TOP, Span, Timeline, Undated, times_at_work
 
 #: How many of the longest steps a summary names.
 MOST_LONGEST = 3
@@ -18,7 +18,8 @@ class TimelineSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         wall_seconds: from the first start to the last end.
-        work_seconds: what all attempts of all steps took together; composite steps count by what is inside them.
+        work_seconds: what all attempts of all steps took together; composite steps count by what is inside them, and
+            no moment of a step counts in which steps inside it were at work.
         parallelism: work by wall time: how many steps ran at once, on average.
         critical_path: places of the outermost spans on the critical path, in order of time.
         critical_seconds: what these took together.
@@ -37,7 +38,7 @@ def summarize(timeline: Timeline) -> TimelineSummary:
     """Return what a timeline comes to."""
     children = timeline.children
     leaves = [place for place in range(len(timeline.spans)) if not children[place]]
-    work = math.fsum(attempt.end - attempt.start for place in leaves for attempt in tries_of(timeline.spans[place]))
+    work = math.fsum(end - start for start, end in times_at_work(timeline))
     path = sorted(
         (place for place in children[TOP] if timeline.spans[place].is_critical),
         key=lambda place: timeline.spans[place].start,

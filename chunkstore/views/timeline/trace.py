@@ -144,6 +144,8 @@ def _arguments(span: Span, record: StepLog | BranchLog | JobLog, branch: BranchL
     found: dict[str, Any] = {"internal_name": span.internal_name, "status": span.status}
     if span.is_running:
         found["running"] = True
+    if span.taken_over_from:
+        found["taken_over_from"] = span.taken_over_from
     if span.waited:
         found["waited_seconds"] = span.waited
     if span.branches:
