@@ -18,7 +18,7 @@
     ├── StoreFullError             (OSError)
     ├── StoreIOError               (OSError)
     ├── StoreUsageError            (RuntimeError)
-    │   └── RunLivesError          (RuntimeError)
+    ├── RunLivesError              (RuntimeError)
     ├── BranchFailedError          (RuntimeError)
     └── WorkerDiedError            (RuntimeError)
 
@@ -140,7 +140,7 @@ class StoreUsageError(ChunkstoreError, RuntimeError):
     """A call makes no sense where it was made; the message tells what to call instead."""
 
 
-class RunLivesError(StoreUsageError):
+class RunLivesError(ChunkstoreError, RuntimeError):
     """A run cannot be resumed while somebody still records it (attributes: `run_id`, `host`, `pid`; 0 if unknown)."""
 
 
