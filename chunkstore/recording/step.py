@@ -191,7 +191,7 @@ class BaseStep(StepRecord[_Scope]):
     def _begin(self) -> None:
         self._errors = ErrorWatch()
         self._begin_attempt()
-        if self.run.capture_output and self._output is None:
+        if self.run.capture_output:
             self._output = OutputFile(self.run.catalog, self.internal_name)
         self._entered = ExitStack()
         self._entered.enter_context(CURRENT_STEP.being(self))
@@ -265,14 +265,14 @@ class BaseStep(StepRecord[_Scope]):
             attempt.message = format_error(error) if failed and error else ""
             self._log.status = status or attempt.status
             self._log.message = describe_error(error) if failed and error else ""
-        self._record_end(error, last=status is None)
+        self._record_end(error)
         if status is None:
             self._ended = True
             self.run.note_outcome(self.internal_name, failed=failed)
 
-    def _record_end(self, error: BaseException | None, *, last: bool) -> None:
+    def _record_end(self, error: BaseException | None) -> None:
         try:
-            self._close(last=last)
+            self._close()
         except Exception:
             if error is None:
                 raise
@@ -293,7 +293,7 @@ class BaseStep(StepRecord[_Scope]):
         with self._mutex:
             if self._log.status == PROCESSING:  # between two attempts
                 self._log.status = FAIL
-        self._record_end(error, last=True)
+        self._record_end(error)
         self.run.note_outcome(self.internal_name, failed=self._log.status == FAIL)
 
     def _end_attempt(self, status: str, duration: float) -> StepAttempt:
@@ -303,11 +303,12 @@ class BaseStep(StepRecord[_Scope]):
         attempt.status = status
         return attempt
 
-    def _close(self, *, last: bool) -> None:
+    def _close(self) -> None:
+        output, self._output = self._output, None
         with ExitStack() as each:  # all of it is done, whichever fails
             each.callback(self._write_end)
-            if last and self._output is not None:
-                each.callback(self._keep_output, self._output)
+            if output is not None:
+                each.callback(self._keep_output, output)
             each.callback(self.flush)
 
     def _keep_output(self, output: OutputFile) -> None:
@@ -339,7 +340,7 @@ class BaseStep(StepRecord[_Scope]):
         self._leave()
         if self._owned:
             self._ended = True
-            self._close(last=True)
+            self._close()
             self.run.note_outcome(self.internal_name, failed=False)
 
     def open_composite(self, function: Callable[..., Any] | None, planned: int | None) -> None:

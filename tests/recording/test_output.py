@@ -14,6 +14,7 @@ from processes import fork_and_wait
 
 import chunkstore
 from chunkstore.backends.disk.syscalls import SYSTEM
+from chunkstore.recording.catalog import retrieval
 from recording import work
 
 
@@ -113,7 +114,7 @@ def test_inner_steps_keep_apart_from_the_step_around_them(store):
     assert (kept(run, "outer"), kept(run, "inner")) == ("before\nafter\n", "inside\n")
 
 
-def test_all_attempts_are_kept_in_one_file(store, calls):
+def test_what_each_attempt_printed_is_kept_by_itself(store, calls):
     def load():
         work.note(calls, "x")
         print("try", work.noted(calls)["x"])
@@ -122,8 +123,12 @@ def test_all_attempts_are_kept_in_one_file(store, calls):
 
     with store.start_run("run") as run:
         run.step("load", load, max_attempts=3, backoff=0)
-    assert kept(run, "load") == "try 1\ntry 2\ntry 3\n"
-    assert len(store.get_step_log("run", "load").data_catalog) == 1
+    assert kept(run, "load") == "try 3\n"
+    step = store.get_step_log("run", "load")
+    (last,) = step.data_catalog
+    entries = [*(entry for attempt in step.attempts[:2] for entry in attempt.data_catalog), last]
+    texts = [retrieval.version(run.catalog.path, e.catalog_relative_path, e.data_hash).read() for e in entries]
+    assert texts == [b"try 1\n", b"try 2\n", b"try 3\n"]
 
 
 def test_what_branches_in_processes_print_is_kept(store):
