@@ -94,7 +94,10 @@ class Reading:
         call = _Call(process, match[1], _split(match[2]), int(match[3]), match[3] + match[4].strip())
         handler = getattr(self, f"_on_{call.name}", None)
         if handler is not None:
-            handler(call)
+            try:
+                handler(call)
+            except (LookupError, ValueError) as error:
+                raise TraceError(f"{text} does not fit what came before: {error!r}") from error
         elif any(self._is_ours(argument) for argument in call.arguments):
             raise TraceError(f"{call.name} on the folder is not followed: {text}")
 

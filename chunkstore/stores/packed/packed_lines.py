@@ -168,13 +168,13 @@ def name_in(line: bytes) -> str | None:
     """Return which file a line belongs to, or None if the line was damaged or cut off."""
     if not has_checksum(line):
         return None
-    if line.startswith(_START):
-        end = line.find(b'"', len(_START))
-        if line.startswith(_MIDDLE, end):
-            return line[len(_START) : end].decode()
     try:
+        if line.startswith(_START):
+            end = line.find(b'"', len(_START))
+            if line.startswith(_MIDDLE, end):
+                return line[len(_START) : end].decode()
         return str(decoder_of(_Line).decode(line).file)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -186,8 +186,9 @@ def plain_names(lines: Iterable[bytes]) -> list[str | None]:
     names: list[str | None] = []
     for line in lines:
         end = line.find(b'"', len(_START))
+        name = line[len(_START) : end]
         is_plain = line.startswith(_START) and line.startswith(_MIDDLE, end) and ends_in_checksum(line)
-        names.append(line[len(_START) : end].decode() if is_plain else None)
+        names.append(name.decode() if is_plain and name.isascii() else None)
     return names
 
 

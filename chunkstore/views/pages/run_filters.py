@@ -76,7 +76,7 @@ def parse_comparison(text: str) -> Comparison:
 def _parsed(value: str) -> Any:
     try:
         return msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}.get(value.lower(), value)
 
 

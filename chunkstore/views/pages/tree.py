@@ -17,7 +17,7 @@ from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, Prob
 from chunkstore.views.durations import run_duration, step_duration
 from chunkstore.views.formats import format_seconds, mark_of
 from chunkstore.views.recorded_values import is_output, metrics_of, number_text, short_hash, unwrapped
-from chunkstore.views.texts import counted, cut, first_line
+from chunkstore.views.texts import counted, cut, first_line, printable
 
 #: Composite steps with more branches show those that did not succeed, and count the others.
 MOST_BRANCHES = 12
@@ -84,7 +84,7 @@ def render_tree(log: RunLog, *, width: int | None = None, most_branches: int = M
         Lines of text, the last one without a line break.
     """
     folding = Folding(most_branches=most_branches, most_steps=max(most_branches, MOST_STEPS))
-    lines = ("".join(part.text for part in line) for line in [_run_line(log), *tree_lines(log, folding)])
+    lines = ("".join(printable(part.text) for part in line) for line in [_run_line(log), *tree_lines(log, folding)])
     return "\n".join(line if width is None else cut(line, width) for line in lines)
 
 
