@@ -83,6 +83,8 @@ class RecordCodec(Generic[_R]):
             record = msgspec.convert(_known_part(self._cls, raw, (), unknown), self._cls)
         except (msgspec.ValidationError, InvalidNameError) as error:
             raise _no_record(self._cls, file, str(error)) from None
+        except UnicodeEncodeError as error:  # from JSON that others read, which may hold what is no text
+            raise codec.corrupt(file, 0, f"a text holds half of a surrogate pair at position {error.start}") from None
         except RecursionError:
             raise codec.corrupt(file, 0, "it is nested too deep") from None
         for path, extra in unknown:

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from itertools import starmap
 
@@ -91,7 +91,7 @@ class Journals:
         prepare: Callable[[], None],
         is_durable: Callable[[], bool],
     ) -> None:
-        """Write chunks that no journal has, or the present one, all of them or none.
+        """Write chunks that no journal has, all of them or none.
 
         Args:
             run_id: the run.
@@ -114,17 +114,38 @@ class Journals:
         raise MissingError(run_id)
 
     def add_again(
-        self, run_id: str, chunk: str, body: bytes, *, within: Expected, is_durable: Callable[[], bool]
+        self,
+        run_id: str,
+        chunks: Mapping[str, bytes],
+        present: Set[str],
+        *,
+        within: Expected,
+        is_durable: Callable[[], bool],
     ) -> bool:
-        """Write to a chunk that the run's present journal has; tell whether it has it."""
+        """Write chunks, some of which the run's present journal has; all of them or none.
+
+        Args:
+            run_id: the run.
+            chunks: compact JSON, by the name that the chunk's file would have.
+            present: those that only the journal may be written to which has them: in another one they would be older,
+                for readers, than what the run was sealed in since.
+            within: which of all runs of that id.
+            is_durable: see `Backend.append`.
+
+        Returns:
+            Whether the journal is there and has those, so that all was written.
+        """
         if run_id not in self._writers:
             return False
         with self.held(run_id) as writer:
-            if chunk not in writer.chunks or writer.incarnation != within.incarnation:
+            if not present <= writer.chunks or writer.incarnation != within.incarnation:
                 return False
             if writer.journal is None and not self._continue(run_id, writer, within):
                 return False
-            return self._append(writer, pack_body(chunk, body), is_durable)
+            is_there = self._append(writer, b"".join(starmap(pack_body, chunks.items())), is_durable)
+            if is_there:
+                writer.chunks.update(chunks)
+            return is_there
 
     @contextmanager
     def held(self, run_id: str) -> Iterator[_Writer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 
 from chunkstore.backends.base import AT_THE_END, Backend
 from chunkstore.clock import clock
@@ -137,7 +137,7 @@ class ChunkWriter:
             return file
 
     def add_new_to_journal(self, run_id: str, known: KnownRun, chunks: Mapping[str, bytes]) -> None:
-        """Write chunks to our present journal that no journal has, or that one, all of them or none."""
+        """Write chunks to our present journal that no journal has, all of them or none."""
         assert self.journals is not None
         self.journals.add(
             run_id,
@@ -149,8 +149,13 @@ class ChunkWriter:
 
     def add_to_journal(self, run_id: str, known: KnownRun, file: str, body: bytes) -> bool:
         """Write to a chunk of our own that is in our present journal; tell whether it is there."""
-        return self.journals is not None and self.journals.add_again(
-            run_id, file, body, within=known, is_durable=lambda: self.has_finished(run_id, known)
+        return self.journals is not None and self.add_all_to_journal(run_id, known, {file: body}, {file})
+
+    def add_all_to_journal(self, run_id: str, known: KnownRun, chunks: Mapping[str, bytes], present: Set[str]) -> bool:
+        """Write chunks to our present journal, some of which are to be in it; tell whether those are there."""
+        assert self.journals is not None
+        return self.journals.add_again(
+            run_id, chunks, present, within=known, is_durable=lambda: self.has_finished(run_id, known)
         )
 
     def append(self, run_id: str, known: KnownRun, file: str, line: bytes) -> bool:

@@ -127,12 +127,8 @@ class RecordWriter:
                 }
                 if self._journals:
                     held.enter_context(self._journals.held(run_id))
-                    loose = self._journals.not_in_journal(run_id, files.keys() - set(new.values()))
-                    by_themselves = {file: body for file, body in files.items() if file in loose}
-                    self._writer.write_together(run_id, known, by_themselves, ())
-                    lines = {file: body for file, body in files.items() if file not in loose}
-                    if lines:
-                        self._writer.add_new_to_journal(run_id, known, lines)
+                    while not self._put_in_journal(run_id, known, files, set(new.values())):
+                        pass  # our journal is gone, so what it had lies elsewhere now
                 else:
                     undo += [partial(self.backend.remove, run_id, file) for file in new.values()]
                     self._writer.write_together(run_id, known, files, new.values(), set_parameters)
@@ -142,6 +138,18 @@ class RecordWriter:
             for take_back in reversed(undo):
                 attempt(take_back, run_id)
             raise
+
+    def _put_in_journal(self, run_id: str, known: KnownRun, files: dict[str, bytes], new: set[str]) -> bool:
+        """Write chunks where each belongs: to our journal if it has them, or they are new; tell whether it is there."""
+        assert self._journals
+        loose = self._journals.not_in_journal(run_id, files.keys() - new)
+        self._writer.write_together(run_id, known, {file: files[file] for file in files if file in loose}, ())
+        lines = {file: body for file, body in files.items() if file not in loose}
+        if present := lines.keys() - new:
+            return self._writer.add_all_to_journal(run_id, known, lines, present)
+        if lines:
+            self._writer.add_new_to_journal(run_id, known, lines)
+        return True
 
     def _without_appended(self, run_id: str, file: str, body: bytes) -> bytes:
         """Return a record of our own without what others have appended to it: that is laid over it anyhow."""

@@ -1,4 +1,8 @@
-"""Writers are killed with SIGKILL at random moments; whatever they had acknowledged must be there."""
+"""Writers are killed with SIGKILL at random moments; whatever they had acknowledged must be there.
+
+In a chunked store, every other writer keeps a journal, and in every other run, which has ended before, all of them
+seal and unseal it. After all, what was left is brought in order, twice.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,13 @@ from typing import Any
 
 import chunkstore
 from chunkstore.errors import ChunkstoreError, LockTimeoutError
+from chunkstore.maintenance.checking.findings import ORPHAN
 from chunkstore.stores.base import Store
 
 from .children import Children, Say
 from .figures import Figures
 from .ledger import Ledger
+from .recovery import recover, seal_and_unseal
 from .writers import LOGS, RUN, Writer, prepare
 
 WRITERS = 3
@@ -46,7 +52,8 @@ def kill_writers(folder: str | os.PathLike[str], seed: int, size: int = 500, sto
 def _kill_in_one_run(base: str, store_type: str, decisions: random.Random, kills: int, figures: Figures) -> None:
     logs = os.path.join(base, LOGS)
     store = chunkstore.open_store(store_type, log_folder=logs, lock_timeout=LOCK_TIMEOUT)
-    prepare(store)
+    is_sealed = store_type == "chunked-fs" and decisions.random() < 0.5
+    prepare(store, ended=is_sealed)
     ledger, acknowledged = Ledger(store_type, base), AppendedFile(os.path.join(base, "acknowledged"))
     seed, number = decisions.getrandbits(32), 0
     alive: dict[int, int] = {}  # the number of each writer, and its pid
@@ -54,7 +61,7 @@ def _kill_in_one_run(base: str, store_type: str, decisions: random.Random, kills
 
         def start() -> None:
             nonlocal number
-            alive[number] = children.start(_writer(store_type, base, number, seed, acknowledged))
+            alive[number] = children.start(_writer(store_type, base, number, seed, acknowledged, sealing=is_sealed))
             number += 1
 
         for _ in range(WRITERS):
@@ -79,13 +86,26 @@ def _kill_in_one_run(base: str, store_type: str, decisions: random.Random, kills
     ledger.note(acknowledged.new_lines())
     acknowledged.close()
     ledger.check(figures, strict=True)
+    recover(
+        store,
+        figures,
+        lambda: ledger.check(figures, strict=True),
+        lambda found: found.kind == ORPHAN and not ledger.is_acknowledged(LOGS, found.run_id, found.file),
+    )
+    if store_type == "chunked-fs":
+        seal_and_unseal(store, RUN, figures, lambda: ledger.check(figures, strict=True))
     figures.acknowledged += ledger.acknowledged
     store.close()
 
 
-def _writer(store_type: str, base: str, number: int, seed: int, acknowledged: AppendedFile) -> Any:
+def _writer(
+    store_type: str, base: str, number: int, seed: int, acknowledged: AppendedFile, *, sealing: bool
+) -> Any:
     def work(_: Say) -> None:
-        Writer(store_type, base, number, seed, acknowledged.say, others=range(number + 1), steps=_STEPS).run()
+        others = range(number + 1)
+        Writer(
+            store_type, base, number, seed, acknowledged.say, others=others, steps=_STEPS, sealing=sealing
+        ).run()
 
     return work
 

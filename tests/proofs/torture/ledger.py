@@ -102,6 +102,9 @@ class Ledger:
             figures.complain("lost", f"the deletion of {run_id} in {folder}")
             return
         for problem in log.problems:
+            # Whoever is killed while it adds what has something inside leaves that without a place.
+            if problem.kind == "orphan" and Place("branch", problem.file) not in places:
+                continue
             if strict or self._is_acknowledged(problem.file, places):
                 figures.complain("torn", f"{problem} in {run_id}")
         found = _versions(log, figures)
@@ -109,6 +112,15 @@ class Ledger:
             there = found.get(place, 0)
             if there < version and place.kind != "run":
                 figures.complain("lost", f"{place} of {run_id} in {folder}: version {version}, there is {there}")
+
+    def is_acknowledged(self, folder: str, run_id: str, file: str) -> bool:
+        """Tell whether a file of a run, as a finding has it, holds something that was acknowledged."""
+        places = self._runs.get((folder, run_id), {})
+        name = os.path.basename(file)
+        if is_parameter_file(name):
+            scope = name.removeprefix("Parameter-").removesuffix(".json")
+            return any(place.kind == "parameter" and place.name == (scope if scope != "root" else "") for place in places)
+        return bool(places) and self._is_acknowledged(name, places)
 
     @staticmethod
     def _is_acknowledged(file: str, places: dict[Place, int]) -> bool:

@@ -92,8 +92,10 @@ def _record_elsewhere(store: Store, run_id: str) -> None:
 
 
 def digest_of(log: RunLog) -> str:
-    """Return a hash of all that is in a run."""
-    return hashlib.sha256(log.to_json().encode()).hexdigest()
+    """Return a hash of all that is in a run, but for how it is packed."""
+    shown = RunLog.from_json(log.to_json())
+    shown.notes.pop("format", None)
+    return hashlib.sha256(shown.to_json().encode()).hexdigest()
 
 
 def wrong_in_recordings(store: Store, run_id: str, digest: str) -> Iterator[tuple[str, str]]:

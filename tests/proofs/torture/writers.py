@@ -29,15 +29,24 @@ _MIX = {
     "create_run": 2,
     "delete_run": 1,
 }
+#: What a writer does besides to a run that has ended.
+_SEALING = {"seal": 1, "unseal": 1}
 _MOST_BRANCHES = 3
 _MOST_RUNS = 2
 _KEYS = 2
 
 
-def prepare(store: Store) -> None:
-    """Make the run that all writers write to."""
+def prepare(store: Store, *, ended: bool = False) -> None:
+    """Make the run that all writers write to; one that has ended can be sealed."""
     store.create_run_log(RUN)
     store.add_step_log(RUN, make_step(MAP, 1))
+    if ended:
+        store.update_run_log(RUN, lambda log: setattr(log, "status", "SUCCESS"))
+
+
+def container_of(store_type: str, number: int) -> dict[str, str]:
+    """Return the options of a writer's store: every other one keeps a journal, where there are such things."""
+    return {"container": "journal"} if store_type == "chunked-fs" and number % 2 else {}
 
 
 class Writer:
@@ -53,6 +62,7 @@ class Writer:
         steps: how many steps it adds at most.
         durability: of the store.
         new_folders: whether runs of its own are made in log folders that do not exist yet.
+        sealing: whether the run has ended, and is sealed and unsealed meanwhile.
     """
 
     def __init__(
@@ -67,12 +77,14 @@ class Writer:
         steps: int,
         durability: str = "run",
         new_folders: bool = False,
+        sealing: bool = False,
     ) -> None:
         self._store_type = store_type
         self._base = base
         self._durability = durability
-        self._store = self._open(LOGS)
         self._number = number
+        self._store = self._open(LOGS)
+        self._mix = {**_MIX, **(_SEALING if sealing else {})}
         self._others = others
         self._random = random.Random(f"{seed}-{number}")
         self._say = say
@@ -86,11 +98,12 @@ class Writer:
 
     def _open(self, folder: str) -> Store:
         logs = os.path.join(self._base, folder)
-        return chunkstore.open_store(self._store_type, log_folder=logs, durability=self._durability)
+        options = container_of(self._store_type, self._number)
+        return chunkstore.open_store(self._store_type, log_folder=logs, durability=self._durability, **options)
 
     def run(self, only: str = "") -> None:
         """Write until this process is killed or a call fails; only one thing, if asked for."""
-        names, weights = list(_MIX), list(_MIX.values())
+        names, weights = list(self._mix), list(self._mix.values())
         while True:
             name = only or self._random.choices(names, weights)[0]
             getattr(self, name)()
@@ -151,6 +164,12 @@ class Writer:
         version = self._next("parameter", scope, key)
         self._store.set_parameters(RUN, {key: make_value(version)}, branch=scope)
         self._acknowledge("parameter", scope, key, version)
+
+    def seal(self) -> None:
+        self._store.seal(RUN)
+
+    def unseal(self) -> None:
+        self._store.unseal(RUN)
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
