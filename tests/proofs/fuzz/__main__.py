@@ -11,6 +11,7 @@ the repository is only read. A finding is kept there as well, and the exit code 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ from .registry import CORPUS, Target, all_targets, inputs_of
 _LONGEST_TURN, _TURNS = 120, 3
 #: Seconds that one input may take, and megabytes that a process may.
 _TIMEOUT, _MEMORY = 25, 4_096
-_FINDINGS = ("crash-", "timeout-", "oom-", "leak-")
+_WRITTEN = re.compile(rb"Test unit written to (\S+)")
 _STATUS = re.compile(rb"^#(\d+)\s.*?cov: (\d+) ft: (\d+)", re.MULTILINE)
 _DONE = re.compile(rb"^#(\d+)\s", re.MULTILINE)
 
@@ -116,7 +117,6 @@ def _turn(target: Target, name: str, folder: Path, seconds: int) -> Turn:
     learnt, findings = folder / "learnt" / target.name, folder / "findings" / target.name
     for each in (learnt, findings):
         each.mkdir(parents=True, exist_ok=True)
-    before = set(findings.iterdir())
     with tempfile.TemporaryDirectory(prefix="fuzz-seeds-") as seeds:
         for number, (_, data) in enumerate(inputs_of(target)):
             Path(seeds, f"{number:04}").write_bytes(data)
@@ -131,7 +131,7 @@ def _turn(target: Target, name: str, folder: Path, seconds: int) -> Turn:
         files = [f"-artifact_prefix={findings}/", f"-dict={words}"]
         ended = subprocess.run([*command, *limits, *files], check=False, capture_output=True)
     log = ended.stdout + ended.stderr
-    new = sorted(path for path in findings.iterdir() if path not in before and path.name.startswith(_FINDINGS))
+    new = [Path(os.fsdecode(path)) for path in _WRITTEN.findall(log)]
     if ended.returncode and not new:  # it did not even begin
         raise SystemExit(f"The process of {name} ended with {ended.returncode}:\n{log[-4_000:].decode(errors='replace')}")
     counts = _STATUS.findall(log) or [(b"0", b"0", b"0")]

@@ -8,6 +8,7 @@ from filelock import lock_descriptor
 from recorded import step
 
 import chunkstore
+from chunkstore import BranchLog, StepLog
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
@@ -147,3 +148,24 @@ def test_a_journal_that_is_being_removed_is_not_written_to(store, logs, journals
     os.unlink(logs / RUN / first)  # it had been packed, and nothing was added since
     os.close(fd)
     assert list(store.get_run_log(RUN).steps) == ["b"]
+
+
+@pytest.mark.parametrize("change", ["seal", "unseal"])
+def test_what_has_something_inside_and_is_recorded_again_after_that_counts(store, logs, journals, change):
+    def put(version):
+        inner = StepLog(name="x", internal_name="m.a.x", message=version)
+        store.add_branch_log(RUN, BranchLog(internal_name="m.a", item=version, steps={"m.a.x": inner}))
+
+    store.add_step_log(RUN, step("m"))
+    put("first")
+    finish(store)
+    sealer = opened(logs)
+    sealer.seal(RUN)
+    if change == "unseal":
+        sealer.unseal(RUN)
+    put("second")
+    put("third")
+    for _ in range(2):
+        branch = opened(logs).get_branch_log(RUN, "m.a")
+        assert (branch.item, branch.steps["m.a.x"].message) == ("third", "third")
+        sealer.unseal(RUN)
