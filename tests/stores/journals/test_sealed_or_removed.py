@@ -158,8 +158,8 @@ def test_what_has_something_inside_and_is_recorded_again_after_that_counts(store
 
     store.add_step_log(RUN, step("m"))
     put("first")
-    finish(store)
     sealer = opened(logs)
+    finish(sealer)
     sealer.seal(RUN)
     if change == "unseal":
         sealer.unseal(RUN)
