@@ -8,6 +8,7 @@ from zygote import in_small_process
 from proofs.torture.__main__ import main
 from proofs.torture.figures import Figures
 from proofs.torture.kills import kill_writers
+from proofs.torture.kills_of_recordings import kill_recorders
 from proofs.torture.scenarios import Scenario
 
 
@@ -46,3 +47,12 @@ def test_the_command_says_what_was_lost_and_how_to_try_it_again(tmp_path, capsys
     assert ("--only lose --on here --seed 5" in printed) == (only == "lose")
     assert row["complaints"] == (["lost: with seed 5"] if only == "lose" else row["complaints"])
     assert ("the machine was tired" in printed) == (only == "fail")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("store_type", ["chunked-fs", "file-system"])
+def test_whatever_killed_pipelines_have_left_is_there_and_the_rest_can_be_cleaned_up(tmp_path, store_type):
+    figures = in_small_process(kill_recorders, tmp_path, 1, 6, store_type)
+    figures.check()
+    assert figures.kills == 6
+    assert figures.acknowledged > 3

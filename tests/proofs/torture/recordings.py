@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import chunkstore
-from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
+from chunkstore.errors import ChunkstoreError, RunLogNotFoundError, StepLogNotFoundError
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
 
@@ -21,6 +21,7 @@ from .records import all_steps
 #: A run of so many files and more is brought to the disk by one call for the whole file system.
 _MANY = 260
 _KINDS = ("threads", "processes", "many")
+_POINTS = 5
 
 
 class Recorder:
@@ -32,14 +33,18 @@ class Recorder:
         number: of this recorder.
         seed: for its decisions.
         say: says a run's id and the hash of its log, after the run's block has been left.
+        say_step: says the id of a run whose first step has been left, which survives a kill from then on.
     """
 
-    def __init__(self, store: Store, scratch: str, number: int, seed: int, say: Say) -> None:
+    def __init__(
+        self, store: Store, scratch: str, number: int, seed: int, say: Say, say_step: Say = lambda _: None
+    ) -> None:
         self._store = store
         self._number = number
         self._seed = seed
         self._random = random.Random(f"{seed}-{number}")
         self._say = say
+        self._say_step = say_step
         # Nothing here is code in a repository, and nothing that steps print shall reach the terminal.
         os.chdir(scratch)
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="ascii")  # noqa: SIM115 - for as long as this runs
@@ -55,13 +60,14 @@ class Recorder:
         with self._store.start_run(run_id, tag=kind, parameters={"turn": run_id}) as run:
             with run.step("load") as step:
                 step.log_metrics({"rows": self._random.getrandbits(32)})
-                for number in range(5):
+                for number in range(_POINTS):
                     step.log_metric("loss", 1 / (number + 1), step=number)
                 data = f"{run_id}.bin"
                 with open(data, "wb") as file:
                     file.write(self._random.randbytes(self._random.randrange(100_000)))
                 step.put_data(data, "folder/data.bin")
                 print("printed by", run_id)
+            self._say_step(run_id)
             run.set_parameters({"late": [run_id]})
             if kind == "many":
                 for number in range(_MANY):
@@ -72,6 +78,7 @@ class Recorder:
             else:
                 run.map("square", range(4), square)
                 in_child(lambda: _record_elsewhere(self._store, run_id))
+            in_child(lambda: self._store.update_step_log(run_id, "load", _add_from_afar))
 
 
 def square(number: int) -> int:
@@ -83,6 +90,10 @@ def square(number: int) -> int:
     step.log_metric("number", number)
     print(number)
     return number * number
+
+
+def _add_from_afar(step: chunkstore.StepLog) -> None:
+    step.user_defined_metrics["from afar"] = 1
 
 
 def _record_elsewhere(store: Store, run_id: str) -> None:
@@ -110,7 +121,27 @@ def wrong_in_recordings(store: Store, run_id: str, digest: str) -> Iterator[tupl
         return
     if digest_of(log) != digest:
         yield "lost", f"a part of run {run_id}: {log.to_json()[:500]}"
-    entries = [entry for step in all_steps(log) for entry in step.data_catalog if entry.stage == "put"]
+    yield from _wrong_in_data(store, run_id, list(all_steps(log)))
+
+
+def wrong_in_first_step(store: Store, run_id: str) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the first step of a run, which has been left."""
+    try:
+        step = store.get_step_log(run_id, "load")
+    except (RunLogNotFoundError, StepLogNotFoundError):
+        yield "lost", f"the first step of run {run_id}"
+        return
+    except ChunkstoreError as error:
+        yield "torn", f"the first step of run {run_id}: {error!r}"
+        return
+    points = (step.metric_series or {}).get("loss", [])
+    if step.status != "SUCCESS" or len(points) != _POINTS or "rows" not in step.user_defined_metrics:
+        yield "lost", f"a part of the first step of run {run_id}: {step.status}, {len(points)} points"
+    yield from _wrong_in_data(store, run_id, [step])
+
+
+def _wrong_in_data(store: Store, run_id: str, steps: list[chunkstore.StepLog]) -> Iterator[tuple[str, str]]:
+    entries = [entry for step in steps for entry in step.data_catalog if entry.stage == "put"]
     if len(entries) < 2:
         yield "lost", f"data of run {run_id}: {entries}"
     for entry in entries:

@@ -14,6 +14,7 @@ from .figures import Figures
 from .filesystems import CUTTABLE, KINDS
 from .kills import kill_writers
 from .kills_at_calls import kill_at_calls
+from .kills_of_recordings import kill_recorders
 from .power_cuts import RUN_LEVEL, STEP, cut_power
 from .readers_under_fire import read_under_fire
 from .sealing import seal_under_fire
@@ -44,6 +45,8 @@ class Scenario(NamedTuple):
 SCENARIOS: dict[str, Scenario] = {
     "kills": Scenario(kill_writers, 500),
     "kills-document": Scenario(partial(kill_writers, store_type=_DOCUMENT), 200),
+    "kills-recordings": Scenario(kill_recorders, 40),
+    "kills-recordings-document": Scenario(partial(kill_recorders, store_type=_DOCUMENT), 20),
     "cuts-step": Scenario(partial(cut_power, level=STEP), 20, CUTTABLE),
     "cuts-step-document": Scenario(partial(cut_power, level=STEP, store_type=_DOCUMENT), 20, CUTTABLE),
     "cuts-run": Scenario(partial(cut_power, level=RUN_LEVEL), 20, CUTTABLE),
