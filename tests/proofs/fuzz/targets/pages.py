@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from html.parser import HTMLParser
 
 import chunkstore
-from chunkstore.errors import ChunkstoreError, CorruptChunkError
+from chunkstore.errors import ChunkstoreError, CorruptChunkError, InvalidValueError
 from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.models import RunLog
 from chunkstore.stores.runs.run_list import summary_of
@@ -156,7 +156,10 @@ def tables(data: bytes) -> None:
     if log is None or b"\\r" in data or b"\r" in data:
         return
     for table in _TABLES:
-        rows = list(rows_of(log, table))
+        try:
+            rows = list(rows_of(log, table))
+        except InvalidValueError:
+            continue  # values that are nested deeper than any reader must follow
         file = io.BytesIO()
         with table_export(file, table, "csv") as export:
             export.add(log)
