@@ -222,7 +222,7 @@ class Collect:
         assert {summary.run_id for summary in store.list_runs()} == {"stays", "also-stays"}
         folders = {name for name in os.listdir(store.catalog_path) if not name.startswith(".")}
         assert folders == ({"stays", "also-stays"} if self.with_data else set(self.expected))
-        claims = {name for name in os.listdir(os.path.join(store.catalog_path, ".runs"))}
+        claims = set(os.listdir(os.path.join(store.catalog_path, ".runs")))
         assert claims == folders
         with mock.patch.object(verification, "_PAUSE", 0):
             assert [*chunkstore.verify(store, with_data=True)] == []

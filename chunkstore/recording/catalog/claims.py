@@ -124,7 +124,9 @@ class DataFolders(msgspec.Struct, frozen=True):
 
     def remove(self) -> None:
         """Delete the data of the run, but for what others keep."""
-        if not self.folders():
+        # Whoever was stopped over this may have left a folder of claims without any.
+        claims = [os.path.join(self.path, _CLAIMS, name) for name in data_folders(self.run_id, self.incarnation)]
+        if not self.folders() and not any(map(os.path.isdir, claims)):
             return
         backend = DirectoryBackend(self.path)
 
@@ -132,6 +134,8 @@ class DataFolders(msgspec.Struct, frozen=True):
             # Looked at again: nobody but those who hold this lock takes folders or claims away.
             for name in self.folders():
                 self._give_up(backend, name)
+            for each in claims:
+                discard_folder(each)  # which stays while there are claims of others in it
             backend.remove_lock("", _LOCK)
 
         try:
@@ -152,7 +156,6 @@ class DataFolders(msgspec.Struct, frozen=True):
             except MissingError:
                 pass  # nothing was put, or somebody has removed it by hand
         discard_folder(os.path.join(claims, f"{self.incarnation}{kind}"))
-        discard_folder(claims)
 
     def not_found(self, name: str, run_id: str, step: str = "") -> DataNotFoundError:
         """Return the error that says that a run, or a step of it, has no data of a name."""

@@ -6,7 +6,8 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from itertools import starmap
 
@@ -117,7 +118,7 @@ class Journals:
         self,
         run_id: str,
         chunks: Mapping[str, bytes],
-        present: Set[str],
+        present: AbstractSet[str],
         *,
         within: Expected,
         is_durable: Callable[[], bool],

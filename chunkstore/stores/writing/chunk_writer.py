@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 
 from chunkstore.backends.base import AT_THE_END, Backend
 from chunkstore.clock import clock
@@ -151,7 +152,9 @@ class ChunkWriter:
         """Write to a chunk of our own that is in our present journal; tell whether it is there."""
         return self.journals is not None and self.add_all_to_journal(run_id, known, {file: body}, {file})
 
-    def add_all_to_journal(self, run_id: str, known: KnownRun, chunks: Mapping[str, bytes], present: Set[str]) -> bool:
+    def add_all_to_journal(
+        self, run_id: str, known: KnownRun, chunks: Mapping[str, bytes], present: AbstractSet[str]
+    ) -> bool:
         """Write chunks to our present journal, some of which are to be in it; tell whether those are there."""
         assert self.journals is not None
         return self.journals.add_again(

@@ -133,7 +133,9 @@ def _turn(target: Target, name: str, folder: Path, seconds: int) -> Turn:
     log = ended.stdout + ended.stderr
     new = [Path(os.fsdecode(path)) for path in _WRITTEN.findall(log)]
     if ended.returncode and not new:  # it did not even begin
-        raise SystemExit(f"The process of {name} ended with {ended.returncode}:\n{log[-4_000:].decode(errors='replace')}")
+        raise SystemExit(
+            f"The process of {name} ended with {ended.returncode}:\n{log[-4_000:].decode(errors='replace')}"
+        )
     counts = _STATUS.findall(log) or [(b"0", b"0", b"0")]
     executions = max(map(int, _DONE.findall(log)), default=0)
     return Turn(executions, int(counts[-1][1]), new, log)
@@ -142,7 +144,9 @@ def _turn(target: Target, name: str, folder: Path, seconds: int) -> Turn:
 def _last_traceback(log: bytes) -> str:
     text = log.decode(errors="replace")
     _, separator, rest = text.partition("=== Uncaught Python exception: ===")
-    return "\n".join(line for line in (rest if separator else text[-3_000:]).splitlines()[:60] if "libFuzzer" not in line)
+    return "\n".join(
+        line for line in (rest if separator else text[-3_000:]).splitlines()[:60] if "libFuzzer" not in line
+    )
 
 
 def _minimise(target: Target, folder: Path) -> None:

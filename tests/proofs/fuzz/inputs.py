@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from chunkstore.records.integrity import with_checksum
@@ -15,6 +16,7 @@ _MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 #: The line before what a file holds: `===`, or `=1=` for a checksum at its end, or `=*=` for one in each line.
 _HEAD = re.compile(rb"^=([=1*])= ([^\n]*)\n", re.MULTILINE)
 _LONGEST_NAME = 255
+_LONGEST_MESSAGE = 5_000
 
 
 @contextmanager
@@ -38,14 +40,16 @@ def files_in(data: bytes) -> dict[bytes, bytes]:
     parts = _HEAD.split(data)
     found = {}
     for kind, name, content in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        content = content.removesuffix(b"\n") if kind != b"*" else content
-        if kind == b"1":
-            content = with_checksum(content)
-        elif kind == b"*":
-            content = lines_with_checksums(content)
         if _leads_down(name):
-            found[name] = content
+            found[name] = _KINDS[kind](content)
     return found
+
+
+_KINDS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"=": lambda content: content.removesuffix(b"\n"),
+    b"1": lambda content: with_checksum(content.removesuffix(b"\n")),
+    b"*": lines_with_checksums,
+}
 
 
 def _leads_down(name: bytes) -> bool:
@@ -64,38 +68,13 @@ def write(top: str, files: dict[bytes, bytes]) -> None:
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             continue
         except OSError as error:
-            if error.errno != 36:  # ENAMETOOLONG: the whole path
+            if error.errno != errno.ENAMETOOLONG:  # the whole path
                 raise
 
 
 def as_input(files: Iterable[tuple[str, str, bytes]]) -> bytes:
     """Return the input that stands for files, each with the kind of its head, its name and what it holds."""
     return b"".join(b"=%b= %b\n%b\n" % (kind.encode(), name.encode(), content) for kind, name, content in files)
-
-
-def folder_as_input(top: str, inside: str = "") -> bytes:
-    """Return the input that stands for the files in a folder, the checksums of which are left to be made anew.
-
-    Args:
-        top: the folder.
-        inside: what stands before the names.
-    """
-    found = []
-    for name in sorted(os.listdir(top)):
-        with open(os.path.join(top, name), "rb") as file:
-            found.append((*_without_checksums(name, file.read()), inside + name))
-    return as_input((kind, name, content) for kind, content, name in found)
-
-
-def _without_checksums(name: str, data: bytes) -> tuple[str, bytes]:
-    lines = data.splitlines(keepends=True)
-    bodies = [line[:-33] for line in lines]
-    if lines and [with_checksum(body) for body in bodies] == lines:
-        if name.endswith(".jsonl"):
-            return "*", b"\n".join(bodies)
-        if len(lines) == 1:
-            return "1", bodies[0]
-    return "=", data
 
 
 def text_of(data: bytes) -> str:
@@ -109,3 +88,11 @@ def _is_text(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def check_message(error: Exception, kind: type[Exception] | None = None) -> None:
+    """Check that an error is of a kind, if one is named, and says in few words what is wrong, as text."""
+    message = str(error)
+    message.encode()
+    assert len(message) < _LONGEST_MESSAGE
+    assert kind in {None, type(error)}

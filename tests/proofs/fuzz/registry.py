@@ -48,7 +48,7 @@ def all_targets() -> dict[str, Target]:
     """Return the targets by name; what they parse with is imported for that."""
     sys.path += [str(path) for path in (_TESTS / "docs", _TESTS / "support") if str(path) not in sys.path]
     for module in _MODULES:
-        importlib.import_module(f"{__package__}.targets.{module}")
+        importlib.import_module(f"{__package__}.target_{module}")
     return dict(sorted(_targets.items()))
 
 

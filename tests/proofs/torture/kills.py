@@ -98,14 +98,10 @@ def _kill_in_one_run(base: str, store_type: str, decisions: random.Random, kills
     store.close()
 
 
-def _writer(
-    store_type: str, base: str, number: int, seed: int, acknowledged: AppendedFile, *, sealing: bool
-) -> Any:
+def _writer(store_type: str, base: str, number: int, seed: int, acknowledged: AppendedFile, *, sealing: bool) -> Any:
     def work(_: Say) -> None:
         others = range(number + 1)
-        Writer(
-            store_type, base, number, seed, acknowledged.say, others=others, steps=_STEPS, sealing=sealing
-        ).run()
+        Writer(store_type, base, number, seed, acknowledged.say, others=others, steps=_STEPS, sealing=sealing).run()
 
     return work
 

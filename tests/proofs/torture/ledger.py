@@ -119,7 +119,9 @@ class Ledger:
         name = os.path.basename(file)
         if is_parameter_file(name):
             scope = name.removeprefix("Parameter-").removesuffix(".json")
-            return any(place.kind == "parameter" and place.name == (scope if scope != "root" else "") for place in places)
+            return any(
+                place.kind == "parameter" and place.name == (scope if scope != "root" else "") for place in places
+            )
         return bool(places) and self._is_acknowledged(name, places)
 
     @staticmethod

@@ -15,6 +15,7 @@ from .filesystems import CUTTABLE, KINDS
 from .kills import kill_writers
 from .kills_at_calls import kill_at_calls
 from .kills_of_recordings import kill_recorders
+from .kills_of_upkeep import kill_upkeep
 from .power_cuts import RUN_LEVEL, STEP, cut_power
 from .readers_under_fire import read_under_fire
 from .sealing import seal_under_fire
@@ -58,6 +59,7 @@ SCENARIOS: dict[str, Scenario] = {
     "exclusion-document": Scenario(partial(count_in_every_way, store_type=_DOCUMENT), 800),
     "faults": Scenario(fail_calls, 2_000),
     "kills-at-calls": Scenario(kill_at_calls, 1_000),
+    "kills-upkeep": Scenario(kill_upkeep, 200),
     "crash-states": Scenario(read_crash_states, 20),
     "crash-states-journal": Scenario(partial(read_crash_states, store_type=_JOURNAL), 20),
     "crash-states-document": Scenario(partial(read_crash_states, store_type=_DOCUMENT), 20),

@@ -9,6 +9,7 @@ sys.path.append(str(Path(__file__).parents[2] / "support"))
 from crashing import Writer, holds
 from failing_calls import ERRORS, Killing, Once, check_after_kill, check_one_call, exit_code_of, with_files
 from operations import ALL_LAYOUTS, ENDED, OPERATIONS, SEALING, View, World, perform, states_of
+from upkeep import UPKEEP, Prepared
 
 __all__ = [
     "ALL_LAYOUTS",
@@ -16,8 +17,10 @@ __all__ = [
     "ERRORS",
     "OPERATIONS",
     "SEALING",
+    "UPKEEP",
     "Killing",
     "Once",
+    "Prepared",
     "View",
     "World",
     "Writer",

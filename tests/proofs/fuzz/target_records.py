@@ -20,10 +20,10 @@ from chunkstore.stores.reading.metric_lines import metric_lines
 from chunkstore.stores.reading.problems import Problems
 from chunkstore.stores.run_document import Document, RunDocument
 
-from ..inputs import lines_with_checksums
-from ..registry import target
+from .inputs import check_message, lines_with_checksums
+from .registry import target
 
-_GOLDEN = Path(__file__).parents[3] / "golden"
+_GOLDEN = Path(__file__).parents[2] / "golden"
 _KINDS: dict[bytes, type[Record]] = {
     b"s": StepLog, b"b": BranchLog, b"r": RunLog, b"p": Parameters, b"d": RunDocument,
 }  # fmt: skip
@@ -38,9 +38,7 @@ STEP = (
     b'"metric_series":{"acc":[[0,1.0,""],[1,{"$float":"Infinity"},"2024-02-02"]]},"result":[1,{"$$float":"x"}],'
     b'"arguments":"h","later":{"of":["another","version"]}}'
 )
-BRANCH = (
-    b'{"internal_name":"m.b","status":"SUCCESS","steps":{"m.b.a":%b},"parameters":{"p":[1]},"item":{"i":1}}' % STEP
-)
+BRANCH = b'{"internal_name":"m.b","status":"SUCCESS","steps":{"m.b.a":%b},"parameters":{"p":[1]},"item":{"i":1}}' % STEP
 RUN = (
     b'{"run_id":"run","dag_hash":"","use_cached":false,"tag":"t","original_run_id":"","status":"SUCCESS","steps":'
     b'{"m":{"name":"m","internal_name":"m","step_type":"map","branches":{"m.b":%b}}},"parameters":{"a":1},'
@@ -49,7 +47,8 @@ RUN = (
     b'"parameters":{"x.y":{"a":1}}}}' % BRANCH
 )
 DOCUMENT = (
-    RUN[:-1] + b',"bookkeeping":{"changes":{"StepLog m":{"keys":{"message":{"set":"new"}}}},"owners":{"StepLog m":"1-ab"},'
+    RUN[:-1]
+    + b',"bookkeeping":{"changes":{"StepLog m":{"keys":{"message":{"set":"new"}}}},"owners":{"StepLog m":"1-ab"},'
     b'"metrics":[{"internal_name":"m","over":"1-ab","points":{"loss":[[0,1,""]]}}]}}'
 )
 METRIC = b'{"internal_name":"m.b.a","over":"","points":{"loss":[[0,1.5,""],[1,{"$float":"NaN"},""]]}}'
@@ -74,7 +73,7 @@ def record(data: bytes) -> None:
         body, _ = split_checksum(data[1:], "f")
         found = RecordCodec.of(kind).decode(body, "f")
     except CorruptChunkError as error:
-        assert len(str(error)) < 2_000
+        check_message(error)
         return
     try:
         written = encode_record(found)
@@ -99,7 +98,7 @@ def _check_document(found: RunDocument) -> None:
 
 
 def _values() -> Iterator[bytes]:
-    yield b'{"a":[1,1.0,-0.0,1e308,10000000000000000000000,"x\\u0000\\ud83d\\ude00",null,true],"$float":{"$float":"NaN"}}'
+    yield b'{"a":[1,1.0,-0.0,1e308,10000000000000000000000,"x\\u0000\\ud83d\\ude00",null,true],"$float":{"$float":0}}'
     yield b'[{"$float":"NaN"},{"$$float":"NaN"},{"$float":1},{"$$$float":[]},{"$float":"NaN","b":1}]'
     yield b"9" * 4_400
     yield b"[" * 140 + b"]" * 140
@@ -122,7 +121,7 @@ def value(data: bytes) -> None:
 
 
 def _changes() -> Iterator[bytes]:
-    yield b'{"a":1,"b":[1,2],"c":{"d":1}}\n{"a":2,"b":[1,3,4],"c":{"e":1}}\n{"keys":{"b":{"append":[9],"items":{"0":{"set":7}}}}}'
+    yield b'{"a":1,"b":[1,2],"c":{"d":1}}\n{"a":2,"b":[3],"c":{"e":1}}\n{"keys":{"b":{"append":[9],"items":{"0":{"set":7}}}}}'
     yield STEP + b"\n" + STEP.replace(b"SUCCESS", b"FAIL") + b'\n{"keys":{"message":{"set":"x"}},"removed":["result"]}'
     yield b"[]\n[1]\n" + b'{"keys":{"a":' * 400 + b'{"set":1}' + b"}}" * 400
 
@@ -158,13 +157,22 @@ def _is_made_for(made: overlay.Change, base: object) -> bool:
         return True
     if isinstance(base, list):
         inner = {str(index): item for index, item in enumerate(base)}
-        return not made.keys and not made.removed and made.items.keys() <= inner.keys() and all(
-            _is_made_for(each, inner[index]) for index, each in made.items.items()
+        return (
+            not made.keys
+            and not made.removed
+            and made.items.keys() <= inner.keys()
+            and all(_is_made_for(each, inner[index]) for index, each in made.items.items())
         )
     if overlay._is_object(base):
-        return not made.items and not made.append and set(made.removed) <= base.keys() and all(
-            (key in base and key not in made.removed and _is_made_for(each, base[key])) or each.set is not msgspec.UNSET
-            for key, each in made.keys.items()
+        return (
+            not made.items
+            and not made.append
+            and set(made.removed) <= base.keys()
+            and all(
+                (key in base and key not in made.removed and _is_made_for(each, base[key]))
+                or each.set is not msgspec.UNSET
+                for key, each in made.keys.items()
+            )
         )
     return False
 
@@ -187,5 +195,3 @@ def metric_file(data: bytes) -> None:
     whole = lines_with_checksums(METRIC + b"\n")
     problems = Problems()
     assert next(metric_lines(whole + data + b"\n", "f", problems)).internal_name == "m.b.a"
-
-

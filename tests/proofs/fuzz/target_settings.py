@@ -13,8 +13,8 @@ from chunkstore.maintenance.retention.rules import LONGEST_AGE, parse_age
 from chunkstore.stores.runs.liveness import Owner
 from chunkstore.views.pages.run_filters import parameters_match, parse_comparison, parse_since, started_since
 
-from ..inputs import folder, text_of
-from ..registry import target
+from .inputs import check_message, folder, text_of
+from .registry import target
 
 _NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 _CONFIGURATION = b"""\
@@ -52,15 +52,17 @@ def configuration(data: bytes) -> None:
         try:
             chunkstore.open_store(config=file).close()
         except ConfigurationError as error:
-            assert len(str(error)) < 2_000
-            assert file in str(error)
-            str(error).encode()
+            check_message(error)
+            if file not in str(error):
+                raise
         finally:
             os.chdir(before)
         assert os.listdir(top) == ["c.yaml"]
 
 
-@target(lambda: [b"type\nchunked-fs\nlog_folder\nx\nlock_timeout\n1", b"type\nfile-syste", b"pretty\n1", b"log_folder\n\0"])
+@target(
+    lambda: [b"type\nchunked-fs\nlog_folder\nx\nlock_timeout\n1", b"type\nfile-syste", b"pretty\n1", b"log_folder\n\0"]
+)
 def store_options(data: bytes) -> None:
     """Options of a store are taken or refused, whatever they are called and hold."""
     texts = text_of(data).split("\n")
@@ -73,12 +75,25 @@ def store_options(data: bytes) -> None:
     try:
         chunkstore.open_store(store_type, **options).close()  # type: ignore[arg-type]
     except ConfigurationError as error:
-        assert len(str(error)) < 2_000
+        check_message(error)
 
 
 def _comparisons() -> Iterator[bytes]:
-    for text in ("loss<0.3", "model=xgb", "a.b!=1", "x==", 'k={"a":[1]}', "nan=NaN", "a >= -inf", "<", ">.9", "a=\ud800"):
-        yield text.encode("utf-8", "surrogatepass") + b'\n{"loss":0.25,"a":{"b":{"kind":"json","value":1}},"k":{"a":[1]}}'
+    for text in (
+        "loss<0.3",
+        "model=xgb",
+        "a.b!=1",
+        "x==",
+        'k={"a":[1]}',
+        "nan=NaN",
+        "a >= -inf",
+        "<",
+        ">.9",
+        "a=\ud800",
+    ):
+        yield (
+            text.encode("utf-8", "surrogatepass") + b'\n{"loss":0.25,"a":{"b":{"kind":"json","value":1}},"k":{"a":[1]}}'
+        )
 
 
 @target(_comparisons)
@@ -90,24 +105,29 @@ def condition(data: bytes) -> None:
     try:
         comparison = parse_comparison(text)
     except ValueError as error:
-        assert type(error) is ValueError
+        check_message(error, ValueError)
         return
     try:
         parameters = msgspec.json.decode(values.encode(errors="replace"))
     except (ValueError, RecursionError):
         parameters = {comparison.name: values}
-    assert parameters_match(parameters if isinstance(parameters, dict) else {"a": parameters}, [comparison]) in {True, False}
+    assert parameters_match(parameters if isinstance(parameters, dict) else {"a": parameters}, [comparison]) in {
+        True,
+        False,
+    }
     comparison.holds(parameters)
 
 
-@target(lambda: [b"30min", b"12h", b"2d", b"1.5 w", b"2024-02-02 05:49", b"9999-12-31", b"0001-01-01T00:00+23:00", b"-1d"])
+@target(
+    lambda: [b"30min", b"12h", b"2d", b"1.5 w", b"2024-02-02 05:49", b"9999-12-31", b"0001-01-01T00:00+23:00", b"-1d"]
+)
 def age(data: bytes) -> None:
     """An age or a time is one, or refused; what follows from it can be compared with times of runs."""
     text = text_of(data)
     try:
         since = parse_since(text, _NOW)
     except ValueError as error:
-        assert type(error) is ValueError
+        check_message(error, ValueError)
     else:
         assert since.tzinfo
         for start in ("2024-02-02 05:49:41.697142+00:00", "9998-12-31 23:59:59+00:00", "0002-01-01 00:00:00+00:00", ""):
@@ -120,7 +140,7 @@ def age(data: bytes) -> None:
 
 
 def _mounts() -> Iterator[bytes]:
-    yield b"36 35 98:0 / /a rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n22 1 0:1 / / rw - nfs4 host:/x rw,nolock"
+    yield b"36 35 98:0 / /a rw,noatime master:1 - ext3 /dev/root rw\n22 1 0:1 / / rw - nfs4 host:/x rw,nolock"
     yield b"36 35 98:0 / /a\\040b rw - xfs /dev/\\011 rw\n1 2 3 4 5 6 - \n - - \n\xff\n"
 
 

@@ -10,9 +10,9 @@ from chunkstore.names import is_journal_file, is_sealed_file
 from chunkstore.stores.packed.packed_file import PackedFile
 from chunkstore.stores.packed.packed_lines import content_of, name_in, pack, split_damaged, unpack
 
-from ..inputs import lines_with_checksums
-from ..registry import target
-from .records import METRIC, STEP
+from .inputs import lines_with_checksums
+from .registry import target
+from .target_records import METRIC, STEP
 
 
 def _packed() -> Iterator[bytes]:

@@ -13,11 +13,11 @@ from chunkstore.recording.identity import without_credentials
 from chunkstore.testing.disk_operations import Trace, TraceError
 from chunkstore.testing.strace_output import Reading, whole_lines
 
-from ..inputs import as_input, files_in, folder, text_of, write
-from ..registry import target
-from .records import BRANCH, DOCUMENT, RUN, STEP
+from .inputs import as_input, files_in, folder, text_of, write
+from .registry import target
+from .target_records import BRANCH, DOCUMENT, RUN, STEP
 
-_GOLDEN = Path(__file__).parents[3] / "golden"
+_GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def _foreign_runs() -> Iterator[bytes]:
@@ -25,11 +25,22 @@ def _foreign_runs() -> Iterator[bytes]:
     yield as_input(("=", f"{chunked.name}/{path.name}", path.read_bytes()) for path in sorted(chunked.iterdir()))
     document = _GOLDEN / "blocking-shaw-0538.json"
     yield as_input([("=", document.name, document.read_bytes()), ("=", "run.json", DOCUMENT)])
-    of_2025 = [("=", "run/RunLog.json", RUN), ("=", "run/BranchLog-m.b.json", BRANCH), ("=", "run/Parameter-x.json", b"1")]
+    of_2025 = [
+        ("=", "run/RunLog.json", RUN),
+        ("=", "run/BranchLog-m.b.json", BRANCH),
+        ("=", "run/Parameter-x.json", b"1"),
+    ]
     yield as_input(of_2025)
-    of_2024 = [("=", "run/StepLog-a-1706852981689005000.json", STEP), ("=", "run/BranchLog-b-1706852981689005001.json", BRANCH)]
+    of_2024 = [
+        ("=", "run/StepLog-a-1706852981689005000.json", STEP),
+        ("=", "run/BranchLog-b-1706852981689005001.json", BRANCH),
+    ]
     yield as_input([*of_2024, ("=", "run/Parameter-p.json", b'{"p":{"kind":"json","value":NaN}}')])
-    own = [("1", "run/RunLog.json", RUN), ("1", "run/StepLog-m.b.a-2.json", STEP), ("1", "run/Parameter-root.json", b"{}")]
+    own = [
+        ("1", "run/RunLog.json", RUN),
+        ("1", "run/StepLog-m.b.a-2.json", STEP),
+        ("1", "run/Parameter-root.json", b"{}"),
+    ]
     yield as_input(own)
 
 
@@ -70,16 +81,16 @@ if importlib.util.find_spec("runnable"):
             write(top, files_in(data))
             store = ChunkstoreRunLogStore(log_folder=top, durability="process")
             for run_id in os.listdir(top):
-                for read in (
-                    lambda: store.get_run_log_by_id(run_id, full=True),
-                    lambda: store.get_parameters(run_id),
-                    lambda: store.get_step_log("m", run_id),
-                    lambda: store.get_branch_log("m.b", run_id),
-                    lambda: store.get_job_log(run_id),
-                    lambda: store.get_run_config(run_id),
+                for read, arguments in (
+                    (store.get_run_log_by_id, (run_id, True)),
+                    (store.get_parameters, (run_id,)),
+                    (store.get_step_log, ("m", run_id)),
+                    (store.get_branch_log, ("m.b", run_id)),
+                    (store.get_job_log, (run_id,)),
+                    (store.get_run_config, (run_id,)),
                 ):
                     try:
-                        read()
+                        read(*arguments)
                     except (ChunkstoreError, ValidationError, exceptions.RunLogNotFoundError):
                         continue
                     except (exceptions.StepLogNotFoundError, exceptions.BranchLogNotFoundError):
@@ -97,7 +108,7 @@ def _calls() -> Iterator[bytes]:
     lines = [
         f'1 openat(AT_FDCWD<{_hex("/")}>, "{file}", O_WRONLY|O_CREAT, 0666) = 5<{file}>',
         f'1 write(5<{file}>, "{_hex("abc")}", 3) = 3',
-        f'1 fsync(5<{file}>) = 0',
+        f"1 fsync(5<{file}>) = 0",
         f'1 linkat(5<{top}>, "{_hex("a")}", 5<{top}>, "{_hex("b")}", 0) = 0',
         f'1 renameat2(5<{top}>, "{_hex("b")}", 5<{top}>, "{_hex("c")}", RENAME_NOREPLACE) = 0',
         f'1 unlinkat(5<{top}>, "{_hex("a")}", 0 <unfinished ...>',
@@ -124,7 +135,15 @@ def system_calls(data: bytes) -> None:
 
 
 def _remotes() -> Iterator[bytes]:
-    for text in ("https://u:p@h/x", "git@h:x/y", "ssh://u@h:22/x?token=s#f", "/home/x", "https:/u:p@h", "oauth2:t@h/x", ""):
+    for text in (
+        "https://u:p@h/x",
+        "git@h:x/y",
+        "ssh://u@h:22/x?token=s#f",
+        "/home/x",
+        "https:/u:p@h",
+        "oauth2:t@h/x",
+        "",
+    ):
         yield text.encode()
 
 
@@ -137,5 +156,3 @@ def remote(data: bytes) -> None:
     host = "s3cret"
     for address in (f"https://{host}@h/x", f"https://u:{host}@h/{text}", f"{host}@h:x"):
         assert host not in without_credentials(address), address
-
-

@@ -14,12 +14,25 @@ from unittest import mock
 import chunkstore
 from chunkstore import BranchLog, MetricPoint, StepLog
 
-from ..registry import target
+from .registry import target
 
 #: What each is tried with; they neither write, nor wait for anything.
 _COMMANDS = ("ls", "show", "why", "diff", "timeline", "verify", "schema", "logs", "export")
 #: Words that make a command write or wait, or that are about other places.
-_NOT_TRIED = ("--follow", "-f", "--to", "--repair", "--store", "-s", "--config", "-c", "--output", "-o", "--html", "--trace")
+_NOT_TRIED = (
+    "--follow",
+    "-f",
+    "--to",
+    "--repair",
+    "--store",
+    "-s",
+    "--config",
+    "-c",
+    "--output",
+    "-o",
+    "--html",
+    "--trace",
+)
 
 
 @functools.cache
@@ -38,7 +51,8 @@ def _store() -> str:
 
 
 def _lines() -> Iterator[bytes]:
-    yield b"ls\n--status\nSUCCESS\n--tag\nnight*\n--since\n2d\n--param\nrate<0.3\n--metric\nloss>=.1\n--limit\n3\n--json"
+    yield b"ls\n--status\nSUCCESS\n--tag\nnight*\n--since\n2d\n--param\nrate<0.3\n--metric\nloss>=.1"
+    yield b"ls\n--limit\n3\n--json"
     yield b"ls\n--sort\nduration\n--reverse\n--since\n2024-02-02 05:49\n-n\n0"
     yield b"show\none\n--step\ntrain\n--json"
     yield b"show\nlatest\n--params\n--metrics\n--data\n-a"
@@ -81,5 +95,3 @@ def command_line(data: bytes) -> None:
     said = errors.buffer.getvalue().decode()
     assert "Traceback" not in said
     assert "\x1b" not in output.buffer.getvalue().decode() + said
-
-

@@ -30,9 +30,9 @@ from chunkstore.views.timeline.gantt import render_timeline
 from chunkstore.views.timeline.page import timeline_page
 from chunkstore.views.timeline.trace import trace_lines
 
-from ..inputs import text_of
-from ..registry import target
-from .records import RUN
+from .inputs import text_of
+from .registry import target
+from .target_records import RUN
 
 _NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 _TABLES = ("runs", "steps", "attempts", "metrics", "params", "data")
@@ -43,7 +43,9 @@ def _logs() -> Iterator[bytes]:
     yield RUN + b"\n" + RUN.replace(b"SUCCESS", b"FAIL").replace(b"1.0", b"2.0")
     yield RUN.replace(b'"why"', b'"</script><b>\\u2028<!--"').replace(b'"t"', b'"\\u001b[31m\\r"')
     yield RUN.replace(b"SUCCESS", b"PROCESSING").replace(b"2024-02-02 05:49:42+00:00", b"")
-    yield RUN.replace(b"2024-02-02 05:49:42+00:00", b"9998-12-31 00:00:00-23:00").replace(b"0:00:00.3", b"-9 days, 0:00:00")
+    yield RUN.replace(b"2024-02-02 05:49:42+00:00", b"9998-12-31 00:00:00-23:00").replace(
+        b"0:00:00.3", b"-9 days, 0:00:00"
+    )
 
 
 def _log_in(line: bytes) -> RunLog | None:
@@ -169,7 +171,9 @@ def tables(data: bytes) -> None:
         assert all(len(row) == len(read[0]) for row in read)
 
 
-@target(lambda: [b"\x1b[31mred\x1b[0m\r\nx\ty\0", "a\u202eb\u2028 模".encode(), b"\xff\xfe", b" \n a \n", b"\xed\xa0\x80"])
+@target(
+    lambda: [b"\x1b[31mred\x1b[0m\r\nx\ty\0", "a\u202eb\u2028 模".encode(), b"\xff\xfe", b" \n a \n", b"\xed\xa0\x80"]
+)
 def printed_text(data: bytes) -> None:
     """What steps have printed is shown without anything that a terminal obeys."""
     text = data.decode(errors="backslashreplace")
