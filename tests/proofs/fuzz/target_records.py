@@ -121,7 +121,7 @@ def value(data: bytes) -> None:
 
 
 def _changes() -> Iterator[bytes]:
-    yield b'{"a":1,"b":[1,2],"c":{"d":1}}\n{"a":2,"b":[3],"c":{"e":1}}\n{"keys":{"b":{"append":[9],"items":{"0":{"set":7}}}}}'
+    yield b'{"a":1,"b":[1,2],"c":{"d":1}}\n{"a":2,"b":[3],"c":{"e":1}}\n{"keys":{"b":{"items":{"0":{"set":7}}}}}'
     yield STEP + b"\n" + STEP.replace(b"SUCCESS", b"FAIL") + b'\n{"keys":{"message":{"set":"x"}},"removed":["result"]}'
     yield b"[]\n[1]\n" + b'{"keys":{"a":' * 400 + b'{"set":1}' + b"}}" * 400
 

@@ -5,6 +5,7 @@ from mutant import Mutant
 from defects.sources import (
     APPENDED,
     CHUNKED,
+    DECODING,
     FOLDER,
     FOLLOWING,
     HELD,
@@ -13,6 +14,8 @@ from defects.sources import (
     NAMING,
     PACKED_FILE,
     PACKED_FORMAT,
+    PACKED_LINES,
+    RECORD_WRITER,
     REMOVAL,
     RUN_FILES,
     SEALING,
@@ -21,6 +24,7 @@ from defects.sources import (
 _MEANWHILE = "tests/proofs/test_sealed_meanwhile.py -k '{}'"
 _SEALING = "tests/stores/sealing -k '{}'"
 _JOURNALS = "tests/stores/journals"
+_FUZZ = "tests/proofs/fuzz/test_corpus.py"
 _BACKENDS = "tests/backends/test_backends.py -k '{}'"
 _FOLLOWING = "tests/stores/test_following.py -k '{}'"
 
@@ -92,6 +96,7 @@ MUTANTS = (
     Mutant(
         "a run that goes on is sealed",
         CHUNKED,
+        DECODING,
         "            if not is_finished(log):\n                raise StoreUsageError(",
         "            if False:\n                raise StoreUsageError(",
         "tests/stores/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and seal'",
@@ -99,6 +104,8 @@ MUTANTS = (
     Mutant(
         "a sealed run does not say that it is one",
         PACKED_FORMAT,
+        PACKED_LINES,
+        RECORD_WRITER,
         "_with_format(log, PACKED_FORMAT, pretty=pretty), durable=True)\n        return current",
         "current, durable=True)\n        return current",
         "tests/stores/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and seal'",
@@ -206,9 +213,37 @@ MUTANTS = (
     Mutant(
         "a chunk is written to a journal that does not have it",
         JOURNALS,
-        "            if chunk not in writer.chunks or writer.incarnation != within.incarnation:",
+        "            if not present <= writer.chunks or writer.incarnation != within.incarnation:",
         "            if writer.incarnation != within.incarnation:",
         _JOURNALS,
+    ),
+    Mutant(
+        "what a journal has that is gone is written to a new one, where it is older than what was unsealed",
+        RECORD_WRITER,
+        "        if present := lines.keys() - new:\n",
+        "        if present := lines.keys() & {''}:\n",
+        _JOURNALS,
+    ),
+    Mutant(
+        "a name in a packed line that is no text is no damage",
+        PACKED_LINES,
+        "    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):",
+        "    except (msgspec.DecodeError, RecursionError):",
+        f"{_FUZZ} -k packed-file",
+    ),
+    Mutant(
+        "a packed line that is nested too deep is no damage",
+        PACKED_LINES,
+        "    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):",
+        "    except (msgspec.DecodeError, UnicodeDecodeError):",
+        f"{_FUZZ} -k packed-file",
+    ),
+    Mutant(
+        "half of a surrogate pair in what is imported is no damage",
+        DECODING,
+        "        except UnicodeEncodeError as error:  # from JSON that others read, which may hold what is no text",
+        "        except ZeroDivisionError as error:",
+        f"{_FUZZ} -k moving-in",
     ),
     Mutant(
         "a journal is begun in a run that does not say that it has some",
@@ -243,6 +278,7 @@ MUTANTS = (
     Mutant(
         "a follower does not look for itself",
         CHUNKED,
+        DECODING,
         "            elif state != before or patience.is_at_an_end():",
         "            elif False:",
         _FOLLOWING.format("without_watchfiles"),
