@@ -121,6 +121,8 @@ OF_THE_KERNEL = {
         *((*where, name) for where, names in OF_THE_KERNEL.items() for name in names.split(",")),
         ("chunked", "process", "seal"),
         ("chunked", "process", "unseal"),
+        (JOURNAL, "process", "seal"),
+        (JOURNAL, "process", "unseal"),
     ],
 )
 def test_a_write_that_is_killed_at_any_call_of_the_kernel_is_done_or_not_done(folder, layout, durability, operation):

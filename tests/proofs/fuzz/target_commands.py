@@ -33,6 +33,8 @@ _NOT_TRIED = (
     "--html",
     "--trace",
 )
+#: Arguments that stand for variables of the environment.
+_VARIABLES = ("COLUMNS=", "LINES=", "NO_COLOR=", "TERM=")
 
 
 @functools.cache
@@ -54,6 +56,7 @@ def _lines() -> Iterator[bytes]:
     yield b"ls\n--status\nSUCCESS\n--tag\nnight*\n--since\n2d\n--param\nrate<0.3\n--metric\nloss>=.1"
     yield b"ls\n--limit\n3\n--json"
     yield b"ls\n--sort\nduration\n--reverse\n--since\n2024-02-02 05:49\n-n\n0"
+    yield b"ls\nCOLUMNS=0\nLINES=x"
     yield b"show\none\n--step\ntrain\n--json"
     yield b"show\nlatest\n--params\n--metrics\n--data\n-a"
     yield b"why\nfit.a%2Ecsv\n--run\none"
@@ -69,6 +72,8 @@ def _lines() -> Iterator[bytes]:
 def command_line(data: bytes) -> None:
     """A command ends with 0, 1 or 2, whatever its arguments are, and says what it has to say in text."""
     command, *arguments = data.decode("utf-8", "surrogateescape").split("\n")[:12]
+    variables = dict(each.partition("=")[::2] for each in arguments if each.startswith(_VARIABLES) and "\0" not in each)
+    arguments = [each for each in arguments if not each.startswith(_VARIABLES)]
     if command not in _COMMANDS or any("\0" in each for each in arguments):
         return
     if any(each.startswith(_NOT_TRIED) or (each[:1] == "-" and each[1:2] != "-") for each in arguments):
@@ -84,7 +89,7 @@ def command_line(data: bytes) -> None:
         mock.patch.object(sys, "argv", argv),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
-        mock.patch.dict(os.environ, {"NO_COLOR": "1"}),
+        mock.patch.dict(os.environ, {"NO_COLOR": "1", **variables}),
     ):
         try:
             main()

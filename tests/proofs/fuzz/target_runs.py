@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from unittest import mock
 
@@ -13,6 +14,7 @@ import chunkstore
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.checking import verification
+from chunkstore.maintenance.retention import clearing_up, remove_left_overs
 
 from .inputs import as_input, check_message, files_in, folder, write
 from .registry import target
@@ -130,6 +132,10 @@ def _read(store: chunkstore.Store) -> chunkstore.RunLog | None:
     text = _or_error(log.to_json)
     if text is not None and as_json is not None:
         assert repr(chunkstore.RunLog.from_json(as_json)) == repr(chunkstore.RunLog.from_json(text))  # type: ignore[arg-type]
+    following = store.follow("run")
+    followed = _or_error(next, following)
+    following.close()  # type: ignore[attr-defined]
+    assert followed is None or _shown_log(followed) == _shown_log(log)
     for name in [*log.steps, "m", "m.b.a"]:
         _or_error(store.get_step_log, "run", name)
         _or_error(store.has_step_log, "run", name)
@@ -190,3 +196,55 @@ def _shown_log(log: object) -> str:
     fields = log.to_dict()
     fields["run_config"] = {key: value for key, value in fields["run_config"].items() if key != "chunkstore"}
     return json.dumps(fields, default=msgspec.to_builtins)
+
+
+_RUN_OF_ITS_OWN = (
+    ("1", "logs/kept/RunLog.json", RUN.replace(b'"run_id":"run"', b'"run_id":"kept"')),
+    ("=", "catalog/kept/data.bin", b"kept"),
+    ("=", "catalog/.runs/kept/0123456789abcdef/x", b""),
+)
+
+
+def _remains() -> Iterator[bytes]:
+    mark = b'{"run_id":"%b","incarnation":"0123456789abcdef","catalog":"CATALOG"}'
+    yield as_input(
+        [
+            ("=", "logs/.deleted-data-gone~0123456789abcdef", mark % b"gone"),
+            ("=", "logs/.deleted-data-kept~0123456789abcdef", mark % b"kept"),
+            ("=", "logs/.deleted-data-../../x", mark % b"../../x"),
+            ("=", "logs/.tmp-99999999-x-1", b""),
+            ("=", "logs/.deleted-99999999-x/RunLog.json", b"{}"),
+            ("=", "logs/kept/.tmp-1/x", b""),
+            ("=", "logs/kept/.aside-StepLog-m-2.json", b""),
+            ("=", "catalog/kept/.tmp-99999999-x-3", b""),
+            ("=", "catalog/gone/x", b""),
+            ("=", "catalog/.runs/gone/0123456789abcdef/x", b""),
+            ("=", "catalog/.runs/kept/0123456789abcdef+/x", b""),
+        ]
+    )
+
+
+@target(_remains)
+def remains(data: bytes) -> None:
+    """Whatever lies about: cleaning up ends, and takes nothing of a run that is there, nor anything elsewhere."""
+    with folder() as top:
+        catalog = os.path.join(top, "catalog")
+        files = files_in(data.replace(b"CATALOG", os.fsencode(catalog)))
+        own = files_in(as_input(_RUN_OF_ITS_OWN))
+        write(top, {**own, b"outside": b"", **{name: files[name] for name in files if name not in own}})
+        os.unlink(os.path.join(catalog, ".runs", "kept", "0123456789abcdef", "x"))
+        store = chunkstore.open_store(
+            "chunked-fs", log_folder=os.path.join(top, "logs"), catalog_folder=catalog, lock_timeout=1
+        )
+        latest = clock._latest
+        try:
+            with mock.patch.object(clearing_up, "time") as later:
+                later.time_ns.return_value = time.time_ns() + 40 * 86_400 * 10**9
+                for with_data in (False, True):
+                    _or_error(lambda with_data=with_data: remove_left_overs(store, with_data=with_data))
+            assert isinstance(_or_error(store.get_run_log, "kept"), chunkstore.RunLog)
+            for each in ("outside", "catalog/kept/data.bin"):
+                assert os.path.isfile(os.path.join(top, each)), each
+        finally:
+            store.close()
+            clock._latest = latest

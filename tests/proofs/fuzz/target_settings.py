@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from unittest import mock
 
 import chunkstore
 from chunkstore.backends.disk.mounts import mount_of
+from chunkstore.config import ENVIRONMENT_VARIABLE
 from chunkstore.errors import ConfigurationError, InvalidValueError
 from chunkstore.maintenance.retention.rules import LONGEST_AGE, parse_age
 from chunkstore.stores.runs.liveness import Owner
@@ -58,6 +60,19 @@ def configuration(data: bytes) -> None:
         finally:
             os.chdir(before)
         assert os.listdir(top) == ["c.yaml"]
+
+
+@target(lambda: [b"c.yaml", b"", b"/", b"../" * 80, b"\xff", b"\xed\xa0\x80", b"/proc/self/mem", b"~"], 256)
+def configuration_file(data: bytes) -> None:
+    """Whatever the environment names as the configuration: a store, or an error that says why not."""
+    name = data.decode("utf-8", "surrogateescape")
+    if "\0" in name or "dev" in name or "fd" in name:
+        return  # no variable can hold that, or it may be what the fuzzer itself has open
+    with mock.patch.dict(os.environ, {ENVIRONMENT_VARIABLE: name}):
+        try:
+            chunkstore.open_store().close()
+        except ConfigurationError as error:
+            check_message(error)
 
 
 @target(
