@@ -97,7 +97,8 @@ def _clean_up(store: Store, finished: dict[str, str], figures: Figures) -> None:
             figures.complain("broken", f"{outcome.run.run_id} was not deleted: {outcome.reason}")
     _check_finished(store, finished, figures)
     there = {run.run_id for run in store.list_runs()}
-    data = {name.partition("~")[0] for name in os.listdir(store.catalog_path) if not name.startswith(".")}
+    names = os.listdir(store.catalog_path) if os.path.isdir(store.catalog_path) else []
+    data = {name.partition("~")[0] for name in names if not name.startswith(".")}
     if not data <= there:
         figures.complain("broken", f"data of runs that are gone is left: {sorted(data - there)}")
 
