@@ -119,6 +119,7 @@ class FollowedRun:
         self._packed: dict[str, PackedFile] = {}
         self._versions: dict[str, FileVersion] = {}
         self._log = RunLog(run_id=run_id)
+        self._was_read = False
         self._tree = _Tree(self._log, {})
 
     # --- what has changed --------------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ class FollowedRun:
             changed = {file for file, version in versions.items() if self._versions.get(file) != version}
             changed |= self._versions.keys() - versions.keys()
             self._versions = versions
-            return self._read(reader, changed) if changed else self._log
+            return self._read(reader, changed) if changed or not self._was_read else self._log
 
     def read_changed(self, names: Iterable[str]) -> RunLog:
         """Return the log as it is now if nothing but files of these names has changed.
@@ -185,6 +186,7 @@ class FollowedRun:
         records = chunks.records_of(metadata)
         self._log = chunks.assembled(metadata, records)
         self._tree = _Tree(self._log, chunks.files_of(records))
+        self._was_read = True
         return self._log
 
     def _forget(self, reader: FolderReader, changed: set[str]) -> list[str]:
