@@ -58,9 +58,11 @@ def _named(entry: DataCatalog, run_id: str) -> str:
 
 
 def _candidates(store: Store, location: str) -> list[str]:
-    starts = [os.getcwd()]
-    if store.backend.shared_between_processes:
-        starts.insert(0, os.path.dirname(store.backend.location))
+    starts = [os.path.dirname(store.backend.location)] if store.backend.shared_between_processes else []
+    try:
+        starts.append(os.getcwd())
+    except FileNotFoundError:
+        pass  # the working folder is gone
     return list(dict.fromkeys(os.path.normpath(os.path.join(start, location)) for start in starts))
 
 
@@ -105,8 +107,8 @@ def data_of_run(store: Store, run_id: str) -> DataOfRun:
     there = [c.path for c in others if any(os.path.isdir(os.path.join(c.path, folder)) for folder in folders)]
     if there:
         return DataOfRun(
-            left=f"its records say that its data is in the catalog {there[0]}, where nothing says whose it is: it "
-            "stays. Name that catalog in a configuration, with --config, to delete it"
+            left=f"its records say that its data is in the catalog {there[0]}, where nothing says that it is its own: "
+            "it stays. Name that catalog in a configuration, with --config, to delete it"
         )
     return DataOfRun(left=f"its records say that its data is in the catalog {where}, and there is none of this run")
 

@@ -58,11 +58,13 @@ def test_data_that_was_put_can_be_got_and_both_are_recorded(run, tmp_path):
         (tmp_path / "folder").mkdir()
         assert step.get_data("other/name.csv", tmp_path / "folder") == tmp_path / "folder" / "name.csv"
         assert step.get_data("out.csv", str(tmp_path / "deep" / "copy.csv")).read_text() == "a,b"
+        assert step.get_data("out.csv", f"{tmp_path}/new/") == tmp_path / "new" / "out.csv"
     assert Path("out.csv").read_text() == Path("other/name.csv").read_text() == "a,b"
     assert [(entry.name, entry.stage) for entry in entries(run, "read")] == [
         ("out.csv", "get"),
         ("other/name.csv", "get"),
         ("other/name.csv", "get"),
+        ("out.csv", "get"),
         ("out.csv", "get"),
     ]
     assert {entry.data_hash for entry in entries(run, "read")} == {hashlib.sha256(b"a,b").hexdigest()}

@@ -181,6 +181,30 @@ def test_a_version_that_somebody_has_damaged_is_put_again_and_never_given_out(an
             assert step.get_data("x", "copy", step="a").read_text() == "one"
 
 
+def test_the_last_whole_copy_of_a_version_is_kept_when_it_is_replaced(any_store):
+    kept = Path(any_store.catalog_path) / "run" / VERSIONS / sha("one")
+    with any_store.start_run("run", capture_output=False) as run:
+        put(run, "a", "one")
+        kept.unlink()
+        kept.write_text("0ne")
+        put(run, "b", "two")
+        with run.step("read") as step:
+            assert step.get_data("x", "copy", step="a").read_text() == "one"
+
+
+def test_a_folder_that_is_put_again_and_again_costs_the_same_each_time(store, monkeypatch):
+    listed = []
+    monkeypatch.setattr("chunkstore.recording.catalog.versions._has_inode", lambda *_: listed.append(1))
+    Path("data").mkdir()
+    with store.start_run("run", capture_output=False) as run, run.step("a") as step:
+        for turn in range(3):
+            for number in range(5):
+                Path(f"data/{number}").write_text(f"{turn} {number}")
+            step.put_data("data")
+    assert listed == []
+    assert missing(store) == set()
+
+
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_what_is_taken_over_is_the_version_that_was_recorded(any_store, is_gone):
     ran = []

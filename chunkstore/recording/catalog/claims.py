@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -18,7 +20,7 @@ from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.errors import MissingError
-from chunkstore.errors import DataNotFoundError
+from chunkstore.errors import DataNotFoundError, StoreAccessError
 from chunkstore.names import data_folders
 from chunkstore.recording.catalog.files import discard_folder, listed
 from chunkstore.recording.catalog.places import SETTING, open_folder
@@ -120,7 +122,8 @@ class DataFolders(msgspec.Struct, frozen=True):
             if os.path.isdir(os.path.join(self.path, folder)):
                 open_folder(self.path, [_CLAIMS, folder, f"{self.incarnation}{KEPT}"], make=True)
 
-        DirectoryBackend(self.path).while_locked("", _LOCK, claim)
+        with _told_of(self.path):
+            DirectoryBackend(self.path).while_locked("", _LOCK, claim)
 
     def remove(self) -> None:
         """Delete the data of the run, but for what others keep."""
@@ -139,7 +142,8 @@ class DataFolders(msgspec.Struct, frozen=True):
             backend.remove_lock("", _LOCK)
 
         try:
-            backend.while_locked("", _LOCK, remove_folders)
+            with _told_of(self.path):
+                backend.while_locked("", _LOCK, remove_folders)
         except MissingError:
             pass  # somebody removes the whole catalog
 
@@ -166,6 +170,15 @@ class DataFolders(msgspec.Struct, frozen=True):
             run_id=run_id,
             name=name,
         )
+
+
+@contextmanager
+def _told_of(catalog: str) -> Iterator[None]:
+    """Say that it is the catalog that cannot be used, and not the folder of the runs."""
+    try:
+        yield
+    except StoreAccessError as error:
+        raise os_error(OSError(error.errno, ""), catalog, SETTING) from error
 
 
 def _makers(claims: str) -> list[str]:

@@ -93,7 +93,7 @@ def target_of(name: str, to: str | os.PathLike[str] | None) -> Path:
     try:
         is_folder = stat.S_ISDIR(target.stat().st_mode)
     except FileNotFoundError:
-        is_folder = False
+        is_folder = to is not None and os.fspath(to).endswith("/")
     except (OSError, ValueError) as error:
         raise _unusable(error, target) from error
     return target / name.rpartition("/")[2] if is_folder else target

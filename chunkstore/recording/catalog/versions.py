@@ -123,9 +123,20 @@ def _keep_current(folder: Folder, file: str, versions: Folder, *, sync: bool) ->
         status = folder.syscalls.lstat(file, folder.fd)
     except FileNotFoundError:
         return
-    if not stat.S_ISREG(status.st_mode) or (status.st_nlink > 1 and _has_inode(versions, status.st_ino)):
-        return
-    take(folder, file, versions, sync=sync)
+    if stat.S_ISREG(status.st_mode) and not _is_kept(folder, file, versions, status):
+        take(folder, file, versions, sync=sync)
+
+
+def _is_kept(folder: Folder, file: str, versions: Folder, status: os.stat_result) -> bool:
+    """Tell whether a file is another name of a version; only what is slower to hash is looked for in the listing."""
+    if status.st_nlink == 1:
+        return False
+    if status.st_size > _BLOCK:
+        return _has_inode(versions, status.st_ino)
+    try:
+        return versions.syscalls.lstat(hash_in(folder, file), versions.fd).st_ino == status.st_ino
+    except FileNotFoundError:
+        return False
 
 
 def take(source: Folder, file: str, versions: Folder, *, sync: bool) -> str | None:
@@ -137,10 +148,9 @@ def take(source: Folder, file: str, versions: Folder, *, sync: bool) -> str | No
         except FileNotFoundError:
             return None
         digest = hash_in(versions, temporary)
-        if versions.has_entry(digest):
-            discard(versions, temporary)
-        else:
+        if _kept(versions, digest, versions, temporary) is None:
             versions.syscalls.rename(temporary, digest, versions.fd)
+        discard(versions, temporary)
     except BaseException:
         discard(versions, temporary)
         raise
