@@ -25,6 +25,15 @@ def get(
             show_default=False,
         ),
     ] = None,
+    attempt: Annotated[
+        int | None,
+        typer.Option(
+            "--attempt",
+            metavar="N",
+            help="Which attempt of the step. Default: the one that counts.",
+            show_default=False,
+        ),
+    ] = None,
     to: Annotated[
         str | None,
         typer.Option(
@@ -43,7 +52,7 @@ def get(
     The copy has the bytes that were recorded, or there is none.
     """
     opened = open_chosen_store(store, config)
-    got = got_data(opened, chosen_run(opened, run), name, step=step, to=to)
+    got = got_data(opened, chosen_run(opened, run), name, step=step, attempt=attempt, to=to)
     if json:
         print_json(got)
     else:

@@ -6,23 +6,32 @@ import os
 from collections.abc import Iterable, Iterator
 
 import msgspec
+from msgspec import UnsetType
 
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import incarnation_of, is_data_folder
 from chunkstore.recording.catalog import PUT, Catalog, catalog_of
-from chunkstore.records.attempts import data_of
-from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepLog
+from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
 
 
 def put_by(records: Iterable[StepLog | BranchLog]) -> Iterator[tuple[StepLog, DataCatalog]]:
-    """Yield what steps have put into the catalog."""
+    """Yield what steps have put into the catalog, first what attempts did that do not count."""
     for record in records:
         if isinstance(record, StepLog):
-            yield from (
-                (record, entry) for entry in data_of(record) if entry.stage == PUT and entry.catalog_relative_path
-            )
+            attempts = [entry for attempt in record.attempts for entry in data_of_attempt(attempt)]
+            yield from ((record, entry) for entry in put_among([*attempts, *record.data_catalog]))
+
+
+def data_of_attempt(attempt: StepAttempt) -> list[DataCatalog]:
+    """Return the data of an attempt that does not count; that of the one that does is the step's."""
+    return [] if isinstance(attempt.data_catalog, UnsetType) else attempt.data_catalog
+
+
+def put_among(entries: Iterable[DataCatalog]) -> list[DataCatalog]:
+    """Return those of some records of data that tell where it was put."""
+    return [entry for entry in entries if entry.stage == PUT and entry.catalog_relative_path]
 
 
 def catalogs(store: Store, run_id: str, incarnation: str, entries: Iterable[DataCatalog]) -> list[Catalog]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from chunkstore.errors import DataNotFoundError
-from chunkstore.maintenance.data_places import catalogs, holding, put_by
+from chunkstore.maintenance.data_places import catalogs, data_of_attempt, holding, put_among, put_by
 from chunkstore.recording.catalog import Catalog
 from chunkstore.records.assemble import flatten
 from chunkstore.records.models import BranchLog, DataCatalog, RunLog, StepLog
@@ -40,6 +40,7 @@ def get_data(
     name: str,
     *,
     step: str | None = None,
+    attempt: int | None = None,
     to: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Copy data of a run out of the catalog; while a run is recorded, `Step.get_data` also records that it was read.
@@ -49,6 +50,7 @@ def get_data(
         run_id: the run.
         name: what the data is called.
         step: which step has put it: an internal name, or the end of one; None for the one that has put it last.
+        attempt: which attempt of the step, counted from 1; None for the one that counts.
         to: where to copy it: a file or a folder; None for its name in the working folder.
 
     Returns:
@@ -59,30 +61,27 @@ def get_data(
         StepLogNotFoundError: there is no such step.
         DataNotFoundError: nobody has put data of this name, or it is gone, or was changed.
     """
-    return Path(got_data(store, run_id, name, step=step, to=to).file)
+    return Path(got_data(store, run_id, name, step=step, attempt=attempt, to=to).file)
 
 
-def got_data(store: Store, run_id: str, name: str, *, step: str | None, to: str | os.PathLike[str] | None) -> GotData:
+def got_data(
+    store: Store,
+    run_id: str,
+    name: str,
+    *,
+    step: str | None,
+    attempt: int | None,
+    to: str | os.PathLike[str] | None,
+) -> GotData:
     """Copy data of a run out of the catalog; see `get_data`."""
     log = store.get_run_log(run_id)
-    records: list[StepLog | BranchLog] = flatten(log)[0]
-    put = list(put_by(records))
-    if step is not None:
-        found = find_record(log, step)
-        prefix = f"{found.internal_name}."
-        inside = isinstance(found, BranchLog)
-        put = [
-            (by, entry)
-            for by, entry in put
-            if (by.internal_name.startswith(prefix) if inside else by.internal_name == found.internal_name)
-        ]
+    put = list(put_by(flatten(log)[0])) if step is None else _put_in(find_record(log, step), attempt)
     named = [(by, entry) for by, entry in put if entry.name == name]
     if not named:
         raise _none(run_id, name, step, [entry for _, entry in put])
     if step is not None:
         by, entry = named[-1]
-        catalog = _catalog(store, log, entry)
-        path, _ = catalog.get_version(entry, to)
+        path, _ = _catalog(store, log, entry).get_version(entry, to)
         return GotData(run_id=log.run_id, step=by.internal_name, name=name, sha256=entry.data_hash, file=str(path))
     entry = _of_the_run(log.run_id, name, named)
     by_hash = {put.data_hash: by for by, put in named if put.catalog_relative_path == entry.catalog_relative_path}
@@ -94,6 +93,15 @@ def got_data(store: Store, run_id: str, name: str, *, step: str | None, to: str 
         sha256=got.data_hash,
         file=str(path),
     )
+
+
+def _put_in(record: StepLog | BranchLog, number: int | None) -> list[tuple[StepLog, DataCatalog]]:
+    """Return what a step has put, or the steps of a branch; of one attempt, if a number is given."""
+    if isinstance(record, BranchLog):
+        return [put for step in record.steps.values() for put in _put_in(step, number)]
+    others = [data_of_attempt(attempt) for attempt in record.attempts if attempt.attempt_number == number]
+    entries = next((entries for entries in others if entries), record.data_catalog)
+    return [(record, entry) for entry in put_among(entries)]
 
 
 def _catalog(store: Store, log: RunLog, entry: DataCatalog) -> Catalog:

@@ -38,6 +38,21 @@ def test_the_newest_comes_unless_a_step_is_named(recorded):
     assert chunkstore.get_data(recorded, "run", "a.execution.log", to="copy").read_text() == "put one\n"
 
 
+def test_what_an_attempt_has_put_that_failed_is_there_too(any_store):
+    def work():
+        attempt = len(chunkstore.current_step()._log.attempts)
+        Path("x").write_text(f"attempt {attempt}")
+        chunkstore.current_step().put_data("x")
+        if attempt < 3:
+            raise ValueError
+
+    with any_store.start_run("run", capture_output=False) as run:
+        run.step("a", work, max_attempts=3, backoff=0)
+    for attempt, text in ((1, "attempt 1"), (2, "attempt 2"), (3, "attempt 3"), (None, "attempt 3")):
+        assert chunkstore.get_data(any_store, "run", "x", step="a", attempt=attempt, to="copy").read_text() == text
+    assert list(chunkstore.verify(any_store, with_data=True)) == []
+
+
 def test_of_branches_that_have_put_one_name_the_step_must_be_named(recorded):
     assert chunkstore.get_data(recorded, "run", "y", step="m.2.put", to="copy").read_text() == "m.2"
     with pytest.raises(DataNotFoundError, match=r"m\.1\.put, m\.2\.put"):

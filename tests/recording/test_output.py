@@ -127,8 +127,9 @@ def test_what_each_attempt_printed_is_kept_by_itself(store, calls):
     step = store.get_step_log("run", "load")
     (last,) = step.data_catalog
     entries = [*(entry for attempt in step.attempts[:2] for entry in attempt.data_catalog), last]
-    texts = [retrieval.version(run.catalog.path, e.catalog_relative_path, e.data_hash).read() for e in entries]
-    assert texts == [b"try 1\n", b"try 2\n", b"try 3\n"]
+    for number, entry in enumerate(entries, 1):
+        with retrieval.version(run.catalog.path, entry.catalog_relative_path, entry.data_hash) as kept_of_attempt:
+            assert kept_of_attempt.read() == f"try {number}\n".encode()
 
 
 def test_what_branches_in_processes_print_is_kept(store):
