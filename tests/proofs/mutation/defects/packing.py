@@ -96,7 +96,6 @@ MUTANTS = (
     Mutant(
         "a run that goes on is sealed",
         CHUNKED,
-        DECODING,
         "            if not is_finished(log):\n                raise StoreUsageError(",
         "            if False:\n                raise StoreUsageError(",
         "tests/stores/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and seal'",
@@ -104,8 +103,6 @@ MUTANTS = (
     Mutant(
         "a sealed run does not say that it is one",
         PACKED_FORMAT,
-        PACKED_LINES,
-        RECORD_WRITER,
         "_with_format(log, PACKED_FORMAT, pretty=pretty), durable=True)\n        return current",
         "current, durable=True)\n        return current",
         "tests/stores/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and seal'",
@@ -278,7 +275,6 @@ MUTANTS = (
     Mutant(
         "a follower does not look for itself",
         CHUNKED,
-        DECODING,
         "            elif state != before or patience.is_at_an_end():",
         "            elif False:",
         _FOLLOWING.format("without_watchfiles"),
