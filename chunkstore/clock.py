@@ -7,6 +7,7 @@ what others say is believed within bounds alone: a single file with an absurd ti
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from chunkstore.forks import in_forked_children
 #: By how many nanoseconds the clock of another host may be ahead of ours: somebody may have set a wrong year.
 MOST_AHEAD = 3 * 365 * 86_400 * 1_000_000_000
 
+_DURATION = re.compile(r"(?:([0-9]{1,5}) days?, )?([0-9]{1,2}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)\Z", re.ASCII)
 _EARLIEST_YEAR, _LATEST_YEAR = 2, 9_998
 _LATEST = datetime(9999, 1, 1, tzinfo=timezone.utc).timestamp()
 
@@ -101,6 +103,15 @@ def parse_time(text: str) -> datetime | None:
     if not _EARLIEST_YEAR <= moment.year <= _LATEST_YEAR:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds that a duration of the run log stands for, or None if it is empty or no duration."""
+    match = _DURATION.match(text)
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (float(group or 0) for group in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def format_duration(seconds: float) -> str:

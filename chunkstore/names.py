@@ -225,6 +225,11 @@ def is_parameter_file(file: str) -> bool:
     return file.startswith(f"{PARAMETER}-") and file.endswith(".json") and "/" not in file
 
 
+def is_packable(file: str) -> bool:
+    """Tell whether a file is a chunk, as far as its name says."""
+    return parse_chunk_file(file) is not None or is_parameter_file(file)
+
+
 def sealed_file(timestamp: int) -> str:
     """Return the name of the file that a run is sealed in at a time, in nanoseconds."""
     return f"{SEALED_PREFIX}{timestamp}.jsonl"

@@ -322,6 +322,13 @@ class Backend(ABC):
         """Return who holds a file together; None if there is no such file, or nobody can tell."""
         return None
 
+    def check_what_ending_needs(self) -> None:
+        """Find out before a run begins, at little cost, whether what its end needs works here: locks and syncs.
+
+        Raises:
+            StoreIOError: it does not; the message says what to do.
+        """
+
     def mount(self) -> Mount | None:
         """Return what is mounted where the files are; None if nobody tells."""
         return None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from chunkstore.clock import clock
 from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.results import shown_item
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
@@ -61,6 +62,14 @@ class Outcome(NamedTuple):
     value: Any
     error: BaseException | None
     failed: bool
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (tuple(self), clock.latest)
+
+
+def _arrived(fields: tuple[Any, ...], latest: int) -> Outcome:
+    clock.observe(latest)  # what is recorded from now on comes after what the worker has recorded
+    return Outcome(*fields)
 
 
 def run_branch(task: BranchTask) -> Outcome:

@@ -36,6 +36,7 @@ class Recorder:
         capture_output: bool,
     ) -> Run:
         """See `Store.start_run`."""
+        store.backend.check_what_ending_needs()
         previous, original = None, ""
         inherited: dict[str, Any] = {}
         if resume is not None:
@@ -66,6 +67,8 @@ class Recorder:
 
     def join_run(self, store: Store, run_id: str, *, create: bool, tag: str, capture_output: bool) -> Run:
         """See `Store.join_run`."""
+        if create:
+            store.backend.check_what_ending_needs()
         try:
             log = store.get_run_log(run_id, full=False)
         except RunLogNotFoundError:
@@ -76,6 +79,7 @@ class Recorder:
             except RunLogExistsError:
                 log = store.get_run_log(run_id, full=False)  # another process was faster
         check_format(log)  # before anything is left in its folder
+        store.observe(PinnedRunId(log.run_id, log.incarnation))
         previous = PreviousRun(store, log.resumed) if log.resumed else None
         forget()  # what was read of a run of that id for another one
         return Run(

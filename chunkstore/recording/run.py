@@ -24,10 +24,10 @@ from chunkstore.recording.retries import DEFAULT_BACKOFF, RAISE
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.values import CheckedValues
-from chunkstore.records.assemble import flatten
-from chunkstore.records.attempts import counting, step_counts
+from chunkstore.records.attempts import counting
 from chunkstore.records.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, RunLog
 from chunkstore.stores.base import Store
+from chunkstore.stores.summary import Summary
 
 logger = logging.getLogger("chunkstore")
 
@@ -162,32 +162,33 @@ class Run(Scope):
         if status is None:
             if (error := self._errors.error()) is not None:
                 return self._finish(FAIL, describe_error(error))
-            failed, unended, counts = self._unsuccessful_steps()
+            failed, unended, summary = self._unsuccessful_steps()
             message = "; ".join(filter(None, [_step_list(failed, "failed"), _step_list(unended, "did not end")]))
-            return self._finish(FAIL if failed or unended else SUCCESS, message, counts)
+            return self._finish(FAIL if failed or unended else SUCCESS, message, summary)
         return self._finish(status, "")
 
-    def _unsuccessful_steps(self) -> tuple[list[str], list[str], dict[str, int] | None]:
-        """Return which steps failed and which have not ended, wherever they ran, and how many have which status.
+    def _unsuccessful_steps(self) -> tuple[list[str], list[str], Summary | None]:
+        """Return which steps of the run itself failed and which have not ended, wherever they ran.
 
-        The steps are those of the run itself; what is counted is at any depth, and None if it was not looked at.
+        What is returned with that is the whole run summed up, None if it was not looked at.
         """
         if self._finishes and not self._shared:
             return self.failed_steps, list(self._open), None
         # Others may have recorded steps of a run that was joined or sent to them: only the log knows of those.
-        log = self.store.get_run_log(self.identity)
-        counted = list(counting(log.steps))
+        summary = self.store.sum_up(self.identity, whole=True)
+        assert summary.log is not None
+        counted = list(counting(summary.log.steps))
         failed = [step.internal_name for step in counted if step.status == FAIL]
         unended = [step.internal_name for step in counted if step.status == PROCESSING]
-        return failed, unended, step_counts(flatten(log)[0])
+        return failed, unended, summary
 
-    def _finish(self, status: str, message: str, counts: dict[str, int] | None = None) -> RunLog:
-        if counts is None:
-            counts = self._counted_steps()
+    def _finish(self, status: str, message: str, summary: Summary | None = None) -> RunLog:
+        if summary is None:
+            summary = self._summed_up()
 
         def change(log: RunLog) -> None:
             log.status = status
-            notes = {**log.notes, "finished": utc_now(), "steps": counts, "message": message or None}
+            notes = {**log.notes, "finished": utc_now(), **summary.notes(log), "message": message or None}
             log.run_config[NOTES] = {key: value for key, value in notes.items() if value is not None}
 
         is_due = self.store.backend.durability == AT_THE_END
@@ -199,12 +200,12 @@ class Run(Scope):
         self._release()
         return log
 
-    def _counted_steps(self) -> dict[str, int] | None:
-        """Return how many steps have which status, for those who list many runs; None if that cannot be read."""
+    def _summed_up(self) -> Summary:
+        """Return the run summed up, for those who list many runs or look whether all is there; nothing on an error."""
         try:
-            return self.store.count_steps(self.identity)
+            return self.store.sum_up(self.identity)
         except ChunkstoreError:
-            return None  # whoever asks counts again
+            return Summary(None)  # whoever asks counts again
 
     # --- steps -------------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ PACKED_FORMAT = 2
 NOTES = "chunkstore"
 #: The note that tells a run from every other that had its id before or gets it later.
 INCARNATION = "incarnation"
+#: The note of what the chunks of a run that has ended hold, summed up; and of who sums them up just now.
+CONTENTS, SUMMING = "contents", "summing"
 #: The note that tells the same of the run that this one resumes.
 RESUMED = "resumed"
 
@@ -284,7 +286,7 @@ class Problem(msgspec.Struct, frozen=True):
     """Something in a run that could not be read, or has no place in it.
 
     Attributes:
-        kind: `corrupt`, `unreadable`, `orphan` or `missing`.
+        kind: `corrupt`, `unreadable`, `orphan`, `missing`, `time`, or `changed`: not what was there at the run's end.
         file: the file's name, or the internal name of an orphan.
         message: what is wrong.
     """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from msgspec import field
 
 from chunkstore.backends.base import Backend
+from chunkstore.clock import clock
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -18,6 +20,7 @@ from chunkstore.names import (
     chunk_file,
     encode_for_file,
     parameter_file,
+    parse_chunk_file,
     unescape_segment,
 )
 from chunkstore.records import codec, overlay
@@ -28,6 +31,9 @@ from chunkstore.records.models import BranchLog, RunLog, StepLog
 
 #: The kind and the internal name of a record.
 Key = tuple[str, str]
+
+#: Digits of a time in nanoseconds, from 2001 on.
+_USUAL_DIGITS = 19
 
 TYPE_OF: dict[str, type[StepLog | BranchLog]] = {STEP: StepLog, BRANCH: BranchLog}
 KIND_OF: dict[type[Record], str] = {StepLog: STEP, BranchLog: BRANCH}
@@ -74,6 +80,17 @@ class Update(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     internal_name: str
     over: str
     change: overlay.Change
+
+
+def observe_all(files: Iterable[str]) -> None:
+    """Write later timestamps from now on than those in the names of some files, as far as they can be believed."""
+    latest = ""
+    for file in files:
+        digits = file[file.rfind("-") + 1 :].partition(".")[0]
+        if len(digits) == _USUAL_DIGITS and digits > latest and parse_chunk_file(file):
+            latest = digits
+    if latest:
+        clock.observe(int(latest))
 
 
 def update_file(chunk: ChunkName, internal_name: str) -> str:

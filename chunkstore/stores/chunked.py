@@ -25,13 +25,16 @@ from chunkstore.names import (
     chunk_file,
     incarnation_of,
     is_meant,
+    is_packable,
+    new_incarnation,
     parameter_file,
 )
 from chunkstore.records.assemble import flatten
+from chunkstore.records.attempts import step_counts
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.garbage import without_collections
-from chunkstore.records.models import FORMAT, PACKED_FORMAT, BranchLog, RunLog, StepLog
+from chunkstore.records.models import FORMAT, NOTES, PACKED_FORMAT, SUMMING, BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunk_files import Parameters, checked_run_log, key_of, read_run_file
 from chunkstore.stores.layout import OwnerFiles
@@ -45,13 +48,16 @@ from chunkstore.stores.reading import (
     RecordFinder,
     RunFiles,
     as_series,
+    in_order,
     join_chunks,
     warn_of,
+    with_contents,
 )
 from chunkstore.stores.runs import Candidate, KnownRun, KnownRuns
 from chunkstore.stores.stored import as_json, as_stored, check_format, is_finished
 from chunkstore.stores.stripes import Stripes
-from chunkstore.stores.writing import ChunkWriter, ParameterFiles, RecordWriter, attempt, is_packable, seal, unseal
+from chunkstore.stores.summary import Summary
+from chunkstore.stores.writing import ChunkWriter, ParameterFiles, RecordWriter, attempt, seal, unseal
 
 logger = logging.getLogger("chunkstore")
 
@@ -164,6 +170,10 @@ class ChunkedStore(Store):
                     raise
         raise MissingError(run_id)
 
+    def _add_in_run(self, run_id: str, write: Callable[[KnownRun], _T]) -> _T:
+        """As `_in_run`, for what is written without a lock, perhaps to a run that has ended."""
+        return self._in_run(run_id, lambda known: self._writer.while_unnoted(run_id, known, write))
+
     def _remembered(self, run_id: str) -> KnownRun | None:
         return self._owned.get(run_id)
 
@@ -231,7 +241,7 @@ class ChunkedStore(Store):
                 whole = msgspec.structs.replace(new, steps=log.steps, parameters=log.parameters)
                 # If the run ends with this, all of it is going to be made durable.
                 durable = self._writer.has_finished(run_id, known)
-                if known.finished is not None and known.finished[0] != known.own_version:
+                if known.end is not None and known.end.version != known.own_version:
                     known.is_synced = False  # somebody else has changed it, who may have taken the run up again
                 data = self._encode(whole)
                 try:
@@ -262,6 +272,30 @@ class ChunkedStore(Store):
 
     def _must_be_durable(self, run_id: str) -> bool:
         return self._writer.has_finished(run_id, self._known(run_id))
+
+    def _observe(self, run_id: str) -> None:
+        with self.backend.reader(run_id) as reader:
+            in_order(RunFiles(reader, keep=False).names())
+
+    def _sum_up(self, run_id: str, *, whole: bool) -> Summary:
+        # Who adds something later than this finds the note and takes it back; what came before is in the sums.
+        summing = new_incarnation()
+
+        def say(log: RunLog) -> RunLog:
+            log = with_contents(log, None)
+            return msgspec.structs.replace(log, run_config={**log.run_config, NOTES: {**log.notes, SUMMING: summing}})
+
+        self._change_metadata(run_id, say)
+
+        def read() -> Summary:
+            with self.backend.reader(run_id) as reader:
+                chunks = ChunkReader(run_id, reader, keep=whole)
+                chunks.metadata()
+                log = chunks.whole() if whole else None
+                steps = step_counts(chunks.stream() if log is None else flatten(log)[0])
+                return Summary(steps, log, summing, chunks.contents())
+
+        return without_collections(read) if whole else read()
 
     def _candidates(self, top: FolderReader) -> list[Candidate]:  # noqa: ARG002 - they are folders
         return [(changed_at, folder) for folder, changed_at in self.backend.folders().items() if changed_at >= 0]
@@ -377,14 +411,14 @@ class ChunkedStore(Store):
     def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:
         encoded = {key_of(record): encode_record(record) for record in records}
         if len(encoded) > 1 or parameters:
-            self._in_run(run_id, lambda known: self._records.put_together(run_id, known, encoded, parameters))
+            self._add_in_run(run_id, lambda known: self._records.put_together(run_id, known, encoded, parameters))
         else:
             ((key, body),) = encoded.items()
-            self._in_run(run_id, lambda known: self._records.put_one(run_id, known, key, body))
+            self._add_in_run(run_id, lambda known: self._records.put_one(run_id, known, key, body))
 
     def _put_last(self, run_id: str, record: _R) -> None:
         body = encode_record(record)
-        self._in_run(run_id, lambda known: self._records.put_last(run_id, known, record, body))
+        self._add_in_run(run_id, lambda known: self._records.put_last(run_id, known, record, body))
 
     def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         return self._finder.has(run_id, internal_name, kind)
@@ -400,7 +434,9 @@ class ChunkedStore(Store):
     ) -> None:
         step = StepLog(name="", internal_name=internal_name, metric_series=as_series(series))
         points = as_json(step)["metric_series"]
-        self._in_run(run_id, lambda known: self._records.append_metrics(run_id, known, internal_name, points, attempt))
+        self._add_in_run(
+            run_id, lambda known: self._records.append_metrics(run_id, known, internal_name, points, attempt)
+        )
 
     # --- parameters --------------------------------------------------------------------------------------------------
 

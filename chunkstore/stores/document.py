@@ -16,6 +16,7 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.forks import renew_after_fork
 from chunkstore.names import JOINED_FILE, OWNER_FILE, STEP, UNSYNCED_FILE, PinnedRunId, is_meant
 from chunkstore.records.assemble import bare, flatten
+from chunkstore.records.attempts import step_counts
 from chunkstore.records.codec import corrupt
 from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.encoding import encode_record
@@ -31,6 +32,7 @@ from chunkstore.stores.run_document import Document, OwnRecords, RunDocument
 from chunkstore.stores.runs import Candidate, KnownRuns
 from chunkstore.stores.stored import as_stored, check_format, is_finished
 from chunkstore.stores.stripes import Stripes
+from chunkstore.stores.summary import Summary
 
 logger = logging.getLogger("chunkstore")
 
@@ -188,6 +190,10 @@ class DocumentStore(Store):
             return new
 
         return self._edit(run_id, edit)
+
+    def _sum_up(self, run_id: str, *, whole: bool) -> Summary:
+        log = self._read(run_id)
+        return Summary(step_counts(flatten(log)[0]), log if whole else None)
 
     def _candidates(self, top: FolderReader) -> list[Candidate]:
         files = [name for name in top.names() if name.endswith(_SUFFIX) and not name.startswith(".")]

@@ -21,6 +21,7 @@ from chunkstore.records.models import FORMAT, BranchLog, RunLog, StepLog
 from chunkstore.stores.options import StoreOptions
 from chunkstore.stores.runs import Candidate
 from chunkstore.stores.stored import as_file
+from chunkstore.stores.summary import Summary
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 _T = TypeVar("_T")
@@ -101,6 +102,14 @@ class Layout(ABC):
     @abstractmethod
     def _change_metadata(self, run_id: str, change: Callable[[RunLog], RunLog]) -> RunLog:
         """Change the run's own record under the lock; return it."""
+
+    def _observe(self, run_id: str) -> None:
+        """Look at when anything was recorded last, where timestamps tell the order."""
+        self._read_metadata(run_id)
+
+    @abstractmethod
+    def _sum_up(self, run_id: str, *, whole: bool) -> Summary:
+        """Sum up a run that is about to end."""
 
     @abstractmethod
     def _put(self, run_id: str, records: list[StepLog | BranchLog], parameters: dict[str, dict[str, Any]]) -> None:

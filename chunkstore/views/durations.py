@@ -1,24 +1,43 @@
-"""How long runs, branches and steps took, from the times that were recorded of them."""
+"""How long runs, branches and steps took, from the times that were recorded of them.
+
+Clocks may be set while something runs, and two hosts may not agree about the time: no duration is negative, and what
+was measured by a clock that nobody sets counts more than two times.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chunkstore.clock import parse_time
-from chunkstore.records.models import RunLog, StepLog
+from chunkstore.clock import parse_duration, parse_time
+from chunkstore.records.models import JobLog, RunLog, StepAttempt, StepLog
+
+_NOTHING = timedelta()
 
 
 def between(start: str, end: str) -> timedelta | None:
     """Return how long it was between two times of the run log; None if one is not known."""
     first: datetime | None = parse_time(start)
     last = parse_time(end)
-    return last - first if first and last else None
+    return max(last - first, _NOTHING) if first and last else None
 
 
-def step_duration(step: StepLog) -> timedelta | None:
+def attempt_duration(attempt: StepAttempt) -> timedelta | None:
+    """Return how long an attempt took, as it was measured, or from its start to its end; None if unknown."""
+    took = between(attempt.start_time, attempt.end_time)
+    measured = parse_duration(attempt.duration)
+    return took if measured is None or took is None else timedelta(seconds=measured)
+
+
+def step_duration(step: StepLog | JobLog) -> timedelta | None:
     """Return how long a step took, from the start of its first attempt to the end of its last; None if unknown."""
-    starts = [attempt.start_time for attempt in step.attempts if attempt.start_time]
-    return between(starts[0], step.attempts[-1].end_time) if starts else None
+    begun = [attempt for attempt in step.attempts if attempt.start_time]
+    if not begun:
+        return None
+    took = between(begun[0].start_time, step.attempts[-1].end_time)
+    attempts = [duration for attempt in begun if (duration := attempt_duration(attempt)) is not None]
+    if took is None or not attempts:
+        return took
+    return attempts[0] if len(begun) == len(step.attempts) == 1 else max(took, sum(attempts, _NOTHING))
 
 
 def run_duration(log: RunLog) -> timedelta | None:

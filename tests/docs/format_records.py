@@ -69,6 +69,11 @@ def body_of(data):
     return data
 
 
+def sum_of(file, data):
+    content = data if file.startswith("Metric-") else body_of(data)
+    return zlib.crc32(file.encode() + b"\n" + content)
+
+
 def decoded(data):
     found = json.loads(body_of(data).decode())
     if not isinstance(found, dict):

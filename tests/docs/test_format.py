@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from format_reader import read_document, read_run
-from format_records import checksum
+from format_records import checksum, parsed, sum_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -409,3 +409,21 @@ def test_a_run_whose_own_record_is_gone_is_read(tmp_path):
     run, problems = read_run(str(tmp_path / "logs" / "run"))
     assert as_text(run) == as_text(store.get_run_log("run").to_dict())
     assert (run["status"], problems) == ("UNKNOWN", ["RunLog.json"])
+
+
+@pytest.mark.parametrize("store_name", ["files", "pretty"])
+def test_what_the_end_of_a_run_notes_of_its_chunks_is_what_the_page_says(store):
+    with store.start_run("run", parameters={"a": 1}, capture_output=False) as run:
+        for name in ("x", "y"):
+            with run.step(name) as recorded:
+                recorded.log_metric("loss", 0.5, step=1)
+        store.update_step_log("run", "x", lambda log: setattr(log, "message", "seen"))
+    folder = os.path.join(store.backend.location, "run")
+    found = {}
+    for name in os.listdir(folder):
+        if parsed(name) or name.startswith("Parameter-"):
+            kind = name.partition("-")[0]
+            with open(os.path.join(folder, name), "rb") as file:
+                count, total = found.get(kind, (0, 0))
+                found[kind] = [count + 1, total + sum_of(name, file.read())]
+    assert store.get_run_log("run").notes["contents"] == found

@@ -16,7 +16,7 @@ from chunkstore.backends.base import Journal, never
 from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.locks import lock_now, unlock
 from chunkstore.backends.disk.os_errors import os_error
-from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.backends.disk.syscalls import REFUSED, Syscalls
 from chunkstore.backends.disk.writing import write_whole
 from chunkstore.backends.errors import MissingError
 from chunkstore.forks import in_forked_children
@@ -77,7 +77,7 @@ def _append(folder: Folder, fd: int, data: bytes, *, durable: bool, is_durable: 
         size = status.st_size
         write_whole(syscalls, fd, data)
         if durable:
-            syscalls.fdatasync(fd)
+            _sync_data(syscalls, fd)
         elif is_durable():
             syscalls.fsync(fd)
             folder.sync_self()
@@ -88,6 +88,15 @@ def _append(folder: Folder, fd: int, data: bytes, *, durable: bool, is_durable: 
     finally:
         unlock(fd)
     return size
+
+
+def _sync_data(syscalls: Syscalls, fd: int) -> None:
+    try:
+        syscalls.fdatasync(fd)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        syscalls.fsync(fd)
 
 
 def _lock(fd: int) -> None:
@@ -177,7 +186,7 @@ class DirectoryJournal(Journal):
             raise os_error(error, self._path) from error
 
     def _sync(self, fd: int) -> None:
-        self._syscalls.fdatasync(fd)
+        _sync_data(self._syscalls, fd)
         if not self._has_durable_name:
             self._folder.sync_self()
             self._has_durable_name = True

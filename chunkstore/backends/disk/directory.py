@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from chunkstore.backends.base import AT_THE_END, STEP, Backend, Data, Joined, Journal, Judge, Within, never
+from chunkstore.backends.base import AT_THE_END, PROCESS, STEP, Backend, Data, Joined, Journal, Judge, Within, never
 from chunkstore.backends.disk.appended import DirectoryJournal, append_and_close, open_to_append
+from chunkstore.backends.disk.checks import check_what_ending_needs
 from chunkstore.backends.disk.creation import create_folder, make_top
 from chunkstore.backends.disk.folder import Folder, version_of
 from chunkstore.backends.disk.held import HeldFile, JoinedFile, is_held, joined
@@ -65,6 +66,7 @@ class DirectoryBackend(Backend):
         self._folders = OpenFolders(syscalls, self.location, sync_writes=self._sync_writes)
         self._locks = OpenLocks()
         self._syncs = Syncs()
+        self._was_checked = False
         # Whether no other host can have the files mounted; found out when that matters.
         self._is_local: bool | None = None
         renew_after_fork(self)
@@ -294,6 +296,16 @@ class DirectoryBackend(Backend):
             return joined(self._folders.fresh(folder), file)
         except OSError:
             return None
+
+    def check_what_ending_needs(self) -> None:
+        if self._was_checked:
+            return
+        self._make_top()
+        try:
+            check_what_ending_needs(self._folders.fresh(""), syncs=self.durability != PROCESS)
+        except OSError as error:
+            fail(error, self.location)
+        self._was_checked = True
 
     def mount(self) -> Mount | None:
         return mount_of(self.location)

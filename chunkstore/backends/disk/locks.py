@@ -16,6 +16,7 @@ from collections import OrderedDict
 
 from filelock import lock_descriptor, unlock_descriptor
 
+from chunkstore.backends.disk.lock_turns import Turn, has_turns
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.backends.errors import locked_twice
 from chunkstore.backends.mutexes import give_back
@@ -23,7 +24,8 @@ from chunkstore.errors import LockTimeoutError, StoreIOError
 from chunkstore.forks import in_forked_children
 
 _FIRST_PAUSE = 50e-6
-_LONGEST_PAUSE = 5e-3
+#: Between two attempts to lock a file that others lock for the length of one write.
+_PAUSE = 5e-3
 _ATTEMPTS = 200
 _MAX_OPEN_LOCKS = 8
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
@@ -50,7 +52,7 @@ def lock_soon(fd: int) -> bool:
     for _ in range(_ATTEMPTS):
         if lock_now(fd):
             return True
-        time.sleep(_LONGEST_PAUSE)
+        time.sleep(_PAUSE)
     return False
 
 
@@ -81,9 +83,12 @@ class SidecarLock:
         self._file = file
         self._location = location
         self._fd: int | None = None
+        self._has_turns = False
         # Of the kind that knows its owner: see _give_up.
         self._mutex = threading.RLock()
         self._thread: int | None = None
+        #: Threads that wait for the mutex.
+        self._waiting: set[int] = set()
         self._pid = 0
         _locks.add(self)
 
@@ -112,8 +117,15 @@ class SidecarLock:
             raise
 
     def _lock_threads_out(self, timeout: float) -> None:
-        if not self._mutex.acquire(timeout=timeout):
-            raise self._timed_out(timeout, os.getpid())
+        if self._mutex.acquire(blocking=False):
+            return
+        thread = threading.get_ident()
+        try:
+            self._waiting.add(thread)
+            if not self._mutex.acquire(timeout=timeout):
+                raise self._timed_out(timeout, os.getpid())
+        finally:
+            self._waiting.discard(thread)
 
     def _give_up(self) -> None:
         """Let go of what an attempt to lock has got so far."""
@@ -127,26 +139,39 @@ class SidecarLock:
             give_back(self._mutex)  # if it was ours before
 
     def _lock_file(self, deadline: float, timeout: float) -> None:
+        turn: Turn | None = None
         pause = _FIRST_PAUSE
-        while True:
-            if self._fd is None:
-                self._fd = self._syscalls.open(
-                    self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, self._dir_fd
-                )
-            try:
-                locked = lock_descriptor(self._fd, blocking=False)
-            except OSError as error:
-                raise self._no_locks(error) from error
-            if locked:
-                if self._syscalls.fstat(self._fd).st_nlink:
-                    return
-                self._close()  # somebody removed the file: the lock on it keeps nobody out
-                continue
-            if time.monotonic() >= deadline:
-                raise self._timed_out(timeout, self._holder())
-            # A little randomness keeps waiting processes from asking in step.
-            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - no secret
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        try:
+            while True:
+                if self._fd is None:
+                    self._fd = self._syscalls.open(
+                        self._file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, self._dir_fd
+                    )
+                    self._has_turns = has_turns(self._fd, self._location)
+                if turn is None:
+                    turn = Turn(self._fd, has_turns=self._has_turns)
+                if turn.has_come() and self._try(self._fd):
+                    if self._syscalls.fstat(self._fd).st_nlink:
+                        return
+                    turn.end()
+                    turn = None
+                    self._close()  # somebody removed the file: the lock on it keeps nobody out
+                    continue
+                if time.monotonic() >= deadline:
+                    raise self._timed_out(timeout, self._holder())
+                turn.wait_for()
+                # A little randomness keeps waiting processes from asking in step.
+                time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - no secret
+                pause = min(pause * 1.5, turn.longest_pause)
+        finally:
+            if turn is not None:
+                turn.end()
+
+    def _try(self, fd: int) -> bool:
+        try:
+            return lock_descriptor(fd, blocking=False)
+        except OSError as error:
+            raise self._no_locks(error) from error
 
     def release(self) -> None:
         """Give the lock back, if this thread has it; in a forked child of the holder, only forget it."""
@@ -166,6 +191,8 @@ class SidecarLock:
         finally:
             self._thread = None
             self._mutex.release()
+        if self._waiting:
+            time.sleep(_FIRST_PAUSE)  # else this thread would have it again before any other wakes up
 
     def close_if_idle(self) -> None:
         """Close the lock file, unless a thread holds the lock or waits for it; it is opened again when it is needed."""
@@ -194,7 +221,7 @@ class SidecarLock:
             with open("/proc/locks", encoding="ascii") as lines:
                 for line in lines:
                     fields = line.split()
-                    if status and "->" not in fields and fields[5].endswith(f":{status.st_ino}"):
+                    if status and fields[1] == "FLOCK" and fields[5].endswith(f":{status.st_ino}"):
                         return int(fields[4])
         except (OSError, ValueError, IndexError):
             pass

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
 from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.syscalls import REFUSED
 from chunkstore.backends.disk.writing import discard
-
-#: Says that a file system has no hard links, or no renames that replace nothing.
-_NO_SUCH_CALL = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
 def give_name(folder: Folder, temporary: str, file: str) -> None:
@@ -48,7 +45,7 @@ def _link_or_rename(folder: Folder, temporary: str, file: str) -> None:
         try:
             _link(folder, temporary, file)
         except OSError as error:
-            if error.errno not in _NO_SUCH_CALL:
+            if error.errno not in REFUSED:
                 raise
             folder.has_hard_links = False
     if not folder.has_hard_links and not _rename_new(folder, temporary, file):
@@ -73,7 +70,7 @@ def _rename_new(folder: Folder, temporary: str, file: str) -> bool:
     except OSError as error:
         if isinstance(error, FileExistsError) and not folder.has_entry(temporary):
             return True  # a file server repeats a call whose answer was lost
-        if error.errno not in _NO_SUCH_CALL:
+        if error.errno not in REFUSED:
             raise
         folder.has_exclusive_renames = False
         return False
@@ -102,7 +99,7 @@ def put_back(folder: Folder, aside: str, file: str) -> None:
     except FileExistsError:
         pass  # it was replaced once more, which is newer than what was set aside
     except OSError as error:
-        if error.errno not in _NO_SUCH_CALL:
+        if error.errno not in REFUSED:
             raise
         try:
             _rename_new(folder, aside, file)

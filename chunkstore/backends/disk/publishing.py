@@ -10,11 +10,14 @@ from chunkstore.backends.base import Data
 from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.naming import give_name
 from chunkstore.backends.disk.syncing import sync_files
+from chunkstore.backends.disk.syscalls import REFUSED
 from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.disk.writing import discard, fill, write_plain
 
 #: Says that a file system has no files without a name. (EISDIR and EINVAL: a kernel or FUSE that ignores the flag.)
-_NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+_NO_UNNAMED = REFUSED | {errno.EISDIR}
+#: Says that such a file cannot be named: by no link, or there is no /proc any more through which.
+_NO_NAMING = REFUSED | {errno.ENOENT, errno.ELOOP}
 
 
 def publish(folder: Folder, file: str, data: Data, *, durable: bool, take_back: bool) -> None:
@@ -48,15 +51,20 @@ def _publish_unnamed(folder: Folder, file: str, data: Data, *, durable: bool) ->
             raise
         folder.has_unnamed_files = False
         return False
+    is_whole = False
     try:
         fill(syscalls, fd, data, durable=durable)
+        is_whole = True
         syscalls.link_unnamed(fd, file, folder.fd)
-    except BaseException:
+    except BaseException as error:
         try:
             if syscalls.fstat(fd).st_nlink:
                 discard(folder, file)  # named in spite of the error
         finally:
             syscalls.close(fd)
+        if is_whole and isinstance(error, OSError) and error.errno in _NO_NAMING:
+            folder.has_unnamed_files = False
+            return False
         raise
     try:
         syscalls.close(fd)

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 
 from chunkstore.backends.disk.folder import READ_FLAGS, Folder
 from chunkstore.backends.disk.locks import lock_soon
-from chunkstore.backends.disk.syscalls import Syscalls
+from chunkstore.backends.disk.syscalls import REFUSED, Syscalls
 from chunkstore.backends.disk.writing import discard
 from chunkstore.names import ASIDE_PREFIX, UNSYNCED_FILE
 
@@ -102,7 +102,7 @@ def sync_files(folder: Folder, files: list[str]) -> None:
         try:
             folder.syscalls.syncfs(folder.fd)
         except OSError as error:
-            if error.errno != errno.ENOSYS:
+            if error.errno not in REFUSED:
                 raise
         else:
             return

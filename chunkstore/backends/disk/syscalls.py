@@ -11,6 +11,10 @@ import os
 import sys
 
 _PROC_SELF_FD = "/proc/self/fd"
+#: What a file system, or a sandbox, says that does not have a call, or does not let us make it.
+REFUSED = frozenset(
+    {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EMLINK}
+)
 #: From linux/fs.h.
 _RENAME_NOREPLACE = 1
 _FICLONE = 0x40049409
@@ -52,13 +56,24 @@ class Syscalls:
         return os.statvfs(fd)
 
     def fsync(self, fd: int) -> None:
-        """Bring a file, or the names in a folder, to stable storage."""
-        if sys.platform == "darwin":
-            import fcntl  # noqa: PLC0415 - not on every platform
+        """Bring a file, or the names in a folder, to stable storage.
 
-            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync(2) of macOS leaves data in the drive's cache
-        else:
-            os.fsync(fd)
+        Some file systems refuse that for folders; then all that is on them is brought there.
+        """
+        try:
+            if sys.platform == "darwin":
+                import fcntl  # noqa: PLC0415 - not on every platform
+
+                fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync(2) of macOS leaves data in the drive's cache
+            else:
+                os.fsync(fd)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            try:
+                self.syncfs(fd)
+            except OSError:
+                raise error from None
 
     def fdatasync(self, fd: int) -> None:
         """Bring what a file holds, and how long it is, to stable storage."""
@@ -100,6 +115,8 @@ class Syscalls:
 
     def link(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         """Give a file, which may be in another folder, another name; fails if the name exists."""
+        if not hasattr(os, "link"):  # as on Android
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
         source_fd = dir_fd if source_fd is None else source_fd
         os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
 
@@ -119,6 +136,8 @@ class Syscalls:
 
     def link_unnamed(self, fd: int, target: str, dir_fd: int) -> None:
         """Give an open file without a name (O_TMPFILE) its first; fails if the name exists."""
+        if not hasattr(os, "link"):
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
         os.link(f"{_PROC_SELF_FD}/{fd}", target, dst_dir_fd=dir_fd, follow_symlinks=True)
 
     def rename(self, source: str, target: str, dir_fd: int | None = None) -> None:

@@ -17,6 +17,7 @@ from chunkstore.maintenance.checking.either_layout import foreign_at_top, left_o
 from chunkstore.maintenance.checking.findings import Finding, finding
 from chunkstore.maintenance.checking.recorded_data import data_findings
 from chunkstore.maintenance.checking.times_and_data import (
+    MISSING_CHUNKS,
     impossible_time_in_name,
     impossible_times,
     missing_steps,
@@ -46,6 +47,7 @@ from chunkstore.names import (
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.packed.packed_file import PackedFile
+from chunkstore.stores.reading import noted_contents
 from chunkstore.stores.reading.chunk_reader import ChunkReader
 
 _OWN_FILES = {RUN_FILE, LOCK_FILE, OWNER_FILE, JOINED_FILE, UNSYNCED_FILE}
@@ -186,6 +188,8 @@ def _read_problems(run_id: str, found: _Records) -> Iterator[Finding]:
         message = _sentence(problem.message)
         if problem.kind in (findings.CORRUPT, findings.UNREADABLE):
             yield finding(problem.kind, run_id, where, message, _advice(file))
+        elif problem.kind == findings.MISSING and noted_contents(found.log) is not None:
+            yield finding(problem.kind, run_id, where, message, MISSING_CHUNKS)
         else:
             yield finding(problem.kind, run_id, where, message)
     yield from newer_format(found.log, f"{run_id}/{RUN_FILE}")

@@ -9,7 +9,8 @@ PROBLEM = "problem"
 #: Nothing is lost: remains of what was stopped, and what does not belong here.
 NOTE = "note"
 
-CORRUPT, UNREADABLE, MISSING, ORPHAN, DATA, TIME = "corrupt", "unreadable", "missing", "orphan", "data", "time"
+CORRUPT, UNREADABLE, MISSING, CHANGED = "corrupt", "unreadable", "missing", "changed"
+ORPHAN, DATA, TIME = "orphan", "data", "time"
 SUPERSEDED, STALE, LEFT_OVER, FOREIGN = "superseded", "stale", "left-over", "foreign"
 NEWER_FORMAT, QUARANTINED = "newer-format", "quarantined"
 
@@ -21,6 +22,7 @@ KINDS = {
     ),
     UNREADABLE: (PROBLEM, "See what the file is; --repair moves links, pipes and folders out of the way."),
     MISSING: (PROBLEM, "Restore RunLog.json from a backup; the rest of the run can still be read."),
+    CHANGED: (PROBLEM, "Restore the run's folder from a backup: by itself, each file can be read."),
     ORPHAN: (PROBLEM, "Restore the record that is missing from a backup; this one is kept and shown as an orphan."),
     DATA: (PROBLEM, "Restore the data from a backup, or run the step again."),
     TIME: (PROBLEM, "Check the clock of the host that recorded it; what else the record says is not affected."),

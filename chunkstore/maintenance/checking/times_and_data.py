@@ -22,6 +22,9 @@ _TOLERANCE_NS = 86_400 * 1_000_000_000
 #: Nanoseconds since the epoch, in 2001; nothing was recorded before.
 _EARLIEST = 10**18
 
+#: What to do about records that were there once.
+MISSING_CHUNKS = "Restore the files of the others from a backup: chunks, sealed files, or journals."
+
 #: Returns the file that holds a record, below the log folder.
 FileOf = Callable[[StepLog | BranchLog], str]
 
@@ -44,8 +47,7 @@ def missing_steps(log: RunLog, file: str, records: Iterable[StepLog | BranchLog]
     if missing <= 0:
         return []
     message = f"The run finished with {sum(counted.values()):,} steps, and {there:,} of them are here."
-    advice = "Restore the files of the others from a backup: chunks, sealed files, or journals."
-    return [finding(MISSING, log.run_id, file, message, advice)]
+    return [finding(MISSING, log.run_id, file, message, MISSING_CHUNKS)]
 
 
 def impossible_times(log: RunLog, file: str, records: Iterable[StepLog | BranchLog], file_of: FileOf) -> list[Finding]:

@@ -26,7 +26,9 @@ from chunkstore.records.models import (
 )
 from chunkstore.stores.layout import Layout
 from chunkstore.stores.methods.changes import changed, refused
+from chunkstore.stores.reading import with_contents
 from chunkstore.stores.stored import as_stored, check_format, is_finished
+from chunkstore.stores.summary import Summary
 from chunkstore.version import __version__
 
 
@@ -115,7 +117,7 @@ class RunMethods(Layout):
         check_format(log)
         # A copy is another run: what happens to the one must not happen to the other.
         own = {"format": self._format, "version": __version__, INCARNATION: incarnation or new_incarnation()}
-        notes = {"created": utc_now(), **log.notes, **own}
+        notes = {"created": utc_now(), **with_contents(log, None).notes, **own}
         stored = as_stored(msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes}))
         try:
             self._create(stored, durable=self.backend.durability == AT_THE_END)
@@ -183,6 +185,35 @@ class RunMethods(Layout):
         """
         return step_counts(self.iter_records(run_id))
 
+    def observe(self, run_id: str) -> None:
+        """Write later timestamps from now on than all that has been recorded in a run, whatever the clocks say.
+
+        Whoever reads a run whole does that anyhow. The names of its chunks are listed for it.
+
+        Args:
+            run_id: the run.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with self._existing(run_id):
+            self._observe(run_id)
+
+    def sum_up(self, run_id: str, *, whole: bool = False) -> Summary:
+        """Return what is to be noted of a run that is about to end: how many steps there are, and what its chunks hold.
+
+        With the notes, readers can tell later whether all of it is still there: see `Summary`.
+
+        Args:
+            run_id: the run.
+            whole: whether the run's log is returned too, as `get_run_log` does.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        with self._existing(run_id):
+            return self._sum_up(run_id, whole=whole)
+
     def get_run_json(self, run_id: str) -> bytes:
         """Return a run as JSON in UTF-8, as `get_run_log(run_id).to_json()` has it, for tools that decode it.
 
@@ -225,6 +256,8 @@ class RunMethods(Layout):
             new = changed(log, change)
             if incarnation and new.notes:  # else the record is meant to be as another tool has it
                 new.run_config = {**new.run_config, NOTES: {**new.notes, INCARNATION: incarnation}}
+            if has_ended and not is_finished(new):
+                new = with_contents(new, None)  # it goes on
             ends = is_finished(new) and not has_ended
             if new.run_id != run_id:
                 raise refused("run_id", "the id of a run cannot change", "Create another run.")

@@ -14,6 +14,7 @@ from chunkstore.errors import CorruptChunkError
 from chunkstore.names import is_journal_file
 from chunkstore.records import codec
 from chunkstore.records.integrity import ends_in_checksum
+from chunkstore.stores.chunk_files import observe_all
 from chunkstore.stores.packed.packed_lines import (
     Content,
     content_of,
@@ -175,6 +176,8 @@ class PackedFile:
         if self._kept is None or not self._index_plain(self._kept):
             self._look_through(0)
         self._is_indexed = True
+        if not self._is_ordered:  # of a sealed file, the name tells
+            observe_all(self._places)
 
     def _index_plain(self, data: bytes) -> bool:
         """Note all lines, if there is none that needs a closer look; this takes half the time."""

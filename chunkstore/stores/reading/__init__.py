@@ -1,9 +1,11 @@
 """Finding, reading and following the chunks of one run, wherever they lie."""
 
 from chunkstore.stores.reading.chunk_reader import ChunkReader
+from chunkstore.stores.reading.contents import Contents, noted_contents, with_chunk, with_contents
 from chunkstore.stores.reading.following import FollowedRun, Patience
 from chunkstore.stores.reading.listing import Listing, ListingMemory
 from chunkstore.stores.reading.metric_lines import MetricLine, Series, add_lines, as_series
+from chunkstore.stores.reading.order import in_order
 from chunkstore.stores.reading.record_finder import NOBODYS, OTHERS, OURS, RecordFinder, warn_of
 from chunkstore.stores.reading.run_files import RunFiles
 from chunkstore.stores.reading.run_json import join_chunks
@@ -14,6 +16,7 @@ __all__ = [
     "OTHERS",
     "OURS",
     "ChunkReader",
+    "Contents",
     "FollowedRun",
     "Listing",
     "ListingMemory",
@@ -25,6 +28,10 @@ __all__ = [
     "add_lines",
     "as_series",
     "changes_seen",
+    "in_order",
     "join_chunks",
+    "noted_contents",
     "warn_of",
+    "with_chunk",
+    "with_contents",
 ]

@@ -30,7 +30,7 @@ from chunkstore.names import (
 from chunkstore.records import codec, overlay
 from chunkstore.records.assemble import assemble, bare, flatten_inside, flatten_steps
 from chunkstore.records.decoding import RecordCodec
-from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
+from chunkstore.records.models import CONTENTS, SUMMING, BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import (
     KIND_OF,
     TYPE_OF,
@@ -45,8 +45,9 @@ from chunkstore.stores.chunk_files import (
     update_file,
 )
 from chunkstore.stores.packed import PackedFile
+from chunkstore.stores.reading.contents import Contents
 from chunkstore.stores.reading.listing import Listing
-from chunkstore.stores.reading.metric_lines import MetricLine, add_lines, metric_lines
+from chunkstore.stores.reading.metric_lines import MetricLine, add_lines, lines_of_steps, metric_lines
 from chunkstore.stores.reading.order import in_order
 from chunkstore.stores.reading.problems import UNREADABLE, Problems, as_error
 from chunkstore.stores.reading.run_files import RunFiles
@@ -158,6 +159,7 @@ class ChunkReader:
         else:
             if not is_meant(self._run_id, log.incarnation):
                 raise MissingError(self._run_id)
+            self._files.sums = {} if {CONTENTS, SUMMING} & log.notes.keys() else None
             return log
         return RunLog(run_id=str(self._run_id), status=UNKNOWN)
 
@@ -175,8 +177,16 @@ class ChunkReader:
 
     def assembled(self, metadata: RunLog, records: Iterable[StepLog | BranchLog]) -> RunLog:
         """Return the whole run, put together from what was read of it."""
-        log = assemble(metadata, records, self.parameters(), self.problems)
+        parameters = self.parameters()
+        for kind, message in self._files.lost(metadata, self._names):
+            self._problems.add(kind, RUN_FILE, message)
+        log = assemble(metadata, records, parameters, self.problems)
         return without_unfinished(log, self._reader, self._names)
+
+    def contents(self) -> Contents | None:
+        """Return what the chunks hold, summed up; None if some cannot be read."""
+        contents, damaged = self._files.contents(self._names)
+        return None if damaged else contents
 
     # --- steps and branches ------------------------------------------------------------------------------------------
 
@@ -390,18 +400,10 @@ class ChunkReader:
 
     def _add_series(self, chunks: Iterable[ChunkName], steps: Mapping[str, StepLog | BranchLog]) -> None:
         """Put the points of metric files, the `chunks`, into their steps."""
-        lines: dict[str, list[MetricLine]] = {}
-        for chunk in chunks:
-            for line in self._metric_lines(chunk):
-                if line.internal_name not in steps:
-                    self._problems.add("orphan", chunk.file, f"there is no step {line.internal_name}")
-                    break
-                lines.setdefault(line.internal_name, []).append(line)
-        for name, of_step in lines.items():
-            step = steps[name]
-            assert isinstance(step, StepLog)
+        files = {chunk.file: self._metric_lines(chunk) for chunk in chunks}
+        for step, lines in lines_of_steps(files, steps, self._problems):
             file = self._origins[id(step)].file
-            add_lines(step, (line for line in of_step if line.over in ("", file)))
+            add_lines(step, (line for line in lines if line.over in ("", file)))
             self.bodies.pop(id(step), None)  # those are without the points
 
     def _metric_lines(self, chunk: ChunkName) -> Iterator[MetricLine]:

@@ -14,7 +14,7 @@ from chunkstore.records.attempts import counted_attempt
 from chunkstore.records.decoding import revived_point
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.integrity import has_checksum, without_checksum
-from chunkstore.records.models import StepAttempt, StepLog
+from chunkstore.records.models import BranchLog, StepAttempt, StepLog
 from chunkstore.stores.reading.problems import Problems
 
 Series = dict[str, list[MetricPoint]]
@@ -74,6 +74,23 @@ def metric_lines(data: bytes, file: str, problems: Problems) -> Iterator[MetricL
             problems.report(file, error)
             continue
         yield metric_line
+
+
+def lines_of_steps(
+    files: Mapping[str, Iterable[MetricLine]], steps: Mapping[str, StepLog | BranchLog], problems: Problems
+) -> Iterator[tuple[StepLog, list[MetricLine]]]:
+    """Yield steps with the lines for them; of a file for a step that there is not, the rest is passed over."""
+    found: dict[str, list[MetricLine]] = {}
+    for file, lines in files.items():
+        for line in lines:
+            if line.internal_name not in steps:
+                problems.add("orphan", file, f"there is no step {line.internal_name}")
+                break
+            found.setdefault(line.internal_name, []).append(line)
+    for name, of_step in found.items():
+        step = steps[name]
+        assert isinstance(step, StepLog)
+        yield step, of_step
 
 
 def add_lines(step: StepLog, lines: Iterable[MetricLine]) -> None:

@@ -11,7 +11,7 @@ from chunkstore.backends.reader import FolderReader
 from chunkstore.names import JOURNAL_PREFIX, SEALED_PREFIX
 from chunkstore.records.assemble import assemble
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
-from chunkstore.stores.chunk_files import KIND_OF, update_file
+from chunkstore.stores.chunk_files import KIND_OF, observe_all, update_file
 from chunkstore.stores.reading.chunk_reader import ChunkReader
 from chunkstore.stores.reading.listing import Listing, ListingMemory
 from chunkstore.stores.reading.order import newest_listed
@@ -137,7 +137,9 @@ class RecordFinder:
         return self._listings.recent(run_id, reader.changed_at()) is listing
 
     def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
-        return self._listings.fresh(run_id, reader.names, reader.changed_at())
+        listing = self._listings.fresh(run_id, reader.names, reader.changed_at())
+        observe_all(listing.names())  # who has seen something of a run has seen all that was there
+        return listing
 
     @staticmethod
     def _with_others_inside(chunks: ChunkReader, record: _R) -> _R:

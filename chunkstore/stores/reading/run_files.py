@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
+from chunkstore.backends.disk.quarantine import QUARANTINE
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.clock import clock
@@ -14,13 +15,16 @@ from chunkstore.names import (
     RUN_FILE,
     SEALED_PREFIX,
     is_journal_file,
+    is_packable,
     is_sealed_file,
     timestamp_of_packed,
 )
 from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.integrity import split_checksum, without_checksum
 from chunkstore.records.models import RunLog
-from chunkstore.stores.packed import Content, PackedFile, content_of, unpack
+from chunkstore.stores.chunk_files import checked_run_log
+from chunkstore.stores.packed import Content, PackedFile, content_of, is_line_file, unpack
+from chunkstore.stores.reading.contents import Contents, differences, kind_of, noted_contents, sum_of, summed
 from chunkstore.stores.reading.listing import Listing
 
 _T = TypeVar("_T")
@@ -57,6 +61,8 @@ class RunFiles:
         self._packed: list[PackedFile] = []
         #: Why a packed file could not be read, if there is such a one: anything may be in it.
         self.unreadable: CorruptChunkError | StoreIOError | None = None
+        #: What chunks hold, summed up as they are read; None if nobody needs it.
+        self.sums: dict[str, int] | None = None
         #: Packed files whose names have times that nobody believes.
         self.beyond_reason: set[str] = set()
         self._is_listed = True
@@ -180,7 +186,10 @@ class RunFiles:
             UnreadableFileError: it cannot be read.
         """
         found = self.find(file, is_listed=is_listed)
-        return found if isinstance(found, bytes) else unpack(found)
+        data = found if isinstance(found, bytes) else unpack(found)
+        if self.sums is not None:
+            self.sums[file] = sum_of(file, data if is_line_file(file) else without_checksum(data, file))
+        return data
 
     def content(self, file: str, *, is_listed: bool = True) -> Content:
         """Return the JSON in a file; as `load`.
@@ -188,6 +197,14 @@ class RunFiles:
         Raises:
             CorruptChunkError: it is not as it was written.
         """
+        found = self._content(file, is_listed=is_listed)
+        if self.sums is not None:
+            body, is_ours = found
+            is_whole = is_ours or not self._packed  # else its bytes may have been others, by themselves
+            self.sums[file] = sum_of(file, body if is_whole else self.load(file, is_listed=is_listed))
+        return found
+
+    def _content(self, file: str, *, is_listed: bool) -> Content:
         if is_listed and self._packed and not self._is_loose(file) and (found := self._packed_content(file)):
             return found
         try:
@@ -198,6 +215,34 @@ class RunFiles:
                 return found
             data = self.find(file, is_listed=is_listed)
         return split_checksum(data, file) if isinstance(data, bytes) else content_of(data[-1])
+
+    def sum_of(self, file: str) -> int:
+        """Return what a chunk adds to the sum of its kind.
+
+        Raises:
+            MissingError: there is no such chunk.
+            CorruptChunkError: it is not as it was written.
+        """
+        if self.sums is None:
+            self.sums = {}
+        if file not in self.sums:
+            # Its bytes are looked at in the way that sums them up.
+            self.load(file) if is_line_file(file) else self.content(file)
+        return self.sums[file]
+
+    def contents(self, files: Iterable[str]) -> tuple[Contents, set[str]]:
+        """Return what the chunks among some files hold, summed up, and the kinds of those that cannot be read."""
+        sums: list[tuple[str, int]] = []
+        damaged = set()
+        for file in filter(is_packable, files):
+            try:
+                sums.append((file, self.sum_of(file)))
+            except FileNotFoundError:
+                pass  # removed since it was listed
+            except (CorruptChunkError, StoreIOError):
+                sums.append((file, 0))
+                damaged.add(kind_of(file))
+        return summed(sums), damaged
 
     def _packed_content(self, file: str) -> Content | None:
         """Return the JSON in a file that is packed as one line, or None if that takes a closer look."""
@@ -219,6 +264,24 @@ class RunFiles:
         for file in self._listing().starting_with(prefix):
             decoded.pop(file, None)  # it lies by itself, and so is newer
         return decoded
+
+    def lost(self, log: RunLog, files: Collection[str]) -> list[tuple[str, str]]:
+        """Return how what chunks hold differs from what it was when their run ended: kinds of problems, and messages.
+
+        Args:
+            log: the run's own record.
+            files: all files of the run.
+        """
+        noted = noted_contents(log)
+        if noted is None or QUARANTINE in files:
+            return []  # what was moved there is told by that
+        lost = list(differences(noted, *self.contents(files)))
+        try:
+            # Who changes a run that has ended takes back before what is noted.
+            is_sure = not lost or noted_contents(checked_run_log(self._reader.load(RUN_FILE), log.run_id)) == noted
+        except (FileNotFoundError, CorruptChunkError, StoreIOError):
+            return []
+        return lost if is_sure else []
 
     def _is_loose(self, file: str) -> bool:
         """Tell whether a file lay by itself when the folder was listed; if it was not, it may."""

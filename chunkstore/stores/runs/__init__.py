@@ -1,6 +1,6 @@
 """The runs of a store: listing them, telling which are live, and remembering which is which."""
 
-from chunkstore.stores.runs.known_runs import KnownRun, KnownRuns
+from chunkstore.stores.runs.known_runs import End, KnownRun, KnownRuns
 from chunkstore.stores.runs.liveness import LIVE, LOST, UNKNOWN, Liveness, Owner, judge, judge_joined, judge_left
 from chunkstore.stores.runs.run_list import Candidate, RunList, newest_first, summary_in, summary_of
 
@@ -9,6 +9,7 @@ __all__ = [
     "LOST",
     "UNKNOWN",
     "Candidate",
+    "End",
     "KnownRun",
     "KnownRuns",
     "Liveness",

@@ -5,18 +5,37 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import RUN_FILE
-from chunkstore.records.models import RunLog
+from chunkstore.records.models import CONTENTS, SUMMING, RunLog
 from chunkstore.stores.chunk_files import Key
 from chunkstore.stores.stored import is_finished
 
 #: More runs are forgotten, those first that were used least lately, if they have finished.
 _MOST_REMEMBERED = 32
 _MOST_FORGOTTEN = 100_000
+
+
+class End(NamedTuple):
+    """What a version of a run's own record says of the run's end.
+
+    Attributes:
+        version: of the record.
+        is_finished: whether the run has ended.
+        is_summed: whether it is noted what the chunks hold, or somebody sums that up: then nobody may change it unsaid.
+    """
+
+    version: FileVersion
+    is_finished: bool
+    is_summed: bool
+
+    @classmethod
+    def of(cls, version: FileVersion, log: RunLog) -> End:
+        """Return what a record says."""
+        return cls(version, is_finished(log), CONTENTS in log.notes or SUMMING in log.notes)
 
 
 class KnownRun:
@@ -29,7 +48,7 @@ class KnownRun:
         incarnation: what tells the run from every other of its id; empty before anybody has looked.
         owned: the files that this object wrote, by kind and internal name.
         own_branches: the branches that have steps which this object wrote.
-        finished: which version of the run's own record was looked at last, and whether it says that the run has ended.
+        end: what the run's own record said of its end when that was looked at last; None before.
         is_synced: whether this object has made durable what a run held that had ended.
         own_version: which version of the run's own record this object has written last.
         was_forgotten: whether more was known of it once: a record that this object does not know may be its own.
@@ -39,7 +58,7 @@ class KnownRun:
         self.incarnation = ""
         self.owned: dict[Key, str] = {}
         self.own_branches: set[str] = set()
-        self.finished: tuple[FileVersion, bool] | None = None
+        self.end: End | None = None
         self.is_synced = False
         self.own_version: FileVersion | None = None
         self.was_forgotten = False
@@ -58,6 +77,7 @@ class KnownRun:
         if self._seen is None or self._seen[0] != version:  # it is the same where the folder was closed for others
             log = self._load(reader)
             self._seen = version, log.incarnation or _unnamed(reader.identity())
+            self.end = End.of(version, log)
         return self._seen[1]
 
     def is_as_good_as_new(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import TypeVar
 
 from chunkstore.backends.base import AT_THE_END, Backend
 from chunkstore.clock import clock
@@ -15,12 +17,22 @@ from chunkstore.records.encoding import encode_record
 from chunkstore.records.integrity import with_checksum
 from chunkstore.stores.chunk_files import Key, read_run_file
 from chunkstore.stores.packed import Journals
-from chunkstore.stores.reading import ListingMemory
-from chunkstore.stores.runs import KnownRun
-from chunkstore.stores.stored import as_file, is_finished
+from chunkstore.stores.reading import (
+    Contents,
+    Listing,
+    ListingMemory,
+    RunFiles,
+    noted_contents,
+    with_chunk,
+    with_contents,
+)
+from chunkstore.stores.runs import End, KnownRun
+from chunkstore.stores.stored import as_file
 from chunkstore.stores.writing.packed_format import say_packed
 
 logger = logging.getLogger("chunkstore")
+
+_T = TypeVar("_T")
 
 
 class ChunkWriter:
@@ -101,17 +113,75 @@ class ChunkWriter:
 
     def has_finished(self, run_id: str, known: KnownRun) -> bool:
         """Tell whether a run has finished at a level at which that makes it durable."""
-        if self.backend.durability != AT_THE_END:
-            return False
+        return self.backend.durability == AT_THE_END and self.end_of(run_id, known).is_finished
+
+    def end_of(self, run_id: str, known: KnownRun) -> End:
+        """Return what the run's own record says of its end; it is read only when it has changed."""
         version = self.backend.version(run_id, RUN_FILE)
-        seen = known.finished
-        if seen is None or seen[0] != version:
+        if known.end is None or known.end.version != version:
             try:
-                seen = version, is_finished(read_run_file(self.backend, run_id))
+                known.end = End.of(version, read_run_file(self.backend, run_id))
             except CorruptChunkError:
-                seen = version, True  # it may have
-            known.finished = seen
-        return seen[1]
+                known.end = End(version, is_finished=True, is_summed=False)  # it may have ended
+        return known.end
+
+    # --- what is noted of the contents of a run that has ended -------------------------------------------------------
+
+    def while_unnoted(self, run_id: str, known: KnownRun, write: Callable[[KnownRun], _T]) -> _T:
+        """Return what `write` returns, which adds to a run without a lock; what is noted of its contents is taken back.
+
+        That is done before, if we know of it: else readers would miss what is about to change. Who finishes the run
+        just now looks at it twice: see `ChunkedStore._sum_up`.
+        """
+        if known.end is not None and known.end.is_summed:
+            self._take_note_back(run_id, known)
+        try:
+            result = write(known)
+        except BaseException:
+            attempt(partial(self._look_for_note, run_id, known), run_id)
+            raise
+        attempt(partial(self._look_for_note, run_id, known), run_id)
+        return result
+
+    def _look_for_note(self, run_id: str, known: KnownRun) -> None:
+        end = known.end
+        # At the level `run`, that was looked at just now: whoever writes something asks whether the run has ended.
+        if self.backend.durability != AT_THE_END or end is None or end.is_finished:
+            end = self.end_of(run_id, known)
+        if end.is_summed:
+            self._take_note_back(run_id, known)
+
+    def _take_note_back(self, run_id: str, known: KnownRun) -> None:
+        def take_back() -> None:
+            if self.end_of(run_id, known).is_summed:
+                self._note_contents(run_id, known, None)
+
+        self.backend.while_locked(run_id, LOCK_FILE, take_back, within=known)
+
+    def _note_contents(self, run_id: str, known: KnownRun, contents: Contents | None) -> None:
+        """Note what the chunks of a run hold, or nothing of that; under the lock."""
+        log = with_contents(read_run_file(self.backend, run_id), contents)
+        durable = self.has_finished(run_id, known)
+        self.write(run_id, known, self.backend.replace, RUN_FILE, self.encode(log), durable=durable)
+
+    def replace_locked(self, run_id: str, known: KnownRun, file: str, data: bytes) -> None:
+        """Write a file of a run under its lock; what is noted of its contents is put right."""
+        noted = noted_contents(read_run_file(self.backend, run_id)) if self.end_of(run_id, known).is_summed else None
+        if self.end_of(run_id, known).is_summed:
+            self._note_contents(run_id, known, None)  # whoever is killed before the end leaves no note
+        before = None if noted is None else self._sum_of(run_id, file)
+        self.record(run_id, known, self.backend.replace, file, data)
+        if noted is not None:
+            after = self._sum_of(run_id, file)
+            self._note_contents(run_id, known, with_chunk(noted, file, before, after or 0))
+
+    def _sum_of(self, run_id: str, file: str) -> int | None:
+        """Return what a chunk adds to the sum of its kind; None if there is no such chunk."""
+        with self.backend.reader(run_id) as reader:
+            try:
+                return RunFiles(reader, Listing(reader.names())).sum_of(file)
+            except FileNotFoundError:
+                return None
 
     def _sync_file(self, run_id: str, file: str) -> None:
         try:

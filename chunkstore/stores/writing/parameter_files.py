@@ -61,7 +61,7 @@ class ParameterFiles:
             if undo is not None:
                 undo.append(partial(self.backend.while_locked, run_id, LOCK_FILE, take_back, within=known))
             try:
-                self._writer.record(run_id, known, self.backend.replace, file, after)
+                self._writer.replace_locked(run_id, known, file, after)
             except ChunkstoreError:
                 attempt(take_back, run_id)
                 raise

@@ -237,7 +237,7 @@ class RecordWriter:
         self, run_id: str, known: KnownRun, chunk: ChunkName, internal_name: str, change: overlay.Change
     ) -> None:
         data = self._update_over(chunk, internal_name, change)
-        self._writer.record(run_id, known, self.backend.replace, update_file(chunk, internal_name), data)
+        self._writer.replace_locked(run_id, known, update_file(chunk, internal_name), data)
 
     def _update_over(self, chunk: ChunkName, internal_name: str, change: overlay.Change) -> bytes:
         update = Update(internal_name=internal_name, over=chunk.file, change=change)

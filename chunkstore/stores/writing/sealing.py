@@ -15,8 +15,7 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.names import (
     RUN_FILE,
     is_journal_file,
-    is_parameter_file,
-    parse_chunk_file,
+    is_packable,
     sealed_file,
 )
 from chunkstore.stores.packed import is_line_file, pack, unpack
@@ -40,11 +39,6 @@ class _Packed(NamedTuple):
     sizes: dict[str, int]
     others: list[str]
     remaining: set[str]
-
-
-def is_packable(file: str) -> bool:
-    """Tell whether a file is a chunk, as far as its name says."""
-    return parse_chunk_file(file) is not None or is_parameter_file(file)
 
 
 def seal(backend: Backend, run_id: str, *, pretty: bool) -> int:

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.records.models import PROCESSING, StepLog
-from chunkstore.views.durations import between, step_duration
+from chunkstore.views.durations import attempt_duration, step_duration
 from chunkstore.views.formats import format_local, format_seconds, status_text
 from chunkstore.views.pages.run_page import identity_text
 from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Line, Part, spaced
@@ -71,7 +71,7 @@ def step_sections(step: StepLog) -> Iterator[Section]:
                     str(attempt.attempt_number),
                     attempt.status,
                     format_local(parse_time(attempt.start_time)),
-                    format_seconds(between(attempt.start_time, attempt.end_time)),
+                    format_seconds(attempt_duration(attempt)),
                 )
                 for attempt in step.attempts
             ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from chunkstore.clock import parse_time
 from chunkstore.records import codec
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
+from chunkstore.views.durations import attempt_duration, step_duration
 from chunkstore.views.recorded_values import code_of, is_number, unwrapped, version_of
 from chunkstore.views.tables.columns import AttemptRow, DataRow, MetricRow, ParameterRow, RunRow, StepRow
 
@@ -75,7 +76,7 @@ def _run_rows(log: RunLog) -> Iterator[RunRow]:
         dag_hash=log.dag_hash or "",
         start_time=start,
         end_time=end,
-        seconds=_seconds(start, end),
+        seconds=_in_seconds(max(end - start, timedelta()) if start and end else None),
         steps=len(steps),
         failed_steps=sum(place.record.status == FAIL for place in steps),
         message=str(log.notes.get("message", "")),
@@ -100,7 +101,7 @@ def _step_rows(log: RunLog) -> Iterator[StepRow]:
             status=record.status,
             start_time=start,
             end_time=end,
-            seconds=_seconds(start, end),
+            seconds=_in_seconds(step_duration(record)),
             attempts=len(record.attempts),
             branches=len(step.branches) if step else 0,
             message=record.message,
@@ -124,7 +125,7 @@ def _attempt_rows(log: RunLog) -> Iterator[AttemptRow]:
                 status=attempt.status,
                 start_time=start,
                 end_time=end,
-                seconds=_seconds(start, end),
+                seconds=_in_seconds(attempt_duration(attempt)),
                 message=attempt.message,
             )
 
@@ -253,8 +254,8 @@ def _extreme(choose: Callable[[Iterable[datetime]], datetime], texts: Iterable[s
     return choose(moments) if moments else None
 
 
-def _seconds(start: datetime | None, end: datetime | None) -> float | None:
-    return (end - start).total_seconds() if start and end else None
+def _in_seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
 
 
 def _number(value: Any) -> float | None:

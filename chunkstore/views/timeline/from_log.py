@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.clock import parse_time
+from chunkstore.clock import parse_duration, parse_time
 from chunkstore.names import unescape_segment
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.timeline.critical_path import critical_path
@@ -260,12 +260,17 @@ def _rounded(seconds: float) -> float:
 
 
 def _dated(attempt: StepAttempt) -> TimelineAttempt | None:
-    """Return when an attempt was; None if its start is not known. One that ends before its start ends at once."""
+    """Return when an attempt was; None if its start is not known.
+
+    One that ends before its start, as the clock was set meanwhile, took as long as was measured.
+    """
     start = parsed_seconds(attempt.start_time)
     if start is None:
         return None
     end = parsed_seconds(attempt.end_time)
-    return TimelineAttempt(start=start, end=start if end is None else max(start, end), status=attempt.status)
+    if end is not None and end < start:
+        end = start + (parse_duration(attempt.duration) or 0.0)
+    return TimelineAttempt(start=start, end=start if end is None else end, status=attempt.status)
 
 
 def _encloses(first: StepLog, others: list[StepLog]) -> bool:

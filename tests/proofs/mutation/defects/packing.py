@@ -182,7 +182,7 @@ MUTANTS = (
     Mutant(
         "lines of a journal are not synced",
         APPENDED,
-        "        self._syscalls.fdatasync(fd)\n        if not self._has_durable_name:",
+        "        _sync_data(self._syscalls, fd)\n        if not self._has_durable_name:",
         "        if not self._has_durable_name:",
         "tests/stores/test_durability.py -k each_line_of_a_journal",
     ),

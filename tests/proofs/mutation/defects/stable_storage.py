@@ -37,6 +37,7 @@ _RENAMED = """\
 """
 _LINKED_UNNAMED = """\
         fill(syscalls, fd, data, durable=durable)
+        is_whole = True
         syscalls.link_unnamed(fd, file, folder.fd)
 """
 _LINKED_TEMPORARY = """\
@@ -91,6 +92,7 @@ MUTANTS = (
         _LINKED_UNNAMED,
         """\
         fill(syscalls, fd, data, durable=False)
+        is_whole = True
         syscalls.link_unnamed(fd, file, folder.fd)
         syscalls.fsync(fd)
 """,
@@ -260,8 +262,8 @@ MUTANTS = (
     Mutant(
         "whether a run has ended is asked once",
         CHUNK_WRITER,
-        "if seen is None or seen[0] != version:",
-        "if seen is None:",
+        "if known.end is None or known.end.version != version:",
+        "if known.end is None:",
         _AFTER_THE_END,
     ),
     Mutant(
@@ -350,11 +352,11 @@ MUTANTS = (
         "without syncfs nothing is synced",
         SYNCING,
         """\
-            if error.errno != errno.ENOSYS:
+            if error.errno not in REFUSED:
                 raise
 """,
         """\
-            if error.errno != errno.ENOSYS:
+            if error.errno not in REFUSED:
                 raise
             return
 """,
