@@ -109,8 +109,8 @@ MUTANTS = (
     Mutant(
         "a file system without locks is written to without locks",
         LOCKS,
-        "                raise self._no_locks(error) from error",
-        "                return",
+        "            raise self._no_locks(error) from error",
+        "            return True",
         f"{_LOCKS} -k without_locks",
     ),
     Mutant(
