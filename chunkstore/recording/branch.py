@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from chunkstore.clock import clock
 from chunkstore.recording.failures import describe_error, is_failure
-from chunkstore.recording.results import shown_item
+from chunkstore.recording.identity import InputHash
+from chunkstore.recording.items import shown_item
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
 from chunkstore.recording.step import BaseStep
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt
@@ -31,6 +32,7 @@ class BranchTask(NamedTuple):
         packed: whether arguments and results travel as bytes: what cannot be rebuilt on the other side then costs one
             branch, and does not break the whole pool.
         executor_id: the identity of the threads that the branch runs on; 0 for processes.
+        inputs: the hash of what the function is called with; None if it is not known yet.
     """
 
     run: Scope
@@ -44,6 +46,7 @@ class BranchTask(NamedTuple):
     earlier_attempts: tuple[StepAttempt, ...] = ()
     packed: bool = False
     executor_id: int = 0
+    inputs: InputHash | None = None
 
 
 #: The executors whose threads are waiting in this very call, each for its branches.
@@ -101,7 +104,9 @@ def run_branch(task: BranchTask) -> Outcome:
         )
         run.function_step = step
         try:
-            value = step.execute(task.function, arguments, {}, task.code, may_reuse=_is_all_there_was(run))
+            value = step.execute(
+                task.function, arguments, {}, task.code, inputs=task.inputs, may_reuse=_is_all_there_was(run)
+            )
         except BaseException as raised:  # noqa: BLE001 - a branch ends with whatever its function raises
             run.end_open_steps(raised)
             if is_failure(raised):

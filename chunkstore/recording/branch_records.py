@@ -11,9 +11,8 @@ from msgspec import UNSET
 from chunkstore.clock import utc_now
 from chunkstore.errors import BranchLogNotFoundError, DataNotFoundError, StepLogNotFoundError
 from chunkstore.names import join_name
-from chunkstore.recording.identity import name_of
+from chunkstore.recording.identity import InputHash, name_of
 from chunkstore.recording.previous import is_same_work, taken_over_branch
-from chunkstore.recording.results import hash_of
 from chunkstore.recording.scope import Scope
 from chunkstore.records.attempts import set_aside
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, CodeIdentity, StepAttempt, StepLog
@@ -94,13 +93,14 @@ def _failed(attempt: StepAttempt, message: str) -> StepAttempt:
     return msgspec.structs.replace(attempt, status=FAIL, message=message, end_time=utc_now())
 
 
-def take_over(scope: Scope, branch: Branch, code: list[CodeIdentity]) -> Any:
+def take_over(scope: Scope, branch: Branch, code: list[CodeIdentity], inputs: InputHash) -> Any:
     """Record a branch that the resumed run finished, if it did the same as this one would.
 
     Args:
         scope: where the branch is recorded.
         branch: the branch.
         code: which code its function is.
+        inputs: the hash of what it is called with.
 
     Returns:
         Its result; UNSET if it has to run.
@@ -110,7 +110,7 @@ def take_over(scope: Scope, branch: Branch, code: list[CodeIdentity]) -> Any:
     if earlier is None or not earlier.succeeded:
         return UNSET
     step = earlier.log.steps.get(branch.step_internal_name)
-    if step is None or not is_same_work(step, code, hash_of([list(branch.arguments), {}])):
+    if step is None or not is_same_work(step, code, inputs.whole):
         return UNSET
     try:
         record = taken_over_branch(earlier.log, earlier.run_id, scope.catalog)

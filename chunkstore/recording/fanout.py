@@ -11,25 +11,23 @@ from typing import Any
 
 from msgspec import UNSET
 
-from chunkstore.errors import BranchFailedError, InvalidNameError, InvalidValueError, WorkerDiedError
-from chunkstore.names import check_name, join_name, numbered, unescape_segment
+from chunkstore.errors import BranchFailedError, WorkerDiedError
+from chunkstore.names import join_name, numbered, unescape_segment
 from chunkstore.recording.branch import BranchTask, Outcome, executors_in_use, run_branch
 from chunkstore.recording.branch_records import Branch, attempts_of, record_failure, recorded_branch, take_over
 from chunkstore.recording.failures import describe_error
 from chunkstore.recording.functions import check_runs_at_once
-from chunkstore.recording.identity import identities
+from chunkstore.recording.identity import InputHash, identities, input_hash
+from chunkstore.recording.items import item_name
 from chunkstore.recording.progress import ProgressBar
 from chunkstore.recording.retries import RAISE
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.workers import InlineExecutor, Workers
-from chunkstore.records import codec
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, StepAttempt
 
 #: So many branches per worker are handed out at once: one to run, one to go on with.
 _BRANCHES_PER_WORKER = 2
-#: Items whose text is longer are called by their number.
-_LONGEST_ITEM_NAME = 120
 _SHOWN_FAILURES = 10
 #: What mostly keeps the workers of a new pool from starting.
 _MAIN_HINT = ' (does the script call map outside of `if __name__ == "__main__":`?)'
@@ -194,11 +192,12 @@ class FanOut:
             if branch is None:
                 return False
             self._count = max(self._count, branch.place + 1)
-            if self._take_over(branch):
+            inputs = self._inputs_of(branch)
+            if inputs is not None and self._take_over(branch, inputs):
                 self._progress.advance(failed=False)
                 continue
             try:
-                task = self._task(branch)
+                task = self._task(branch, inputs=inputs)
             except Exception as error:  # noqa: BLE001 - whatever an item's pickling raises
                 self._fail(branch, f"its item could not be sent to a worker: {describe_error(error)}", error)
                 continue
@@ -211,7 +210,9 @@ class FanOut:
             future.add_done_callback(ended.put)
         return False
 
-    def _task(self, branch: Branch, earlier_attempts: tuple[StepAttempt, ...] = ()) -> BranchTask:
+    def _task(
+        self, branch: Branch, earlier_attempts: tuple[StepAttempt, ...] = (), inputs: InputHash | None = None
+    ) -> BranchTask:
         packed = self._workers.are_standard_processes
         is_repeated = bool(earlier_attempts) or self._run.is_repeated(self._step.internal_name)
         return BranchTask(
@@ -226,6 +227,7 @@ class FanOut:
             earlier_attempts,
             packed,
             self._executor_id,
+            inputs,
         )
 
     def _settle(self, branch: Branch, future: Future[Any]) -> bool:
@@ -266,11 +268,18 @@ class FanOut:
 
     # --- resuming ----------------------------------------------------------------------------------------------------
 
-    def _take_over(self, branch: Branch) -> bool:
+    def _inputs_of(self, branch: Branch) -> InputHash | None:
+        """Return the hash of what a branch is called with if an earlier run may have finished it, else None.
+
+        Elsewhere its worker finds it out, beside the others.
+        """
+        if self._run.previous is None or self._run.previous.branch(branch.internal_name) is None:
+            return None
+        return input_hash(branch.arguments, {}, branch.function)
+
+    def _take_over(self, branch: Branch, inputs: InputHash) -> bool:
         """Take a branch over from the run that is resumed; tell whether that was possible."""
-        if self._run.previous is None:
-            return False
-        result = take_over(self._run, branch, self._code_of(branch.function))
+        result = take_over(self._run, branch, self._code_of(branch.function), inputs)
         if result is UNSET:
             return False
         self._results[branch.place] = result
@@ -356,16 +365,3 @@ class FanOut:
 
 def _death(how: str) -> str:
     return f"the process that ran this branch died: {how}"
-
-
-def item_name(item: Any, index: int) -> str:
-    """Return what to call the branch of an item: its text if it has a short one, else its number."""
-    if isinstance(item, float):
-        return repr(float(item))
-    try:
-        plain = codec.plain(item)
-        text = plain if isinstance(plain, str) and plain else codec.encode(plain).decode()
-        check_name(text)
-    except (InvalidValueError, InvalidNameError):
-        return str(index)
-    return str(index) if isinstance(plain, (dict, list)) and len(text) > _LONGEST_ITEM_NAME else text

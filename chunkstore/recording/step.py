@@ -20,11 +20,11 @@ from chunkstore.recording.catalog import PUT
 from chunkstore.recording.context import leave
 from chunkstore.recording.failures import ErrorWatch, describe_error, format_error, is_failure
 from chunkstore.recording.functions import check_runs_at_once, done_at_once
-from chunkstore.recording.identity import identities, same_code
+from chunkstore.recording.identity import InputHash, identities, input_hash, same_code
 from chunkstore.recording.inner_names import InnerNames
 from chunkstore.recording.output import OutputFile, kept_output
 from chunkstore.recording.previous import EarlierStep, data_inside, is_same_work, taken_over
-from chunkstore.recording.results import hash_of, kept_result
+from chunkstore.recording.results import kept_result
 from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
 from chunkstore.recording.scope import CURRENT_STEP, Scope
 from chunkstore.recording.step_record import StepRecord
@@ -141,6 +141,7 @@ class BaseStep(StepRecord[_Scope]):
         keywords: Mapping[str, Any],
         code: list[CodeIdentity] | None = None,
         *,
+        inputs: InputHash | None = None,
         may_reuse: bool = True,
     ) -> Any:
         """Run a function as this step, as often as its attempts allow.
@@ -150,6 +151,7 @@ class BaseStep(StepRecord[_Scope]):
             arguments: for the function.
             keywords: for the function.
             code: which code that is, if the caller has found out.
+            inputs: the hash of what it is called with, if the caller has found out.
             may_reuse: whether a result of the run that is resumed may be taken instead.
 
         Returns:
@@ -159,10 +161,11 @@ class BaseStep(StepRecord[_Scope]):
         check_runs_at_once(function)
         try:
             self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
-            input_hash = hash_of([list(arguments), dict(keywords)])
-            if may_reuse and self._reuse_result(input_hash):
+            inputs = input_hash(arguments, keywords, function) if inputs is None else inputs
+            if may_reuse and self._reuse_result(inputs.whole):
                 return self._log.result
-            self._log.input_hash = UNSET if input_hash is None else input_hash
+            self._log.input_hash = UNSET if inputs.whole is None else inputs.whole
+            self._log.argument_hashes = dict(inputs.arguments) or UNSET
             while True:
                 has_begun = False
                 try:

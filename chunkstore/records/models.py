@@ -167,15 +167,17 @@ class StepLog(Record, kw_only=True):
         data_catalog: data read and written.
         metric_series: values with step numbers, by name; unset where there are none.
         result: what the step's function returned, if that is JSON; unset where it is not kept.
-        input_hash: SHA-256 of what the step's function was called with; unset where it is not known.
+        input_hash: `v2:` and the SHA-256 of what the step's function was called with; unset where it is not known.
         cached_from: the run whose result was taken over; unset where the step ran itself.
         planned_branches: how many branches there will be; unset where nobody knew that at the start.
         inside: the internal name of the step that was at work around this one; unset where there was none.
         inside_attempt: in which attempt of that step; unset in the first.
         reused_at: when its result was taken over; unset where the step ran itself.
+        argument_hashes: of what the step's function was called with, by name the beginning of the hash of each, or
+            `unknown: ` and why there is none; unset where there are no arguments.
     """
 
-    FREE = ("user_defined_metrics", "metric_series", "result")
+    FREE = ("user_defined_metrics", "metric_series", "result", "argument_hashes")
     SCALARS = (
         ("name", str),
         ("internal_name", str),
@@ -217,6 +219,7 @@ class StepLog(Record, kw_only=True):
     inside: str | UnsetType = UNSET
     inside_attempt: int | UnsetType = UNSET
     reused_at: str | UnsetType = UNSET
+    argument_hashes: dict[str, Any] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_record_name(self.internal_name)

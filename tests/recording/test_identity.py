@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from chunkstore.recording import identity as identity_module
-from chunkstore.recording.identity import function_identity, git_identity, without_credentials
+from chunkstore.recording.identity import git as identity_module
+from chunkstore.recording.identity import function_identity, git_identity
+from chunkstore.recording.identity.git import without_credentials
 from recording import work
 
 
@@ -194,10 +195,26 @@ def test_a_helper_of_the_same_module_a_constant_and_a_default_matter():
     assert identity(with_helper("x + 1", default="3")) != base
 
 
-@pytest.mark.parametrize(("one", "other"), [("[]", "[1]"), ("{}", "{1: 2}"), ("set()", "{1}")])
-def test_lists_and_dicts_that_change_do_not_matter(one, other):
-    source = "SEEN = {}\ndef f(x):\n    SEEN\n    return x\n"
+@pytest.mark.parametrize(
+    ("one", "other", "change"),
+    [
+        ("[]", "[1]", "SEEN.append(x)"),
+        ("{}", "{1: 2}", "SEEN[x] = x"),
+        ("{1: 2}", "{}", "del SEEN[(x, x)]"),
+        ("{}", "{1: 2}", "SEEN[x] += 1"),
+        ("set()", "{1}", "SEEN.add(x)"),
+        ("{1: [3]}", "{1: []}", "SEEN[x].append(3)"),
+    ],
+)
+def test_lists_and_dicts_that_the_function_changes_do_not_matter(one, other, change):
+    source = f"SEEN = {{}}\ndef note(x):\n    {change}\ndef f(x):\n    note(x)\n    return SEEN\n"
     assert identity(source.format(one)) == identity(source.format(other))
+
+
+@pytest.mark.parametrize(("one", "other"), [("[]", "[1]"), ("{}", "{1: 2}"), ("set()", "{1}"), ("[1]", "(1,)")])
+def test_lists_and_dicts_that_nothing_changes_are_constants(one, other):
+    source = "TABLE = {}\ndef f(x):\n    return TABLE\n"
+    assert identity(source.format(one)) != identity(source.format(other))
 
 
 def test_counters_that_the_function_changes_do_not_matter():

@@ -1,0 +1,258 @@
+"""What functions and classes consist of: their code, and all that it reaches in its own module."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from chunkstore.recording.identity.code import GLOBAL, CodeFacts, Path, facts_of
+from chunkstore.recording.identity.known import name_check
+from chunkstore.recording.identity.parts import Parts
+from chunkstore.recording.identity.rules import (
+    Loose,
+    Raw,
+    Rules,
+    changed_arguments,
+    class_module,
+    class_name,
+    is_importable,
+    module_name,
+    module_of,
+)
+from chunkstore.recording.identity.scalars import framed
+
+_CHANGEABLE = (list, dict, set, bytearray)
+#: Attributes of classes that say where, not what, or that Python fills in when it likes.
+_NO_PART = frozenset(
+    "__dict__ __weakref__ __module__ __qualname__ __doc__ __firstlineno__ __static_attributes__ _abc_impl "
+    "__annotate__ __annotate_func__ __annotations_cache__ __protocol_attrs__ __non_callable_proto_members__ "
+    "__callable_proto_members_only__ __class_getitem__".split()
+)
+_OF_ENUMERATIONS = (
+    "_member_names_",
+    "_value2member_map_",
+    "_hashable_values_",
+    "_unhashable_values_",
+    "_unhashable_values_map_",
+    "_singles_mask_",
+    "_inverted_",
+)
+_NO_PART_PREFIX = "__pydantic_"
+_FIELDS = "__pydantic_fields__"
+
+
+def named(kind: bytes, *names: str) -> Raw:
+    """Return the part for something that is told by its name alone."""
+    return Raw(framed(b"n", kind + b" " + ":".join(names).encode(errors="backslashreplace")))
+
+
+def reached(value: Any, module: str) -> Any:
+    """Return the part for a value that code of a module reaches: whatever is of another module counts by its name."""
+    if isinstance(value, types.ModuleType):
+        return named(b"module", module_name(vars(value).get("__name__")))
+    if isinstance(value, type):
+        its_module, name = class_module(value), class_name(value)
+        is_code = True
+    else:
+        its_module, name = _place_of(value)
+        is_code = isinstance(value, types.FunctionType)
+    if name and its_module != module and is_importable(value, its_module, name):
+        return named(b"of", its_module, name)
+    return value if is_code else Loose(value)
+
+
+def _place_of(value: Any) -> tuple[str, str]:
+    """Return the module and the name that an object says it has, without running code of its own."""
+    if isinstance(value, types.BuiltinFunctionType):
+        return module_name(value.__module__), value.__qualname__
+    own = vars(value) if type(value) is types.FunctionType or type(value) is _CACHED else {}
+    name = value.__qualname__ if isinstance(value, types.FunctionType) else own.get("__qualname__")
+    module = value.__module__ if isinstance(value, types.FunctionType) else own.get("__module__")
+    return module_name(module), name if type(name) is str else ""
+
+
+_CACHED: type = type(functools.lru_cache(lambda: None))
+
+# --- functions -------------------------------------------------------------------------------------------------------
+
+
+def function_parts(function: types.FunctionType, rules: Rules) -> Parts:
+    """Return what a function consists of."""
+    module = module_of(function)
+    is_followed = rules.follows(module)
+    if not is_followed and is_importable(function, module_name(function.__module__), function.__qualname__):
+        return Parts(named(b"function", module, function.__qualname__).token)
+    if registry := _registry(function):
+        return Parts(b"singledispatch", (), [(kind, handler) for kind, handler in registry.items()])
+    facts = facts_of(function.__code__)
+    parts: list[Any] = []
+    if is_followed:
+        rules.note(function, facts)
+    parts += _defaults(function, facts)
+    parts += _closure(function, rules)
+    if is_followed:
+        parts += _globals(function, facts, module, rules)
+        parts += _attributes(function, module, rules)
+    return Parts(b"function" + facts.digest, parts)
+
+
+def _registry(function: types.FunctionType) -> dict[Any, Any] | None:
+    """Return the functions of a `singledispatch` by type; None for any other function."""
+    registry = vars(function).get("registry")
+    is_one = isinstance(registry, types.MappingProxyType) and "dispatch" in vars(function)
+    return dict(registry) if is_one and isinstance(registry, types.MappingProxyType) else None
+
+
+def _defaults(function: types.FunctionType, facts: CodeFacts) -> Iterator[Any]:
+    code, defaults = function.__code__, function.__defaults__ or ()
+    changed = changed_arguments(facts)
+    names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+    by_name = {**dict(zip(names, defaults, strict=False)), **(function.__kwdefaults__ or {})}
+    for name, value in sorted(by_name.items()):
+        yield named(b"default", name)
+        yield named(b"state") if name in changed and isinstance(value, _CHANGEABLE) else value
+
+
+def _closure(function: types.FunctionType, rules: Rules) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            yield named(b"not filled")
+            continue
+        yield named(b"state") if rules.is_state_cell(cell) else value
+
+
+def _attributes(function: types.FunctionType, module: str, rules: Rules) -> Iterator[Any]:
+    for name, value in sorted(vars(function).items()):
+        if not rules.is_state_attribute(name):
+            yield named(b"attribute", name)
+            yield reached(value, module)
+
+
+def _globals(function: types.FunctionType, facts: CodeFacts, module: str, rules: Rules) -> Iterator[Any]:
+    names = function.__globals__
+    paths: set[Path] = {path for path in facts.reads if path[0] == GLOBAL}
+    if facts.by_text or any(module_name(imported) == module for imported in facts.imported):
+        rules.looked_at(None)
+        paths |= {(GLOBAL, name) for name in names if not name.startswith("__")}
+    for path in sorted(paths):
+        name, value = path[1], names.get(path[1])
+        rules.looked_at(name_check(names, name))
+        if name not in names:
+            continue  # a builtin, or not there yet
+        rest = list(path[2:])
+        while isinstance(value, types.ModuleType) and rest and (vars(value) is names or rest[0] in vars(value)):
+            is_own, name = vars(value) is names, rest.pop(0)
+            rules.looked_at(name_check(vars(value), name))
+            value = vars(value).get(name)
+            if not is_own and not isinstance(value, types.ModuleType):
+                break  # of another module: its name, which the code has, tells it
+        else:
+            if not rules.is_state_name(module, name):
+                yield named(b"global", name)
+                yield reached(value, module)
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+def class_parts(cls: type, rules: Rules) -> Parts:
+    """Return what a class consists of."""
+    module, name = class_module(cls), class_name(cls)
+    if not rules.follows(module):
+        return Parts(named(b"class", module, name).token)
+    parts: list[Any] = [reached(base, module) for base in type.__dict__["__bases__"].__get__(cls)]
+    parts.append(reached(type(cls), module))
+    attributes = {**type.__dict__["__dict__"].__get__(cls)}
+    parts += _members(attributes)
+    for attribute, value in sorted(attributes.items(), key=lambda item: str(item[0])):
+        if _is_no_part(attribute, value, rules):
+            continue
+        parts.append(named(b"attribute", str(attribute)))
+        parts.append(reached(value, module))
+    return Parts(named(b"class", name).token, parts)
+
+
+def _members(attributes: dict[str, Any]) -> Iterator[Any]:
+    """Take what dataclasses, enumerations and annotations keep in dicts out of a class, and yield it as tuples."""
+    fields = attributes.pop("__dataclass_fields__", None)
+    if isinstance(fields, dict):
+        for name, field in fields.items():
+            yield (name, field.init, field.repr, field.hash, field.compare, getattr(field, "kw_only", None))
+            for default in (field.default, field.default_factory):
+                yield named(b"none") if default is dataclasses.MISSING else Loose(default)
+            yield dict(field.metadata) or None
+    parameters = attributes.pop("__dataclass_params__", None)
+    if parameters is not None:
+        yield repr(parameters)
+    members = attributes.pop("_member_map_", None)
+    if isinstance(members, dict):
+        for name in _OF_ENUMERATIONS:
+            attributes.pop(name, None)
+        for name, member in members.items():
+            attributes.pop(name, None)
+            yield name
+            yield Loose(vars(member).get("_value_"))
+    annotations = attributes.pop("__annotations__", None)
+    if isinstance(annotations, dict):
+        for name, annotation in annotations.items():
+            yield name
+            yield Loose(annotation)
+
+
+def _is_no_part(attribute: Any, value: Any, rules: Rules) -> bool:
+    if attribute in _NO_PART or (str(attribute).startswith(_NO_PART_PREFIX) and attribute != _FIELDS):
+        return True
+    if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+        return True  # slots, whose names stand in `__slots__`
+    if isinstance(value, _CHANGEABLE) or not isinstance(value, (types.FunctionType, type)):
+        return rules.is_state_attribute(str(attribute))
+    return False
+
+
+# --- what stands around functions ------------------------------------------------------------------------------------
+
+
+def wrapper_parts(value: Any) -> Parts | None:
+    """Return what something consists of that wraps functions, as `functools` and the language have it; else None."""
+    make = _WRAPPERS.get(type(value))
+    return None if make is None else make(value)
+
+
+def _partial(value: functools.partial[Any]) -> Parts:
+    return Parts(b"partial", [value.func, value.args, value.keywords, vars(value)])
+
+
+def _builtin_method(value: types.BuiltinMethodType) -> Parts:
+    owner = value.__self__
+    if owner is None or isinstance(owner, types.ModuleType):
+        return Parts(named(b"builtin", str(value.__module__), value.__qualname__).token)
+    return Parts(named(b"method", value.__name__).token, [owner])
+
+
+def _cached(value: Any) -> Parts:
+    parameters = value.cache_parameters() if "cache_parameters" in vars(value) else None
+    return Parts(b"cached", [value.__wrapped__, parameters])
+
+
+_WRAPPERS: dict[type, Callable[[Any], Parts]] = {
+    functools.partial: _partial,
+    functools.partialmethod: lambda value: Parts(b"partialmethod", [value.func, value.args, value.keywords]),
+    functools.singledispatchmethod: lambda value: Parts(b"dispatchmethod", [value.dispatcher, value.func]),
+    functools.cached_property: lambda value: Parts(b"cached_property", [value.func]),
+    property: lambda value: Parts(b"property", [value.fget, value.fset, value.fdel]),
+    staticmethod: lambda value: Parts(b"staticmethod", [value.__func__]),
+    classmethod: lambda value: Parts(b"classmethod", [value.__func__]),
+    types.MethodType: lambda value: Parts(b"method", [value.__func__, value.__self__]),
+    types.BuiltinMethodType: _builtin_method,
+    types.MethodWrapperType: lambda value: Parts(named(b"slot", value.__name__).token, [value.__self__]),
+    types.CellType: lambda value: Parts(b"cell", [value.cell_contents]),
+    types.CodeType: lambda value: Parts(b"code" + facts_of(value).digest),
+    _CACHED: _cached,
+}
+for _kind in (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType):
+    _WRAPPERS[_kind] = lambda value: Parts(named(b"descriptor", class_module(value.__objclass__), value.__qualname__).token)
