@@ -91,6 +91,7 @@ def _print_explanation(explanation: Explanation, most: int | None) -> None:
         verdict = f"{counted(len(branches), 'branch')}: {taken:,} taken over, {len(branches) - taken:,} ran"
     out.print(f"[bold]{escaped(step.where)}[/]  {status}  {verdict}", soft_wrap=True)
     if step.taken_over_from:
+        _print_not_seen(out, explanation)
         return
     if not branches:
         _print_indented(out, [*_reasons(step), *_beside(step)])
@@ -99,6 +100,12 @@ def _print_explanation(explanation: Explanation, most: int | None) -> None:
     if explanation.parameters and may_rest_on_parameters(explanation):
         out.print(f"\nParameters of the run that changed since run {escaped(explanation.resumed)}:", soft_wrap=True)
         _print_indented(out, [_change_text(change) for change in explanation.parameters])
+    _print_not_seen(out, explanation)
+
+
+def _print_not_seen(out: Console, explanation: Explanation) -> None:
+    if explanation.not_seen:
+        out.print(f"\n[dim]Not compared, as no run can see it: {'; '.join(explanation.not_seen)}.[/]", soft_wrap=True)
 
 
 def _print_group(out: Console, group: Alike, most: int | None) -> None:

@@ -9,11 +9,16 @@ from typing import Any
 
 from chunkstore.errors import StoreUsageError
 
+#: A partial can be made to hold itself.
+_MOST_PARTIALS = 1000
+
 
 def without_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function inside of `functools.partial`, as deep as it is."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    for _ in range(_MOST_PARTIALS):
+        if not issubclass(type(function), functools.partial):
+            break
+        function = function.func  # type: ignore[attr-defined] # a partial has one
     return function
 
 

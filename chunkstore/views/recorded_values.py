@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from chunkstore.records import codec
 from chunkstore.records.models import CodeIdentity, DataCatalog, JobLog, RunLog, StepLog
@@ -111,6 +111,11 @@ def short_hash(digest: str) -> str:
     """Return enough of a hash to tell it from others; other words as they are."""
     is_hash = len(digest) > 2 * _SHORT_HASH and all(char in "0123456789abcdefABCDEF" for char in digest)
     return digest[:_SHORT_HASH] if is_hash else digest
+
+
+def are_comparable(one: str | UnsetType, other: str | UnsetType) -> bool:
+    """Tell whether two hashes were computed in the same way, which stands before their colons."""
+    return UNSET not in (one, other) and str(one).rpartition(":")[0] == str(other).rpartition(":")[0]
 
 
 def is_output(entry: DataCatalog) -> bool:

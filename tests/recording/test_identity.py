@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chunkstore.recording.identity import git as identity_module
 from chunkstore.recording.identity import function_identity, git_identity
+from chunkstore.recording.identity import git as identity_module
 from chunkstore.recording.identity.git import without_credentials
 from recording import work
 

@@ -42,15 +42,14 @@ def numpy_parts(value: Any) -> Parts | None:
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return None
+    kind = type(value)
     try:
-        kind, ndarray, generic, memmap = type(value), numpy.ndarray, numpy.generic, numpy.memmap
+        is_array, is_scalar = kind in (numpy.ndarray, numpy.memmap), issubclass(kind, numpy.generic)
     except AttributeError:
         return None  # it is being imported
-    if kind is ndarray or kind is memmap:
+    if is_array:
         return _array_parts(numpy, value)
-    if issubclass(kind, generic) and kind.__module__ == "numpy" and value.dtype.names is None:
-        if value.dtype.hasobject:
-            return None
+    if is_scalar and kind.__module__ == "numpy" and value.dtype.names is None and not value.dtype.hasobject:
         return Parts(_label(b"z", kind.__name__, value.dtype.str) + _hash_of(numpy, numpy.asarray(value)))
     if isinstance(value, numpy.dtype) and value.names is None and value.subdtype is None and not value.metadata:
         return Parts(_label(b"d", type(value).__module__, value.str, str(value)))
@@ -99,5 +98,3 @@ def _with_one_nan(numpy: Any, block: Any) -> bytes:
         numbers = numbers.view(numbers.real.dtype)
     numbers[numpy.isnan(numbers)] = numpy.nan
     return bytes(numbers.tobytes())
-
-

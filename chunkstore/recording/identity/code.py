@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
+import re
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, NamedTuple
@@ -32,13 +33,13 @@ _ASSIGNED_ATTRIBUTES = {"STORE_ATTR", "DELETE_ATTR"}
 _ASSIGNED_ITEMS = {"STORE_SUBSCR", "DELETE_SUBSCR"}
 _COPIES = {"COPY", "DUP_TOP"}
 _MUTATORS = frozenset(
-    "add append appendleft clear difference_update discard extend extendleft insert intersection_update move_to_end pop "
-    "popitem popleft remove reverse rotate setdefault sort subtract symmetric_difference_update update".split()
+    "add append appendleft clear difference_update discard extend extendleft insert intersection_update move_to_end "
+    "pop popitem popleft remove reverse rotate setdefault sort subtract symmetric_difference_update update".split()
 )
 #: Constants that a class body stores and that are no part of what it does; one is a line number.
 _PLACES = {"__doc__", "__firstlineno__", "__static_attributes__"}
 #: What reads variables by names that the code does not show.
-_BY_TEXT = {"globals", "eval", "exec", "vars", "__import__", "import_module"}
+_BY_TEXT = {"modules", "globals", "eval", "exec", "vars", "__import__", "import_module"}
 
 
 class CodeFacts(NamedTuple):
@@ -93,7 +94,7 @@ def facts_of(code: CodeType) -> CodeFacts:
 def _facts(code: CodeType) -> CodeFacts:
     instructions = [found for found in dis.get_instructions(code) if found.opname not in ("EXTENDED_ARG", "CACHE")]
     inner = [facts_of(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    changes = _Changes(instructions)
+    changes = _Changes(list(_single(instructions)))
     reads = set(_reads(instructions))
     return CodeFacts(
         _digest(code, instructions),
@@ -176,6 +177,16 @@ def _imports(instructions: list[dis.Instruction]) -> Iterator[str]:
 # --- what it changes -------------------------------------------------------------------------------------------------
 
 
+def _single(instructions: list[dis.Instruction]) -> Iterator[dis.Instruction]:
+    """Yield instructions that load one value each; from Python 3.13 on some load two."""
+    for found in instructions:
+        if "LOAD_FAST" in found.opname and isinstance(found.argval, tuple):
+            for kind, name in zip(re.findall("(?:LOAD|STORE)_FAST", found.opname), found.argval, strict=True):
+                yield found._replace(opname=kind, opcode=dis.opmap[kind], arg=0, argval=name)
+        else:
+            yield found
+
+
 class _Changes:
     """What a code object assigns to, and what it changes in place, as far as its instructions show."""
 
@@ -192,9 +203,7 @@ class _Changes:
                 self._note(self.assigned, number - 1, found.argval)
             elif found.opname in _ATTRIBUTES:
                 self._look_at_attribute(number, found)
-            elif found.opname in _ASSIGNED_ITEMS:
-                self._note(self.mutated, self._before_value(number - 1))
-            elif self._copies_for_item(number):
+            elif found.opname in _ASSIGNED_ITEMS or self._copies_for_item(number):
                 self._note(self.mutated, self._before_value(number - 1))
 
     def _look_at_attribute(self, number: int, found: dis.Instruction) -> None:
@@ -214,10 +223,8 @@ class _Changes:
     def _copies_for_item(self, number: int) -> bool:
         """Tell whether a container and a key are copied here, as for `name[key] += 1`."""
         found = self._instructions[number]
-        if found.opname == "DUP_TOP_TWO":
-            return True
-        following = self._instructions[number + 1] if number + 1 < len(self._instructions) else found
-        return found is not following and all(one.opname == "COPY" and one.arg == 2 for one in (found, following))
+        both = [(one.opname, one.arg) for one in self._instructions[number : number + 2]]
+        return found.opname == "DUP_TOP_TWO" or both == [("COPY", 2), ("COPY", 2)]
 
     def _note(self, changes: set[Path], number: int, attribute: Any = None) -> None:
         path = self._path(number)
@@ -225,14 +232,12 @@ class _Changes:
             changes.add(path if attribute is None else (*path, str(attribute)))
 
     def _path(self, number: int) -> Path | None:
-        """Return the name, with attributes, of the value that the instruction at a place leaves; None if there is none."""
+        """Return the name, with attributes, of the value that the instruction at a place leaves, or None."""
         attributes: list[str] = []
         while number >= 0:
             found = self._instructions[number]
             if kind := _LOADS.get(found.opname):
                 return (kind, str(found.argval), *reversed(attributes))
-            if found.opname == "LOAD_FAST_LOAD_FAST":  # two at once, from Python 3.13 on
-                return (LOCAL, str(found.argval[-1]), *reversed(attributes))
             if found.opname in _ATTRIBUTES:
                 attributes.append(str(found.argval))
                 number -= 1

@@ -29,7 +29,7 @@ _CHANGEABLE = (list, dict, set, bytearray)
 _NO_PART = frozenset(
     "__dict__ __weakref__ __module__ __qualname__ __doc__ __firstlineno__ __static_attributes__ _abc_impl "
     "__annotate__ __annotate_func__ __annotations_cache__ __protocol_attrs__ __non_callable_proto_members__ "
-    "__callable_proto_members_only__ __class_getitem__".split()
+    "__callable_proto_members_only__ __slotnames__".split()
 )
 _OF_ENUMERATIONS = (
     "_member_names_",
@@ -51,14 +51,14 @@ def named(kind: bytes, *names: str) -> Raw:
 
 def reached(value: Any, module: str) -> Any:
     """Return the part for a value that code of a module reaches: whatever is of another module counts by its name."""
-    if isinstance(value, types.ModuleType):
+    if issubclass(type(value), types.ModuleType):
         return named(b"module", module_name(vars(value).get("__name__")))
-    if isinstance(value, type):
+    if issubclass(type(value), type):
         its_module, name = class_module(value), class_name(value)
         is_code = True
     else:
         its_module, name = _place_of(value)
-        is_code = isinstance(value, types.FunctionType)
+        is_code = issubclass(type(value), types.FunctionType)
     if name and its_module != module and is_importable(value, its_module, name):
         return named(b"of", its_module, name)
     return value if is_code else Loose(value)
@@ -66,11 +66,11 @@ def reached(value: Any, module: str) -> Any:
 
 def _place_of(value: Any) -> tuple[str, str]:
     """Return the module and the name that an object says it has, without running code of its own."""
-    if isinstance(value, types.BuiltinFunctionType):
+    if issubclass(type(value), types.BuiltinFunctionType):
         return module_name(value.__module__), value.__qualname__
     own = vars(value) if type(value) is types.FunctionType or type(value) is _CACHED else {}
-    name = value.__qualname__ if isinstance(value, types.FunctionType) else own.get("__qualname__")
-    module = value.__module__ if isinstance(value, types.FunctionType) else own.get("__module__")
+    name = value.__qualname__ if issubclass(type(value), types.FunctionType) else own.get("__qualname__")
+    module = value.__module__ if issubclass(type(value), types.FunctionType) else own.get("__module__")
     return module_name(module), name if type(name) is str else ""
 
 
@@ -83,7 +83,8 @@ def function_parts(function: types.FunctionType, rules: Rules) -> Parts:
     """Return what a function consists of."""
     module = module_of(function)
     is_followed = rules.follows(module)
-    if not is_followed and is_importable(function, module_name(function.__module__), function.__qualname__):
+    said = module_name(function.__module__)  # that of the function inside, where a decorator has copied it
+    if not is_followed and not rules.follows(said) and is_importable(function, said, function.__qualname__):
         return Parts(named(b"function", module, function.__qualname__).token)
     if registry := _registry(function):
         return Parts(b"singledispatch", (), [(kind, handler) for kind, handler in registry.items()])
@@ -101,9 +102,8 @@ def function_parts(function: types.FunctionType, rules: Rules) -> Parts:
 
 def _registry(function: types.FunctionType) -> dict[Any, Any] | None:
     """Return the functions of a `singledispatch` by type; None for any other function."""
-    registry = vars(function).get("registry")
-    is_one = isinstance(registry, types.MappingProxyType) and "dispatch" in vars(function)
-    return dict(registry) if is_one and isinstance(registry, types.MappingProxyType) else None
+    registry: Any = vars(function).get("registry")
+    return dict(registry) if type(registry) is types.MappingProxyType and "dispatch" in vars(function) else None
 
 
 def _defaults(function: types.FunctionType, facts: CodeFacts) -> Iterator[Any]:
@@ -113,7 +113,7 @@ def _defaults(function: types.FunctionType, facts: CodeFacts) -> Iterator[Any]:
     by_name = {**dict(zip(names, defaults, strict=False)), **(function.__kwdefaults__ or {})}
     for name, value in sorted(by_name.items()):
         yield named(b"default", name)
-        yield named(b"state") if name in changed and isinstance(value, _CHANGEABLE) else value
+        yield named(b"state") if name in changed and issubclass(type(value), _CHANGEABLE) else value
 
 
 def _closure(function: types.FunctionType, rules: Rules) -> Iterator[Any]:
@@ -145,11 +145,11 @@ def _globals(function: types.FunctionType, facts: CodeFacts, module: str, rules:
         if name not in names:
             continue  # a builtin, or not there yet
         rest = list(path[2:])
-        while isinstance(value, types.ModuleType) and rest and (vars(value) is names or rest[0] in vars(value)):
+        while issubclass(type(value), types.ModuleType) and rest and (vars(value) is names or rest[0] in vars(value)):
             is_own, name = vars(value) is names, rest.pop(0)
             rules.looked_at(name_check(vars(value), name))
             value = vars(value).get(name)
-            if not is_own and not isinstance(value, types.ModuleType):
+            if not is_own and not issubclass(type(value), types.ModuleType):
                 break  # of another module: its name, which the code has, tells it
         else:
             if not rules.is_state_name(module, name):
@@ -180,7 +180,7 @@ def class_parts(cls: type, rules: Rules) -> Parts:
 def _members(attributes: dict[str, Any]) -> Iterator[Any]:
     """Take what dataclasses, enumerations and annotations keep in dicts out of a class, and yield it as tuples."""
     fields = attributes.pop("__dataclass_fields__", None)
-    if isinstance(fields, dict):
+    if issubclass(type(fields), dict):
         for name, field in fields.items():
             yield (name, field.init, field.repr, field.hash, field.compare, getattr(field, "kw_only", None))
             for default in (field.default, field.default_factory):
@@ -190,7 +190,7 @@ def _members(attributes: dict[str, Any]) -> Iterator[Any]:
     if parameters is not None:
         yield repr(parameters)
     members = attributes.pop("_member_map_", None)
-    if isinstance(members, dict):
+    if issubclass(type(members), dict):
         for name in _OF_ENUMERATIONS:
             attributes.pop(name, None)
         for name, member in members.items():
@@ -198,7 +198,7 @@ def _members(attributes: dict[str, Any]) -> Iterator[Any]:
             yield name
             yield Loose(vars(member).get("_value_"))
     annotations = attributes.pop("__annotations__", None)
-    if isinstance(annotations, dict):
+    if issubclass(type(annotations), dict):
         for name, annotation in annotations.items():
             yield name
             yield Loose(annotation)
@@ -207,9 +207,9 @@ def _members(attributes: dict[str, Any]) -> Iterator[Any]:
 def _is_no_part(attribute: Any, value: Any, rules: Rules) -> bool:
     if attribute in _NO_PART or (str(attribute).startswith(_NO_PART_PREFIX) and attribute != _FIELDS):
         return True
-    if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+    if issubclass(type(value), (types.MemberDescriptorType, types.GetSetDescriptorType)):
         return True  # slots, whose names stand in `__slots__`
-    if isinstance(value, _CHANGEABLE) or not isinstance(value, (types.FunctionType, type)):
+    if issubclass(type(value), _CHANGEABLE) or not issubclass(type(value), (types.FunctionType, type)):
         return rules.is_state_attribute(str(attribute))
     return False
 
@@ -229,7 +229,7 @@ def _partial(value: functools.partial[Any]) -> Parts:
 
 def _builtin_method(value: types.BuiltinMethodType) -> Parts:
     owner = value.__self__
-    if owner is None or isinstance(owner, types.ModuleType):
+    if owner is None or issubclass(type(owner), types.ModuleType):
         return Parts(named(b"builtin", str(value.__module__), value.__qualname__).token)
     return Parts(named(b"method", value.__name__).token, [owner])
 
@@ -243,7 +243,7 @@ _WRAPPERS: dict[type, Callable[[Any], Parts]] = {
     functools.partial: _partial,
     functools.partialmethod: lambda value: Parts(b"partialmethod", [value.func, value.args, value.keywords]),
     functools.singledispatchmethod: lambda value: Parts(b"dispatchmethod", [value.dispatcher, value.func]),
-    functools.cached_property: lambda value: Parts(b"cached_property", [value.func]),
+    functools.cached_property: lambda value: Parts(b"cached_property", [value.func]),  # noqa: TID251 - users have them
     property: lambda value: Parts(b"property", [value.fget, value.fset, value.fdel]),
     staticmethod: lambda value: Parts(b"staticmethod", [value.__func__]),
     classmethod: lambda value: Parts(b"classmethod", [value.__func__]),
@@ -255,4 +255,6 @@ _WRAPPERS: dict[type, Callable[[Any], Parts]] = {
     _CACHED: _cached,
 }
 for _kind in (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType):
-    _WRAPPERS[_kind] = lambda value: Parts(named(b"descriptor", class_module(value.__objclass__), value.__qualname__).token)
+    _WRAPPERS[_kind] = lambda value: Parts(
+        named(b"descriptor", class_module(value.__objclass__), value.__qualname__).token
+    )

@@ -74,18 +74,19 @@ class _GitIdentity:
         seen = self._seen.get(top)
         if seen is not None and seen.facts is not None and seen.facts == _facts(top, seen.files):
             return seen.identity
+        return self._asked(top)
+
+    def _asked(self, top: str) -> CodeIdentity | None:
         try:
-            found = _examined(top)
+            found = self._seen[top] = _examined(top)
         except GitTimeoutError as error:
             self._silent.add(top)
             self._tell(top, f"{error}; the commit of {top} is not recorded.")
-            return None
         except GitError as error:
-            if not _OTHER_OWNER.search(str(error)):
-                return None
-            return self._of_another_owner(top)
-        self._seen[top] = found
-        return found.identity
+            return self._of_another_owner(top) if _OTHER_OWNER.search(str(error)) else None
+        else:
+            return found.identity
+        return None
 
     def _of_another_owner(self, top: str) -> CodeIdentity | None:
         self._tell(

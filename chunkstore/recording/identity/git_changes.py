@@ -73,9 +73,7 @@ def changes_in(git: Git, tracked: Tracked, depth: int = 0) -> dict[bytes, bytes]
         found = _submodule(git.at(os.path.join(git.folder, os.fsdecode(path))), commit, depth)
         if found:
             changes[path] = changes.get(path, b"") + found
-    for path, found in untracked_modules(git.folder, tracked):
-        changes[path] = found
-    return changes
+    return {**changes, **dict(untracked_modules(git.folder, tracked))}
 
 
 _RAW = ("--raw", "-z", "--no-abbrev", "--ignore-submodules=dirty", "--no-relative", "--no-renames", "--no-ext-diff")
@@ -99,7 +97,9 @@ def _content(path: bytes, before: str, git: Git) -> bytes | None:
             return None if _blob(target, before) == before else b"link " + hashlib.sha256(target).digest()
         if not stat.S_ISREG(status.st_mode):
             return b"other"
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
+        with open(
+            os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)), "rb"
+        ) as file:
             if status.st_size <= _LONGEST_TEXT:
                 data = file.read()
                 as_stored = (data, data.replace(b"\r\n", b"\n"))
@@ -119,7 +119,7 @@ def _content(path: bytes, before: str, git: Git) -> bytes | None:
 
 def _blob(data: bytes, like: str) -> str:
     """Return the hash that git gives some content; of the kind of another hash."""
-    kind = hashlib.sha1 if len(like) == 40 else hashlib.sha256  # noqa: PLR2004, S324 - as git has it
+    kind = hashlib.sha1 if len(like) == 40 else hashlib.sha256  # noqa: PLR2004 - as git has it
     return kind(b"blob %d\0" % len(data) + data).hexdigest()
 
 
@@ -159,7 +159,7 @@ def module_files(folder: str) -> Iterator[tuple[bytes, str]]:
     tops = [os.path.join(top, "") for top in {folder, os.path.realpath(folder)}]
     seen = set()
     for name, module in list(sys.modules.items()):
-        if not isinstance(module, ModuleType):
+        if not issubclass(type(module), ModuleType):
             continue
         file = vars(module).get("__file__")
         if type(file) is not str or file in seen:

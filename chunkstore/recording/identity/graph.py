@@ -14,7 +14,7 @@ from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 from chunkstore.recording.identity.arrays import buffer_parts, numpy_parts
-from chunkstore.recording.identity.functions import class_parts, function_parts, named, wrapper_parts
+from chunkstore.recording.identity.functions import class_parts, function_parts, named, reached, wrapper_parts
 from chunkstore.recording.identity.known import KnownCode, check_of
 from chunkstore.recording.identity.objects import object_parts
 from chunkstore.recording.identity.parts import Parts, UnknownValueError
@@ -27,6 +27,7 @@ _DEEPEST = 500_000
 #: So many hashes are computed at most for objects that lead back to themselves.
 _MOST_COLOURS = 5_000_000
 _DIGEST = b"#"
+_CONTAINERS = (list, tuple, dict, MappingProxyType, set, frozenset, range, slice)
 _QUICK = (list, tuple, dict)
 _SHORT = 16
 _QUICK_DEPTH, _QUICK_AMOUNT = 8, 1000
@@ -49,11 +50,16 @@ class _Node:
 
 
 class _Edge:
-    """A part of an object: bytes that tell it, or another node."""
+    """A part of an object: bytes that tell it, or another node.
+
+    Args:
+        part: the part.
+        at_once: whether small containers are told without a node, which is needed to see later that they have changed.
+    """
 
     __slots__ = ("fallback", "node", "token", "value")
 
-    def __init__(self, part: Any) -> None:
+    def __init__(self, part: Any, *, at_once: bool) -> None:
         self.fallback = b""
         if type(part) is Loose:
             part = part.value
@@ -63,7 +69,7 @@ class _Edge:
         self.token: bytes | None
         if type(part) is Raw:
             self.token = part.token
-        elif type(part) in _QUICK and len(part) <= _SHORT:
+        elif at_once and type(part) in _QUICK and len(part) <= _SHORT:
             self.token = _quick(part, 1, [_SHORT])
         else:
             self.token = token_of(part)
@@ -73,22 +79,34 @@ def parts_of(value: Any, rules: Rules) -> Parts:
     """Return what a value consists of."""
     if rules.checks is not None:
         rules.looked_at(check_of(value))
+    return (
+        _container_parts(value)
+        or _code_parts(value, rules)
+        or wrapper_parts(value)
+        or buffer_parts(value)
+        or numpy_parts(value)
+        or object_parts(value, rules, _class_teller(rules))
+    )
+
+
+def _container_parts(value: Any) -> Parts | None:
     kind = type(value)
+    name = kind.__name__.encode() if kind in _CONTAINERS else b""
     if kind is list or kind is tuple:
-        return Parts(*_sequence_parts(value, b"list" if kind is list else b"tuple"))
+        return Parts(*_sequence_parts(value, name))
     if kind is dict or kind is MappingProxyType:
-        return _dict_parts(value, b"dict" if kind is dict else b"proxy")
+        return _dict_parts(value, name)
     if kind is set or kind is frozenset:
-        return _set_parts(value, kind.__name__.encode())
-    if kind is range or kind is slice:
-        return Parts(kind.__name__.encode(), [value.start, value.stop, value.step])
-    if kind is FunctionType:
+        return _set_parts(value, name)
+    return Parts(name, [value.start, value.stop, value.step]) if name else None
+
+
+def _code_parts(value: Any, rules: Rules) -> Parts | None:
+    if type(value) is FunctionType:
         return function_parts(value, rules)
-    if isinstance(value, type):
+    if issubclass(type(value), type):
         return class_parts(value, rules)
-    if isinstance(value, ModuleType):
-        return Parts(named(b"module", str(vars(value).get("__name__"))).token)
-    return wrapper_parts(value) or buffer_parts(value) or numpy_parts(value) or object_parts(value, rules, _class_teller(rules))
+    return Parts(reached(value, "").token) if issubclass(type(value), ModuleType) else None
 
 
 def _class_teller(rules: Rules) -> Callable[[type], Any]:
@@ -127,7 +145,7 @@ def code_digest(value: Any, own: frozenset[str]) -> bytes:
     while rules.amount != amount:  # what it changes is no part of it, and that is known only when all was seen
         amount, rules.checks = rules.amount, []
         found = Graph(rules).digest(value)
-    if rules.checks is not None and found is not None and isinstance(value, (type, FunctionType)):
+    if rules.checks is not None and found is not None and issubclass(type(value), (type, FunctionType)):
         _KNOWN.put(value, own, found, rules.checks)
     assert found is not None
     return found
@@ -144,7 +162,11 @@ def _dict_parts(value: Any, name: bytes) -> Parts:
     items = sorted(value.items(), key=_key)
     keys, values = [key for key, _ in items], [item for _, item in items]
     flat = flat_bytes([*keys, *values])
-    return Parts(name + b" flat" + flat) if flat is not None else Parts(name + b" keys" + (flat_bytes(keys) or b""), values)
+    return (
+        Parts(name + b" flat" + flat)
+        if flat is not None
+        else Parts(name + b" keys" + (flat_bytes(keys) or b""), values)
+    )
 
 
 def _set_parts(value: Any, name: bytes) -> Parts:
@@ -190,6 +212,7 @@ class Graph:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        self._at_once = not rules.for_code
         self._nodes: dict[int, _Node] = {}
         self._open: list[_Node] = []
         self._count = 0
@@ -200,7 +223,7 @@ class Graph:
         Raises:
             UnknownValueError: a part of it tells nothing.
         """
-        edge = _Edge(value)
+        edge = _Edge(value, at_once=self._at_once)
         if edge.token is not None:
             return edge.token
         token = _quick(value, _QUICK_DEPTH, [_QUICK_AMOUNT])
@@ -246,8 +269,8 @@ class Graph:
         try:
             parts = parts_of(value, self._rules)
             node.label = parts.label
-            node.edges = [_Edge(part) for part in parts.ordered]
-            node.groups = [[_Edge(part) for part in group] for group in parts.unordered]
+            node.edges = [_Edge(part, at_once=self._at_once) for part in parts.ordered]
+            node.groups = [[_Edge(part, at_once=self._at_once) for part in group] for group in parts.unordered]
         except Exception as error:  # noqa: BLE001 - whatever a strange object raises
             node.reason = _text_of(error, value)
             node.edges, node.groups = [], []

@@ -67,12 +67,9 @@ def is_unknown(identity: CodeIdentity) -> bool:
 
 
 def _is_builtin(function: Any) -> bool:
-    inner = without_arguments(function)
-    if inner is not function:
-        return False
-    if isinstance(function, types.BuiltinFunctionType):
-        return function.__self__ is None or isinstance(function.__self__, types.ModuleType)
-    return isinstance(function, type) and class_module(function) == "builtins"
+    if issubclass(type(function), types.BuiltinFunctionType):
+        return function.__self__ is None or issubclass(type(function.__self__), types.ModuleType)
+    return issubclass(type(function), type) and class_module(function) == "builtins"
 
 
 def _own_modules(function: Any) -> set[str]:
@@ -80,11 +77,11 @@ def _own_modules(function: Any) -> set[str]:
     found: list[str] = []
     for _ in range(_MOST_WRAPPERS):
         function = without_arguments(function)
-        if isinstance(function, types.MethodType):
+        if issubclass(type(function), types.MethodType):
             function = function.__func__
-        if isinstance(function, types.FunctionType):
+        if issubclass(type(function), types.FunctionType):
             found += [module_of(function), module_name(function.__module__)]
-        elif isinstance(function, type):
+        elif issubclass(type(function), type):
             found.append(class_module(function))
         else:
             found.append(class_module(type(function)))
@@ -157,13 +154,13 @@ def _hashed(arguments: tuple[Any, ...], keywords: Mapping[str, Any], names: tupl
 
 def _names_of(function: Any) -> tuple[str, ...]:
     """Return what a function calls its arguments, as far as that is easily told."""
-    inner = without_arguments(function)
+    inner: Any = without_arguments(function)
     fixed = 0
-    while isinstance(function, functools.partial):
+    while function is not inner and issubclass(type(function), functools.partial):
         fixed += len(function.args)
         function = function.func
-    if isinstance(inner, types.MethodType):
+    if issubclass(type(inner), types.MethodType):
         inner, fixed = inner.__func__, fixed + 1
-    if not isinstance(inner, types.FunctionType):
+    if not issubclass(type(inner), types.FunctionType):
         return ()
-    return inner.__code__.co_varnames[fixed : inner.__code__.co_argcount]
+    return tuple(inner.__code__.co_varnames[fixed : inner.__code__.co_argcount])

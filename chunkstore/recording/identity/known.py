@@ -23,9 +23,9 @@ Check = Callable[[], bool]
 
 def check_of(value: Any) -> Check | None:
     """Return what tells whether a value still consists of the same parts; None if nothing does quickly."""
-    if isinstance(value, FunctionType):
+    if issubclass(type(value), FunctionType):
         return _function_check(value)
-    if isinstance(value, type):
+    if issubclass(type(value), type):
         attributes = type.__dict__["__dict__"].__get__(value)
         return _items_check(attributes, type.__dict__["__bases__"].__get__(value), value)
     kind = type(value)
@@ -50,7 +50,7 @@ _UNCHANGEABLE = {
     slice,
     functools.partial,
     functools.partialmethod,
-    functools.cached_property,
+    functools.cached_property,  # noqa: TID251 - users have them
     functools.singledispatchmethod,
     type(functools.lru_cache(len)),
     types.BuiltinFunctionType,
@@ -90,7 +90,7 @@ def _function_check(function: FunctionType) -> Check:
 
 
 def _function_state(function: FunctionType) -> list[Any]:
-    state = [function.__code__, function.__defaults__]
+    state: list[Any] = [function.__code__, function.__defaults__]
     for mapping in (function.__kwdefaults__, function.__dict__):
         if mapping:
             state += [*mapping, *mapping.values()]
@@ -132,7 +132,10 @@ class KnownCode:
         found = self._known.get((id(value), own))
         if found is None or found[0] is not value:
             return None
-        return found[1] if all(check() for check in found[2]) else None
+        try:
+            return found[1] if all(check() for check in found[2]) else None
+        except RuntimeError:
+            return None  # another thread changes a dict just now
 
     def put(self, value: Any, own: frozenset[str], digest: bytes, checks: list[Check]) -> None:
         """Remember a hash, and what tells whether it is still right."""

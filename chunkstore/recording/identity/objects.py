@@ -1,4 +1,4 @@
-"""What objects consist of: their class and their state, as pickle sees them, but never by attributes that they make up."""
+"""What objects consist of: their class and state, as pickle sees them, but never by attributes that they make up."""
 
 from __future__ import annotations
 
@@ -116,9 +116,17 @@ def _reduced(reduced: Any, cls: type, told: Callable[[type], Any]) -> Parts:
         return Parts(named(b"global", class_module(cls), reduced).token)
     if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:  # noqa: PLR2004 - as pickle has it
         raise UnknownValueError(f"cannot pickle {class_name(cls)!r} object: __reduce__ gives nothing of use")
-    make, arguments, state, items, pairs, setter = (*reduced, *(None,) * (6 - len(reduced)))
+    made: list[Any] = [*reduced, *[None] * (6 - len(reduced))]
+    make, arguments, state, items, pairs, setter = made
     # Its class counts even if something else makes the object.
-    parts = [told(cls), make if make is not cls else None, arguments, state, setter, None if items is None else list(items)]
+    parts = [
+        told(cls),
+        make if make is not cls else None,
+        arguments,
+        state,
+        setter,
+        None if items is None else list(items),
+    ]
     if pairs is None:
         return Parts(b"object", parts)
     pairs = list(pairs)
@@ -148,16 +156,16 @@ def _by_state(value: Any, cls: type, rules: Rules, its_class: Any) -> Parts:
     return Parts(b"state", [*parts, state])
 
 
-def _content(value: Any, base: type) -> Any:
+def _content(value: Any, base: Any) -> Any:
     """Return what is in a value of a subclass of one of Python's own containers."""
     if base is OrderedDict:
         return list(OrderedDict.items(value))
     if base is dict:
         return dict(dict.items(value))
     if base is str:
-        return str.__str__(value) if type(value) is not str else value
+        return str.__str__(value)
     if base in (int, float, complex):
-        return base.__pos__(value) if base is not complex else complex.__pos__(value)
+        return base.__pos__(value)
     return base(base.__iter__(value))
 
 

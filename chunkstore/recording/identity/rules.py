@@ -46,7 +46,7 @@ class Rules:
         self.own = own
         self.for_code = for_code
         #: What tells whether that which was looked at is still so; None if nothing does.
-        self.checks: list[Check] | None = []
+        self.checks: list[Check] | None = [] if for_code else None
         self._state_names: set[tuple[str, str]] = set()
         self._state_cells: set[int] = set()
         self._state_attributes: set[str] = set()
@@ -56,9 +56,8 @@ class Rules:
     @property
     def amount(self) -> int:
         """How much is known of what is state: if that grows, what was told before has to be told anew."""
-        return sum(
-            map(len, (self._state_names, self._state_cells, self._state_attributes, self._written, self._read))
-        )
+        known: tuple[set[Any], ...] = (self._state_names, self._state_cells, self._state_attributes)
+        return sum(map(len, (*known, self._written, self._read)))
 
     def follows(self, module: str) -> bool:
         """Tell whether the code of a module counts, and not only the names of what is in it."""
@@ -89,9 +88,9 @@ class Rules:
             self._note_name(function, cells, kind, name)
         elif kind == GLOBAL:
             value = function.__globals__.get(name)
-            if isinstance(value, (type, FunctionType)):
+            if issubclass(type(value), (type, FunctionType)):
                 self._state_attributes.add(attributes[-1])
-            elif isinstance(value, ModuleType):
+            elif issubclass(type(value), ModuleType):
                 self._state_names.add((module_name(vars(value).get("__name__")), attributes[0]))
             else:
                 self._note_name(function, cells, kind, name)
@@ -176,7 +175,7 @@ def _is_below(file: str, folder: str) -> bool:
 def is_library(module: str) -> bool:
     """Tell whether a module belongs to Python or was installed, and is no code of the user's own."""
     loaded = sys.modules.get(module)
-    file = vars(loaded).get("__file__") if isinstance(loaded, ModuleType) else None
+    file = vars(loaded).get("__file__") if issubclass(type(loaded), ModuleType) else None
     return _is_library(module, file if type(file) is str else None, is_loaded=loaded is not None)
 
 
@@ -184,9 +183,9 @@ def is_importable(value: Any, module: str, name: str) -> bool:
     """Tell whether a module has something under its name, so that the name tells what it is."""
     found: Any = sys.modules.get(module)
     for part in name.split("."):
-        if isinstance(found, ModuleType):
+        if issubclass(type(found), ModuleType):
             found = vars(found).get(part)
-        elif isinstance(found, type):
+        elif issubclass(type(found), type):
             found = type.__dict__["__dict__"].__get__(found).get(part)
         else:
             return False

@@ -1,4 +1,4 @@
-"""Values without parts, and flat lists of them, as bytes: equal in every process, and different for different values."""
+"""Values without parts, and flat lists of them, as bytes: equal in every process, and others for other values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from typing import Any
 #: Longer texts and bytes are told by their hash.
 _LONGEST_TEXT = 256
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
-_SINGLE = {None: b"N", True: b"T", False: b"F", Ellipsis: b".", NotImplemented: b"!"}
+_SINGLE: dict[type, dict[Any, bytes]] = {
+    type(None): {None: b"N"},
+    bool: {True: b"T", False: b"F"},
+    type(Ellipsis): {Ellipsis: b"."},
+    type(NotImplemented): {NotImplemented: b"!"},
+}
 
 
 def framed(tag: bytes, data: bytes) -> bytes:
@@ -33,9 +38,8 @@ def token_of(value: Any) -> bytes | None:
         return _text(b"b", value)
     if kind is complex:
         return framed(b"c", float_bytes(value.real) + float_bytes(value.imag))
-    if value is None or value is True or value is False or value is Ellipsis or value is NotImplemented:
-        return _SINGLE[value]
-    return None
+    known = _SINGLE.get(kind)
+    return None if known is None else known[value]
 
 
 def _text(tag: bytes, data: bytes) -> bytes:

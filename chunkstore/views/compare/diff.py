@@ -27,6 +27,7 @@ from chunkstore.views.compare.differences import (
 )
 from chunkstore.views.recorded_values import (
     GIT,
+    are_comparable,
     code_of,
     is_number,
     is_output,
@@ -159,7 +160,7 @@ class _Comparison:
         diff.data += data
         if prints_otherwise:
             diff.output.append(where)
-        called_otherwise = UNSET not in (old.input_hash, new.input_hash) and old.input_hash != new.input_hash
+        called_otherwise = old.input_hash != new.input_hash and are_comparable(old.input_hash, new.input_hash)
         if called_otherwise:
             diff.arguments.append(where)
         ended_otherwise = old.status != new.status or len(old.attempts) != len(new.attempts)

@@ -16,6 +16,7 @@ from chunkstore.views.compare.reuse_reasons import (
     ARGUMENTS_UNKNOWN,
     COMPOSITE,
     IN_A_RUN,
+    NOT_SEEN,
     NOT_THERE,
     UNTOLD,
     Reason,
@@ -61,6 +62,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         step: of the step or branch itself.
         branches: of each branch of a `map` or `parallel`.
         parameters: of the run, as far as they differ from those of the run that it resumed.
+        not_seen: what may differ too, as no run can see it; empty where that decided nothing.
     """
 
     run_id: str
@@ -69,6 +71,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     step: Verdict
     branches: list[Verdict]
     parameters: list[Change]
+    not_seen: list[str] = msgspec.field(default_factory=list)
 
 
 def explain(log: RunLog, record: StepLog | BranchLog, earlier: Iterable[RunLog]) -> Explanation:
@@ -94,13 +97,15 @@ def explain(log: RunLog, record: StepLog | BranchLog, earlier: Iterable[RunLog])
             if past.is_complete:
                 break
     step = _composite(record, log) if branches and isinstance(record, StepLog) else _verdict(subject, log, past)
+    verdicts = [_verdict(branch, log, past) for branch in branches]
     return Explanation(
         run_id=log.run_id,
         resumed=log.original_run_id or "",
         looked_at=past.runs,
         step=msgspec.structs.replace(step, where=record.internal_name, status=record.status, kind=_kind(record)),
-        branches=[_verdict(branch, log, past) for branch in branches],
+        branches=verdicts,
         parameters=parameters,
+        not_seen=list(NOT_SEEN) if any(verdict.taken_over_from for verdict in (step, *verdicts)) else [],
     )
 
 
@@ -138,10 +143,17 @@ def _composite(step: StepLog, log: RunLog) -> Verdict:
     return Verdict(where="", kind="", status="", reasons=[Reason(kind=COMPOSITE, text=text)])
 
 
+def _taken_over_from(record: AnyRecord) -> str:
+    """Return the run that a record was taken over from; of a branch, also if only its function's step was."""
+    step = function_step(record) if isinstance(record, BranchLog) else None
+    known = (record.cached_from, UNSET if step is None else step.cached_from)
+    return next((run for run in known if run is not UNSET), "")
+
+
 def _verdict(record: AnyRecord, log: RunLog, past: EarlierRecords) -> Verdict:
     where, kind = record.internal_name, _kind(record)
-    if record.cached_from is not UNSET:
-        return Verdict(where=where, kind=kind, status=record.status, taken_over_from=record.cached_from)
+    if taken_over_from := _taken_over_from(record):
+        return Verdict(where=where, kind=kind, status=record.status, taken_over_from=taken_over_from)
     if reason := reason_beforehand(record, log, past):
         return Verdict(where=where, kind=kind, status=record.status, reasons=[reason])
     before = past.branch(where) if isinstance(record, BranchLog) else past.step(where)

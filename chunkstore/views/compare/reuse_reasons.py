@@ -21,6 +21,7 @@ from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, Code
 from chunkstore.views.compare.earlier_records import PUT, AnyRecord, EarlierRecords, Put, function_step, step_of
 from chunkstore.views.recorded_values import (
     GIT,
+    are_comparable,
     code_of,
     differing_parts,
     is_same,
@@ -43,6 +44,7 @@ ITEM = "item changed"
 ARGUMENTS = "arguments changed"
 ARGUMENTS_UNKNOWN = "arguments not comparable"
 CODE = "code changed"
+CODE_UNKNOWN = "code not comparable"
 OTHER_FUNCTION = "other function"
 DATA_GONE = "data gone"
 LEFT_TO_AUTHOR = "left to its author"
@@ -50,8 +52,17 @@ COMPOSITE = "composite"
 MOCK = "not really run"
 UNKNOWN_REASON = "not recorded"
 
+#: What stands before a hash that tells nothing, and before why that is so.
+_UNKNOWN = "unknown:"
 #: Reasons that do not tell what decided.
 UNTOLD = frozenset({LEFT_TO_AUTHOR, UNKNOWN_REASON})
+#: What no record can tell of, whether something ran or was taken over.
+NOT_SEEN = (
+    "code of other modules that git does not know",
+    "installed packages and code in C",
+    "files, databases and the network",
+    "the environment, the time and random numbers",
+)
 #: What was so in the earlier run; the other reasons are changes since then.
 IN_A_RUN = frozenset({FAILED, NOT_ENDED, NO_RESULT, OTHER_FUNCTION})
 
@@ -132,12 +143,12 @@ def step_reasons(new: StepLog, old: StepLog, run: RunLog, data: list[Put], past:
         text = f"Its result in run {run.run_id} was not kept in the log: it is no JSON, or too large."
         reasons.append(Reason(kind=NO_RESULT, text=text))
     reasons += _argument_reasons(new, old, run)
-    reasons += _code_reasons(code_of(old), code_of(new))
+    reasons += _code_reasons(old, new, run)
     return reasons or [_data_reason(run, data, past)]
 
 
 def _block_reasons(new: StepLog, old: StepLog, run: RunLog) -> list[Reason]:
-    if reasons := _code_reasons(code_of(old), code_of(new)):
+    if reasons := _code_reasons(old, new, run):
         return reasons
     text = (
         f"It succeeded in run {run.run_id}, with the same code as far as that was recorded. A block is taken over only "
@@ -178,30 +189,69 @@ def _is_function(step: StepLog) -> bool:
 
 def _argument_reasons(new: StepLog, old: StepLog, run: RunLog) -> Iterator[Reason]:
     if new.input_hash is UNSET:
-        yield Reason(kind=ARGUMENTS_UNKNOWN, text="What it is called with cannot be compared: it does not pickle.")
+        why = _unknown_arguments(new) or "it does not pickle"
+        yield Reason(kind=ARGUMENTS_UNKNOWN, text=f"What it is called with cannot be compared: {why}.")
     elif old.input_hash is UNSET:
-        text = f"What it was called with in run {run.run_id} is not recorded, so it cannot be compared."
+        why = _unknown_arguments(old) or "so it cannot be compared"
+        text = f"What it was called with in run {run.run_id} is not recorded, {why}."
         yield Reason(kind=ARGUMENTS_UNKNOWN, text=text)
+    elif not are_comparable(old.input_hash, new.input_hash):
+        text = (
+            f"Run {run.run_id} hashed arguments in another way, as another version of chunkstore: nobody can compare."
+        )
+        yield Reason(kind=ARGUMENTS_UNKNOWN, text=text, old=old.input_hash, new=new.input_hash)
     elif old.input_hash != new.input_hash:
+        which = changed_arguments(old, new)
         yield Reason(
             kind=ARGUMENTS,
-            text=f"It was called with other arguments: their hash was {short_hash(old.input_hash)} in run "
-            f"{run.run_id}, and is {short_hash(new.input_hash)}. The log keeps no more of them.",
+            text=f"It was called with other arguments{f', {named(which)}' if which else ''}: their hash was "
+            f"{short_version(old.input_hash)} in run {run.run_id}, and is {short_version(new.input_hash)}. "
+            "The log keeps no more of them.",
             old=old.input_hash,
             new=new.input_hash,
         )
 
 
-def _code_reasons(old: list[CodeIdentity], new: list[CodeIdentity]) -> list[Reason]:
-    before, after = _versions(old), _versions(new)
+def changed_arguments(old: StepLog, new: StepLog) -> list[str]:
+    """Return the names of the arguments whose hashes differ, or that only one of two steps had."""
+    before, after = (dict(step.argument_hashes or {}) for step in (old, new))
+    return [str(name) for name in {**before, **after} if before.get(name) != after.get(name)]
+
+
+def _unknown_arguments(step: StepLog) -> str:
+    """Return which arguments of a step could not be hashed, and why."""
+    noted = (step.argument_hashes or {}).items()
+    found = [(str(name), str(note)[len(_UNKNOWN) :].strip()) for name, note in noted if str(note).startswith(_UNKNOWN)]
+    return "; ".join(f"{name}: {why}" if name else why for name, why in found[:MOST_NAMED])
+
+
+def _code_reasons(old: StepLog, new: StepLog, run: RunLog) -> list[Reason]:
+    before, after = _versions(code_of(old)), _versions(code_of(new))
+    comparable = UNSET in (old.input_hash, new.input_hash) or are_comparable(old.input_hash, new.input_hash)
     reasons = []
     for kind in sorted({*before, *after}, reverse=True):
         was, now = before.get(kind, ""), after.get(kind, "")
-        if was != now:
-            what = {GIT: "The commit", "function": "The function"}.get(kind, f"The code ({kind})")
-            shown = " → ".join(short_version(version) or "not recorded" for version in (was, now))
-            reasons.append(Reason(kind=CODE, text=f"{what} changed: {shown}.", old=was, new=now))
+        if was == now:
+            continue
+        what = {GIT: "The commit", "function": "The function"}.get(kind, f"The code ({kind})")
+        shown = " → ".join(short_version(version) or "not recorded" for version in (was, now))
+        told, text = CODE, f"{what} changed: {shown}."
+        if _UNKNOWN in was or _UNKNOWN in now:
+            why = next(filter(None, (_why_unknown(step, kind) for step in (new, old))), "")
+            told = CODE_UNKNOWN
+            text = f"{what} cannot be compared, as it is not known which it {'is' if _UNKNOWN in now else 'was'}{why}."
+        elif kind == "function" and was and now and not comparable:
+            told = CODE_UNKNOWN
+            text = f"{what} cannot be compared: run {run.run_id} hashed it in another way."
+        reasons.append(Reason(kind=told, text=text, old=was, new=now))
     return reasons
+
+
+def _why_unknown(step: StepLog, kind: str) -> str:
+    for identity in code_of(step):
+        if identity.code_identifier_type == kind and kind != GIT and _UNKNOWN in (identity.code_identifier or ""):
+            return f": {identity.code_identifier_message}"
+    return ""
 
 
 def _versions(code: list[CodeIdentity]) -> dict[str, str]:
