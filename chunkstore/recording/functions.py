@@ -25,8 +25,19 @@ def without_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 def check_runs_at_once(function: Callable[..., Any]) -> None:
     """Raise `StoreUsageError` for a function whose call only begins the work: async ones and generators."""
     inner = without_arguments(function)
-    if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+    if _only_begins(inner):
         raise _not_at_once(getattr(inner, "__name__", type(inner).__name__))
+
+
+def _only_begins(function: Callable[..., Any]) -> bool:
+    try:
+        return (
+            inspect.iscoroutinefunction(function)
+            or inspect.isgeneratorfunction(function)
+            or inspect.isasyncgenfunction(function)
+        )
+    except Exception:  # noqa: BLE001 - whatever a strange object raises when it is asked for its class
+        return False
 
 
 def done_at_once(result: Any, name: str) -> Any:
