@@ -138,7 +138,7 @@ def _examined(top: str) -> _Seen:
         return _Seen(_identity(commit, _remote(git), "", dependable=False), None, [])
     git = Git(found, deadline=git.deadline)
     remote = _remote(git)
-    tracked = Tracked(frozenset(), {}, {})
+    tracked = Tracked(frozenset(), {}, frozenset(), {})
     try:
         tracked = tracked_in(git)
         changes = changes_in(git, tracked)
@@ -155,13 +155,7 @@ def _examined(top: str) -> _Seen:
 
 
 def _remote(git: Git) -> str:
-    try:
-        url = git.ask("config", "--get", "remote.origin.url").decode(errors="backslashreplace").strip()
-    except GitTimeoutError:
-        raise
-    except GitError:
-        return ""  # there is none
-    return without_credentials(url)
+    return without_credentials(git.without_filters())
 
 
 def _identity(commit: bytes, remote: str, message: str, *, dependable: bool = False) -> CodeIdentity:

@@ -27,17 +27,19 @@ class Tracked(NamedTuple):
     Attributes:
         paths: all of them.
         unwatched: those that git was told not to look at, with their hashes.
+        sparse: those of them that need not be there.
         submodules: the paths of other repositories, with the commits that belong there.
     """
 
     paths: frozenset[bytes]
     unwatched: dict[bytes, str]
+    sparse: frozenset[bytes]
     submodules: dict[bytes, str]
 
 
 def tracked_in(git: Git) -> Tracked:
     """Return what the index lists."""
-    unwatched, submodules, paths = {}, {}, set()
+    unwatched, submodules, paths, sparse = {}, {}, set(), set()
     for line in git.ask("ls-files", "-s", "-v", "-z").split(b"\0"):
         facts, _, path = line.partition(b"\t")
         if not path:
@@ -48,7 +50,9 @@ def tracked_in(git: Git) -> Tracked:
             submodules[path] = digest
         elif flag.islower() or flag == "S":
             unwatched[path] = digest
-    return Tracked(frozenset(paths), unwatched, submodules)
+            if flag.upper() == "S":
+                sparse.add(path)
+    return Tracked(frozenset(paths), unwatched, frozenset(sparse), submodules)
 
 
 def changes_in(git: Git, tracked: Tracked, depth: int = 0) -> dict[bytes, bytes]:
@@ -67,7 +71,7 @@ def changes_in(git: Git, tracked: Tracked, depth: int = 0) -> dict[bytes, bytes]
             changes[path] = tracked.submodules[path].encode()
             continue
         found = _content(os.path.join(os.fsencode(git.folder), path), digest, git)
-        if found is not None and not (path in tracked.unwatched and found == b"-"):  # a sparse checkout lacks it
+        if found is not None and not (path in tracked.sparse and found == b"-"):
             changes[path] = found
     for path, commit in tracked.submodules.items():
         found = _submodule(git.at(os.path.join(git.folder, os.fsdecode(path))), commit, depth)
@@ -129,6 +133,7 @@ def _submodule(git: Git, commit: str, depth: int) -> bytes:
         return b""  # not checked out
     if depth >= _DEEPEST:
         raise GitError("submodules are nested too deep")
+    git.without_filters()
     current = git.ask("rev-parse", "HEAD").strip()
     changes = changes_in(git, tracked_in(git), depth + 1)
     return b"" if current.decode() == commit and not changes else b"at " + current + fingerprint(changes)

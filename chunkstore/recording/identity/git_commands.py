@@ -42,12 +42,14 @@ class Git:
     Args:
         folder: where.
         options: for every command.
+        deadline: when it has taken too long, by the monotonic clock.
     """
 
     def __init__(self, folder: str, options: Sequence[str] = (), deadline: float | None = None) -> None:
         self.folder = folder
         self.options = tuple(options)
         self.deadline = time.monotonic() + _TIMEOUT if deadline is None else deadline
+        self._filters: tuple[str, ...] = ()
 
     def at(self, folder: str) -> Git:
         """Return what asks about another folder within the same time."""
@@ -67,7 +69,7 @@ class Git:
                 command,
                 capture_output=True,
                 check=False,
-                env=_environment(),
+                env=_environment(self._filters),
                 timeout=max(0.01, self.left),
                 stdin=subprocess.DEVNULL,
             )
@@ -79,20 +81,50 @@ class Git:
             raise GitError(done.stderr.decode(errors="backslashreplace").strip())
         return done.stdout
 
+    def without_filters(self) -> str:
+        """Let no command run the filters that files go through; return the URL of the remote, which is set beside them.
+
+        Raises:
+            GitTimeoutError: it took too long.
+        """
+        try:
+            found = self.ask("config", "-z", "--get-regexp", r"^(remote\.origin\.url|filter\..*)$")
+        except GitTimeoutError:
+            raise
+        except GitError:
+            return ""  # neither is set
+        url, names = "", dict[str, None]()
+        for line in found.decode(errors="surrogateescape").split("\0"):
+            key, _, value = line.partition("\n")
+            if key == "remote.origin.url":
+                url = value
+            elif key:
+                names[key.rpartition(".")[0]] = None
+        self._filters = tuple(names)
+        return url
+
     @property
     def left(self) -> float:
         """How many seconds are left."""
         return self.deadline - time.monotonic()
 
 
-def _environment() -> dict[str, str]:
+def _environment(filters: Sequence[str] = ()) -> dict[str, str]:
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("GIT_") or (name.startswith(_KEPT) and name not in _LEFT_OUT)
     }
+    count = environment.get("GIT_CONFIG_COUNT", "")
+    number = int(count) if count.isdecimal() else 0
+    for name in filters:
+        for setting, value in (("clean", ""), ("process", ""), ("required", "false")):
+            environment[f"GIT_CONFIG_KEY_{number}"] = f"{name}.{setting}"
+            environment[f"GIT_CONFIG_VALUE_{number}"] = value
+            number += 1
     return {
         **environment,
+        "GIT_CONFIG_COUNT": str(number),
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_NO_LAZY_FETCH": "1",
