@@ -302,8 +302,8 @@ def logs(
             raise typer.BadParameter(f"{step!r} is a branch with {len(found.steps):,} steps. Name one of them.")
         (found,) = found.steps.values()
     name = found.internal_name
-    file = output_file(opened, run_id, found)
-    if file is None:
+    kept = output_file(opened, run_id, found)
+    if kept is None:
         if json:
             print_json(None)
         print_note(f"Nothing is kept of what {name} printed: it printed nothing, or the run captures no output.")
@@ -313,9 +313,9 @@ def logs(
         return opened.get_step_log(run_id, name).status != PROCESSING or opened.is_abandoned(run_id)
 
     if json:
-        text = b"".join(printed(opened, file)).decode(errors="backslashreplace")
-        print_json(StepOutput(run_id=run_id, step=name, file=file, text=text))
+        text = b"".join(printed(kept)).decode(errors="backslashreplace")
+        print_json(StepOutput(run_id=run_id, step=name, file=kept.file, text=text))
         return
-    for block in printed(opened, file, has_ended if follow else None):
+    for block in printed(kept, has_ended if follow else None):
         sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()

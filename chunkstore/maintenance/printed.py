@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from chunkstore.backends.disk.folder import Folder
-from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError, DataNotFoundError
+from chunkstore.maintenance.data_places import catalogs
 from chunkstore.names import encode_for_file
 from chunkstore.recording.catalog import LOG_SUFFIX, VERSIONS, catalog_of, is_hash
+from chunkstore.recording.catalog.places import open_folder
 from chunkstore.records.models import PROCESSING, DataCatalog, StepLog
 from chunkstore.stores.base import Store
 
@@ -18,8 +19,20 @@ _BLOCK = 1 << 20
 _POLL_SECONDS = 0.1
 
 
-def output_file(store: Store, run_id: str, step: StepLog) -> str | None:
-    """Return where in the catalog it is kept what a step printed, as a path from the catalog's top; None if it is not.
+class KeptOutput(NamedTuple):
+    """Where it is kept what a step printed.
+
+    Attributes:
+        catalog: the path of the catalog.
+        file: the path from there.
+    """
+
+    catalog: str
+    file: str
+
+
+def output_file(store: Store, run_id: str, step: StepLog) -> KeptOutput | None:
+    """Return where in a catalog it is kept what a step printed; None if it is not.
 
     Args:
         store: where the run is.
@@ -31,21 +44,27 @@ def output_file(store: Store, run_id: str, step: StepLog) -> str | None:
     """
     for entry in step.data_catalog:
         if entry.name.endswith(LOG_SUFFIX) and "/" not in entry.name:
-            return _kept(store, _checked(entry.catalog_relative_path, run_id), entry)
+            return _recorded(store, run_id, _checked(entry.catalog_relative_path, run_id), entry)
     # It is recorded when the step ends; until then the file tells.
     if step.status != PROCESSING:
         return None
     name = f"{encode_for_file(step.internal_name)}{LOG_SUFFIX}"
     incarnation = store.get_run_log(run_id, full=False).incarnation
     paths = [f"{folder}/{name}" for folder in catalog_of(store, run_id, incarnation).folders()]
-    return next((path for path in paths if os.path.isfile(os.path.join(store.catalog_path, path))), None)
+    found = [KeptOutput(store.catalog_path, path) for path in paths]
+    return next((kept for kept in found if os.path.isfile(os.path.join(*kept))), None)
 
 
-def _kept(store: Store, path: str, entry: DataCatalog) -> str:
-    """Return where it is kept what a step printed, if another process has taken its place in a step of that name."""
-    version = f"{path.partition('/')[0]}/{VERSIONS}/{entry.data_hash}"
-    is_kept = is_hash(entry.data_hash) and os.path.isfile(os.path.join(store.catalog_path, version))
-    return version if is_kept else path
+def _recorded(store: Store, run_id: str, path: str, entry: DataCatalog) -> KeptOutput:
+    """Return where a record says that it is kept, also if another step of that name has taken its place."""
+    incarnation = store.get_run_log(run_id, full=False).incarnation
+    folder = path.partition("/")[0]
+    usual, *others = catalogs(store, run_id, incarnation, [entry])
+    # Elsewhere, a file is shown only if it is noted there that the run has put it: records come from anywhere.
+    catalog = next((each.path for each in (usual, *others) if folder in each.folders()), usual.path)
+    version = KeptOutput(catalog, f"{folder}/{VERSIONS}/{entry.data_hash}")
+    is_kept = is_hash(entry.data_hash) and os.path.isfile(os.path.join(*version))
+    return version if is_kept else KeptOutput(catalog, path)
 
 
 def _checked(path: str, run_id: str) -> str:
@@ -61,18 +80,21 @@ def _checked(path: str, run_id: str) -> str:
     return path
 
 
-def printed(store: Store, file: str, has_ended: Callable[[], bool] | None = None) -> Iterator[bytes]:
+def printed(kept: KeptOutput, has_ended: Callable[[], bool] | None = None) -> Iterator[bytes]:
     """Yield what is in a file of the catalog, and what is added to it.
 
     Args:
-        store: whose catalog it is.
-        file: a path from its top.
+        kept: where that is.
         has_ended: tells whether nothing more is going to be added; None to yield only what is there now.
 
     Raises:
         DataNotFoundError: there is no such file.
     """
-    folder, name = _open_folder_of(store.catalog_path, file)
+    *folders, name = kept.file.split("/")
+    try:
+        folder = open_folder(kept.catalog, folders)
+    except OSError as error:
+        raise _gone(kept.catalog, kept.file, error) from error
     place = 0
     try:
         while True:
@@ -85,20 +107,6 @@ def printed(store: Store, file: str, has_ended: Callable[[], bool] | None = None
             time.sleep(_POLL_SECONDS)
     except (OSError, ChunkstoreError) as error:
         raise _gone(folder.location, name, error) from error
-
-
-def _open_folder_of(top: str, file: str) -> tuple[Folder, str]:
-    """Open the folder that a file below another one is in; no link is followed on the way."""
-    *folders, name = file.split("/")
-    path = top
-    try:
-        folder = Folder(SYSTEM, path, follow=True)
-        for each in folders:
-            path = os.path.join(path, each)
-            folder = Folder(SYSTEM, path)
-    except OSError as error:
-        raise _gone(path, name, error) from error
-    return folder, name
 
 
 def _gone(folder: str, file: str, error: Exception) -> DataNotFoundError:

@@ -9,6 +9,7 @@ import pytest
 import chunkstore
 from chunkstore.maintenance import retention
 from chunkstore.maintenance.checking import verify
+from chunkstore.maintenance.printed import output_file, printed
 from chunkstore.maintenance.retention import Rule, deleting
 
 pytestmark = pytest.mark.usefixtures("_brief")
@@ -132,6 +133,17 @@ def test_a_deletion_that_was_stopped_is_finished_elsewhere_too(kind, work, monke
     retention.remove_left_overs(store, with_data=True)
     assert not (work / "data" / "run").exists()
     assert not [name for name in os.listdir(work / "logs") if name.startswith(".deleted-")]
+
+
+def test_what_a_step_printed_is_shown_from_where_the_records_say(kind, work):
+    configured = chunkstore.open_store(kind, log_folder="logs", catalog_folder=str(work / "data"))
+    with configured.start_run("run") as run, run.step("a"):
+        print("printed")
+    store = chunkstore.open_store(kind, log_folder="logs")
+    kept = output_file(store, "run", store.get_step_log("run", "a"))
+    assert b"".join(printed(kept)) == b"printed\n"
+    shutil.rmtree(work / "data" / ".runs")  # anybody could have recorded that place
+    assert output_file(store, "run", store.get_step_log("run", "a")).catalog == store.catalog_path
 
 
 def test_data_is_got_from_where_the_records_say(kind, work):

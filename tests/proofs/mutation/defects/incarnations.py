@@ -79,6 +79,27 @@ MUTANTS = (
         f"{_DATA} -k imported",
     ),
     Mutant(
+        "data is deleted wherever a record says that it is",
+        "chunkstore/maintenance/data_places.py",
+        "path=path, location=path, is_unclaimed=False)",
+        'path=path, location=path, is_unclaimed=True, incarnation="0" * 16)',
+        "tests/maintenance/test_data_elsewhere.py -k 'goes_with or leads_to_no'",
+    ),
+    Mutant(
+        "a run that runnable tries again is nobody's",
+        "chunkstore/plugins/runnable/store.py",
+        "            self._go_on(run_id)\n",
+        "",
+        "tests/plugins/test_retries.py",
+    ),
+    Mutant(
+        "the last steps of a run that runnable has tried again are its next try",
+        "chunkstore/plugins/runnable/store.py",
+        "        if _gone_on.get(key) is context:",
+        "        if False:",
+        "tests/plugins/test_retries.py -k until_it_ends",
+    ),
+    Mutant(
         "an imported run does not keep its data",
         "chunkstore/maintenance/importing/imports.py",
         "        keep_data(store, log, incarnation, source)\n",
