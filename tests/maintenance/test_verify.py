@@ -3,7 +3,9 @@
 import itertools
 import json
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 from processes import NO_PROCESS, Forked
@@ -202,6 +204,27 @@ def test_data_of_which_a_later_step_has_put_a_newer_one_is_fine(store, tmp_path)
             with recorded.step(text) as step:
                 step.put_data(tmp_path / "data", "data")
     assert found(store, with_data=True) == []
+
+
+def test_a_version_that_is_gone_or_changed_is_found(store, tmp_path):
+    with store.start_run(RUN, capture_output=False) as recorded:
+        for text in ("one", "two"):
+            (tmp_path / "data").write_text(text)
+            with recorded.step(text) as step:
+                step.put_data(tmp_path / "data", "data")
+    digest = store.get_step_log(RUN, "one").data_catalog[0].data_hash
+    kept = Path(store.catalog_path, RUN, ".versions", digest)
+    kept.write_text("0ne")
+    (changed,) = found(store, with_data=True)
+    assert (changed.severity, changed.file) == ("problem", f"{RUN}/.versions/{digest}")
+    assert "data of one has changed" in changed.message
+    kept.unlink()
+    (gone,) = found(store, with_data=True)
+    assert (gone.severity, gone.file) == ("problem", f"{RUN}/data")
+    assert "data of one has been replaced by that of two" in gone.message
+    shutil.rmtree(kept.parent)  # as runnable and older versions of this library leave a catalog
+    (note,) = found(store, with_data=True)
+    assert (note.severity, note.kind, note.message) == ("note", "superseded", gone.message)
 
 
 def test_a_path_of_data_that_leads_out_of_the_catalog_is_found_and_not_opened(store, run, tmp_path):
