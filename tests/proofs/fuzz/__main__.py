@@ -5,7 +5,7 @@ Runs the targets in turns, each in a process of its own that is guided by covera
 the repository is only read. A finding is kept there as well, and the exit code is 1.
 
     --replay FILE   try one input of the `--target`, without atheris
-    --minimise      replace the corpus in the repository by the few inputs that reach as much as all of them do
+    --minimise      add to the corpus in the repository the few inputs that reach what its own do not
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from typing import NamedTuple
 from .mutators import WORDS
 from .registry import CORPUS, Target, all_targets, inputs_of
 
+#: A variable that names what libFuzzer starts when it starts itself again.
+LAUNCHER = "CHUNKSTORE_FUZZ_LAUNCHER"
 #: Seconds that a target runs in one turn, at most; at least this many turns are made of a short time.
 _LONGEST_TURN, _TURNS = 120, 3
 #: Seconds that one input may take, and megabytes that a process may.
@@ -150,18 +153,27 @@ def _last_traceback(log: bytes) -> str:
 
 
 def _minimise(target: Target, folder: Path) -> None:
-    """Replace the corpus of a target by a few inputs that reach as much as all that is known."""
+    """Add to the corpus of a target the few inputs that are needed to reach all that has been reached."""
     learnt, kept = folder / "learnt" / target.name, CORPUS / target.name
-    with tempfile.TemporaryDirectory(prefix="fuzz-merge-") as merged:
-        present = [str(path) for path in (kept, learnt) if path.is_dir()]
-        command = [sys.executable, "-m", "tests.proofs.fuzz.worker", target.name, "-merge=1", merged, *present]
-        subprocess.run(command, check=True, capture_output=True)
-        found = sorted(Path(merged).iterdir())
+    with tempfile.TemporaryDirectory(prefix="fuzz-merge-") as scratch:
+        merged, seeds, launcher = Path(scratch, "merged"), Path(scratch, "seeds"), Path(scratch, "launcher")
+        for each in (merged, seeds, learnt):
+            each.mkdir(parents=True, exist_ok=True)
+        for number, (_, data) in enumerate(inputs_of(target)):
+            Path(seeds, f"{number:04}").write_bytes(data)
+        worker = [sys.executable, "-m", "tests.proofs.fuzz.worker", target.name]
+        launcher.write_text(f'#!/bin/sh\nexec {shlex.join(worker)} "$@"\n')
+        launcher.chmod(0o755)
+        # What the seeds reach needs no further inputs. How often something was reached does not matter.
+        options = ["-set_cover_merge=1", "-use_counters=0", str(merged), str(seeds), str(learnt)]
+        environment = {**os.environ, LAUNCHER: str(launcher)}
+        subprocess.run([*worker, *options], check=True, capture_output=True, env=environment)
+        known = {path.read_bytes() for path in seeds.iterdir()}
+        found = [path for path in sorted(merged.iterdir()) if path.read_bytes() not in known]
         for path in found:
             kept.mkdir(parents=True, exist_ok=True)
-            if path.stat().st_size <= target.most_bytes:
-                shutil.copyfile(path, kept / path.name[:12])
-    print(f"{target.name}: {len(found)} inputs")
+            shutil.copyfile(path, kept / path.name[:12])
+    print(f"{target.name}: {len(found)} more inputs")
 
 
 if __name__ == "__main__":

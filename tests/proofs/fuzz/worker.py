@@ -17,6 +17,7 @@ import atheris
 def main() -> None:
     """Look until libFuzzer has enough, or something is found."""
     name, _, module = sys.argv.pop(1).partition("@")
+    sys.argv[0] = os.environ.get("CHUNKSTORE_FUZZ_LAUNCHER", sys.argv[0])
     # What is imported later, inside of functions, counts as well, so this is never left.
     atheris.instrument_imports(include=["chunkstore"]).__enter__()
     from .mutators import mutated
