@@ -160,7 +160,7 @@ def _remote(git: Git) -> str:
 
 def _identity(commit: bytes, remote: str, message: str, *, dependable: bool = False) -> CodeIdentity:
     return CodeIdentity(
-        code_identifier=commit.decode().strip(),
+        code_identifier=commit.decode(errors="backslashreplace").strip(),
         code_identifier_type=GIT,
         code_identifier_dependable=dependable,
         code_identifier_url=remote,
@@ -210,7 +210,7 @@ def _pointed_to(file: str, folder: str, prefix: bytes = b"") -> str | None:
 def _look(path: bytes) -> tuple[bytes, int, int, int, int]:
     try:
         status = os.lstat(path)
-    except OSError:
+    except (OSError, ValueError):  # the latter if what git has written is no path
         return path, 0, 0, 0, 0
     return path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 

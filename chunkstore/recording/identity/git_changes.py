@@ -44,7 +44,10 @@ def tracked_in(git: Git) -> Tracked:
         facts, _, path = line.partition(b"\t")
         if not path:
             continue
-        flag, mode, digest, _stage = facts.decode().split(" ")
+        try:
+            flag, mode, digest, _stage = facts.decode().split(" ")
+        except ValueError:
+            raise _unknown_answer(facts) from None
         paths.add(path)
         if mode == _SUBMODULE:
             submodules[path] = digest
@@ -88,8 +91,15 @@ def _listed(raw: bytes) -> dict[bytes, str]:
     words = raw.split(b"\0")
     listed = {}
     for facts, path in zip(words[::2], words[1::2], strict=False):
-        listed[path] = facts.split(b" ")[2].decode()
+        try:
+            listed[path] = facts.split(b" ")[2].decode()
+        except (IndexError, UnicodeDecodeError):
+            raise _unknown_answer(facts) from None
     return listed
+
+
+def _unknown_answer(answer: bytes) -> GitError:
+    return GitError(f"git answers in a way that is not known: {answer[:100]!r}")
 
 
 def _content(path: bytes, before: str, git: Git) -> bytes | None:
@@ -136,7 +146,7 @@ def _submodule(git: Git, commit: str, depth: int) -> bytes:
     git.without_filters()
     current = git.ask("rev-parse", "HEAD").strip()
     changes = changes_in(git, tracked_in(git), depth + 1)
-    return b"" if current.decode() == commit and not changes else b"at " + current + fingerprint(changes)
+    return b"" if current == commit.encode() and not changes else b"at " + current + fingerprint(changes)
 
 
 def fingerprint(changes: dict[bytes, bytes]) -> bytes:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import chunkstore
 from chunkstore.errors import ChunkstoreError
+from chunkstore.recording.identity.git import _facts
+from chunkstore.recording.identity.git_changes import changes_in, tracked_in
+from chunkstore.recording.identity.git_commands import GitError
+from chunkstore.recording.identity.remotes import without_credentials
 from chunkstore.testing.disk_operations import Trace, TraceError
 from chunkstore.testing.strace_output import Reading, whole_lines
 
@@ -133,41 +137,87 @@ def system_calls(data: bytes) -> None:
         return
 
 
-#: Until that is a module of its own, secrets in addresses that are written badly are kept.
-if importlib.util.find_spec("chunkstore.recording.identity").submodule_search_locations:
+def _remotes() -> Iterator[bytes]:
+    for text in (
+        "https://u:p@h/x",
+        "git@h:x/y",
+        "ssh://u@h:22/x?token=s#f",
+        "/home/x",
+        "https:/u:p@h",
+        "oauth2:t@h/x",
+        "",
+    ):
+        yield text.encode()
 
-    def _remotes() -> Iterator[bytes]:
-        for text in (
-            "https://u:p@h/x",
-            "git@h:x/y",
-            "ssh://u@h:22/x?token=s#f",
-            "/home/x",
-            "https:/u:p@h",
-            "oauth2:t@h/x",
-            "",
-        ):
-            yield text.encode()
 
-    #: Addresses with a secret in them, and with any text where that may stand.
-    _SECRET = "s3cret"
-    _ADDRESSES = (
-        "https://{secret}@h/{text}",
-        "https://u:{secret}@h/{text}",
-        "https://u:{secret}{text}@h/x",
-        "https:/u:{secret}@h/{text}",
-        "https://u:{secret}/w@h/x",
-        "oauth2:{secret}@host/{text}",
-        "{secret}@h:{text}",
-        "https://h/x?token={secret}{text}",
-        "https://h/x#{secret}{text}",
-    )
+#: Addresses with a secret in them, and with any text where that may stand.
+_SECRET = "s3cret"
+_ADDRESSES = (
+    "https://{secret}@h/{text}",
+    "https://u:{secret}@h/{text}",
+    "https://u:{secret}{text}@h/x",
+    "https:/u:{secret}@h/{text}",
+    "https://u:{secret}/w@h/x",
+    "oauth2:{secret}@host/{text}",
+    "{secret}@h:{text}",
+    "https://h/x?token={secret}{text}",
+    "https://h/x#{secret}{text}",
+)
 
-    @target(_remotes, 512)
-    def remote(data: bytes) -> None:
-        """The address of a git remote is kept without what may be secret."""
-        from chunkstore.recording.identity.remotes import without_credentials
 
-        text = text_of(data)
-        assert len(without_credentials(text)) <= len(text) + len("://")
-        for address in _ADDRESSES:
-            assert _SECRET not in without_credentials(address.format(secret=_SECRET, text=text.replace(_SECRET, "")))
+@target(_remotes, 512)
+def remote(data: bytes) -> None:
+    """The address of a git remote is kept without what may be secret."""
+    text = text_of(data)
+    assert len(without_credentials(text)) <= len(text) + len("://")
+    for address in _ADDRESSES:
+        assert _SECRET not in without_credentials(address.format(secret=_SECRET, text=text.replace(_SECRET, "")))
+
+
+class _Git:
+    """Answers what it was told, one after the other, whatever it is asked."""
+
+    left = 1.0
+
+    def __init__(self, folder: str, answers: list[bytes]) -> None:
+        self.folder = folder
+        self._answers = answers
+
+    def at(self, folder: str) -> _Git:
+        return _Git(folder, self._answers)
+
+    def ask(self, *_: str) -> bytes:
+        return self._answers.pop(0) if self._answers else b""
+
+
+def _git_answers() -> Iterator[bytes]:
+    digest = b"0" * 40
+    listed = b"H 100644 " + digest + b" 0\ta\0S 100644 " + digest + b" 0\tb\0H 160000 " + digest + b" 0\tsub\0"
+    raw = b":100644 100644 " + digest + b" " + digest + b" M\0a\0"
+    yield b"\n--\n".join([listed, raw, raw])
+    yield b"\n--\n".join([listed, b"a\0b", raw])
+    yield b"H\ta\0"
+
+
+@target(_git_answers, 1_024)
+def git_answers(data: bytes) -> None:
+    """What git says of its files is understood, or it is said that it is not."""
+    if b"/" in data or b".." in data:
+        return  # files elsewhere are none of ours
+    with folder() as top:
+        git = _Git(top, data.split(b"\n--\n"))
+        try:
+            changes_in(git, tracked_in(git))  # type: ignore[arg-type]
+        except GitError as error:
+            str(error).encode()
+
+
+@target(
+    lambda: [b"=== HEAD\nref: refs/heads/main\n=== commondir\n..\n", b"=== HEAD\nref: a\0b\n=== commondir\n\0\n"], 512
+)
+def git_folder(data: bytes) -> None:
+    """Whatever is in a folder of git: what its files look like can be told."""
+    with folder() as top:
+        os.mkdir(os.path.join(top, ".git"))
+        write(os.path.join(top, ".git"), files_in(data))
+        assert _facts(top, []) == _facts(top, [])
