@@ -105,7 +105,8 @@ def _print_explanation(explanation: Explanation, most: int | None) -> None:
 
 def _print_not_seen(out: Console, explanation: Explanation) -> None:
     if explanation.not_seen:
-        out.print(f"\n[dim]Not compared, as no run can see it: {'; '.join(explanation.not_seen)}.[/]", soft_wrap=True)
+        out.print()
+        _print_indented(out, [f"[dim]Not compared: {', '.join(explanation.not_seen)}.[/]"], 0)
 
 
 def _print_group(out: Console, group: Alike, most: int | None) -> None:

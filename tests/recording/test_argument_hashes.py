@@ -435,6 +435,6 @@ def test_an_item_is_hashed_once(store, monkeypatch):
 
     go("first")
     assert sorted(hashed) == ["a", "b"]
-    monkeypatch.setattr("chunkstore.recording.branch_records.reusable_step", lambda *_: False)
+    monkeypatch.setattr("chunkstore.recording.branch_records.is_same_work", lambda *_: False)
     go("second", "first")
     assert sorted(hashed) == ["a", "a", "b", "b"]

@@ -57,12 +57,7 @@ _UNKNOWN = "unknown:"
 #: Reasons that do not tell what decided.
 UNTOLD = frozenset({LEFT_TO_AUTHOR, UNKNOWN_REASON})
 #: What no record can tell of, whether something ran or was taken over.
-NOT_SEEN = (
-    "code of other modules that git does not know",
-    "installed packages and code in C",
-    "files, databases and the network",
-    "the environment, the time and random numbers",
-)
+NOT_SEEN = ("modules that git does not know", "packages", "code in C", "files", "the network", "the environment")
 #: What was so in the earlier run; the other reasons are changes since then.
 IN_A_RUN = frozenset({FAILED, NOT_ENDED, NO_RESULT, OTHER_FUNCTION})
 
