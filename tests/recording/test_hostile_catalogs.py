@@ -103,6 +103,14 @@ def test_what_is_no_file_in_a_folder_is_refused_before_anything_is_copied(any_st
     assert not Path(any_store.catalog_path, "run").exists()
 
 
+def test_a_folder_without_files_is_told(any_store, run, caplog):
+    os.makedirs("empty/inside")
+    with run.step("a") as step:
+        step.put_data("empty")
+    assert "the folder empty holds no files" in caplog.text
+    assert any_store.get_step_log("run", "a").data_catalog == []
+
+
 def test_a_link_to_a_file_in_a_folder_stands_for_the_file(run, tmp_path):
     (tmp_path / "blob").write_text("bytes")
     Path("data").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,8 @@ from chunkstore.recording.catalog.versions import hash_of, make_newest, permissi
 from chunkstore.records.models import DataCatalog
 from chunkstore.stores.base import Store
 
+logger = logging.getLogger("chunkstore")
+
 PUT, GET = "put", "get"
 
 
@@ -63,6 +66,8 @@ class Catalog(DataFolders, frozen=True):
         if not is_folder(path):
             return [self._put_file(path, chosen, branch)]
         files = files_below(path)
+        if not files:
+            logger.warning("Nothing was put into the catalog: the folder %s holds no files.", path)
         names = [str(PurePosixPath(chosen, *file.relative_to(path).parts)) for file in files]
         for inner in names:
             _check_new_name(inner)
