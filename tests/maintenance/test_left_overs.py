@@ -62,6 +62,17 @@ def test_temporary_files_beside_data_go_if_the_catalog_is_cleaned_too(store, tmp
     assert (data / "folder" / "data").is_file()
 
 
+def test_data_that_nobody_has_come_to_record_is_told(store, tmp_path):
+    data = record_with_data(store, tmp_path)
+    (tmp_path / "source").write_text("put and not recorded")
+    (entry,) = store.join_run("run").catalog.put(tmp_path / "source", "more", "")
+    assert list(verify(store)) == []  # it may be recorded in a moment
+    put = data / ".versions" / entry.data_hash
+    os.utime(put, (time.time() - 120,) * 2)
+    (found,) = verify(store)
+    assert (found.severity, found.kind, found.file) == ("note", "left-over", f"run/.versions/{entry.data_hash}")
+
+
 def test_only_data_that_was_marked_goes_when_a_deletion_is_finished(store, logs, tmp_path):
     data = record_with_data(store, tmp_path)
     for run_id, catalog in (("run", "/elsewhere"), ("../run", store.catalog_path), ("run2", store.catalog_path)):

@@ -37,6 +37,10 @@ def data_findings(
     wrong = [
         one for catalog in found for folder in catalog.folders() for one in _left_overs(catalog, log.run_id, folder)
     ]
+    named = {entry.data_hash for _, entry in put}
+    wrong += [
+        one for catalog in found for folder in catalog.own_folders() for one in _unnamed(catalog, log, folder, named)
+    ]
     if not with_hashes:
         return wrong
     recorded: dict[tuple[str, str], dict[str, str]] = {}
@@ -51,6 +55,10 @@ def data_findings(
         looked = _Place(catalog, f"{catalog}{others if catalog == found[0].path else ''}")
         wrong += _data(hashes, looked, log.run_id, path, steps)
     return wrong
+
+
+#: Nanoseconds within which data that was put is recorded.
+_RECORDED_WITHIN = 60_000_000_000
 
 
 class _Place(NamedTuple):
@@ -121,6 +129,21 @@ def _left_overs(catalog: Catalog, run_id: str, folder: str) -> Iterator[Finding]
     backend = DirectoryBackend(catalog.path)
     for place, entry in temporary_in(backend, folder):
         yield left_over_data(run_id, f"{place}/{entry.name}", entry)
+
+
+def _unnamed(catalog: Catalog, log: RunLog, folder: str, named: set[str]) -> Iterator[Finding]:
+    """Yield versions that no record names: somebody was stopped after putting data, and before recording that."""
+    path = f"{folder}/{VERSIONS}"
+    try:
+        entries = DirectoryBackend(catalog.path).entries(path)
+    except (ChunkstoreError, MissingError):
+        return
+    now = time.time_ns()
+    for entry in entries:
+        if is_hash(entry.name) and entry.name not in named and now - entry.modified_at > _RECORDED_WITHIN:
+            message = f"No record names this data, which was put at {format_nanoseconds(entry.modified_at)}."
+            advice = "It goes with the data of the run: `chunkstore gc --data`."
+            yield finding(LEFT_OVER, log.run_id, f"{path}/{entry.name}", message, advice)
 
 
 def left_over_data(run_id: str, path: str, entry: Entry) -> Finding:

@@ -57,6 +57,10 @@ class DataFolders(msgspec.Struct, frozen=True):
         """Return the folders of the catalog that hold data of this run: mostly one, or none."""
         return [name for name in data_folders(self.run_id, self.incarnation) if self._claim_on(name) is not None]
 
+    def own_folders(self) -> list[str]:
+        """Return those that this run has made: all that is in them it has put."""
+        return [name for name in self.folders() if self._claim_on(name) == MADE]
+
     def _claim_on(self, folder: str) -> str | None:
         """Return what this run has to do with a folder: that it has made it, or keeps it; None if nothing."""
         claims = os.path.join(self.path, _CLAIMS, folder)
