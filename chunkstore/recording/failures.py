@@ -7,8 +7,7 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from chunkstore.recording.values import storable
@@ -40,7 +39,7 @@ class ErrorWatch:
         """Return the error in whose course this is called, if it came up since the beginning; None if all is well."""
         active = sys.exc_info()[1]
         if is_failure(active) and id(active) != self._before and not isinstance(active, GeneratorExit):
-            return None if any(frame.f_code.co_flags & _GENERATORS for frame in _frames()) else active
+            return None if any(code.co_flags & _GENERATORS for code in _codes()) else active
         # Python notes the error that a program dies of before anybody else is told of it.
         last: BaseException | None = getattr(sys, "last_value", None)
         return last if is_failure(last) and id(last) != self._last_before and _is_program_dying() else None
@@ -59,14 +58,17 @@ def _is_program_dying() -> bool:
         hook = hook.func
     function = inspect.unwrap(getattr(hook, "__func__", hook))
     code = getattr(function if inspect.isroutine(function) else type(hook).__call__, "__code__", None)
-    return code is not None and any(frame.f_code is code for frame in _frames())
+    return code is not None and any(each is code for each in _codes())
 
 
-def _frames() -> Iterator[FrameType]:
+def _codes() -> list[CodeType]:
+    """Return what is at work in this thread, the innermost first."""
+    found = []
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no public way that costs as little
     while frame is not None:
-        yield frame
+        found.append(frame.f_code)
         frame = frame.f_back
+    return found
 
 
 def describe_error(error: BaseException) -> str:

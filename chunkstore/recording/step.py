@@ -221,7 +221,8 @@ class BaseStep(StepRecord[_Scope]):
         self._started = time.perf_counter()
 
     def _note_around(self) -> None:
-        if (around := self.run.around()) is not None:
+        around = self.run.around()
+        if around is not None and around[0] != self.internal_name:
             self._log.inside, attempt = around
             self._log.inside_attempt = attempt if attempt > 1 else UNSET
 
