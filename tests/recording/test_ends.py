@@ -27,7 +27,7 @@ class Odd:
         *[(code, "SUCCESS") for code in (None, 0, False, ())],
         *[(code, "FAIL") for code in (1, -1, True, "", "text", 0.0, ["a"], {}, (1, 2), b"", Odd(), 10**400)],
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("as_function", [True, False])
 def test_an_exit_is_a_failure_if_python_takes_it_for_one(store, code, status, as_function):
