@@ -8,6 +8,7 @@ import pytest
 
 import chunkstore
 from chunkstore.records.attempts import left_behind, step_counts
+from chunkstore.views.pages.step_page import step_sections
 from recording import work
 
 
@@ -213,3 +214,23 @@ def test_steps_say_inside_which_step_they_ran(any_store):
         "inner": "outer",
         "innermost": "inner",
     }
+
+
+def test_people_see_what_was_left_behind_and_that_it_was():
+    store = chunkstore.open_store("buffered")
+    tries = []
+
+    def load():
+        tries.append(1)
+        chunkstore.current_step().log_metrics({"rows": 3} if len(tries) == 1 else {})
+        with chunkstore.current_run().step(f"try {len(tries)}"):
+            if len(tries) == 1:
+                raise ValueError("not yet")
+
+    with store.start_run("run", capture_output=False) as run:
+        run.step("load", load, max_attempts=2, backoff=0)
+    log = store.get_run_log("run")
+    (line,) = [line for line in chunkstore.render_tree(log).splitlines() if "try 1" in line]
+    assert "in an attempt that was tried again" in line
+    (section,) = [section for section in step_sections(log.steps["load"]) if "recorded" in section.title]
+    assert (section.title, section.rows) == ("recorded in attempt 1", [("metric", "rows", "3")])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from chunkstore.clock import parse_time
-from chunkstore.records.models import PROCESSING, StepLog
+from chunkstore.records.models import PROCESSING, StepAttempt, StepLog
 from chunkstore.views.durations import attempt_duration, step_duration
 from chunkstore.views.formats import format_local, format_seconds, status_text
 from chunkstore.views.pages.run_page import identity_text
@@ -76,6 +76,9 @@ def step_sections(step: StepLog) -> Iterator[Section]:
                 for attempt in step.attempts
             ],
         )
+    for attempt in step.attempts:
+        if left := list(_left_by(attempt)):
+            yield Section(f"recorded in attempt {attempt.attempt_number}", ("", "name", "value"), left)
     if parameters := parameters_of(step):
         yield Section("parameters", ("name", "value"), [(name, _whole(value)) for name, value in parameters.items()])
     if metrics := metrics_of(step):
@@ -101,6 +104,19 @@ def step_sections(step: StepLog) -> Iterator[Section]:
         yield Section("data", ("", ""), lines)
     if step.result is not UNSET:
         yield Section("result", ("value",), [(_whole(step.result),)])
+
+
+def _left_by(attempt: StepAttempt) -> Iterator[tuple[str, str, str]]:
+    """Yield what an attempt recorded that does not count: its kind, its name and a value."""
+    for name, value in ({} if attempt.metrics is UNSET else attempt.metrics).items():
+        yield "metric", name, number_text(value) if is_number(value) else _whole(value)
+    for name, points in ({} if attempt.metric_series is UNSET else attempt.metric_series).items():
+        if points:
+            yield "series", name, f"{number_text(points[-1].value)} ({len(points):,} points)"
+    for data in [] if attempt.data_catalog is UNSET else attempt.data_catalog:
+        yield data.stage, data.name, f"SHA-256 {data.data_hash}"
+    if attempt.result is not UNSET:
+        yield "result", "", _whole(attempt.result)
 
 
 def tracebacks(step: StepLog) -> Iterator[tuple[int, str]]:

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.names import unescape_segment
+from chunkstore.records.attempts import left_behind
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, Problem, RunLog, StepLog
 from chunkstore.views.durations import run_duration, step_duration
 from chunkstore.views.formats import format_seconds, mark_of
@@ -147,6 +148,7 @@ def spaced(parts: Iterable[Part]) -> Line:
 
 def _step_nodes(steps: dict[str, StepLog], parent: str, folding: Folding) -> Iterator[_Node]:
     """Yield nodes for steps in a row; where they are many, those that succeeded in the middle become a line."""
+    behind = left_behind(steps)
     ends = folding.most_steps // 4
     shown = set(steps) if len(steps) <= folding.most_steps else {*list(steps)[:ends], *list(steps)[-ends:]}
     hidden: Counter[str] = Counter()
@@ -158,13 +160,13 @@ def _step_nodes(steps: dict[str, StepLog], parent: str, folding: Folding) -> Ite
         left -= name not in shown
         yield from _hidden_nodes(hidden, "step")
         hidden.clear()
-        yield _step_node(step, parent, folding)
+        yield _step_node(step, parent, folding, "in an attempt that was tried again" if name in behind else "")
     yield from _hidden_nodes(hidden, "step")
 
 
-def _step_node(step: StepLog, parent: str, folding: Folding) -> _Node:
+def _step_node(step: StepLog, parent: str, folding: Folding, note: str) -> _Node:
     name = last_segment(step.internal_name, parent)
-    return _Node(_line(step.status, f"{name}{_kind(step)}", step, folding), _branch_nodes(step, folding))
+    return _Node(_line(step.status, f"{name}{_kind(step)}", step, folding, note), _branch_nodes(step, folding))
 
 
 def _kind(step: StepLog) -> str:
@@ -248,7 +250,7 @@ def _head(status: str, name: str, folding: Folding) -> Line:
     return [Part(f"{mark_of(shown)} {name}", shown)]
 
 
-def _line(status: str, name: str, step: StepLog, folding: Folding) -> Line:
+def _line(status: str, name: str, step: StepLog, folding: Folding, note: str = "") -> Line:
     attempts = f"{len(step.attempts)} attempts" if len(step.attempts) > 1 else ""
     cached = "" if step.cached_from is UNSET else f"taken over from {step.cached_from}"
     return spaced(
@@ -257,6 +259,7 @@ def _line(status: str, name: str, step: StepLog, folding: Folding) -> Line:
             Part(format_seconds(step_duration(step) or _elapsed(step, folding)), DETAIL),
             Part(attempts, DETAIL),
             Part(cached, DETAIL),
+            Part(note, DETAIL),
             Part(_message(step), MESSAGE),
             Part(_metrics_text(step), METRIC),
             Part(_data_text(step), DATA),
