@@ -10,6 +10,7 @@ from processes import Forked
 
 import chunkstore
 from chunkstore.recording.catalog import retrieval
+from chunkstore.views.compare.reuse import explain, summary_of
 from recording import work
 
 
@@ -154,6 +155,9 @@ def test_a_step_in_which_one_failed_runs_again_and_takes_over_those_that_succeed
     assert [list(log.steps) for log in logs] == [["work", "good", "upload"]] * 3
     assert [step.mock for step in logs[1].steps.values()] == [False, True, False]
     assert [step.cached_from for step in logs[2].steps.values()] == ["second"] * 3
+    told = explain(logs[1], logs[1].steps["work"], [logs[0]]).step
+    assert summary_of(told) == "ran: failed in run first"
+    assert "upload, which ran inside it, had not succeeded" in told.reasons[0].text
 
 
 def test_a_step_in_whose_map_a_branch_failed_runs_again(any_store, calls):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeGuard
 
-from chunkstore.records.models import SUCCESS, BranchLog, DataCatalog, RunLog, StepLog
+from chunkstore.records.attempts import counting, has_branch_succeeded, has_succeeded, steps_inside
+from chunkstore.records.models import BranchLog, DataCatalog, RunLog, StepLog
 
 AnyRecord = StepLog | BranchLog
 
@@ -29,7 +30,10 @@ class EarlierRecords:
     def __init__(self, wanted: set[tuple[type[AnyRecord], str]]) -> None:
         self._wanted = wanted
         self._found: dict[tuple[type[AnyRecord], str], tuple[AnyRecord, RunLog]] = {}
+        #: Of a step that succeeded, what failed inside it, so that it was not taken over.
+        self._failed_inside: dict[int, StepLog] = {}
         self._puts: dict[str, dict[str, list[Put]]] = {}
+        self._succeeded: set[tuple[type[AnyRecord], str]] = set()
         self.runs: list[str] = []
         #: Whether something of these runs could not be read.
         self.has_problems = False
@@ -38,20 +42,35 @@ class EarlierRecords:
         """Look into a run; a success counts more than what a nearer run has recorded."""
         self.runs.append(log.run_id)
         self.has_problems = self.has_problems or bool(log.problems)
-        for record in all_records(log):
-            key = type(record), record.internal_name
-            if key not in self._wanted:
-                continue
-            nearer = self._found.get(key)
-            if nearer is None or (nearer[0].status != SUCCESS and record.status == SUCCESS):
-                self._found[key] = record, log
+        self._add_steps(log.steps, log)
+
+    def _add_steps(self, steps: Mapping[str, StepLog], log: RunLog) -> None:
+        counted = list(counting(steps))
+        inside = steps_inside(counted)
+        for step in counted:
+            failed = [part for part in inside.get(step.internal_name, ()) if not has_succeeded(part)]
+            if failed:
+                self._failed_inside[id(step)] = failed[0]
+            self._add(step, log, succeeded=not failed and has_succeeded(step))
+            for branch in step.branches.values():
+                self._add(branch, log, succeeded=has_branch_succeeded(branch))
+                self._add_steps(branch.steps, log)
+
+    def _add(self, record: AnyRecord, log: RunLog, *, succeeded: bool) -> None:
+        key = type(record), record.internal_name
+        if key in self._wanted and (key not in self._found or (succeeded and key not in self._succeeded)):
+            self._found[key] = record, log
+            if succeeded:
+                self._succeeded.add(key)
+
+    def failed_inside(self, step: StepLog) -> StepLog | None:
+        """Return a step that ran inside one that succeeded, and failed; None if there is none."""
+        return self._failed_inside.get(id(step))
 
     @property
     def is_complete(self) -> bool:
         """Whether no older run could add anything."""
-        return len(self._found) == len(self._wanted) and all(
-            record.status == SUCCESS for record, _ in self._found.values()
-        )
+        return len(self._succeeded) == len(self._wanted)
 
     def puts(self, log: RunLog) -> dict[str, list[Put]]:
         """Return what the steps of a run have put, by its place in the catalog."""

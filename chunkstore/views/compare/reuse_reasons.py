@@ -131,6 +131,10 @@ def step_reasons(new: StepLog, old: StepLog, run: RunLog, data: list[Put], past:
     """Return what kept a step from being taken over; `data` is what it and all inside it have put or got there."""
     if reason := _ended_badly(old, run, new):
         return [reason]
+    if (inner := past.failed_inside(old)) is not None:
+        message = first_line(inner.message)
+        text = f"{inner.internal_name}, which ran inside it, had not succeeded in run {run.run_id}"
+        return [Reason(kind=FAILED, text=f"{text}{f': {message}' if message else '.'}")]
     if not (_is_function(new) or _is_function(old)):
         return _block_reasons(new, old, run)
     reasons: list[Reason] = []
