@@ -19,9 +19,9 @@ from chunkstore.stores.runs.liveness import LIVE, LOST
 from .children import Children, Say
 from .figures import Figures
 from .kills import AppendedFile
-from .recordings import Recorder, wrong_in_first_step, wrong_in_recordings
+from .recordings import Recorder, options_of, wrong_in_first_step, wrong_in_recordings
 from .recovery import recover
-from .writers import LOGS, container_of
+from .writers import LOGS
 
 RECORDERS = 2
 #: A kill comes within so many seconds: within the first run of a process, or some runs later.
@@ -111,7 +111,7 @@ def _recorder(base: str, store_type: str, number: int, acknowledged: AppendedFil
     def work(_: Say) -> None:
         scratch = os.path.join(base, f"scratch-{number}")
         os.mkdir(scratch)
-        store = _opened(base, store_type, **container_of(store_type, number))
+        store = _opened(base, store_type, **options_of(store_type, number))
         Recorder(store, scratch, number, number, acknowledged.say, acknowledged.say).run()
 
     return work

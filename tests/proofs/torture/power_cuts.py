@@ -22,9 +22,9 @@ from .children import Children, Say, in_child
 from .figures import Figures
 from .filesystems import Disk
 from .ledger import DELETING, Ledger
-from .recordings import Recorder, wrong_in_recordings
+from .recordings import Recorder, options_of, wrong_in_recordings
 from .recovery import clear_up, findings_of, recover, seal_and_unseal
-from .writers import LOGS, RUN, Writer, container_of, prepare
+from .writers import LOGS, RUN, Writer, prepare
 
 #: Levels of durability.
 STEP, RUN_LEVEL, PROCESS = "step", "run", "process"
@@ -127,8 +127,7 @@ class _Cut(NamedTuple):
                 say_now([time.monotonic(), what])
 
             if self.level == RUN_LEVEL:
-                # Of two writers, each keeps a journal every other time.
-                options = container_of(self.store_type, number + self.seed)
+                options = options_of(self.store_type, number + self.seed)
                 Recorder(self._open(durability=RUN_LEVEL, **options), self.scratch, number, self.seed, say).run()
             others = range(_WRITERS[self.level])
             writer = Writer(

@@ -9,6 +9,7 @@ import random
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import chunkstore
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError, StepLogNotFoundError
@@ -17,11 +18,18 @@ from chunkstore.stores.base import Store
 
 from .children import Say, in_child
 from .records import all_steps
+from .writers import container_of
 
 #: A run of so many files and more is brought to the disk by one call for the whole file system.
 _MANY = 260
 _KINDS = ("threads", "processes", "many")
 _POINTS = 5
+
+
+def options_of(store_type: str, number: int) -> dict[str, Any]:
+    """Return the options of a recorder's store: files or a journal, and every third seals its runs when they finish."""
+    is_sealing = store_type == "chunked-fs" and number % 3 == 0
+    return {**container_of(store_type, number), **({"seal_finished_runs": 3} if is_sealing else {})}
 
 
 class Recorder:
