@@ -11,6 +11,7 @@ the repository is only read. A finding is kept there as well, and the exit code 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import shlex
@@ -43,13 +44,13 @@ class Turn(NamedTuple):
     Attributes:
         executions: how many inputs were tried.
         coverage: how many places in the code have been reached, as libFuzzer counts them.
-        findings: inputs that broke the promise.
+        findings: files of inputs that broke the promise.
         log: what libFuzzer and the target printed.
     """
 
     executions: int
     coverage: int
-    findings: list[Path]
+    findings: list[str]
     log: bytes
 
 
@@ -93,20 +94,21 @@ def _look(targets: dict[str, Target], chosen: Sequence[str], options: argparse.N
     totals = dict.fromkeys(chosen, 0)
     reached = dict.fromkeys(chosen, 0)
     found: list[str] = []
-    first = True
-    while first or time.monotonic() < deadline:
-        for name in chosen:
-            if not first and time.monotonic() >= deadline:
+    turns = itertools.count()
+    try:
+        for name in itertools.cycle(chosen):
+            if next(turns) >= len(chosen) and time.monotonic() >= deadline:
                 break
             done = _turn(targets[name.partition("@")[0]], name, options.folder, turn)
             totals[name] += done.executions
             reached[name] = max(reached[name], done.coverage)
             print(f"{name}: {done.executions:,} inputs in {turn} s, {done.coverage:,} places reached", flush=True)
-            for path in done.findings:
-                found.append(f"{name}: {path}")
-                print(f"{_last_traceback(done.log)}\n    FOUND {path}")
-                print(f"    again: python -m tests.proofs.fuzz --target {name} --replay {path}", flush=True)
-        first = False
+            for finding in done.findings:
+                found.append(f"{name}: {finding}")
+                print(f"{_last_traceback(done.log)}\n    FOUND {finding}")
+                print(f"    again: python -m tests.proofs.fuzz --target {name} --replay {finding}", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted; what has been done until now:")
     print(f"\n{sum(totals.values()):,} inputs, {len(found)} findings")
     for name in chosen:
         print(f"  {name:<22}{totals[name]:>12,} inputs {reached[name]:>7,} places")
@@ -134,11 +136,9 @@ def _turn(target: Target, name: str, folder: Path, seconds: int) -> Turn:
         files = [f"-artifact_prefix={findings}/", f"-dict={words}"]
         ended = subprocess.run([*command, *limits, *files], check=False, capture_output=True)
     log = ended.stdout + ended.stderr
-    new = [Path(os.fsdecode(path)) for path in _WRITTEN.findall(log)]
-    if ended.returncode and not new:  # it did not even begin
-        raise SystemExit(
-            f"The process of {name} ended with {ended.returncode}:\n{log[-4_000:].decode(errors='replace')}"
-        )
+    new = [os.fsdecode(path) for path in _WRITTEN.findall(log)]
+    if ended.returncode and not new:
+        new = [f"a process that ended with {ended.returncode}, and left no input"]
     counts = _STATUS.findall(log) or [(b"0", b"0", b"0")]
     executions = max(map(int, _DONE.findall(log)), default=0)
     return Turn(executions, int(counts[-1][1]), new, log)
