@@ -10,6 +10,7 @@ import typer
 from chunkstore.cli.comparing import reading
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, chosen_run, open_chosen_store
 from chunkstore.cli.output import console, escaped, print_json
+from chunkstore.cli.unread import end_of
 from chunkstore.errors import RunLogNotFoundError
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
@@ -55,7 +56,8 @@ def why(
 
     Both runs' records are compared by the rules of resuming: what succeeded
     is taken over if its result was kept, if its arguments and its code are
-    the same, and if the data that it put is still there.
+    the same, and if the data that it put is still there. The exit code is 1
+    if some of the resumed run could not be read.
     """
     opened = open_chosen_store(store, config)
     run_id = chosen_run(opened, run)
@@ -66,6 +68,7 @@ def why(
         print_json(explanation)  # without what is not set
     else:
         _print_explanation(explanation, None if everything else _MOST_BRANCHES)
+    end_of(log)
 
 
 def _earlier_runs(store: Store, log: RunLog) -> Iterator[RunLog]:

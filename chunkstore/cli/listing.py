@@ -15,6 +15,7 @@ import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
 from chunkstore.cli.output import console, print_json_items, print_note
+from chunkstore.cli.unread import NotedRows
 from chunkstore.errors import ChunkstoreError
 from chunkstore.records.models import RunSummary
 from chunkstore.stores.base import Store
@@ -132,6 +133,7 @@ def list_runs(
     """List runs, the newest first: status, start, duration, steps and tag.
 
     LOST is a run whose process has died; UNKNOWN one of which nobody can tell.
+    The exit code is 1 if the record of a run could not be read.
     """
     opened = open_chosen_store(store, config)
     now = datetime.now(timezone.utc)
@@ -140,16 +142,18 @@ def list_runs(
         rows = iter(sorted(rows, key=_KEYS[sort], reverse=(sort not in _FROM_A) != reverse))
     if limit is None:
         limit = _USUAL_LIMIT if sys.stdout.isatty() and not json else 0
-    shown = islice(rows, min(limit, sys.maxsize)) if limit else rows
+    shown = NotedRows(islice(rows, min(limit, sys.maxsize)) if limit else rows)
     if json:
         print_json_items(shown)
+        shown.end()
         return
-    count = _print_table(shown, now)
+    count = _print_table(iter(shown), now)
     if not count:
         what = "None of the runs" if next(opened.list_runs(), None) else "There are no runs"
         print_note(f"{what} in {opened.backend.location}{' matches.' if what.startswith('None') else '.'}")
     elif limit and next(rows, None) is not None:
         print_note("There are more; --limit 0 shows all.")
+    shown.end()
 
 
 def _rows(

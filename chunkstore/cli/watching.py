@@ -24,6 +24,7 @@ from chunkstore.cli.output import (
     print_note,
 )
 from chunkstore.cli.showing import folding_of, liveness_of, read_page, styled
+from chunkstore.cli.unread import end_of
 from chunkstore.clock import parse_time, utc_now
 from chunkstore.maintenance.printed import output_file, printed
 from chunkstore.records.models import PROCESSING, SUCCESS, BranchLog, RunLog, StepAttempt, StepLog
@@ -293,10 +294,14 @@ def logs(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Print what a step printed."""
+    """Print what a step printed.
+
+    The exit code is 1 if some of the run could not be read.
+    """
     opened = open_chosen_store(store, config)
     run_id = chosen_run(opened, run)
-    found = find_record(opened.get_run_log(run_id), step)
+    log = opened.get_run_log(run_id)
+    found = find_record(log, step)
     if isinstance(found, BranchLog):
         if len(found.steps) != 1:
             raise typer.BadParameter(f"{step!r} is a branch with {len(found.steps):,} steps. Name one of them.")
@@ -307,6 +312,7 @@ def logs(
         if json:
             print_json(None)
         print_note(f"Nothing is kept of what {name} printed: it printed nothing, or the run captures no output.")
+        end_of(log)
         return
 
     def has_ended() -> bool:
@@ -315,7 +321,9 @@ def logs(
     if json:
         text = b"".join(printed(kept)).decode(errors="backslashreplace")
         print_json(StepOutput(run_id=run_id, step=name, file=kept.file, text=text))
+        end_of(log)
         return
     for block in printed(kept, has_ended if follow else None):
         sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
+    end_of(log)

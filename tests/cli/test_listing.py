@@ -119,7 +119,7 @@ def test_a_damaged_run_is_listed_and_hides_no_other(store, logs, pipeline):
     assert rows.keys() == {"good", "bad"}
     assert rows["bad"]["problem"]
     result = chunkstore("ls", "--store", logs)
-    assert result.code == 0
+    assert result.code == 1
     assert "! unreadable" in result.out
     assert "good" in ids("--store", logs, "--param", "seed=7")
 

@@ -178,7 +178,7 @@ class ChunkReader:
     def assembled(self, metadata: RunLog, records: Iterable[StepLog | BranchLog]) -> RunLog:
         """Return the whole run, put together from what was read of it."""
         parameters = self.parameters()
-        for kind, message in self._files.lost(metadata, self._names):
+        for kind, message in self._files.lost(metadata, self._names, self._problems.damaged()):
             self._problems.add(kind, RUN_FILE, message)
         log = assemble(metadata, records, parameters, self.problems)
         return without_unfinished(log, self._reader, self._names)
@@ -186,7 +186,7 @@ class ChunkReader:
     def contents(self) -> Contents | None:
         """Return what the chunks hold, summed up; None if some cannot be read."""
         contents, damaged = self._files.contents(self._names)
-        return None if damaged else contents
+        return None if damaged or self._problems.damaged() else contents
 
     # --- steps and branches ------------------------------------------------------------------------------------------
 

@@ -21,6 +21,10 @@ class Problems:
         """Return what could not be read so far."""
         return list(self._found)
 
+    def damaged(self) -> set[str]:
+        """Return the files that cannot be read, or not all of them."""
+        return {problem.file for problem in self._found if problem.kind in {"corrupt", "unreadable"}}
+
     def report(self, file: str, error: Exception) -> None:
         """Note why a file, or a part of it, cannot be read."""
         known = as_error(file, error)

@@ -265,17 +265,19 @@ class RunFiles:
             decoded.pop(file, None)  # it lies by itself, and so is newer
         return decoded
 
-    def lost(self, log: RunLog, files: Collection[str]) -> list[tuple[str, str]]:
+    def lost(self, log: RunLog, files: Collection[str], unread: Iterable[str]) -> list[tuple[str, str]]:
         """Return how what chunks hold differs from what it was when their run ended: kinds of problems, and messages.
 
         Args:
             log: the run's own record.
             files: all files of the run.
+            unread: those that cannot be read, as is told elsewhere.
         """
         noted = noted_contents(log)
         if noted is None or QUARANTINE in files:
             return []  # what was moved there is told by that
-        lost = list(differences(noted, *self.contents(files)))
+        found, damaged = self.contents(files)
+        lost = list(differences(noted, found, damaged.union(map(kind_of, unread))))
         try:
             # Who changes a run that has ended takes back before what is noted.
             is_sure = not lost or noted_contents(checked_run_log(self._reader.load(RUN_FILE), log.run_id)) == noted

@@ -1,0 +1,56 @@
+"""Commands that look at a run say in their exit codes that not all of it could be read, and show the rest."""
+
+import os
+
+import pytest
+from cli.command import chunkstore
+
+import chunkstore as library
+
+COMMANDS = {
+    "logs": ("logs", "run", "load"),
+    "logs --json": ("logs", "run", "load", "--json"),
+    "logs of a silent step": ("logs", "run", "fit"),
+    "show --step": ("show", "run", "--step", "load"),
+    "why": ("why", "load", "--run", "run"),
+    "verify": ("verify", "run"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path, logs):
+    store = library.open_store("chunked-fs", log_folder=logs)
+    with store.start_run("first"):
+        pass
+    with store.start_run("run", resume="first") as run:
+        with run.step("load"):
+            print("output of load")
+        with run.step("fit") as step:
+            step.log_metric("loss", 0.5, step=1)
+    return os.path.join(logs, "run")
+
+
+def the_file(folder, start):
+    (name,) = [name for name in os.listdir(folder) if name.startswith(start)]
+    return os.path.join(folder, name)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_that_something_else_of_a_run_is_gone_is_in_the_exit_code(folder, logs, command):
+    assert chunkstore(*COMMANDS[command], "--store", logs).code == 0
+    os.remove(the_file(folder, "Metric-fit"))
+    result = chunkstore(*COMMANDS[command], "--store", logs)
+    assert result.code == 1
+    if command == "logs":
+        assert "output of load" in result.out
+        assert "chunkstore verify run" in result.err
+
+
+def test_that_a_run_cannot_be_read_is_in_the_exit_code_of_the_list(folder, logs):
+    assert chunkstore("ls", "--store", logs).code == 0
+    with open(os.path.join(folder, "RunLog.json"), "w"):
+        pass
+    for options in ((), ("--json",), ("--limit", "5")):
+        result = chunkstore("ls", *options, "--store", logs)
+        assert result.code == 1
+        assert "first" in result.out
