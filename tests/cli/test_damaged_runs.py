@@ -3,9 +3,9 @@
 import os
 
 import pytest
-from cli.command import chunkstore
 
 import chunkstore as library
+from cli.command import chunkstore
 
 COMMANDS = {
     "logs": ("logs", "run", "load"),

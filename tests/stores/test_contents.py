@@ -303,6 +303,22 @@ def test_who_writes_just_when_the_run_is_summed_up_takes_the_sums_back(tmp_path,
     assert is_sound(store)
 
 
+def test_what_is_noted_is_taken_back_before_anything_is_added(files, monkeypatch):
+    other = open_store(files.backend.location)
+    other.join_run(RUN)
+    other.get_parameters(RUN)
+    other.set_parameters(RUN, {"seen": 1})  # now it knows the run, and that it has ended
+    publish = other.backend.publish
+
+    def look_and_publish(*arguments, **options):
+        assert not has_note(files)
+        publish(*arguments, **options)
+
+    monkeypatch.setattr(other.backend, "publish", look_and_publish)
+    other.add_step_log(RUN, StepLog(name="late", internal_name="late", status="SUCCESS"))
+    assert is_sound(files)
+
+
 def test_a_reader_that_meets_a_change_of_a_run_that_has_ended_reports_nothing(files, monkeypatch):
     from chunkstore.stores.reading import RunFiles
 
@@ -311,7 +327,7 @@ def test_a_reader_that_meets_a_change_of_a_run_that_has_ended_reports_nothing(fi
     def change_and_compare(self, *arguments):
         monkeypatch.undo()
         open_store(files.backend.location).add_step_log(RUN, StepLog(name="late", internal_name="late"))
-        self.sums.popitem()
+        self.sums[next(iter(self.sums))] = 0  # as if it had been read before
         return lost(self, *arguments)
 
     monkeypatch.setattr(RunFiles, "lost", change_and_compare)

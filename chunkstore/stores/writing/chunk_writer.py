@@ -163,6 +163,7 @@ class ChunkWriter:
         log = with_contents(read_run_file(self.backend, run_id), contents)
         durable = self.has_finished(run_id, known)
         self.write(run_id, known, self.backend.replace, RUN_FILE, self.encode(log), durable=durable)
+        known.end = End.of(self.backend.version(run_id, RUN_FILE), log)
 
     def replace_locked(self, run_id: str, known: KnownRun, file: str, data: bytes) -> None:
         """Write a file of a run under its lock; what is noted of its contents is put right."""

@@ -1,6 +1,6 @@
 """All the deliberate defects."""
 
-from defects import exclusion, incarnations, order, packing, reads, stable_storage, upkeep, whole_files
+from defects import exclusion, incarnations, lost, order, packing, reads, stable_storage, upkeep, whole_files
 from mutant import Mutant
 
 MUTANTS = (
@@ -8,6 +8,7 @@ MUTANTS = (
     *whole_files.MUTANTS,
     *exclusion.MUTANTS,
     *incarnations.MUTANTS,
+    *lost.MUTANTS,
     *order.MUTANTS,
     *reads.MUTANTS,
     *packing.MUTANTS,
