@@ -22,7 +22,7 @@ _SECTION = "run_log_store"
 _KEYS = ("type", "config")
 _MAX_BYTES = 1_000_000
 #: PyYAML expands aliases: a few lines can stand for billions of values.
-_MAX_ALIASES = 20
+_MAX_ALIASED = 10_000
 
 
 def open_store(type: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Any) -> Store:  # noqa: A002 - the key of the configuration
@@ -136,10 +136,12 @@ def _load_yaml(file: str) -> Any:
             raise
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
         raise _unreadable(file, reason) from None
-    if data.count(b"*") > _MAX_ALIASES:
-        raise _unreadable(file, "it holds too many aliases")
     try:
+        if b"*" in data and _aliased_values(data) > _MAX_ALIASED:
+            raise _unreadable(file, "its aliases stand for too many values")
         return msgspec.yaml.decode(data)
+    except ConfigurationError:
+        raise
     except ImportError:
         raise ConfigurationError(
             f"Cannot read the configuration {file}: PyYAML is not installed. Run `pip install 'chunkstore[yaml]'`.",
@@ -149,6 +151,41 @@ def _load_yaml(file: str) -> Any:
         ) from None
     except (msgspec.MsgspecError, ValueError, LookupError, RecursionError, TypeError, AttributeError) as error:
         raise _unreadable(file, f"it is no YAML: {' '.join(str(error).split())}") from None
+
+
+def _aliased_values(data: bytes) -> int:
+    """Return for how many values the aliases of a document stand, those inside of others counted each time.
+
+    Raises:
+        RecursionError: a value holds itself.
+    """
+    import yaml  # noqa: PLC0415 - an extra
+
+    sizes: dict[str, int] = {}
+    total = 0
+    around: list[tuple[str | None, int]] = []  # the collections that are open: their anchors, and the size so far
+    for event in yaml.parse(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        size = 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            around.append((event.anchor, 1))
+            continue
+        if isinstance(event, yaml.AliasEvent) and event.anchor:
+            if event.anchor in {anchor for anchor, _ in around}:
+                raise RecursionError(f"the value {event.anchor} holds itself")
+            size = sizes.get(event.anchor, 1)
+            total += size
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = around.pop()
+            if anchor is not None:
+                sizes[anchor] = size
+        elif isinstance(event, yaml.ScalarEvent):
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+        else:
+            continue
+        if around:
+            around[-1] = around[-1][0], around[-1][1] + size
+    return total
 
 
 def _unreadable(file: str, reason: str) -> ConfigurationError:

@@ -106,6 +106,11 @@ def unescape_segment(segment: str) -> str:
     return segment.replace("%2E", ".").replace("%25", "%")
 
 
+def readable_name(internal_name: str) -> str:
+    """Return an internal name for people: each of its segments as its author wrote it; see `find_record`."""
+    return unescape_segment(internal_name)
+
+
 def join_name(parent: str, segment: str) -> str:
     """Return the internal name of `segment`, any text, inside `parent` (empty for the run itself)."""
     escaped = escape_segment(segment)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -12,6 +10,7 @@ from typing import Annotated
 import typer
 
 from chunkstore.cli.output import PROBLEMS, WRONG_USE, print_error
+from chunkstore.cli.streams import prepare_streams
 from chunkstore.errors import (
     ChunkstoreError,
     ConfigurationError,
@@ -32,9 +31,6 @@ _WRONG_USE = (
     StepLogNotFoundError,
     StoreUsageError,
 )
-
-#: As shells say of a program that SIGPIPE ended.
-_BROKEN_PIPE = 141
 
 #: The commands, in the order of the help: the module of this package that has each, and its function.
 COMMANDS = {
@@ -90,29 +86,18 @@ def _common(
 
 def main() -> None:
     """Run the command line; what goes wrong is said in a line, and the exit code means something."""
-    _prepare_streams()
+    prepare_streams()
     # Most often one command is meant; to import all takes longer than that takes to run.
     named = [argument for argument in sys.argv[1:2] if argument in COMMANDS]
     try:
-        make_app(named or COMMANDS)()
+        try:
+            make_app(named or COMMANDS)()
+        finally:
+            sys.stdout.flush()  # what cannot be written must not fail later, where nobody tells it
     except ChunkstoreError as error:
         print_error(str(error))
         sys.exit(WRONG_USE if isinstance(error, _WRONG_USE) else PROBLEMS)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; Python would complain once more when it flushes at its end.
-        sys.stdout = None
-        sys.exit(_BROKEN_PIPE)
     except OSError as error:
         # What a store cannot do is an error of our own: this is about the output, or the working folder.
-        sys.stdout = None
         print_error(f"{error.filename or 'The output cannot be written'}: {error.strerror or error}.")
         sys.exit(PROBLEMS)
-
-
-def _prepare_streams() -> None:
-    """Let everything be printed, whatever the terminal's encoding has no characters for, also if nobody reads it."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

@@ -12,6 +12,7 @@ from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, chosen
 from chunkstore.cli.output import console, escaped, print_json
 from chunkstore.cli.unread import end_of
 from chunkstore.errors import RunLogNotFoundError
+from chunkstore.names import readable_name
 from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.run_lookup import LATEST
@@ -92,7 +93,7 @@ def _print_explanation(explanation: Explanation, most: int | None) -> None:
     if branches and not step.taken_over_from:
         taken = sum(bool(branch.taken_over_from) for branch in branches)
         verdict = f"{counted(len(branches), 'branch')}: {taken:,} taken over, {len(branches) - taken:,} ran"
-    out.print(f"[bold]{escaped(step.where)}[/]  {status}  {verdict}", soft_wrap=True)
+    out.print(f"[bold]{escaped(readable_name(step.where))}[/]  {status}  {verdict}", soft_wrap=True)
     if step.taken_over_from:
         _print_not_seen(out, explanation)
         return
@@ -121,11 +122,11 @@ def _print_group(out: Console, group: Alike, most: int | None) -> None:
     more = len(group.verdicts) - len(shown)
     hint = f"[dim]… and {more:,} more; --all names them[/]" if more else ""
     if group.texts and most is not None and not any(verdict.parameters or verdict.data for verdict in shown):
-        names = ", ".join(f"[cyan]{escaped(verdict.where)}[/]" for verdict in shown)
+        names = ", ".join(f"[cyan]{escaped(readable_name(verdict.where))}[/]" for verdict in shown)
         _print_indented(out, [f"{names} {hint}".rstrip()])
         return
     for verdict in shown:
-        _print_indented(out, [f"[cyan]{escaped(verdict.where)}[/]"])
+        _print_indented(out, [f"[cyan]{escaped(readable_name(verdict.where))}[/]"])
         _print_indented(out, [*(() if group.texts else _reasons(verdict)), *_beside(verdict)], 4)
     if hint:
         _print_indented(out, [hint])

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -22,13 +22,13 @@ from chunkstore.stores.base import Store
 from chunkstore.views.formats import style_of
 from chunkstore.views.pages.run_filters import (
     Comparison,
-    metrics_match,
-    parameters_match,
+    Matches,
     parse_comparison,
     parse_since,
     started_since,
 )
 from chunkstore.views.pages.run_list import COLUMNS, RunRow, aligned, cells, run_row, widths
+from chunkstore.views.recorded_values import is_wrapped, parameters_in
 from chunkstore.views.texts import printable
 
 _T = TypeVar("_T")
@@ -100,7 +100,7 @@ def list_runs(
         typer.Option(
             parser=_parsed_by(parse_comparison),
             metavar="KEY=VALUE",
-            help="Only runs with this parameter; also < <= > >= !=; repeatable.",
+            help="Only runs with such a parameter; also < <= > >= !=; repeatable.",
         ),
     ] = None,
     metric: Annotated[
@@ -137,21 +137,21 @@ def list_runs(
     """
     opened = open_chosen_store(store, config)
     now = datetime.now(timezone.utc)
-    rows = _rows(opened, now, status or [], tag or [], since, param or [], metric or [])
+    conditions = Matches("parameter", param or []), Matches("metric", metric or [])
+    rows = _rows(opened, now, status or [], tag or [], since, *conditions)
     if sort != SortKey.STARTED or reverse:
         rows = iter(sorted(rows, key=_KEYS[sort], reverse=(sort not in _FROM_A) != reverse))
     if limit is None:
         limit = _USUAL_LIMIT if sys.stdout.isatty() and not json else 0
     shown = NotedRows(islice(rows, min(limit, sys.maxsize)) if limit else rows)
-    if json:
-        print_json_items(shown)
-        shown.end()
-        return
-    count = _print_table(iter(shown), now)
-    if not count:
-        what = "None of the runs" if next(opened.list_runs(), None) else "There are no runs"
-        print_note(f"{what} in {opened.backend.location}{' matches.' if what.startswith('None') else '.'}")
-    elif limit and next(rows, None) is not None:
+    count = print_json_items(shown) if json else _print_table(iter(shown), now)
+    if not count and next(opened.list_runs(), None):
+        why = " ".join(filter(None, (each.why_none() for each in conditions)))
+        if why or not json:
+            print_note(f"None of the runs in {opened.backend.location} matches. {why}".rstrip())
+    elif not json and not count:
+        print_note(f"There are no runs in {opened.backend.location}.")
+    elif not json and limit and next(rows, None) is not None:
         print_note("There are more; --limit 0 shows all.")
     shown.end()
 
@@ -162,8 +162,8 @@ def _rows(
     status: list[str],
     tags: list[str],
     since: datetime | None,
-    parameters: list[Comparison],
-    metrics: list[Comparison],
+    parameters: Matches,
+    metrics: Matches,
 ) -> Iterator[RunRow]:
     """Yield the runs that meet all conditions; what costs the least to look at is looked at first."""
     wanted = {each.upper() for each in status}
@@ -177,9 +177,9 @@ def _rows(
             row = run_row(summary, None, liveness, now)
             if wanted and row.status.upper() not in wanted:
                 continue
-            if parameters and not parameters_match(store.get_parameters(summary.run_id), parameters):
+            if parameters and not parameters.parameters(_parameters(store, summary.run_id)):
                 continue
-            if metrics and not metrics_match(store.iter_records(summary.run_id), metrics):
+            if metrics and not metrics.metrics(store.iter_records(summary.run_id)):
                 continue
         except FileNotFoundError:
             continue  # deleted since it was listed
@@ -188,6 +188,14 @@ def _rows(
                 continue  # what cannot be read meets no condition
             row = run_row(summary, None, None, now)
         yield run_row(summary, _counts(store, summary), liveness, now)
+
+
+def _parameters(store: Store, run_id: str) -> dict[str, Any]:
+    """Return the parameters of a run as their author gave them."""
+    found = store.get_parameters(run_id)
+    if not any(map(is_wrapped, found.values())):
+        return found
+    return parameters_in(store.get_run_log(run_id, full=False), found)
 
 
 def _counts(store: Store, summary: RunSummary) -> dict[str, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -42,8 +43,16 @@ def console(*, to_errors: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as one JSON document, with line breaks on a terminal."""
-    data = codec.encode(_jsonable(value), indent=2 if sys.stdout.isatty() else None)
-    sys.stdout.write(data.decode() + "\n")
+    is_terminal = sys.stdout.isatty()
+    text = codec.encode(_jsonable(value), indent=2 if is_terminal else None).decode()
+    sys.stdout.write((_harmless(text) if is_terminal else text) + "\n")
+
+
+def _harmless(text: str) -> str:
+    """Return JSON with characters escaped that terminals obey, or that cannot be seen; it means the same."""
+    if text.isascii():  # JSON escapes what is below the space
+        return text.replace("\x7f", "\\u007f")
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def _jsonable(value: Any) -> Any:
@@ -60,14 +69,15 @@ def _jsonable(value: Any) -> Any:
     return codec.plain(value)
 
 
-def print_json_items(values: Iterable[Any]) -> None:
-    """Print values as one JSON array, each on a line of its own as soon as it comes."""
+def print_json_items(values: Iterable[Any]) -> int:
+    """Print values as one JSON array, each on a line of its own as soon as it comes; return how many there were."""
     sys.stdout.write("[")
-    separator = "\n"
+    count = 0
     for value in values:
-        sys.stdout.write(separator + _encoded(value))
-        separator = ",\n"
+        sys.stdout.write(",\n"[not count :] + _encoded(value))
+        count += 1
     sys.stdout.write("\n]\n")
+    return count
 
 
 def print_json_line(value: Any) -> None:
@@ -77,7 +87,8 @@ def print_json_line(value: Any) -> None:
 
 
 def _encoded(value: Any) -> str:
-    return codec.encode(_jsonable(value)).decode()
+    text = codec.encode(_jsonable(value)).decode()
+    return _harmless(text) if sys.stdout.isatty() else text
 
 
 def print_note(message: str) -> None:
@@ -107,8 +118,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_error(message: str) -> None:
     """Print what went wrong to where errors go."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    sys.stdout.flush()
     console(to_errors=True).print(f"[bold red]error:[/] {escaped(message, lines=True)}", soft_wrap=True)
 
 

@@ -31,7 +31,7 @@ from chunkstore.views.pages.tree import (
     subtree_lines,
     tree_lines,
 )
-from chunkstore.views.texts import printable
+from chunkstore.views.texts import middle_left_out, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +51,7 @@ def show(
     params: Annotated[bool, typer.Option("--params", help="Show all parameters instead of the tree.")] = False,
     metrics: Annotated[bool, typer.Option("--metrics", help="Show all metrics instead of the tree.")] = False,
     data: Annotated[bool, typer.Option("--data", help="Show all data with hashes instead of the tree.")] = False,
-    unfolded: Annotated[bool, typer.Option("--all", "-a", help="Leave out no step or branch.")] = False,
+    unfolded: Annotated[bool, typer.Option("--all", "-a", help="Leave nothing out.")] = False,
     store: StoreOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -75,7 +75,7 @@ def show(
         elif isinstance(found, BranchLog):
             print_lines(console(), branch_lines(found, folding_of(page, unfolded=unfolded)))
         else:
-            _print_step(found, folding_of(page, unfolded=unfolded))
+            _print_step(found, folding_of(page, unfolded=unfolded), unfolded=unfolded)
     elif tables:
         values = [view(page.log) for view in tables]
         if json:
@@ -138,7 +138,7 @@ def print_page(page: RunPage, folding: Folding) -> None:
     print_lines(out, tree_lines(page.log, folding))
 
 
-def _print_step(step: StepLog, folding: Folding) -> None:
+def _print_step(step: StepLog, folding: Folding, *, unfolded: bool) -> None:
     out = console()
     for line in step_heading(step, folding.unended):
         out.print(styled(line))
@@ -147,7 +147,7 @@ def _print_step(step: StepLog, folding: Folding) -> None:
         print_table(section.columns, section.rows)
     for number, text in tracebacks(step):
         out.print(f"\n[bold]attempt {number} failed[/]")
-        out.print(escaped(text, lines=True), soft_wrap=True)
+        out.print(escaped(text if unfolded else middle_left_out(text), lines=True), soft_wrap=True)
     if step.branches:
         out.print("\n[bold]branches[/]")
         print_lines(out, subtree_lines(step, folding))

@@ -27,6 +27,7 @@ from chunkstore.cli.showing import folding_of, liveness_of, read_page, styled
 from chunkstore.cli.unread import end_of
 from chunkstore.clock import parse_time, utc_now
 from chunkstore.maintenance.printed import output_file, printed
+from chunkstore.names import readable_name
 from chunkstore.records.models import PROCESSING, SUCCESS, BranchLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs.liveness import UNKNOWN
@@ -36,7 +37,7 @@ from chunkstore.views.formats import format_seconds, mark_of
 from chunkstore.views.pages.run_page import RunPage, heading, run_page
 from chunkstore.views.pages.step_lookup import find_record
 from chunkstore.views.pages.tree import Folding, Line, tree_lines
-from chunkstore.views.texts import counted, first_line, printable
+from chunkstore.views.texts import counted, printable, shown_message
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,7 +129,7 @@ def _print_changes(store: Store, run_id: str) -> RunPage:
     for log in store.follow(run_id):
         page = run_page(log, liveness_of(store, log))
         changes = [
-            StepChange(step=step.internal_name, status=step.status, message=first_line(step.message))
+            StepChange(step=step.internal_name, status=step.status, message=shown_message(step.message))
             for step in changed_steps(before, log)
         ]
         print_json_line(RunChange(time=utc_now(), run_id=run_id, status=page.status, steps=page.steps, changed=changes))
@@ -146,9 +147,9 @@ def _print_lines(store: Store, run_id: str) -> RunPage:
         for step in changed:
             texts = [
                 _time_of(step),
-                f"{mark_of(step.status)} {step.internal_name}",
+                f"{mark_of(step.status)} {readable_name(step.internal_name)}",
                 "" if step.status == PROCESSING else format_seconds(step_duration(step)),
-                first_line(step.message),
+                shown_message(step.message),
             ]
             sys.stdout.write(printable("  ".join(filter(None, texts))) + "\n")
         sys.stdout.flush()
@@ -311,7 +312,9 @@ def logs(
     if kept is None:
         if json:
             print_json(None)
-        print_note(f"Nothing is kept of what {name} printed: it printed nothing, or the run captures no output.")
+        print_note(
+            f"Nothing is kept of what {readable_name(name)} printed: it printed nothing, or the run captures no output."
+        )
         end_of(log)
         return
 

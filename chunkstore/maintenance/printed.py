@@ -94,7 +94,7 @@ def printed(kept: KeptOutput, has_ended: Callable[[], bool] | None = None) -> It
     try:
         folder = open_folder(kept.catalog, folders)
     except OSError as error:
-        raise _gone(kept.catalog, kept.file, error) from error
+        raise _gone(kept, error) from error
     place = 0
     try:
         while True:
@@ -106,14 +106,14 @@ def printed(kept: KeptOutput, has_ended: Callable[[], bool] | None = None) -> It
                 return
             time.sleep(_POLL_SECONDS)
     except (OSError, ChunkstoreError) as error:
-        raise _gone(folder.location, name, error) from error
+        raise _gone(kept, error) from error
 
 
-def _gone(folder: str, file: str, error: Exception) -> DataNotFoundError:
+def _gone(kept: KeptOutput, error: Exception) -> DataNotFoundError:
     reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
     return DataNotFoundError(
-        f"Cannot read {os.path.join(folder, file)}: {reason}. It may have been deleted, or the catalog is elsewhere: "
+        f"Cannot read {os.path.join(*kept)}: {reason}. It may have been deleted, or the catalog is elsewhere: "
         "name the configuration with --config.",
         run_id="",
-        name=file,
+        name=kept.file,
     )

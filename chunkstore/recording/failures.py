@@ -12,6 +12,11 @@ from typing import Any
 
 from chunkstore.recording.values import storable
 
+#: Longest line about an error, in characters: it stands in the records of steps, branches and runs, and in lists.
+LONGEST_LINE = 1_000
+#: Longest traceback, in characters: of a longer one, its beginning and its end are kept.
+LONGEST_TRACEBACK = 100_000
+
 
 def is_failure(error: BaseException | None) -> bool:
     """Tell whether an exception means that the work failed; `sys.exit(0)` does not.
@@ -72,18 +77,25 @@ def _codes() -> list[CodeType]:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an exception in one line, `ValueError: what it says`."""
+    """Return an exception in one line, `ValueError: what it says`; of a long one, how much more it says."""
     try:
         text = storable(str(error)).strip()
     except BaseException:  # noqa: BLE001 - that it was raised is still known
         text = "<its text could not be had>"
     first = text.splitlines()[0] if text else ""
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    line = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    if len(line) <= LONGEST_LINE:
+        return line
+    return f"{line[:LONGEST_LINE]}… {len(line) - LONGEST_LINE:,} characters more"
 
 
 def format_error(error: BaseException) -> str:
-    """Return an exception with its traceback."""
+    """Return an exception with its traceback; of a long one, the beginning and the end."""
     try:
-        return storable("".join(traceback.format_exception(error)))
+        text = storable("".join(traceback.format_exception(error)))
     except BaseException:  # noqa: BLE001 - some exceptions cannot even be formatted
-        return "".join([*traceback.format_tb(error.__traceback__), describe_error(error)])
+        text = "".join([*traceback.format_tb(error.__traceback__), describe_error(error)])
+    if len(text) <= LONGEST_TRACEBACK:
+        return text
+    half = LONGEST_TRACEBACK // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters were left out here …\n{text[-half:]}"

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from chunkstore.errors import BranchFailedError, WorkerDiedError
-from chunkstore.names import join_name, numbered, unescape_segment
+from chunkstore.names import join_name, numbered, readable_name, unescape_segment
 from chunkstore.recording.branch import BranchTask, Outcome, executors_in_use, run_branch
 from chunkstore.recording.branch_records import Branch, attempts_of, record_failure, recorded_branch, take_over
 from chunkstore.recording.failures import describe_error
@@ -116,7 +116,10 @@ class FanOut:
 
     def _raise_failures(self, results: Any) -> None:
         if self._failures and self._on_error == RAISE:
-            lines = [self._summary(), *(f"  {name}: {describe_error(error)}" for name, error in self._shown_failures())]
+            lines = [
+                self._summary(),
+                *(f"  {readable_name(name)}: {describe_error(error)}" for name, error in self._shown_failures()),
+            ]
             if self._results:
                 lines.append("The others have finished; their results are in this error's `results`.")
             raise BranchFailedError(

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 from chunkstore.backends.base import AT_THE_END
 from chunkstore.clock import clock, utc_now
 from chunkstore.errors import ChunkstoreError, StoreUsageError
-from chunkstore.names import PinnedRunId, scopes_of
+from chunkstore.names import PinnedRunId, readable_name, scopes_of
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.context import leave
 from chunkstore.recording.failures import ErrorWatch, describe_error, is_failure
@@ -156,8 +156,8 @@ class Run(Scope):
         """
         if self.branch:
             raise StoreUsageError(
-                f"Cannot finish run {self.run_id!r} from inside its branch {self.branch!r}: the run goes on. Finish "
-                "it where it was started."
+                f"Cannot finish run {self.run_id!r} from inside its branch {readable_name(self.branch)!r}: the run "
+                "goes on. Finish it where it was started."
             )
         if status is None:
             if (error := self._errors.error()) is not None:
@@ -431,6 +431,6 @@ def _receive(store: Store, run_id: PinnedRunId, options: dict[str, Any], latest:
 def _step_list(names: list[str], what: str) -> str:
     if not names:
         return ""
-    shown = ", ".join(names[:5])
+    shown = ", ".join(map(readable_name, names[:5]))
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004 - only a message
     return f"{len(names):,} {'step' if len(names) == 1 else 'steps'} {what}: {shown}{more}"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.names import escape_segment
+from chunkstore.names import escape_segment, readable_name
 from chunkstore.records.models import BranchLog, Orphans, Problem, RunLog, StepLog
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
@@ -111,11 +111,11 @@ def step_of_branch(branch: str, steps: dict[str, StepLog]) -> str | None:
 
 def _orphan_problems(orphans: Orphans) -> Iterator[Problem]:
     for name in orphans.steps:
-        yield Problem("orphan", name, f"the step {name} belongs to a branch that has no record")
+        yield Problem("orphan", name, f"the step {readable_name(name)} belongs to a branch that has no record")
     for name in orphans.branches:
-        yield Problem("orphan", name, f"the branch {name} belongs to a step that has no record")
+        yield Problem("orphan", name, f"the branch {readable_name(name)} belongs to a step that has no record")
     for name in orphans.parameters:
-        yield Problem("orphan", name, f"there are parameters for the branch {name}, which has no record")
+        yield Problem("orphan", name, f"there are parameters for the branch {readable_name(name)}, which has no record")
 
 
 def flatten(log: RunLog) -> tuple[list[StepLog | BranchLog], dict[str, dict[str, Any]]]:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 
 from chunkstore.clock import clock
-from chunkstore.names import STEP
+from chunkstore.names import STEP, readable_name
 from chunkstore.records import overlay
 from chunkstore.records.assemble import assemble, flatten
 from chunkstore.records.codec import encode
@@ -75,7 +75,7 @@ class Document:
                 stamp = self.bookkeeping.owners.get(_text(STEP, name), _FIRST_OWNER)
                 add_lines(step, (line for line in of_step if line.over in ("", stamp)))
             else:
-                problems.append(Problem("orphan", name, f"there is no step {name}"))
+                problems.append(Problem("orphan", name, f"there is no step {readable_name(name)}"))
         log = assemble(self.log, self.records.values(), self.parameters, problems)
         return RunLog(**{name: getattr(log, name) for name in RunLog.__struct_fields__})
 

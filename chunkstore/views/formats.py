@@ -15,7 +15,7 @@ MARKS = {SUCCESS: "✔", FAIL: "✘", PROCESSING: "…", LOST: "☠", UNKNOWN: "
 STYLES = {SUCCESS: "green", FAIL: "bold red", PROCESSING: "yellow", LOST: "bold magenta", UNKNOWN: "magenta"}
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-_UNITS = ("B", "kB", "MB", "GB", "TB")
+_UNITS = ("kB", "MB", "GB", "TB")
 _THOUSAND = 1000
 
 
@@ -39,26 +39,28 @@ def format_seconds(duration: timedelta | None) -> str:
     if duration is None:
         return ""
     seconds = duration.total_seconds()
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < _MINUTE:
+    # What it is rounded to decides about the unit: no unit is told to be full.
+    if (milliseconds := round(seconds * 1000)) < _THOUSAND:
+        return f"{milliseconds} ms"
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < _HOUR:
+    if (whole := round(seconds)) < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE} s"
-    if whole < 2 * _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+    if (minutes := round(seconds / _MINUTE)) < 2 * _DAY // _MINUTE:
+        return f"{minutes // 60} h {minutes % 60} min"
+    hours = round(seconds / _HOUR)
+    return f"{hours // 24:,} d {hours % 24} h"
 
 
 def format_bytes(size: int) -> str:
     """Return a size as people say it, in powers of 1000: `512 B`, `1.2 kB`, `34 MB`."""
-    value = float(size)
-    for unit in _UNITS:
-        if value < _THOUSAND or unit == _UNITS[-1]:
-            break
-        value /= _THOUSAND
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"  # noqa: PLR2004 - two digits
+    if size < _THOUSAND:
+        return f"{size} B"
+    value, units = size / _THOUSAND, iter(_UNITS)
+    unit = next(units)
+    while round(value) >= _THOUSAND and (larger := next(units, "")):
+        value, unit = value / _THOUSAND, larger
+    return f"{value:.1f} {unit}" if round(value, 1) < 10 else f"{value:,.0f} {unit}"  # noqa: PLR2004 - two digits
 
 
 def format_local(moment: datetime | None) -> str:

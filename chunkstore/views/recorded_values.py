@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from chunkstore.records import codec
-from chunkstore.records.models import CodeIdentity, DataCatalog, JobLog, RunLog, StepLog
+from chunkstore.records.models import BranchLog, CodeIdentity, DataCatalog, JobLog, RunLog, StepLog
 from chunkstore.views.durations import run_duration, step_duration
 from chunkstore.views.texts import cut
 
@@ -23,13 +24,42 @@ GIT = "git"
 _SHORT_HASH = 12
 #: Of values that differ, objects in more objects are shown whole.
 _DEEPEST_PART = 3
-#: `runnable` keeps a value together with its kind.
-_WITH_KIND = {"kind", "value"}
+#: What a map or parallel says of itself if branches failed.
+_BRANCHES_FAILED = re.compile(r"[\d,]+ of [\d,]+ branches of .* failed: ", re.DOTALL)
+#: `runnable` keeps a value together with one of these kinds, and may describe it.
+_KINDS = ("json", "metric", "object")
+_FIELDS_OF_KINDS = {"kind", "value", "description"}
+#: Here `runnable` notes in a run's configuration which store it uses; every run of it does.
+_RUNNABLE_STORE = "run_log_store"
+
+
+def is_of_runnable(log: RunLog) -> bool:
+    """Tell whether `runnable` recorded a run: then its parameters, and those of its branches, stand with their kinds.
+
+    chunkstore notes something on each run that it records, and on what it imports of other tools that it is imported.
+    """
+    config = log.run_config.get(_RUNNABLE_STORE)
+    return not log.notes or "imported" in log.notes or (isinstance(config, dict) and "service_name" in config)
+
+
+def parameters_in(log: RunLog, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a run or of one of its branches as their author gave them."""
+    return unwrapped_all(values) if is_of_runnable(log) else dict(values)
+
+
+def is_wrapped(value: Any) -> bool:
+    """Tell whether a value looks like one that `runnable` wrote with its kind; an author's own may, too."""
+    return (
+        isinstance(value, dict)
+        and value.get("kind") in _KINDS
+        and "value" in value
+        and value.keys() <= _FIELDS_OF_KINDS
+    )
 
 
 def unwrapped(value: Any) -> Any:
-    """Return a value without the kind that `runnable` writes beside it."""
-    return value["value"] if isinstance(value, dict) and value.keys() == _WITH_KIND else value
+    """Return a value that `runnable` wrote without its kind."""
+    return value["value"] if is_wrapped(value) else value
 
 
 def unwrapped_all(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,9 +85,16 @@ def steps_of(log: RunLog) -> dict[str, StepLog]:
     return {**log.steps, "job": step}
 
 
-def metrics_of(step: StepLog) -> dict[str, Any]:
-    """Return the single metrics of a step by name; where they stand in an attempt, those of the last one."""
-    metrics = unwrapped_all(step.user_defined_metrics)
+def failure_of(record: StepLog | BranchLog) -> str:
+    """Return why a step or branch failed, unless it is that its branches did, which say so themselves."""
+    message = "" if record.message is UNSET else record.message
+    is_told_inside = isinstance(record, StepLog) and record.branches and _BRANCHES_FAILED.match(message.lstrip())
+    return "" if is_told_inside else message
+
+
+def metrics_of(step: StepLog | JobLog) -> dict[str, Any]:
+    """Return the single metrics of a step by name; where they stand in attempts, as runnable's do, of the last one."""
+    metrics = dict(step.user_defined_metrics) if isinstance(step, StepLog) else {}
     if step.attempts and step.attempts[-1].user_defined_metrics is not UNSET:
         metrics.update(unwrapped_all(step.attempts[-1].user_defined_metrics))
     return metrics
@@ -68,8 +105,14 @@ def parameters_of(step: StepLog) -> dict[str, Any]:
     if not step.attempts:
         return {}
     last = step.attempts[-1]
-    given = {} if last.input_parameters is UNSET else last.input_parameters
-    return unwrapped_all({**given, **last.parameters})
+    given = {} if last.input_parameters is UNSET else unwrapped_all(last.input_parameters)  # runnable's
+    return {**given, **last.parameters}
+
+
+def outputs_of(step: StepLog) -> dict[str, Any]:
+    """Return what the last attempt of a step of `runnable` returned, by name."""
+    outputs = step.attempts[-1].output_parameters if step.attempts else UNSET
+    return {} if outputs is UNSET else unwrapped_all(outputs)
 
 
 def run_seconds(log: RunLog) -> float | None:
@@ -163,6 +206,22 @@ def _as_json(value: Any) -> bytes:
     return msgspec.json.encode(codec.plain(value), order="sorted")
 
 
+def json_text(value: Any, *, is_sorted: bool = False) -> str:
+    """Return a value as the JSON that people know: floats that JSON lacks are `NaN`, `Infinity` and `-Infinity` there.
+
+    Args:
+        value: a recorded value.
+        is_sorted: whether the keys of objects are put in order.
+    """
+    plain = codec.plain(value)
+    data = msgspec.json.encode(plain, order="sorted" if is_sorted else None)
+    if not codec.may_hold_marks(data):
+        return data.decode()
+    import json  # noqa: PLC0415 - few values need it
+
+    return json.dumps(codec.revive(plain), ensure_ascii=False, separators=(",", ":"), sort_keys=is_sorted)
+
+
 def value_text(value: Any, most: int | None = MOST_CHARACTERS) -> str:
     """Return a value as a line of text, which is its JSON, cut after some characters; nothing for no value.
 
@@ -172,7 +231,7 @@ def value_text(value: Any, most: int | None = MOST_CHARACTERS) -> str:
     """
     if value is UNSET:
         return ""
-    text = str(value) if isinstance(value, float) else _as_json(value).decode()
+    text = str(value) if isinstance(value, float) else json_text(value, is_sorted=True)
     return text if most is None else cut(text, most)
 
 

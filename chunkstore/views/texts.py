@@ -13,6 +13,35 @@ def first_line(text: str) -> str:
     return (text.strip().splitlines() or [""])[0].rstrip()
 
 
+#: Of a message that stands in a line of others, so many characters are shown.
+MOST_OF_MESSAGE = 300
+
+
+def shown_message(text: str, most: int | None = MOST_OF_MESSAGE) -> str:
+    """Return a message as it stands in a line of others: its first line, and how much more of it there is.
+
+    Args:
+        text: any text.
+        most: characters of the longest line; None for no limit.
+    """
+    line = first_line(text)
+    if most is None or len(line) <= most:
+        return line
+    return f"{line[:most]}… {len(text.strip()) - most:,} characters more"
+
+
+#: Of a text that is shown for itself, so many characters are.
+_MOST_OF_TEXT = 20_000
+
+
+def middle_left_out(text: str) -> str:
+    """Return a text that is shown for itself; of a long one, the beginning and the end, and how much is between."""
+    if len(text) <= _MOST_OF_TEXT:
+        return text
+    half = _MOST_OF_TEXT // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out; --all shows them …\n{text[-half:]}"
+
+
 def cut(text: str, most: int) -> str:
     """Return a text of at most so many characters; where something is cut off, it ends in an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -93,10 +93,10 @@ def test_json_lines_hold_every_record_once(store, logs, tmp_path):
 def test_a_table_is_csv(three, logs, tmp_path):
     assert export("--all", "--store", logs, "--to", tmp_path / "t.csv", "--table", "params").exit_code == 0
     assert (tmp_path / "t.csv").read_text() == (
-        "run_id,scope,internal_name,attempt_number,name,value,number\n"
-        "run-2,run,,,n,2,2.0\n"
-        "run-1,run,,,n,1,1.0\n"
-        "run-0,run,,,n,0,0.0\n"
+        "run_id,scope,internal_name,attempt_number,name,value,number,shown_name\n"
+        "run-2,run,,,n,2,2.0,\n"
+        "run-1,run,,,n,1,1.0,\n"
+        "run-0,run,,,n,0,0.0,\n"
     )
 
 

@@ -70,7 +70,7 @@ def test_the_runs_own_fields():
 
 def test_parameters_of_the_run_of_branches_and_of_steps():
     old, new = (made_run(made_map("score", 2), parameters={"same": [1, None], "gone": 1, "lr": 0.1}) for _ in range(2))
-    new.parameters = {"same": [1, None], "lr": 0.2, "new": {"kind": "json", "value": None}}
+    new.parameters = {"same": [1, None], "lr": 0.2, "new": None}
     old.steps["score"].branches["score.1"].parameters = {"seed": 7}
     new.steps["score"].branches["score.1"].parameters = {"seed": 8}
     new.steps["score"].branches["score.0"].steps["score.0.work"].attempts[-1].parameters = {"rows": 3}

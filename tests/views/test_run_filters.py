@@ -7,8 +7,7 @@ import pytest
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import StepAttempt, StepLog
 from chunkstore.views.pages.run_filters import (
-    metrics_match,
-    parameters_match,
+    Matches,
     parse_comparison,
     parse_since,
     started_since,
@@ -31,6 +30,19 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
         ("empty=", ("empty", "=", "")),
         ("模型=大", ("模型", "=", "大")),
         ("top-5>-inf", ("top-5", ">", float("-inf"))),
+        ("a>.9", ("a", ">", 0.9)),
+        ("a<-.5e-1", ("a", "<", -0.05)),
+        ("a=1_000", ("a", "=", 1000)),
+        ("a=+5", ("a", "=", 5)),
+        ("a=007", ("a", "=", 7)),
+        ("a>=-Infinity", ("a", ">=", float("-inf"))),
+        ("a=True", ("a", "=", True)),
+        ("a=None", ("a", "=", None)),
+        ("a='x y'", ("a", "=", "x y")),
+        ("a=(1, .5)", ("a", "=", [1, 0.5])),
+        ("a={'b': 1}", ("a", "=", {"b": 1})),
+        ('"a<b" = 3', ("a<b", "=", 3)),
+        ('a="<3"', ("a", "=", "<3")),
     ],
 )
 def test_a_comparison_is_a_name_a_sign_and_a_value(text, parsed):
@@ -40,6 +52,18 @@ def test_a_comparison_is_a_name_a_sign_and_a_value(text, parsed):
 @pytest.mark.parametrize("text", ["", "loss", "<3", "=x", "loss ~ 3"])
 def test_what_compares_nothing_is_refused(text):
     with pytest.raises(ValueError, match="compares nothing"):
+        parse_comparison(text)
+
+
+@pytest.mark.parametrize("text", ["a=>3", "a=<3", "a<>3", "a===3"])
+def test_two_signs_are_refused_as_nothing_would_be_found(text):
+    with pytest.raises(ValueError, match="has two signs"):
+        parse_comparison(text)
+
+
+@pytest.mark.parametrize("text", ["a>nan", "a<true", "a<=null", "a>[1]"])
+def test_what_nothing_is_greater_than_is_refused(text):
+    with pytest.raises(ValueError, match="finds nothing"):
         parse_comparison(text)
 
 
@@ -91,11 +115,22 @@ def test_of_a_run_without_a_time_nobody_knows_when_it_started():
         ("model.depth=3", True),
         ("model.depth.more=3", False),
         ("a.b=dotted", True),
-        ("kind.of=5", True),
         ("missing!=1", False),
         ("list=[1,2]", True),
         ("nan>0", False),
         ("nan!=0", True),
+        ("nan=nan", True),
+        ("nan!=nan", False),
+        ("n!=nan", True),
+        ("nans=[NaN]", True),
+        ("list=[1.0,2]", True),
+        ("list=[1,true]", False),
+        ("n=+7", True),
+        ("n>.7e1", False),
+        ("n>=.7e1", True),
+        ("word=nan", True),
+        ("word=True", False),
+        ("flag=True", True),
     ],
 )
 def test_parameters_are_compared_as_what_they_are(condition, holds):
@@ -108,11 +143,35 @@ def test_parameters_are_compared_as_what_they_are(condition, holds):
         "none": None,
         "model": {"depth": 3},
         "a.b": "dotted",
-        "kind": {"kind": "json", "value": {"of": 5}},
         "list": [1, 2],
         "nan": float("nan"),
+        "nans": [float("nan")],
+        "word": "nan",
     }
-    assert parameters_match(parameters, [parse_comparison(condition)]) is holds
+    assert Matches("parameter", [parse_comparison(condition)]).parameters(parameters) is holds
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("lr=1", "None has a parameter 'lr'."),
+        ("n>x", "The parameter 'n' is a number, such as 7, and is compared with text."),
+        ("n='7'", "The parameter 'n' is a number, such as 7, and is compared with text."),
+        ("flag=1", "The parameter 'flag' is true or false, such as true, and is compared with a number."),
+        ("n>8", ""),
+    ],
+)
+def test_it_is_told_what_keeps_every_run_from_being_found(condition, reason):
+    matches = Matches("parameter", [parse_comparison(condition)])
+    assert not matches.why_none()  # no run was looked at
+    assert not matches.parameters({"n": 7, "flag": True})
+    assert matches.why_none() == reason
+
+
+def test_of_values_of_several_kinds_those_that_can_be_compared_are_no_reason():
+    matches = Matches("parameter", [parse_comparison("n>8")])
+    assert not any(map(matches.parameters, ({"n": True}, {"n": 7}, {"n": None})))
+    assert not matches.why_none()
 
 
 def test_each_condition_may_be_met_by_a_metric_of_another_step():
@@ -126,7 +185,7 @@ def test_each_condition_may_be_met_by_a_metric_of_another_step():
     ]
 
     def match(*conditions):
-        return metrics_match(records, map(parse_comparison, conditions))
+        return Matches("metric", map(parse_comparison, conditions)).metrics(records)
 
     assert match("loss<0.6", "f1>0.8", "acc=0.8")
     assert not match("loss<0.6", "f1>0.9")

@@ -43,6 +43,7 @@ from chunkstore.names import (
     is_sealed_file,
     parameter_file,
     parse_chunk_file,
+    readable_name,
 )
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunked import ChunkedStore
@@ -256,7 +257,8 @@ def _superseded(run_id: str, chunk: ChunkName, found: _Records) -> Iterator[Find
     if record is None or newest is None or newest.file == chunk.file:
         return
     what = "step" if chunk.kind == STEP else "branch"
-    message = f"The {what} {record.internal_name} was recorded by two writers: {newest.file} is newer and counts."
+    name = readable_name(record.internal_name)
+    message = f"The {what} {name} was recorded by two writers: {newest.file} is newer and counts."
     yield finding(findings.SUPERSEDED, run_id, f"{run_id}/{chunk.file}", message)
 
 

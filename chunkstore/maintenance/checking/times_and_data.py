@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import format_nanoseconds, parse_time
 from chunkstore.maintenance.checking.findings import MISSING, TIME, Finding, finding
-from chunkstore.names import ChunkName
+from chunkstore.names import ChunkName, readable_name
 from chunkstore.records.attempts import step_counts
 from chunkstore.records.models import BranchLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.runs.run_list import summary_of
@@ -69,7 +69,7 @@ def impossible_times(log: RunLog, file: str, records: Iterable[StepLog | BranchL
             wrong += [finding(TIME, run_id, file, f"The job {reason}.") for reason in _attempt(attempt, latest)]
     for record in records:
         for attempt in record.attempts if isinstance(record, StepLog) else ():
-            where = f"Attempt {attempt.attempt_number} of step {record.internal_name}"
+            where = f"Attempt {attempt.attempt_number} of step {readable_name(record.internal_name)}"
             wrong += [
                 finding(TIME, run_id, file_of(record), f"{where} {reason}.") for reason in _attempt(attempt, latest)
             ]

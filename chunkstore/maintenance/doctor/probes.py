@@ -244,9 +244,12 @@ def in_words(seconds: float | None) -> str:
     """Return a short time for people."""
     if seconds is None:
         return "fails"
-    if seconds < 1e-3:  # noqa: PLR2004 - a millisecond
-        return f"{seconds * 1e6:.0f} µs"
-    return f"{seconds * 1e3:.1f} ms"
+    # What it is rounded to decides about the unit.
+    if (microseconds := round(seconds * 1e6)) < 1000:  # noqa: PLR2004 - a millisecond
+        return f"{microseconds} µs"
+    if (milliseconds := round(seconds * 1e3, 1)) < 1000:  # noqa: PLR2004 - a second
+        return f"{milliseconds:.1f} ms"
+    return f"{seconds:.1f} s"
 
 
 def _median(action: Callable[[int], None], times: int) -> float | None:

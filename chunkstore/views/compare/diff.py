@@ -25,19 +25,22 @@ from chunkstore.views.compare.differences import (
     RunDiff,
     Side,
 )
+from chunkstore.views.compare.failures import Texts
 from chunkstore.views.recorded_values import (
     GIT,
     are_comparable,
     code_of,
+    failure_of,
     is_number,
     is_output,
     is_same,
     metrics_of,
+    outputs_of,
+    parameters_in,
     parameters_of,
     run_seconds,
     step_seconds,
     steps_of,
-    unwrapped_all,
     version_of,
 )
 
@@ -80,6 +83,7 @@ class _Comparison:
         #: The names of branches in which something differs.
         self._touched: set[str] = set()
         self._composites: list[_Pair] = []
+        self._texts = Texts(old.run_id, new.run_id)
 
     def result(self) -> RunDiff:
         diff = self._diff
@@ -92,6 +96,8 @@ class _Comparison:
             for (kind, what, old, new), steps in self._code.items()
         ]
         diff.fans = list(filter(None, map(self._fan, self._composites)))
+        if not diff.outcomes and not diff.missing and not diff.added:
+            diff.run += self._reasons()
         told = (getattr(diff, name) for name in diff.__struct_fields__ if name not in {"old", "new", "durations"})
         diff.different = any(told)
         return diff
@@ -99,8 +105,15 @@ class _Comparison:
     def _compare_runs(self) -> None:
         old, new, diff = self._old, self._new, self._diff
         diff.run += changes("", _own_fields(old), _own_fields(new))
-        diff.parameters += changes("", unwrapped_all(old.parameters), unwrapped_all(new.parameters))
+        diff.parameters += changes("", parameters_in(old, old.parameters), parameters_in(new, new.parameters))
         self._compare_seconds("", run_seconds(old), run_seconds(new))
+
+    def _reasons(self) -> list[Change]:
+        """Return why the runs failed, if that differs: mostly, steps say it."""
+        old, new = (str(log.notes.get("message", "")) for log in (self._old, self._new))
+        if not self._texts.differ(old, new):
+            return []
+        return [Change(where="", name="message", old=old or UNSET, new=new or UNSET)]
 
     def _touch(self, pair: _Pair) -> None:
         """Note that something differs in all branches around a step or branch."""
@@ -138,21 +151,25 @@ class _Comparison:
 
     def _branch_differs(self, old: BranchLog, new: BranchLog) -> bool:
         where, diff = new.internal_name, self._diff
-        parameters = changes(where, unwrapped_all(old.parameters), unwrapped_all(new.parameters))
+        given = parameters_in(self._old, old.parameters), parameters_in(self._new, new.parameters)
+        parameters = changes(where, *given)
         items = changes(where, {"item": old.item}, {"item": new.item})
         diff.parameters += parameters
         diff.items += items
-        ended_otherwise = old.status != new.status
+        messages = failure_of(old), failure_of(new)
+        fails_otherwise = self._texts.differ(*messages)
+        ended_otherwise = old.status != new.status or fails_otherwise
         if ended_otherwise:
-            message = "" if new.message is UNSET else new.message
-            diff.outcomes.append(OutcomeChange(where=where, old=old.status, new=new.status, message=message))
-        return bool(parameters or items or ended_otherwise)
+            diff.outcomes.append(_outcome(old, new, *(messages if fails_otherwise else ("", ""))))
+        fields = changes(where, _others(old), _others(new))
+        diff.fields += fields
+        return bool(parameters or items or ended_otherwise or fields)
 
     def _step_differs(self, old: StepLog, new: StepLog) -> bool:
         where, diff = new.internal_name, self._diff
-        parameters = changes(where, parameters_of(old), parameters_of(new))
+        parameters = changes(where, _all_parameters(old, new), _all_parameters(new, old))
         metrics = [*_metric_changes(where, metrics_of(old), metrics_of(new)), *_series_changes(old, new)]
-        results = changes(where, {"result": old.result}, {"result": new.result})
+        results = changes(where, {"result": old.result, **outputs_of(old)}, {"result": new.result, **outputs_of(new)})
         data, prints_otherwise = data_changes(old, new)
         diff.parameters += parameters
         diff.metrics += metrics
@@ -163,19 +180,13 @@ class _Comparison:
         called_otherwise = old.input_hash != new.input_hash and are_comparable(old.input_hash, new.input_hash)
         if called_otherwise:
             diff.arguments.append(where)
-        ended_otherwise = old.status != new.status or len(old.attempts) != len(new.attempts)
+        messages = self._texts.failures(old, new)
+        ended_otherwise = old.status != new.status or len(old.attempts) != len(new.attempts) or any(messages)
         if ended_otherwise:
-            diff.outcomes.append(
-                OutcomeChange(
-                    where=where,
-                    old=old.status,
-                    new=new.status,
-                    old_attempts=len(old.attempts),
-                    new_attempts=len(new.attempts),
-                    message=new.message,
-                )
-            )
-        return bool(parameters or metrics or results or data or called_otherwise or ended_otherwise)
+            diff.outcomes.append(_outcome(old, new, *messages))
+        fields = changes(where, _others(old), _others(new))
+        diff.fields += fields
+        return bool(parameters or metrics or results or data or called_otherwise or ended_otherwise or fields)
 
     def _compare_code(self, where: str, old: list[CodeIdentity], new: list[CodeIdentity]) -> None:
         one, other = _versions(old), _versions(new)
@@ -207,6 +218,37 @@ class _Comparison:
         return Fan(where=new.internal_name, same=same, different=different, added=added, missing=missing)
 
 
+def _outcome(old: _Record, new: _Record, old_message: str, new_message: str) -> OutcomeChange:
+    attempts = [len(record.attempts) if isinstance(record, StepLog) else 0 for record in (old, new)]
+    alike = old.status == new.status
+    return OutcomeChange(
+        where=new.internal_name,
+        old=old.status,
+        new=new.status,
+        old_attempts=attempts[0],
+        new_attempts=attempts[1],
+        message=new_message if alike else "" if new.message is UNSET else new.message,
+        old_message=old_message if alike else "",
+    )
+
+
+def _all_parameters(step: StepLog, other: StepLog) -> dict[str, Any]:
+    """Return what a step was called with; also by attempts before the last, which the other one has too."""
+    before = min(len(step.attempts), len(other.attempts)) - 1
+    earlier = {
+        f"{name} (attempt {number})": value
+        for number, attempt in enumerate(step.attempts[: max(before, 0)], 1)
+        for name, value in attempt.parameters.items()
+    }
+    return {**earlier, **parameters_of(step)}
+
+
+def _others(record: _Record) -> dict[str, Any]:
+    """Return what else a record says of what was done, also in fields that this version does not know."""
+    own = {"step_type": record.step_type, "mock": record.mock} if isinstance(record, StepLog) else {}
+    return {**own, **({} if record.extra is UNSET else record.extra)}
+
+
 def _side(log: RunLog) -> Side:
     return Side(
         run_id=log.run_id,
@@ -220,7 +262,8 @@ def _side(log: RunLog) -> Side:
 def _own_fields(log: RunLog) -> dict[str, Any]:
     """Return what a run's own record says, but for its id, also where that is configured, times and versions."""
     configured = {f"run_config.{name}": value for name, value in log.run_config.items() if name != NOTES}
-    fields = {"status": log.status, "tag": log.tag or "", "dag_hash": log.dag_hash or "", **configured}
+    unknown = {} if log.extra is UNSET else log.extra
+    fields = {"status": log.status, "tag": log.tag or "", "dag_hash": log.dag_hash or "", **configured, **unknown}
     return {name: value for name, value in fields.items() if value not in ("", log.run_id)}
 
 
@@ -335,7 +378,12 @@ def data_changes(old: StepLog, new: StepLog) -> tuple[list[DataChange], bool]:
 
 
 def _hashes(entries: list[DataCatalog]) -> dict[tuple[str, str, bool], str]:
-    return {(entry.name, entry.stage, is_output(entry)): entry.data_hash for entry in entries}
+    """Return the hashes of data by name, stage, and whether it was printed; what was put twice has two."""
+    hashes: dict[tuple[str, str, bool], str] = {}
+    for entry in entries:
+        key = entry.name, entry.stage, is_output(entry)
+        hashes[key] = f"{hashes[key]}, {entry.data_hash}" if key in hashes else entry.data_hash
+    return hashes
 
 
 def _versions(code: list[CodeIdentity]) -> dict[str, tuple[str, str]]:

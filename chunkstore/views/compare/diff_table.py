@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
-from chunkstore.names import unescape_segment
+from chunkstore.names import readable_name, unescape_segment
 from chunkstore.views.compare.diff import growth
 from chunkstore.views.compare.differences import (
     Change,
@@ -33,13 +33,18 @@ from chunkstore.views.recorded_values import (
     short_version,
     value_text,
 )
-from chunkstore.views.texts import MOST_NAMED, counted, first_line, named
+from chunkstore.views.texts import MOST_NAMED, counted, named, shown_message
 
 ADDED, REMOVED, CHANGED = "+", "-", "~"
 #: More rows of a section are counted, not shown.
 MOST_ROWS = 20
 #: More rows that differ only in their branch become one.
 MOST_ALIKE = 4
+#: Of messages, so many characters are shown.
+_MOST_OF_MESSAGE = 200
+#: From here on, three digits are not all that stand before the point.
+_MANY = 999.5
+_VERY_MANY = 1e6
 
 
 class Row(NamedTuple):
@@ -94,7 +99,7 @@ def sections(diff: RunDiff, *, everything: bool = False) -> list[Section]:
     change_lines = partial(_change_lines, most=None if everything else MOST_CHARACTERS)
     parts: list[tuple[str, Iterable[_Line]]] = [
         ("Run", change_lines(diff.run)),
-        ("Status", _outcome_lines(diff)),
+        ("Status", _outcome_lines(diff, everything=everything)),
         ("Steps", [*map(_missing_line, diff.missing), *map(_added_line, diff.added)]),
         ("Branches", map(_fan_line, diff.fans)),
         ("Parameters", change_lines(diff.parameters)),
@@ -105,6 +110,7 @@ def sections(diff: RunDiff, *, everything: bool = False) -> list[Section]:
         ("Code", map(_code_line, diff.code)),
         ("Data", map(_data_line, diff.data)),
         ("Output", [_Line(where, note="printed something else") for where in diff.output]),
+        ("Other", change_lines(diff.fields)),
         ("Durations", map(_duration_line, diff.durations)),
     ]
     found = (_section(title, list(lines), everything=everything) for title, lines in parts)
@@ -124,7 +130,8 @@ def _change_lines(found: list[Change], most: int | None) -> Iterator[_Line]:
             yield _Line(change.where, path, old, new, text)
 
 
-def _outcome_lines(diff: RunDiff) -> Iterable[_Line]:
+def _outcome_lines(diff: RunDiff, *, everything: bool) -> Iterable[_Line]:
+    most = None if everything else _MOST_OF_MESSAGE
     told = {(outcome.where.rpartition(".")[0], outcome.old, outcome.new) for outcome in diff.outcomes}
     for outcome in diff.outcomes:
         is_branch = not outcome.old_attempts and not outcome.new_attempts
@@ -132,7 +139,11 @@ def _outcome_lines(diff: RunDiff) -> Iterable[_Line]:
             continue  # a step in this branch says the same, and more
         before, after = outcome.old_attempts, outcome.new_attempts
         attempts = f"{before} → {after} attempts" if before != after else ""
-        note = "  ".join(filter(None, [attempts, first_line(outcome.message)]))
+        if outcome.old == outcome.new and (outcome.message or outcome.old_message):
+            old, new = (shown_message(text, most) or UNSET for text in (outcome.old_message, outcome.message))
+            yield _Line(outcome.where, "", old, new, note=attempts, group="errors")
+            continue
+        note = "  ".join(filter(None, [attempts, shown_message(outcome.message, most)]))
         old = outcome.old if outcome.old != outcome.new else ""
         yield _Line(outcome.where, "", old, outcome.new, note=note, group=f"{outcome.old} → {outcome.new}")
 
@@ -171,12 +182,15 @@ def _growth_text(old: Any, new: Any) -> str:
     delta, percent = growth(old, new)
     if delta is None:
         return ""
-    return f"{delta:+.4g}" + (f"  {percent:+.1f} %" if percent is not None else "")
+    shown = "" if percent is None else f"  {percent:+.1f} %" if abs(percent) < _VERY_MANY else f"  {percent:+.3g} %"
+    return f"{delta:+.4g}{shown}"
 
 
 def _code_line(change: CodeChange) -> _Line:
     many = len(change.steps) > MOST_NAMED
-    steps = f"in {counted(len(change.steps), 'step')}" if many else f"in {named(change.steps)}"
+    steps = (
+        f"in {counted(len(change.steps), 'step')}" if many else f"in {named(list(map(readable_name, change.steps)))}"
+    )
     old, new = change.old or UNSET, change.new or UNSET
     return _Line("", " ".join(filter(None, [change.kind, change.what])), old, new, short_version, steps)
 
@@ -195,7 +209,10 @@ def _seconds_text(seconds: float) -> str:
 
 
 def _ratio_text(old: float, new: float) -> str:
-    return f"{new / old:.3g} times as long" if old > 0 else ""
+    if old <= 0:
+        return ""
+    ratio = new / old
+    return f"{ratio:.3g} times as long" if ratio < _MANY else f"{ratio:,.0f} times as long"
 
 
 # --- one row for many lines ------------------------------------------------------------------------------------------
@@ -233,7 +250,7 @@ def _mark(line: _Line) -> str:
 def _row(line: _Line) -> Row:
     old, new = ("" if value is UNSET else line.text(value) for value in (line.old, line.new))
     compared = line.compare(line.old, line.new) if line.compare and UNSET not in (line.old, line.new) else ""
-    return Row(_mark(line), line.where, line.name, old, new, _joined(compared, line.note))
+    return Row(_mark(line), readable_name(line.where), line.name, old, new, _joined(compared, line.note))
 
 
 def _folded(pattern: str, lines: list[_Line]) -> Row:

@@ -49,7 +49,7 @@ class MetricChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutcomeChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A step or branch that ended in another way, or took more or fewer attempts.
+    """A step or branch that ended in another way, failed with another error, or took more or fewer attempts.
 
     Attributes:
         where: its internal name.
@@ -57,7 +57,8 @@ class OutcomeChange(msgspec.Struct, frozen=True, kw_only=True):
         new: its status in the second run.
         old_attempts: how many attempts there were in the first run; 0 for a branch, which has none of its own.
         new_attempts: likewise, in the second run.
-        message: what the second run says of it.
+        message: what the second run says of it; where both ended alike, the error that is another one.
+        old_message: where both ended alike, the same in the first run.
     """
 
     where: str
@@ -66,6 +67,7 @@ class OutcomeChange(msgspec.Struct, frozen=True, kw_only=True):
     old_attempts: int = 0
     new_attempts: int = 0
     message: str = ""
+    old_message: str = ""
 
 
 class CodeChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,13 +179,14 @@ class RunDiff(msgspec.Struct, kw_only=True):
         old: the first run.
         new: the second run.
         different: whether anything differs but durations.
-        run: what differs in the runs' own records: status, tag, configuration.
+        run: what differs in the runs' own records: status, tag, configuration; why they failed, if nothing else tells.
         parameters: of the runs, of branches, and what steps were called with.
         items: what branches of a map were run over.
         arguments: the internal names of steps whose functions were called with other arguments, by their hashes.
         missing: steps and branches that the first run alone has.
         added: steps and branches that the second run alone has.
-        outcomes: steps and branches that ended in another way.
+        outcomes: steps and branches that ended in another way or failed with other errors.
+        fields: what else differs in the records of steps and branches.
         metrics: single values and series.
         results: what the functions of steps returned.
         code: grouped by what changed.
@@ -210,3 +213,4 @@ class RunDiff(msgspec.Struct, kw_only=True):
     output: list[str] = msgspec.field(default_factory=list)
     fans: list[Fan] = msgspec.field(default_factory=list)
     durations: list[DurationChange] = msgspec.field(default_factory=list)
+    fields: list[Change] = msgspec.field(default_factory=list)

@@ -25,7 +25,7 @@ from chunkstore.views.compare.reuse_reasons import (
     reason_beforehand,
     step_reasons,
 )
-from chunkstore.views.recorded_values import parameters_of, unwrapped_all
+from chunkstore.views.recorded_values import parameters_in, parameters_of
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ def explain(log: RunLog, record: StepLog | BranchLog, earlier: Iterable[RunLog])
     if log.original_run_id and log.use_cached:
         for number, previous in enumerate(earlier):
             if number == 0:
-                parameters = changes("", unwrapped_all(previous.parameters), unwrapped_all(log.parameters))
+                parameters = changes("", *(parameters_in(one, one.parameters) for one in (previous, log)))
             past.add(previous)
             if past.is_complete:
                 break
@@ -166,7 +166,7 @@ def _verdict(record: AnyRecord, log: RunLog, past: EarlierRecords) -> Verdict:
     if isinstance(record, BranchLog):
         assert isinstance(old, BranchLog)
         reasons = branch_reasons(record, old, run, past)
-        parameters = changes(where, unwrapped_all(old.parameters), unwrapped_all(record.parameters))
+        parameters = changes(where, parameters_in(run, old.parameters), parameters_in(log, record.parameters))
     else:
         assert isinstance(old, StepLog)
         reasons = step_reasons(record, old, run, data_inside(old), past)

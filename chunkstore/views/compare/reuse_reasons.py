@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from chunkstore.clock import parse_time
-from chunkstore.names import is_data_folder
+from chunkstore.names import is_data_folder, readable_name
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
 from chunkstore.views.compare.earlier_records import PUT, AnyRecord, EarlierRecords, Put, function_step, step_of
 from chunkstore.views.recorded_values import (
@@ -288,7 +288,7 @@ def _data_reason(run: RunLog, data: list[Put], past: EarlierRecords) -> Reason:
             if old != new and _came_after(other.step, put.step):
                 text = (
                     f"The data {put.entry.name} that it had put in run {run.run_id} was replaced there by step "
-                    f"{other.step.internal_name}: {short_hash(old)} → {short_hash(new)}."
+                    f"{readable_name(other.step.internal_name)}: {short_hash(old)} → {short_hash(new)}."
                 )
                 return Reason(kind=DATA_GONE, text=text, old=old, new=new)
     text = (

@@ -29,11 +29,11 @@ from chunkstore.views.recorded_values import (
     is_output,
     metrics_of,
     number_text,
+    parameters_in,
     parameters_of,
     short_hash,
     short_version,
     steps_of,
-    unwrapped_all,
     version_of,
 )
 from chunkstore.views.texts import counted, cut, first_line, printable
@@ -79,7 +79,8 @@ background:none;color:inherit}
 class _Page:
     """The text of a page while it is made; there is an end to how much it takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: RunLog | None = None) -> None:
+        self.log = log
         self._parts: list[str] = [_STYLE]
         self._left = MOST_CHARACTERS
         self.left_out = 0
@@ -87,6 +88,10 @@ class _Page:
     def add(self, text: str) -> None:
         self._parts.append(text)
         self._left -= len(text)
+
+    def parameters_of(self, branch: BranchLog) -> dict[str, Any]:
+        """Return the parameters of a branch of the run that the page shows."""
+        return parameters_in(self.log, branch.parameters) if self.log else {}
 
     @property
     def is_full(self) -> bool:
@@ -108,11 +113,11 @@ class _Page:
 
 def run_log_as_html(log: RunLog) -> str:
     """Return a run log as a tree in HTML: what failed is open, wide maps are folded."""
-    page = _Page()
+    page = _Page(log)
     page.add('<div class="chunkstore">')
     steps = steps_of(log)
     with page.foldable(_run_line(log, steps), is_open=True):
-        _add_table(page, "parameters", _value_rows(unwrapped_all(log.parameters)))
+        _add_table(page, "parameters", _value_rows(parameters_in(log, log.parameters)))
         _add_table(page, "commits", _commits(steps))
         _add_steps(page, steps, "", 1)
         for problem in log.problems[:_MOST_ENTRIES]:
@@ -214,7 +219,7 @@ def _add_branch(page: _Page, branch: BranchLog, parent: str, depth: int) -> None
         page.row(line)
         return
     with page.foldable(line, is_open=branch.status != SUCCESS):
-        _add_table(page, "parameters", _value_rows(unwrapped_all(branch.parameters)))
+        _add_table(page, "parameters", _value_rows(page.parameters_of(branch)))
         _add_steps(page, branch.steps, branch.internal_name, depth)
 
 

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import UNSET
 
 from chunkstore.clock import parse_time
+from chunkstore.records import codec
 from chunkstore.records.models import BranchLog, StepLog
-from chunkstore.views.recorded_values import is_number, metrics_of, unwrapped
+from chunkstore.views.recorded_values import is_number, metrics_of, value_text
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)\Z")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _EQUALITY = {"=", "==", "!="}
-_COMPARISON = re.compile(r"\s*(.+?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*\Z", re.DOTALL)
-_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+#: The name may be a JSON string, where it holds signs of its own.
+_COMPARISON = re.compile(r'\s*("(?:[^"\\]|\\.)+"|.+?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*\Z', re.DOTALL)
+_ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "=": operator.eq,
-    "==": operator.eq,
-    "!=": operator.ne,
 }
+#: What people call values that JSON has no names for, or other ones.
+_WORDS = {"true": True, "false": False, "none": None}
 
 
 class Comparison(NamedTuple):
@@ -47,22 +49,43 @@ class Comparison(NamedTuple):
 
     def holds(self, found: Any) -> bool:
         """Tell whether a value meets the condition; values of different kinds differ, and neither is less."""
-        value = self.text if isinstance(found, str) and not isinstance(self.value, str) else self.value
-        if not (is_number(found) and is_number(value)) and type(found) is not type(value):
-            return self.sign == "!="
+        value = self._value_for(found)
+        if self.sign in _EQUALITY:
+            return _equals(found, value) != (self.sign == "!=")
         try:
-            return _OPERATORS[self.sign](found, value)
+            return self.can_order(found) and _ORDERS[self.sign](found, value)
         except TypeError:
             return False  # two of a kind that has no order
+
+    def can_order(self, found: Any) -> bool:
+        """Tell whether a value is of the kind that it is compared with."""
+        value = self._value_for(found)
+        return (is_number(found) and is_number(value)) or type(found) is type(value)
+
+    def _value_for(self, found: Any) -> Any:
+        return self.text if isinstance(found, str) and not isinstance(self.value, str) else self.value
+
+
+def _equals(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal: numbers are, of whatever kind; NaN is equal to NaN, and True is not 1."""
+    if is_number(one) and is_number(other):
+        return bool(one == other) or (one != one and other != other)  # noqa: PLR0124 - NaN alone is not itself
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_equals, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equals(value, other[name]) for name, value in one.items())
+    return bool(one == other)
 
 
 def parse_comparison(text: str) -> Comparison:
     """Return the condition that a text like `loss<0.3` or `model=xgb` stands for.
 
-    The value is JSON where it is that, else text.
+    The value is a number as Python or JSON write it, true, false, null, or other JSON; else it is text.
 
     Raises:
-        ValueError: there is no comparison in it.
+        ValueError: there is no comparison in it, or one that nothing could meet.
     """
     match = _COMPARISON.match(text)
     if match is None:
@@ -70,14 +93,32 @@ def parse_comparison(text: str) -> Comparison:
     name, sign, value = match.groups()
     if not value and sign not in _EQUALITY:
         raise ValueError(f"{text!r} compares with nothing. Write a value behind {sign}: 'loss<0.3'.")
-    return Comparison(name, sign, _parsed(value), value)
+    if value.startswith(("<", ">", "=")):
+        raise ValueError(f"{text!r} has two signs. Write one of < <= > >= = !=, and quote a value that begins so.")
+    parsed = _parsed(value)
+    if sign not in _EQUALITY and (parsed is None or isinstance(parsed, (bool, list, dict)) or parsed != parsed):  # noqa: PLR0124 - NaN alone is not itself
+        raise ValueError(f"Nothing is less or greater than {value}, so {text!r} finds nothing. Compare with = or !=.")
+    return Comparison(_parsed(name) if name.startswith('"') else name, sign, parsed, value)
 
 
-def _parsed(value: str) -> Any:
+def _parsed(text: str) -> Any:
     try:
-        return msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}.get(value.lower(), value)
+        return json.loads(text)  # also NaN, Infinity and what holds them
+    except (ValueError, RecursionError):
+        pass
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    for kind in (int, float):  # 1_000, +5, .9, inf, nan
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    if text.startswith(("'", "[", "{", "(")):
+        try:
+            return codec.plain(ast.literal_eval(text))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            pass
+    return text
 
 
 def parse_since(text: str, now: datetime) -> datetime:
@@ -106,34 +147,78 @@ def started_since(start_time: str, since: datetime) -> bool:
     return started is not None and started >= since
 
 
-def parameters_match(parameters: Mapping[str, Any], wanted: Iterable[Comparison]) -> bool:
-    """Tell whether parameters meet all conditions; `model.depth` is the key `depth` inside `model`, too."""
-    return all(_has(parameters, comparison) for comparison in wanted)
+class Matches:
+    """Whether runs meet conditions on their parameters or metrics, and why none of them does.
+
+    Args:
+        what: what is compared: `parameter` or `metric`.
+        wanted: the conditions.
+    """
+
+    def __init__(self, what: str, wanted: Iterable[Comparison]) -> None:
+        self._what = what
+        self._wanted = list(wanted)
+        self._looked_at = 0
+        #: By condition, a value that it was compared with; one of the right kind, if there was any.
+        self._seen: dict[int, Any] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._wanted)
+
+    def parameters(self, parameters: Mapping[str, Any]) -> bool:
+        """Tell whether parameters meet all conditions; `model.depth` is the key `depth` inside `model`, too.
+
+        A parameter that is not there meets none, `!=` neither.
+        """
+        self._looked_at += 1
+        met = [self._holds(place, _values_at(parameters, each.name)) for place, each in enumerate(self._wanted)]
+        return all(met)
+
+    def metrics(self, records: Iterable[StepLog | BranchLog]) -> bool:
+        """Tell whether each condition is met by a metric of some step; of a series, its last value counts."""
+        self._looked_at += 1
+        missing = list(range(len(self._wanted)))
+        for record in records:
+            if isinstance(record, StepLog):
+                values: dict[str, list[Any]] = {name: [value] for name, value in metrics_of(record).items()}
+                for name, points in {} if record.metric_series is UNSET else record.metric_series.items():
+                    values.setdefault(name, []).extend(point.value for point in points[-1:])
+                missing = [each for each in missing if not self._holds(each, values.get(self._wanted[each].name, []))]
+            if not missing:
+                return True
+        return not missing
+
+    def _holds(self, place: int, found: list[Any]) -> bool:
+        comparison = self._wanted[place]
+        for value in found:
+            if place not in self._seen or comparison.can_order(value):
+                self._seen[place] = value
+        return any(map(comparison.holds, found))
+
+    def why_none(self) -> str:
+        """Return what keeps every run that was looked at from meeting a condition, as far as that can be told."""
+        reasons = []
+        for place, each in enumerate(self._wanted if self._looked_at else ()):
+            if place not in self._seen:
+                reasons.append(f"None has a {self._what} {each.name!r}.")
+            elif not each.can_order(found := self._seen[place]):
+                kinds = f"{_kind_of(found)}, such as {value_text(found)}, and is compared with {_kind_of(each.value)}"
+                reasons.append(f"The {self._what} {each.name!r} is {kinds}.")
+        return " ".join(reasons)
 
 
-def _has(parameters: Mapping[str, Any], comparison: Comparison) -> bool:
+def _kind_of(value: Any) -> str:
+    kinds = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "null")
+
+
+def _values_at(parameters: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the value of a parameter, or of a key inside of one, if it is there."""
+    if name in parameters:
+        return [parameters[name]]
     found: Any = parameters
-    if comparison.name in parameters:
-        found = unwrapped(parameters[comparison.name])
-    else:
-        for key in comparison.name.split("."):
-            found = unwrapped(found)
-            if not isinstance(found, Mapping) or key not in found:
-                return False
-            found = found[key]
-        found = unwrapped(found)
-    return comparison.holds(found)
-
-
-def metrics_match(records: Iterable[StepLog | BranchLog], wanted: Iterable[Comparison]) -> bool:
-    """Tell whether each condition is met by a metric of some step; of a series, its last value counts."""
-    missing = set(wanted)
-    for record in records:
-        if isinstance(record, StepLog):
-            metrics = metrics_of(record)
-            if record.metric_series is not UNSET:
-                metrics.update({name: points[-1].value for name, points in record.metric_series.items() if points})
-            missing = {each for each in missing if each.name not in metrics or not each.holds(metrics[each.name])}
-        if not missing:
-            return True
-    return not missing
+    for key in name.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            return []
+        found = found[key]
+    return [found]

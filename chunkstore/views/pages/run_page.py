@@ -15,7 +15,8 @@ from chunkstore.views.durations import run_duration
 from chunkstore.views.formats import format_local, format_seconds, status_text
 from chunkstore.views.pages.run_list import actual_status
 from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Line, Part, counts_text, spaced
-from chunkstore.views.recorded_values import GIT, code_of, short_version, unwrapped, value_text, version_of
+from chunkstore.views.recorded_values import GIT, code_of, parameters_in, short_version, value_text, version_of
+from chunkstore.views.texts import shown_message
 from chunkstore.views.walking import all_steps
 
 _MOST_PARAMETERS = 8
@@ -72,7 +73,7 @@ def heading(page: RunPage) -> Iterator[Line]:
     elif liveness is not None and summary_of(log).is_over:
         yield _labelled("", Part(f"It has ended, and goes on. {liveness.why}", MESSAGE))
     if message := str(log.notes.get("message", "")):
-        yield _labelled("", Part(message, MESSAGE))
+        yield _labelled("", Part(shown_message(message), MESSAGE))
     started = parse_time(str(log.notes.get("created", "")))
     took = format_seconds(run_duration(log))
     times = [format_local(started), f"took {took}" if took else ""]
@@ -84,7 +85,7 @@ def heading(page: RunPage) -> Iterator[Line]:
     if code := _code_text(log):
         yield _labelled("code", Part(code, DETAIL))
     if log.parameters:
-        texts = [f"{name}={value_text(unwrapped(value))}" for name, value in log.parameters.items()]
+        texts = [f"{name}={value_text(value)}" for name, value in parameters_in(log, log.parameters).items()]
         more = f", {len(texts) - _MOST_PARAMETERS:,} more (--params)" if len(texts) > _MOST_PARAMETERS else ""
         yield _labelled("with", Part(", ".join(texts[:_MOST_PARAMETERS]) + more, DETAIL))
 

@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from chunkstore.names import readable_name
 from chunkstore.records.models import RunLog
 from chunkstore.views.recorded_values import (
     is_number,
     metrics_of,
     number_text,
+    parameters_in,
     parameters_of,
     short_hash,
-    unwrapped,
     value_text,
 )
 from chunkstore.views.walking import all_branches, all_steps
@@ -37,8 +38,8 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[Row]
 
     def texts(self, row: Row, *, is_brief: bool = False) -> tuple[str, ...]:
-        """Return a row as people read it; briefly, hashes are cut."""
-        texts = map(_text, row)
+        """Return a row as people read it; briefly, hashes are cut. What it belongs to stands first."""
+        texts = map(_text, (readable_name(row[0]), *row[1:]))
         return tuple(map(short_hash, texts)) if is_brief else tuple(texts)
 
     def as_json(self) -> list[dict[str, Any]]:
@@ -58,11 +59,11 @@ def parameters_of_run(log: RunLog) -> Values:
 
 
 def _parameters(log: RunLog) -> Iterator[Row]:
-    for name, value in log.parameters.items():
-        yield "", name, unwrapped(value)
+    for name, value in parameters_in(log, log.parameters).items():
+        yield "", name, value
     for branch in all_branches(log.steps.values()):
-        for name, value in branch.parameters.items():
-            yield branch.internal_name, name, unwrapped(value)
+        for name, value in parameters_in(log, branch.parameters).items():
+            yield branch.internal_name, name, value
     for step in all_steps(log.steps.values()):
         for name, value in parameters_of(step).items():
             yield step.internal_name, name, value
@@ -80,7 +81,7 @@ def _metrics(log: RunLog) -> Iterator[Row]:
         if step.metric_series is not UNSET:
             for name, points in step.metric_series.items():
                 if points:
-                    yield step.internal_name, name, unwrapped(points[-1].value), points[-1].step
+                    yield step.internal_name, name, points[-1].value, points[-1].step
 
 
 def data_of_run(log: RunLog) -> Values:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from msgspec import UNSET
 
 from chunkstore.clock import parse_time
+from chunkstore.names import readable_name
 from chunkstore.records.models import PROCESSING, StepAttempt, StepLog
 from chunkstore.views.durations import attempt_duration, step_duration
 from chunkstore.views.formats import format_local, format_seconds, status_text
@@ -19,10 +20,9 @@ from chunkstore.views.recorded_values import (
     metrics_of,
     number_text,
     parameters_of,
-    unwrapped,
     value_text,
 )
-from chunkstore.views.texts import first_line
+from chunkstore.views.texts import shown_message
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 24
@@ -47,7 +47,7 @@ def step_heading(step: StepLog, unended: str) -> Iterator[Line]:
     yield spaced(
         [
             Part(status_text(status), status),
-            Part(step.internal_name, NAME),
+            Part(readable_name(step.internal_name), NAME),
             Part(step.step_type, DETAIL),
             Part(format_seconds(step_duration(step)), DETAIL),
         ]
@@ -55,7 +55,7 @@ def step_heading(step: StepLog, unended: str) -> Iterator[Line]:
     if step.cached_from is not UNSET:
         yield [Part(f"taken over from {step.cached_from}", DETAIL)]
     if step.message:
-        yield [Part(first_line(step.message), MESSAGE)]
+        yield [Part(shown_message(step.message), MESSAGE)]
     for identity in code_of(step):
         yield [Part(f"code     {identity_text(identity)}", DETAIL)]
 
@@ -89,7 +89,7 @@ def step_sections(step: StepLog) -> Iterator[Section]:
             (
                 name,
                 f"{len(points):,}",
-                number_text(unwrapped(points[-1].value)),
+                number_text(points[-1].value),
                 sparkline([point.value for point in points]),
             )
             for name, points in step.metric_series.items()
@@ -132,7 +132,7 @@ def _whole(value: Any) -> str:
 
 def sparkline(values: list[Any]) -> str:
     """Return a line of bars that shows how numbers went; of more than fit, one of each group."""
-    numbers = [float(value) for value in map(unwrapped, values) if is_number(value) and abs(value) < float("inf")]
+    numbers = [float(value) for value in values if is_number(value) and abs(value) < float("inf")]
     if not numbers:
         return ""
     count = min(len(numbers), _MOST_BARS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -12,13 +11,13 @@ import msgspec
 from msgspec import UNSET
 
 from chunkstore.clock import parse_time
-from chunkstore.names import unescape_segment
+from chunkstore.names import readable_name, unescape_segment
 from chunkstore.records.attempts import left_behind
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, Problem, RunLog, StepLog
 from chunkstore.views.durations import run_duration, step_duration
 from chunkstore.views.formats import format_seconds, mark_of
-from chunkstore.views.recorded_values import is_output, metrics_of, number_text, short_hash, unwrapped
-from chunkstore.views.texts import counted, cut, first_line, printable
+from chunkstore.views.recorded_values import failure_of, is_output, metrics_of, number_text, short_hash
+from chunkstore.views.texts import counted, cut, printable, shown_message
 
 #: Composite steps with more branches show those that did not succeed, and count the others.
 MOST_BRANCHES = 12
@@ -37,7 +36,6 @@ _GAP = "  "
 _DEEPEST = 100
 _BAR_WIDTH = 16
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
-_BRANCHES_FAILED = re.compile(r"[\d,]+ of [\d,]+ branches of .* failed: ")
 
 
 class Part(NamedTuple):
@@ -102,7 +100,7 @@ def subtree_lines(step: StepLog, folding: Folding) -> Iterator[Line]:
 
 def branch_lines(branch: BranchLog, folding: Folding) -> Iterator[Line]:
     """Yield the line of a branch, and those of the steps in it."""
-    yield _branch_line(branch, branch.internal_name, folding)
+    yield _branch_line(branch, readable_name(branch.internal_name), folding)
     yield from _drawn(list(_step_nodes(branch.steps, branch.internal_name, folding)), "")
 
 
@@ -129,7 +127,7 @@ def _run_line(log: RunLog) -> Line:
         Part(log.status, log.status),
         Part(format_seconds(run_duration(log)), DETAIL),
         Part(f"tag {log.tag}" if log.tag else "", DETAIL),
-        Part(str(log.notes.get("message", "")), MESSAGE),
+        Part(shown_message(str(log.notes.get("message", ""))), MESSAGE),
     ]
     return spaced(parts)
 
@@ -241,8 +239,7 @@ def _branch_node(branch: BranchLog, parent: StepLog, folding: Folding) -> _Node:
 
 
 def _branch_line(branch: BranchLog, name: str, folding: Folding) -> Line:
-    message = "" if branch.message is UNSET else branch.message
-    return spaced([*_head(branch.status, name, folding), Part(first_line(message), MESSAGE)])
+    return spaced([*_head(branch.status, name, folding), Part(shown_message(failure_of(branch)), MESSAGE)])
 
 
 def _head(status: str, name: str, folding: Folding) -> Line:
@@ -260,17 +257,11 @@ def _line(status: str, name: str, step: StepLog, folding: Folding, note: str = "
             Part(attempts, DETAIL),
             Part(cached, DETAIL),
             Part(note, DETAIL),
-            Part(_message(step), MESSAGE),
+            Part(shown_message(failure_of(step)), MESSAGE),
             Part(_metrics_text(step), METRIC),
             Part(_data_text(step), DATA),
         ]
     )
-
-
-def _message(step: StepLog) -> str:
-    """Return why a step failed, unless it is that branches did, which stand below."""
-    message = first_line(step.message)
-    return "" if step.branches and _BRANCHES_FAILED.match(message) else message
 
 
 def _elapsed(step: StepLog, folding: Folding) -> timedelta | None:
@@ -284,9 +275,7 @@ def _metrics_text(step: StepLog) -> str:
     texts = [f"{name}={number_text(value)}" for name, value in metrics_of(step).items()]
     if step.metric_series is not UNSET:
         series = ((name, points) for name, points in step.metric_series.items() if points)
-        texts += [
-            f"{name}={number_text(unwrapped(points[-1].value))} ({len(points):,} points)" for name, points in series
-        ]
+        texts += [f"{name}={number_text(points[-1].value)} ({len(points):,} points)" for name, points in series]
     return _enumerated(texts)
 
 

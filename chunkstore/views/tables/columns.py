@@ -1,8 +1,12 @@
 """The columns of the flat tables that run logs become: runs, steps, attempts, metrics, params and data.
 
 The columns are the attributes of the row types below. Values of users may be of any type, also within one column, so
-they come twice: `value` is their JSON as it stands in the files (NaN is `{"$float":"NaN"}` there), and `number` is a
-float where the value is a number, NaN and infinities included. Integers beyond 2**53 are exact in `value` alone.
+they come twice: `value` is their JSON, with `NaN`, `Infinity` and `-Infinity` as Python's `json` writes and reads them,
+and `number` is a float where the value is a number, NaN and infinities included. Integers beyond 2**53 are exact in
+`value` alone.
+
+So do the names of steps and branches: `internal_name` is what tells them apart, with `.` and `%` inside of a segment
+escaped, and `shown_name` is what people see, and type on the command line.
 """
 
 from __future__ import annotations
@@ -67,6 +71,7 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         cached_from: the run whose result was taken over; empty where it ran itself.
         mock: whether it was not really run.
         is_orphan: whether the record of its branch is missing.
+        shown_name: what the step is called where people read.
     """
 
     run_id: str
@@ -88,6 +93,7 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cached_from: str
     mock: bool
     is_orphan: bool
+    shown_name: str
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -102,6 +108,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         end_time: when it ended; none while it goes on.
         seconds: from start to end.
         message: for a failure, the traceback.
+        shown_name: what the step is called where people read.
     """
 
     run_id: str
@@ -112,6 +119,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     end_time: datetime | None
     seconds: float | None
     message: str
+    shown_name: str
 
 
 class MetricRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -125,6 +133,7 @@ class MetricRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         value: as JSON.
         number: the value, if it is a number.
         time: when it was logged; none for a single value.
+        shown_name: what the step is called where people read.
     """
 
     run_id: str
@@ -134,6 +143,7 @@ class MetricRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     value: str
     number: float | None
     time: datetime | None
+    shown_name: str
 
 
 class ParameterRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -147,6 +157,7 @@ class ParameterRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         name: that of the parameter.
         value: as JSON.
         number: the value, if it is a number.
+        shown_name: what the branch or step is called where people read; empty for the run.
     """
 
     run_id: str
@@ -156,6 +167,7 @@ class ParameterRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str
     value: str
     number: float | None
+    shown_name: str
 
 
 class DataRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -169,6 +181,7 @@ class DataRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         data_hash: SHA-256 of the content, in hexadecimal.
         catalog_relative_path: where the copy lies in the catalog.
         catalog_handler_location: the folder of the catalog.
+        shown_name: what the step is called where people read.
     """
 
     run_id: str
@@ -178,3 +191,4 @@ class DataRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     data_hash: str
     catalog_relative_path: str
     catalog_handler_location: str
+    shown_name: str

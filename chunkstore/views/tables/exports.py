@@ -135,12 +135,14 @@ class LinesTable(_TableExport):
 class CsvTable(_TableExport):
     """A table as CSV in UTF-8 with a line of headings; what is not known is empty.
 
-    Texts stand there as they are: one that begins with `=` may be taken for a formula by a spreadsheet.
+    Texts stand there as they are, quoted where they hold a comma, a quote or the end of a line of any system: one that
+    begins with `=` may be taken for a formula by a spreadsheet.
     """
 
     def __init__(self, file: IO[bytes], table: str) -> None:
         super().__init__(file, table)
-        self._writer = csv.writer(_Utf8(file), lineterminator="\n")
+        # Before Python 3.13, ends of lines are quoted only if a line could end so.
+        self._writer = csv.writer(_Lines(file), lineterminator=_ENDS)
         self._writer.writerow(self.columns)
 
     def add(self, log: RunLog) -> None:
@@ -150,14 +152,18 @@ class CsvTable(_TableExport):
             self.written += 1
 
 
-class _Utf8:
-    """Takes text for a file of bytes."""
+#: What the end of a row is taken for.
+_ENDS = "\r\n"
+
+
+class _Lines:
+    """Takes rows for a file of bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
-    def write(self, text: str) -> int:
-        return self._file.write(text.encode())
+    def write(self, row: str) -> int:
+        return self._file.write(row.removesuffix(_ENDS).encode() + b"\n")
 
 
 def _csv_value(value: Any) -> Any:

@@ -10,11 +10,19 @@ import msgspec
 from msgspec import UNSET
 
 from chunkstore.clock import parse_time
-from chunkstore.records import codec
+from chunkstore.names import readable_name
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.durations import attempt_duration, step_duration
-from chunkstore.views.recorded_values import code_of, is_number, unwrapped, version_of
+from chunkstore.views.recorded_values import (
+    code_of,
+    is_number,
+    json_text,
+    metrics_of,
+    parameters_in,
+    unwrapped_all,
+    version_of,
+)
 from chunkstore.views.tables.columns import AttemptRow, DataRow, MetricRow, ParameterRow, RunRow, StepRow
 
 _JOB = "job"
@@ -111,6 +119,7 @@ def _step_rows(log: RunLog) -> Iterator[StepRow]:
             cached_from=_text(step.cached_from) if step else "",
             mock=record.mock,
             is_orphan=place.is_orphan,
+            shown_name=readable_name(place.internal_name),
         )
 
 
@@ -127,17 +136,15 @@ def _attempt_rows(log: RunLog) -> Iterator[AttemptRow]:
                 end_time=end,
                 seconds=_in_seconds(attempt_duration(attempt)),
                 message=attempt.message,
+                shown_name=readable_name(place.internal_name),
             )
 
 
 def _metric_rows(log: RunLog) -> Iterator[MetricRow]:
     for place in _steps(log):
         record = place.record
-        single = dict(record.user_defined_metrics) if isinstance(record, StepLog) else {}
-        if record.attempts and record.attempts[-1].user_defined_metrics is not UNSET:
-            single |= record.attempts[-1].user_defined_metrics
-        for name, value in single.items():
-            yield _metric(log, place, name, unwrapped(value), None)
+        for name, value in metrics_of(record).items():
+            yield _metric(log, place, name, value, None)
         series = record.metric_series if isinstance(record, StepLog) else UNSET
         for name, points in {} if series is UNSET else series.items():
             for point in points:
@@ -153,35 +160,35 @@ def _metric(log: RunLog, place: _Place, name: str, value: Any, point: MetricPoin
         value=_json(value),
         number=_number(value),
         time=_moment(point.time) if point else None,
+        shown_name=readable_name(place.internal_name),
     )
 
 
 def _parameter_rows(log: RunLog) -> Iterator[ParameterRow]:
-    yield from _parameters(log, "run", "", log.parameters)
+    yield from _parameters(log, "run", "", parameters_in(log, log.parameters))
     for found in _places(log):
         if isinstance(found, BranchLog):
-            yield from _parameters(log, "branch", found.internal_name, found.parameters)
+            yield from _parameters(log, "branch", found.internal_name, parameters_in(log, found.parameters))
             continue
         for attempt in found.record.attempts:
             for scope, values in _scopes(attempt):
                 yield from _parameters(log, scope, found.internal_name, values, attempt.attempt_number)
     for name, values in log.orphans.parameters.items():
-        yield from _parameters(log, "branch", name, values)
+        yield from _parameters(log, "branch", name, parameters_in(log, values))
 
 
 def _scopes(attempt: StepAttempt) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "step", attempt.parameters
     if attempt.input_parameters is not UNSET:
-        yield "input", attempt.input_parameters
+        yield "input", unwrapped_all(attempt.input_parameters)
     if attempt.output_parameters is not UNSET:
-        yield "output", attempt.output_parameters
+        yield "output", unwrapped_all(attempt.output_parameters)
 
 
 def _parameters(
     log: RunLog, scope: str, internal_name: str, values: Mapping[str, Any], attempt_number: int | None = None
 ) -> Iterator[ParameterRow]:
-    for name, wrapped in values.items():
-        value = unwrapped(wrapped)
+    for name, value in values.items():
         yield ParameterRow(
             run_id=log.run_id,
             scope=scope,
@@ -190,6 +197,7 @@ def _parameters(
             name=name,
             value=_json(value),
             number=_number(value),
+            shown_name=readable_name(internal_name),
         )
 
 
@@ -208,6 +216,7 @@ def _data(log: RunLog, place: _Place, entry: DataCatalog) -> DataRow:
         data_hash=entry.data_hash,
         catalog_relative_path=entry.catalog_relative_path,
         catalog_handler_location=entry.catalog_handler_location,
+        shown_name=readable_name(place.internal_name),
     )
 
 
@@ -270,7 +279,7 @@ def _integer(value: int) -> int | None:
 
 
 def _json(value: Any) -> str:
-    return "" if value is UNSET else codec.encode(codec.plain(value)).decode()
+    return "" if value is UNSET else json_text(value)
 
 
 def _text(value: str | msgspec.UnsetType) -> str:

@@ -32,12 +32,15 @@ let band = null;  // what is dragged over, in pixels
 // --- text ---------------------------------------------------------------------------------------------------------
 
 function seconds(value) {
-  if (value < 1) return value < 0.001 ? `${Math.round(value * 1e6)} µs` : `${Math.round(value * 1000)} ms`;
-  if (value < 60) return `${value.toFixed(1)} s`;
+  // What it is rounded to decides about the unit: no unit is told to be full.
+  if (Math.round(value * 1e6) < 1000) return `${Math.round(value * 1e6)} µs`;
+  if (Math.round(value * 1000) < 1000) return `${Math.round(value * 1000)} ms`;
+  if (Math.round(value * 10) < 600) return `${(Math.round(value * 10) / 10).toFixed(1)} s`;
   const whole = Math.round(value);
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  if (whole < 172800) return `${Math.floor(whole / 3600)} h ${Math.floor(whole % 3600 / 60)} min`;
-  return `${Math.floor(whole / 86400)} d ${Math.floor(whole % 86400 / 3600)} h`;
+  const minutes = Math.round(value / 60), hours = Math.round(value / 3600);
+  if (minutes < 2880) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
 function moment(value) {
@@ -64,12 +67,12 @@ function tickText(value, step) {
   }
   if (value >= 60) {
     const digits = step < 1 ? Math.min(Math.ceil(-Math.log10(step)), 6) : 0;
-    const rest = (value % 60).toFixed(digits);
-    return `${Math.floor(value / 60)}:${rest.padStart(digits ? digits + 3 : 2, "0")}`;
+    const rounded = +value.toFixed(digits), rest = (rounded % 60).toFixed(digits);
+    return `${Math.floor(rounded / 60)}:${rest.padStart(digits ? digits + 3 : 2, "0")}`;
   }
   if (step >= 1) return `${Math.round(value)} s`;
-  if (step < 0.001 && value < 0.001) return `${Math.round(value * 1e6)} µs`;
-  if (step < 0.1 && value < 1) return `${+(value * 1000).toFixed(3)} ms`;
+  if (step < 0.001 && Math.round(value * 1e6) < 1000) return `${Math.round(value * 1e6)} µs`;
+  if (step < 0.1 && Math.round(value * 1e6) < 1e6) return `${+(value * 1000).toFixed(3)} ms`;
   return `${value.toFixed(Math.min(Math.ceil(-Math.log10(step)), 6))} s`;
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 _MINUTE, _DAY = 60, 86_400
+_THOUSAND, _MILLION = 1_000, 1_000_000
 _CLOCK_STEPS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
 
 
@@ -33,7 +34,10 @@ def tick_text(seconds: float, step: float) -> str:
         return f"{seconds:.0f} s"
     if step >= 0.1:  # noqa: PLR2004 - one digit
         return f"{seconds:.1f} s"
-    return f"{seconds * 1e3:.0f} ms" if step >= 1e-3 else f"{seconds * 1e6:.0f} us"  # noqa: PLR2004 - a millisecond
+    microseconds = round(seconds * _MILLION)
+    if microseconds >= _MILLION:
+        return f"{seconds:.{math.ceil(-math.log10(step) - 1e-9)}f} s"
+    return f"{microseconds / _THOUSAND:g} ms" if step >= 1e-3 or microseconds >= _THOUSAND else f"{microseconds} us"  # noqa: PLR2004 - a millisecond
 
 
 def _clock_text(seconds: float, step: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from chunkstore.names import readable_name
 from chunkstore.records import codec
 from chunkstore.records.models import BranchLog, JobLog, StepLog
 from chunkstore.version import __version__
@@ -135,7 +136,7 @@ def _critical_path(timeline: Timeline, beginning: int) -> Iterator[dict[str, Any
         if span.start >= last:  # clocks of several hosts may disagree; events of a thread must not
             last = span.end
             times = (span.start, span.end)
-            yield _complete(span.internal_name, "critical", times, (_RUN, _CRITICAL_PATH), beginning) | {
+            yield _complete(readable_name(span.internal_name), "critical", times, (_RUN, _CRITICAL_PATH), beginning) | {
                 "args": {"status": span.status}
             }
 

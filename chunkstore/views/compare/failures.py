@@ -1,0 +1,52 @@
+"""What failures say, and whether two say the same; ids of runs and of objects in memory are no differences."""
+
+from __future__ import annotations
+
+import re
+
+from chunkstore.records.models import StepLog
+from chunkstore.views.recorded_values import failure_of
+
+#: A place in a traceback; the error itself is told below the last one, in lines that are not indented.
+_PLACE = re.compile(r"^ {2}File .*\n(?: {4}.*\n)*", re.MULTILINE)
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b", re.IGNORECASE)
+
+
+def error_in(traceback: str) -> str:
+    """Return the error that a traceback ends with, without the places in the code; another text as it is."""
+    places = list(_PLACE.finditer(traceback))
+    return (traceback[places[-1].end() :] or traceback if places else traceback).strip()
+
+
+class Texts:
+    """Compares texts of two runs.
+
+    Args:
+        old: the id of the first run.
+        new: that of the second.
+    """
+
+    def __init__(self, old: str, new: str) -> None:
+        self._old, self._new = old, new
+
+    def differ(self, old: str, new: str) -> bool:
+        """Tell whether two texts differ in more than their run's id and addresses."""
+        return old != new and _without(old, self._old) != _without(new, self._new)
+
+    def failures(self, old: StepLog, new: StepLog) -> tuple[str, str]:
+        """Return how two steps failed, if they did so in different ways: at last, or in an attempt before."""
+        messages = failure_of(old), failure_of(new)
+        if self.differ(*messages):
+            return messages
+        if old.branches or new.branches:
+            return "", ""
+        for number, (before, after) in enumerate(zip(old.attempts, new.attempts, strict=False), 1):
+            errors = error_in(before.message), error_in(after.message)
+            if self.differ(*errors):
+                one, other = (f"attempt {number}: {error}" if error else "" for error in errors)
+                return one, other
+        return "", ""
+
+
+def _without(text: str, run_id: str) -> str:
+    return _ADDRESS.sub("0x…", text.replace(run_id, "…"))
