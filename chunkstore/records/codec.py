@@ -275,6 +275,24 @@ def encode(value: Any, *, indent: int | None = None) -> bytes:
     return data if indent is None else msgspec.json.format(data, indent=indent)
 
 
+def json_text(prepared: Any, *, is_sorted: bool = False) -> str:
+    """Return a value as the JSON that people know: floats that JSON lacks are `NaN`, `Infinity` and `-Infinity` there.
+
+    Args:
+        prepared: what `plain` returned for the value; marked floats in it may be revived.
+        is_sorted: whether the keys of objects are put in order.
+
+    Raises:
+        InvalidValueError: a text holds half of a surrogate pair, or all is too large to be recorded.
+    """
+    data = encode(prepared)
+    if may_hold_marks(data):
+        import json  # noqa: PLC0415 - few values need it
+
+        return json.dumps(revive(prepared), ensure_ascii=False, separators=(",", ":"), sort_keys=is_sorted)
+    return (msgspec.json.encode(prepared, order="sorted") if is_sorted else data).decode()
+
+
 def _find_surrogate(value: Any, key: str) -> str:
     """Return the path to the first text that UTF-8 cannot hold."""
     if isinstance(value, str):

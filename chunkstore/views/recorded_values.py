@@ -206,22 +206,6 @@ def _as_json(value: Any) -> bytes:
     return msgspec.json.encode(codec.plain(value), order="sorted")
 
 
-def json_text(value: Any, *, is_sorted: bool = False) -> str:
-    """Return a value as the JSON that people know: floats that JSON lacks are `NaN`, `Infinity` and `-Infinity` there.
-
-    Args:
-        value: a recorded value.
-        is_sorted: whether the keys of objects are put in order.
-    """
-    plain = codec.plain(value)
-    data = msgspec.json.encode(plain, order="sorted" if is_sorted else None)
-    if not codec.may_hold_marks(data):
-        return data.decode()
-    import json  # noqa: PLC0415 - few values need it
-
-    return json.dumps(codec.revive(plain), ensure_ascii=False, separators=(",", ":"), sort_keys=is_sorted)
-
-
 def value_text(value: Any, most: int | None = MOST_CHARACTERS) -> str:
     """Return a value as a line of text, which is its JSON, cut after some characters; nothing for no value.
 
@@ -231,7 +215,7 @@ def value_text(value: Any, most: int | None = MOST_CHARACTERS) -> str:
     """
     if value is UNSET:
         return ""
-    text = str(value) if isinstance(value, float) else json_text(value, is_sorted=True)
+    text = str(value) if isinstance(value, float) else codec.json_text(codec.plain(value), is_sorted=True)
     return text if most is None else cut(text, most)
 
 

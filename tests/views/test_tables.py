@@ -89,9 +89,9 @@ def test_attempts_metrics_and_data_are_rows():
         [
             ("rows", None, "7", 7.0),
             ("name", None, '"x"', None),
-            ("nan", None, 'NaN', math.nan),
+            ("nan", None, "NaN", math.nan),
             ("loss", 0.0, "1.5", 1.5),
-            ("loss", 1.0, 'Infinity', math.inf),
+            ("loss", 1.0, "Infinity", math.inf),
         ]
     )
     assert rows(log, "metrics")[3]["time"] == BEGINNING.replace(second=2)

@@ -217,7 +217,7 @@ def test_a_click_shows_everything_about_a_step(open_page):
     page.mouse.click(*place_of(page, "train.forest.fit"))
     assert page.inner_text("#details h2") == "forest"
     assert (detail(page, "Status"), detail(page, "Took"), detail(page, "Waited")) == ("✔ SUCCESS", "9.0 s", "1.0 s")
-    assert (detail(page, "Internal name"), detail(page, "Critical path")) == ("train.forest.fit", "no")
+    assert (detail(page, "Whole name"), detail(page, "Critical path")) == ("train.forest.fit", "no")
     text = page.inner_text("#details")
     for shown in (
         "accuracy\t0.93",

@@ -11,13 +11,13 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.names import readable_name
+from chunkstore.records import codec
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.durations import attempt_duration, step_duration
 from chunkstore.views.recorded_values import (
     code_of,
     is_number,
-    json_text,
     metrics_of,
     parameters_in,
     unwrapped_all,
@@ -279,7 +279,7 @@ def _integer(value: int) -> int | None:
 
 
 def _json(value: Any) -> str:
-    return "" if value is UNSET else json_text(value)
+    return "" if value is UNSET else codec.json_text(codec.plain(value))
 
 
 def _text(value: str | msgspec.UnsetType) -> str:

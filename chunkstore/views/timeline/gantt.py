@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from chunkstore.names import unescape_segment
+from chunkstore.names import readable_name
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, RunLog
 from chunkstore.views.formats import LOST, UNKNOWN, format_seconds, mark_of, style_of
-from chunkstore.views.texts import counted, first_line, printable
+from chunkstore.views.texts import counted, printable, shown_message
 from chunkstore.views.timeline.bars import ASCII, BLOCKS, CRITICAL, OTHER, QUIET, WAITING, Bar, Glyphs, Line, Piece
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
 from chunkstore.views.timeline.from_log import timeline_of
@@ -130,12 +130,12 @@ class _Gantt:
     def _heading(self) -> Line:
         timeline = self._timeline
         parts = [format_seconds(timedelta(seconds=timeline.wall_seconds)) if self._spans else ""]
-        parts += [f"tag {_one_line(timeline.tag)}" if timeline.tag else "", _one_line(timeline.message)]
+        parts += [f"tag {printable(timeline.tag)}" if timeline.tag else "", printable(shown_message(timeline.message))]
         text = "  ".join(filter(None, parts))
-        status = f"{self._mark(timeline.status)} {_one_line(timeline.status)}"
+        status = f"{self._mark(timeline.status)} {printable(timeline.status)}"
         used = columns_of(timeline.run_id) + columns_of(status) + 6
         return [
-            (_one_line(timeline.run_id), "bold"),
+            (printable(timeline.run_id), "bold"),
             ("  ", ""),
             (status, style_of(timeline.status)),
             (f"  {cut(text, max(self._width - used, 8), self._glyphs.more)}", ""),
@@ -156,7 +156,7 @@ class _Gantt:
         notes += [f"{len(span.attempts)} attempts" if len(span.attempts) > 1 else ""]
         notes += ["taken over" if span.taken_over_from else ""]
         note = ", ".join(filter(None, notes))
-        return f"{indent}{self._mark(span.status)} {_one_line(span.name)}", f"  {note}" if note else "", row
+        return f"{indent}{self._mark(span.status)} {printable(span.name)}", f"  {note}" if note else "", row
 
     def _fitted(self, label: tuple[str, str, Row], width: int) -> Line:
         name, note, row = label
@@ -257,7 +257,7 @@ class _Gantt:
             yield []
             yield from self._summary()
         if self._timeline.undated:
-            names = [_one_line(unescape_segment(undated.internal_name)) for undated in self._timeline.undated]
+            names = [printable(readable_name(undated.internal_name)) for undated in self._timeline.undated]
             yield from self._titled("without times", [f"{len(names):,}: {self._listed(names)}"], "")
         if self._timeline.problems:
             text = counted(self._timeline.problems, "problem")
@@ -268,13 +268,13 @@ class _Gantt:
     def _summary(self) -> Iterator[Line]:
         summary = summarize(self._timeline)
         glyphs = self._glyphs
-        path = [_one_line(self._spans[place].name) for place in summary.critical_path]
+        path = [printable(self._spans[place].name) for place in summary.critical_path]
         shown = path if len(path) <= 2 * _MOST_NAMES else [*path[:_MOST_NAMES], glyphs.more, *path[-_MOST_NAMES:]]
         seconds = format_seconds(timedelta(seconds=summary.critical_seconds))
         separator = f" {glyphs.arrow} "
         yield from self._titled("critical path", [f"{seconds}: ", *_joined(shown, separator)], "")
         longest = [
-            f"{_one_line(unescape_segment(span.internal_name))} {format_seconds(timedelta(seconds=span.seconds))}"
+            f"{printable(readable_name(span.internal_name))} {format_seconds(timedelta(seconds=span.seconds))}"
             for span in (self._spans[place] for place in summary.longest)
         ]
         yield from self._titled("longest", _joined(longest, ", "), "")
@@ -312,10 +312,6 @@ class _Gantt:
         ]
         words = [f"{glyph} {text}   " for glyph, text in meanings if glyph in self._drawn]
         return ([(line, QUIET)] for line in self._wrapped(words, self._width))
-
-
-def _one_line(text: str) -> str:
-    return printable(first_line(text))
 
 
 def _joined(words: list[str], separator: str) -> list[str]:

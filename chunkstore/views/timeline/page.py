@@ -17,12 +17,12 @@ from typing import Any
 
 from msgspec import UNSET
 
-from chunkstore.names import unescape_segment
+from chunkstore.names import readable_name
 from chunkstore.records import codec
 from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.formats import format_seconds
 from chunkstore.views.recorded_values import code_of, metrics_of, parameters_of, value_text, version_of
-from chunkstore.views.texts import cut
+from chunkstore.views.texts import cut, shown_message
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
 from chunkstore.views.timeline.from_log import parsed_seconds, timeline_of
 from chunkstore.views.timeline.lanes import Row, rows_of
@@ -101,14 +101,14 @@ def _page_data(timeline: Timeline) -> dict[str, Any]:
         "run_id": timeline.run_id,
         "run_status": timeline.status,
         "tag": timeline.tag,
-        "message": timeline.message,
+        "message": shown_message(timeline.message),
         "beginning": timeline.beginning.timestamp() * 1000 if timeline.beginning else 0,
         "wall": timeline.wall_seconds,
         "work": summary.work_seconds,
         "parallelism": summary.parallelism,
         "critical_path": _ends([spans[place].name for place in summary.critical_path]),
         "critical_seconds": summary.critical_seconds,
-        "undated": [unescape_segment(undated.internal_name) for undated in timeline.undated[:_MOST_UNDATED]],
+        "undated": [readable_name(undated.internal_name) for undated in timeline.undated[:_MOST_UNDATED]],
         "undated_count": len(timeline.undated),
         "problems": timeline.problems,
         "at_once": [round(count, 3) for count in concurrency(timeline, _PARTS)] if spans else [],

@@ -240,7 +240,7 @@ function showDetails(span) {
   const facts = element("dl");
   facts.append(element("dt", "Status"), state);
   const fact = (name, text) => text && facts.append(element("dt", name), element("dd", text));
-  fact("Internal name", data.internal[span]);
+  fact("Whole name", wholeName(span));
   fact("Type", record.type);
   fact("Began", moment(start[span]));
   fact("Took", seconds(end[span] - start[span]) + (data.running[span] ? " so far" : ""));

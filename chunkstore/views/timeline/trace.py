@@ -6,6 +6,7 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -152,13 +153,18 @@ def _arguments(span: Span, record: StepLog | BranchLog | JobLog, branch: BranchL
     if span.branches:
         found |= {"branches": span.branches, "failed_branches": span.failed_branches}
     if branch is not None and branch.item is not UNSET:
-        found["item"] = codec.plain(branch.item)
+        found["item"] = _readable(branch.item)
     if isinstance(record, StepLog):
         parts = {"metrics": metrics_of(record), "parameters": parameters_of(record)}
-        found |= {name: codec.plain(values) for name, values in parts.items() if values}
+        found |= {name: _readable(values) for name, values in parts.items() if values}
     if record.message is not UNSET and record.message:
         found["message"] = record.message
     return found
+
+
+def _readable(value: Any) -> Any:
+    """Return a value of which JSON holds all: floats that JSON lacks become text."""
+    return json.loads(codec.json_text(codec.plain(value)), parse_constant=str)
 
 
 def _complete(
