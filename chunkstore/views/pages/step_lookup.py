@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from urllib.parse import unquote
 
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, StepLogNotFoundError
-from chunkstore.names import BRANCH, STEP, encode_for_file, escape_segment, parse_chunk_file, readable_name
-from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
+from chunkstore.names import (
+    BRANCH,
+    STEP,
+    encode_for_file,
+    is_journal_file,
+    is_sealed_file,
+    parse_chunk_file,
+    readable_name,
+)
+from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.named import closest
 from chunkstore.views.texts import printable
 
@@ -15,15 +24,19 @@ _MOST_SHOWN = 5
 #: Looking for names that are alike takes its time; of more names, the first are looked at.
 _MOST_COMPARED = 5_000
 
+#: Problems that keep nothing from being read.
+_HARMLESS = frozenset({"orphan", "time"})
+
 AnyRecord = StepLog | BranchLog
 
 
 def find_record(log: RunLog, text: str) -> AnyRecord:
-    """Return the step or branch that somebody means; of both of one name, the step.
+    """Return the step or branch that somebody means.
 
-    A name is looked for as an internal name, then as a whole name as it is shown, where each segment is what its author
-    wrote, then as the end of only one such name: its last segments. What is written out where it is shown, as line
-    breaks are, may be typed so too. The first of these that finds anything decides.
+    A name is looked for as a whole name as it is shown, where each segment is what its author wrote; then as an
+    internal name; then as the end of a name: its last segments. What is written out where it is shown, as line breaks
+    are, may be typed so too. The first of these that finds anything decides; of a step and branches of one whole name,
+    the step is meant.
 
     Args:
         log: a whole run.
@@ -33,19 +46,19 @@ def find_record(log: RunLog, text: str) -> AnyRecord:
         StepLogNotFoundError: there is no such step or branch, or more than one.
         CorruptChunkError: the file of that step or branch cannot be read.
     """
-    records = _all_records(log)
     by_name: dict[str, AnyRecord] = {}
-    for record in records:
+    for record in _all_records(log):
         if isinstance(record, StepLog):
             by_name[record.internal_name] = record
         else:
             by_name.setdefault(record.internal_name, record)
-    if text in by_name:
-        return by_name[text]
-    for names_of in _WAYS_TO_NAME:
+    for is_whole, names_of in _WAYS_TO_NAME:
         found = [record for name, record in by_name.items() if text in names_of(name, text)]
-        if len(found) == 1:
-            return found[0]
+        steps = [record for record in found if is_whole and isinstance(record, StepLog)]
+        of_this_name = [record for record in found if record.internal_name == text]
+        for candidates in (found, steps, of_this_name):
+            if len(candidates) == 1:
+                return candidates[0]
         if found:
             raise _ambiguous(log, text, [record.internal_name for record in found])
     raise _damaged(log, text) or _not_found(log, text, list(by_name))
@@ -63,13 +76,14 @@ def _shown(internal_name: str) -> str:
     return printable(readable_name(internal_name))
 
 
-#: How a record may be named that has an internal name, the surest way first.
-_WAYS_TO_NAME: tuple[Callable[[str, str], Sequence[str]], ...] = (
-    lambda name, _: (readable_name(name),),
-    lambda name, _: (_shown(name),),
-    partial(_endings, spell=readable_name),
-    partial(_endings, spell=str),
-    partial(_endings, spell=_shown),
+#: How a record may be named that has an internal name, the surest way first; and whether that is its whole name.
+_WAYS_TO_NAME: tuple[tuple[bool, Callable[[str, str], Sequence[str]]], ...] = (
+    (True, lambda name, _: (readable_name(name),)),
+    (True, lambda name, _: (name,)),
+    (True, lambda name, _: (_shown(name),)),
+    (False, partial(_endings, spell=readable_name)),
+    (False, partial(_endings, spell=str)),
+    (False, partial(_endings, spell=_shown)),
 )
 
 
@@ -102,13 +116,16 @@ def _not_found(log: RunLog, text: str, internal_names: list[str]) -> StepLogNotF
 
 def _damaged(log: RunLog, text: str) -> ChunkstoreError | None:
     """Return the error for a step or branch whose record is there, and cannot be read; None if nothing tells so."""
-    if not text:
-        return None
-    for problem in log.problems:
-        if name := _name_in(problem, text):
+    for problem in log.problems if text else ():
+        if problem.kind in _HARMLESS:
+            continue
+        if is_packed := is_journal_file(problem.file) or is_sealed_file(problem.file):
+            what = f"No step or branch {text!r} can be read in run {log.run_id!r}, and not all of it can be"
+        else:
+            what = f"The record of {text!r} in run {log.run_id!r} cannot be read"
+        if is_packed or _may_hold(problem.file, text):
             return CorruptChunkError(
-                f"The record of {name!r} in run {log.run_id!r} cannot be read: {problem.file}: {problem.message}. "
-                f"`chunkstore verify {log.run_id}` says what to do.",
+                f"{what}: {problem.file}: {problem.message}. `chunkstore verify {log.run_id}` says what to do.",
                 file=problem.file,
                 offset=0,
                 reason=problem.message,
@@ -116,20 +133,19 @@ def _damaged(log: RunLog, text: str) -> ChunkstoreError | None:
     return None
 
 
-def _name_in(problem: Problem, text: str) -> str:
-    """Return the name of the step or branch that an unreadable file holds, if that may be the one that is meant."""
-    chunk = parse_chunk_file(problem.file)
+def _may_hold(file: str, text: str) -> bool:
+    """Tell whether a file is that of a step or branch that may be meant."""
+    chunk = parse_chunk_file(file)
     if chunk is None or chunk.kind not in {STEP, BRANCH}:
-        return ""
-    segment = encode_for_file(escape_segment(text))
-    is_meant = chunk.encoded in {encode_for_file(text), segment} or chunk.encoded.endswith((f".{text}", f".{segment}"))
-    return text if is_meant else ""
+        return False
+    names = unquote(chunk.encoded), printable(unquote(chunk.encoded))  # which undoes the escapes of segments as well
+    return chunk.encoded == encode_for_file(text) or any(name == text or name.endswith(f".{text}") for name in names)
 
 
 def _all_records(log: RunLog) -> list[AnyRecord]:
-    """Return all steps and branches, the outer ones before those inside."""
+    """Return all steps and branches, the outer ones before those inside; also those that have lost their place."""
     found: list[AnyRecord] = []
-    level: list[AnyRecord] = [*log.steps.values()]
+    level: list[AnyRecord] = [*log.steps.values(), *log.orphans.steps.values(), *log.orphans.branches.values()]
     while level:
         found += level
         level = [
