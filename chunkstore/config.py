@@ -161,30 +161,30 @@ def _aliased_values(data: bytes) -> int:
     """
     import yaml  # noqa: PLC0415 - an extra
 
-    sizes: dict[str, int] = {}
+    sizes: dict[str | None, int] = {}
+    around: list[tuple[str | None, int]] = []  # the collections that are open: their anchors, and their sizes so far
     total = 0
-    around: list[tuple[str | None, int]] = []  # the collections that are open: their anchors, and the size so far
-    for event in yaml.parse(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        size = 1
-        if isinstance(event, yaml.CollectionStartEvent):
-            around.append((event.anchor, 1))
-            continue
-        if isinstance(event, yaml.AliasEvent) and event.anchor:
-            if event.anchor in {anchor for anchor, _ in around}:
-                raise RecursionError(f"the value {event.anchor} holds itself")
-            size = sizes.get(event.anchor, 1)
-            total += size
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, size = around.pop()
-            if anchor is not None:
-                sizes[anchor] = size
-        elif isinstance(event, yaml.ScalarEvent):
-            if event.anchor is not None:
-                sizes[event.anchor] = 1
-        else:
-            continue
-        if around:
-            around[-1] = around[-1][0], around[-1][1] + size
+    try:
+        for event in yaml.parse(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.CollectionStartEvent):
+                around.append((event.anchor, 1))
+                continue
+            if isinstance(event, yaml.CollectionEndEvent):
+                anchor, size = around.pop()
+            elif isinstance(event, yaml.ScalarEvent):
+                anchor, size = event.anchor, 1
+            elif isinstance(event, yaml.AliasEvent):
+                if any(event.anchor == anchor for anchor, _ in around):
+                    raise RecursionError(f"the value {event.anchor} holds itself")
+                anchor, size = None, sizes.get(event.anchor, 1)
+                total += size
+            else:
+                continue
+            sizes[anchor] = size
+            if around:
+                around[-1] = around[-1][0], around[-1][1] + size
+    except yaml.YAMLError:
+        return 0  # whoever decodes it says what is wrong
     return total
 
 
