@@ -22,6 +22,7 @@ from chunkstore.views.compare.differences import (
     OneSided,
     RunDiff,
 )
+from chunkstore.views.compare.failures import first_difference
 from chunkstore.views.formats import format_seconds
 from chunkstore.views.recorded_values import (
     MOST_CHARACTERS,
@@ -140,7 +141,8 @@ def _outcome_lines(diff: RunDiff, *, everything: bool) -> Iterable[_Line]:
         before, after = outcome.old_attempts, outcome.new_attempts
         attempts = f"{before} → {after} attempts" if before != after else ""
         if outcome.old == outcome.new and (outcome.message or outcome.old_message):
-            old, new = (shown_message(text, most) or UNSET for text in (outcome.old_message, outcome.message))
+            texts = first_difference(outcome.old_message, outcome.message)
+            old, new = (shown_message(text, most) or UNSET for text in texts)
             yield _Line(outcome.where, "", old, new, note=attempts, group="errors")
             continue
         note = "  ".join(filter(None, [attempts, shown_message(outcome.message, most)]))

@@ -9,6 +9,8 @@ from chunkstore.views.recorded_values import failure_of
 
 #: A place in a traceback; the error itself is told below the last one, in lines that are not indented.
 _PLACE = re.compile(r"^ {2}File .*\n(?: {4}.*\n)*", re.MULTILINE)
+#: If more than this of a line is the same, less is shown before what differs.
+_LONGEST_START, _SHORT_START = 100, 20
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b", re.IGNORECASE)
 
 
@@ -16,6 +18,16 @@ def error_in(traceback: str) -> str:
     """Return the error that a traceback ends with, without the places in the code; another text as it is."""
     places = list(_PLACE.finditer(traceback))
     return (traceback[places[-1].end() :] or traceback if places else traceback).strip()
+
+
+def first_difference(old: str, new: str) -> tuple[str, str]:
+    """Return two texts from the first line on that differs, and from shortly before the place where it does."""
+    shorter = min(len(old), len(new))
+    before = next((place for place in range(shorter) if old[place] != new[place]), shorter)
+    line = old.rfind("\n", 0, before) + 1
+    start = line if before - line < _LONGEST_START else before - _SHORT_START
+    one, other = (f"…{text[start:]}" if start and text[start:] else text[start:] for text in (old, new))
+    return one, other
 
 
 class Texts:
@@ -43,7 +55,7 @@ class Texts:
         for number, (before, after) in enumerate(zip(old.attempts, new.attempts, strict=False), 1):
             errors = error_in(before.message), error_in(after.message)
             if self.differ(*errors):
-                one, other = (f"attempt {number}: {error}" if error else "" for error in errors)
+                one, other = (f"attempt {number}: {error}" if error else "" for error in first_difference(*errors))
                 return one, other
         return "", ""
 
