@@ -15,6 +15,7 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.checking.findings import DATA, LEFT_OVER, SUPERSEDED, Finding, finding
 from chunkstore.maintenance.data_places import catalogs, holding, put_by
 from chunkstore.maintenance.left_overs import is_temporary, is_worth_mentioning
+from chunkstore.names import readable_name
 from chunkstore.recording.catalog import VERSIONS, Catalog, hash_of, is_hash, newest, version
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
@@ -48,7 +49,7 @@ def data_findings(
         if is_hash(entry.data_hash):
             place = holding(found, entry)
             where = entry.catalog_relative_path, place.path if place else found[0].path
-            recorded.setdefault(where, {})[entry.data_hash] = step.internal_name
+            recorded.setdefault(where, {})[entry.data_hash] = readable_name(step.internal_name)
     hashes = _Hashes()
     others = "".join(f", nor in {catalog.path}" for catalog in found[1:])
     for (path, catalog), steps in recorded.items():
