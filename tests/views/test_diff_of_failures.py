@@ -105,6 +105,10 @@ def test_what_else_a_record_says_is_compared(fields):
     assert [section.title for section in sections(found)] == ["Other"]
 
 
+def test_that_a_step_was_taken_over_is_no_difference():
+    assert not compared(made_step("load"), made_step("load", mock=True, cached_from="before")).different
+
+
 def test_attempts_before_the_last_that_were_called_otherwise_differ():
     old, new = (made_step("s", attempts=[attempt(parameters={"lr": lr}), attempt()]) for lr in (1, 2))
     found = compared(old, new)

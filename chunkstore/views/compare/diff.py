@@ -245,7 +245,10 @@ def _all_parameters(step: StepLog, other: StepLog) -> dict[str, Any]:
 
 def _others(record: _Record) -> dict[str, Any]:
     """Return what else a record says of what was done, also in fields that this version does not know."""
-    own = {"step_type": record.step_type, "mock": record.mock} if isinstance(record, StepLog) else {}
+    own: dict[str, Any] = {}
+    if isinstance(record, StepLog):
+        # What was taken over from another run was really run there.
+        own = {"step_type": record.step_type, "mock": record.mock and record.cached_from is UNSET}
     return {**own, **({} if record.extra is UNSET else record.extra)}
 
 

@@ -8,6 +8,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
@@ -108,7 +109,7 @@ def _parsed(text: str) -> Any:
         pass
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
-    for kind in (int, float):  # 1_000, +5, .9, inf, nan
+    for kind in (int, float, partial(int, base=0)):  # 1_000, +5, .9, inf, nan, 0x1f
         try:
             return kind(text)
         except ValueError:
