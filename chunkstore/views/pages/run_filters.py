@@ -51,12 +51,12 @@ class Comparison(NamedTuple):
     def holds(self, found: Any) -> bool:
         """Tell whether a value meets the condition; values of different kinds differ, and neither is less."""
         value = self._value_for(found)
-        if self.sign in _EQUALITY:
-            return _equals(found, value) != (self.sign == "!=")
         try:
+            if self.sign in _EQUALITY:
+                return _equals(found, value) != (self.sign == "!=")
             return self.can_order(found) and _ORDERS[self.sign](found, value)
-        except TypeError:
-            return False  # two of a kind that has no order
+        except (TypeError, RecursionError):
+            return False  # two of a kind that has no order, or nested deeper than anything is recorded
 
     def can_order(self, found: Any) -> bool:
         """Tell whether a value is of the kind that it is compared with."""

@@ -13,7 +13,7 @@ from chunkstore.config import ENVIRONMENT_VARIABLE
 from chunkstore.errors import ConfigurationError, InvalidValueError
 from chunkstore.maintenance.retention.rules import LONGEST_AGE, parse_age
 from chunkstore.stores.runs.liveness import Owner
-from chunkstore.views.pages.run_filters import parameters_match, parse_comparison, parse_since, started_since
+from chunkstore.views.pages.run_filters import Matches, parse_comparison, parse_since, started_since
 
 from .inputs import check_message, folder, text_of
 from .registry import target
@@ -105,6 +105,10 @@ def _comparisons() -> Iterator[bytes]:
         "a >= -inf",
         "<",
         ">.9",
+        "loss>.2",
+        "loss=+1_0",
+        "k=[NaN, (1, 2)]",
+        '"a<b"=0x1f',
         "a=\ud800",
     ):
         yield (
@@ -127,10 +131,10 @@ def condition(data: bytes) -> None:
         parameters = msgspec.json.decode(values.encode(errors="replace"))
     except (ValueError, RecursionError):
         parameters = {comparison.name: values}
-    assert parameters_match(parameters if isinstance(parameters, dict) else {"a": parameters}, [comparison]) in {
-        True,
-        False,
-    }
+    matches = Matches("parameter", [comparison])
+    is_met = matches.parameters(parameters if isinstance(parameters, dict) else {"a": parameters})
+    assert is_met in {True, False}
+    assert isinstance(matches.why_none(), str)
     comparison.holds(parameters)
 
 
