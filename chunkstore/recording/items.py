@@ -25,7 +25,7 @@ def item_name(item: Any, index: int) -> str:
         if not isinstance(item, str) and is_surely_longer(item, _LONGEST_NAME):
             return str(index)
         plain = codec.plain(item)
-        text = plain if isinstance(plain, str) and plain else codec.encode(plain).decode()
+        text = plain if isinstance(plain, str) and plain else codec.json_text(plain)
         check_name(text)
     except Exception:  # noqa: BLE001 - it is no name, or whatever a strange item raises
         return str(index)

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from chunkstore.errors import CorruptChunkError, InvalidValueError
+from chunkstore.names import readable_name
 from chunkstore.records import codec
 from chunkstore.records.attempts import counted_attempt
 from chunkstore.records.decoding import revived_point
@@ -84,7 +85,7 @@ def lines_of_steps(
     for file, lines in files.items():
         for line in lines:
             if line.internal_name not in steps:
-                problems.add("orphan", file, f"there is no step {line.internal_name}")
+                problems.add("orphan", file, f"there is no step {readable_name(line.internal_name)}")
                 break
             found.setdefault(line.internal_name, []).append(line)
     for name, of_step in found.items():
