@@ -1,6 +1,6 @@
 """All the deliberate defects."""
 
-from defects import exclusion, incarnations, lost, order, packing, reads, stable_storage, upkeep, whole_files
+from defects import exclusion, incarnations, lost, order, packing, reads, stable_storage, upkeep, views, whole_files
 from mutant import Mutant
 
 MUTANTS = (
@@ -13,6 +13,7 @@ MUTANTS = (
     *reads.MUTANTS,
     *packing.MUTANTS,
     *upkeep.MUTANTS,
+    *views.MUTANTS,
 )
 
 #: Applied as all the others are, and no defect: the tests must pass.
