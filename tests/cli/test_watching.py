@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,3 +189,14 @@ def test_watching_says_if_nobody_may_be_recording(store, logs):
         out, _ = watcher.communicate(timeout=20)
     assert watcher.returncode == 0
     assert "SUCCESS" in out
+
+
+def test_output_that_is_gone_is_told_with_the_whole_path(store, logs, pipeline):
+    pipeline(store)
+    (entry,) = [one for one in store.get_step_log("one", "load").data_catalog if one.name == "load.execution.log"]
+    path = os.path.join(store.catalog_path, entry.catalog_relative_path)
+    for gone in (path, os.path.dirname(path), store.catalog_path):
+        (shutil.rmtree if os.path.isdir(gone) else os.unlink)(gone)
+        result = chunkstore("logs", "one", "load", "--store", logs)
+        assert (result.code, result.out) == (1, "")
+        assert f"Cannot read {path}: " in result.err.replace("\n", "")

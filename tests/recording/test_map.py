@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 import chunkstore
+from chunkstore.names import readable_name
 from recording import work
 from recording.pools import ALL, PROCESSES, pool
 
@@ -231,3 +232,11 @@ def test_the_default_pool_leaves_no_process_behind(store, children):
     with store.start_run() as run:
         run.map("score", range(4), work.double)
         work.wait_for(lambda: not children())
+
+
+def test_a_branch_is_called_as_its_item_is_shown(store):
+    items = [float("nan"), [float("nan"), 1], {"a": float("inf")}, {"$float": "NaN"}]
+    with store.start_run("r") as run:
+        run.map("m", items, str, executor=ThreadPoolExecutor(1))
+    names = [readable_name(name) for name in store.get_run_log("r").steps["m"].branches]
+    assert names == ["m.nan", "m.[NaN,1]", 'm.{"a":Infinity}', 'm.{"$float":"NaN"}']

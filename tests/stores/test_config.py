@@ -215,3 +215,27 @@ def test_a_configuration_file_can_choose_both(tmp_path):
     file.write_text(json.dumps({"run_log_store": {"type": "chunked-fs", "config": config}}))
     options = chunkstore.open_store(config=file).options
     assert (options.container, options.seal_finished_runs) == ("journal", 10)
+
+
+#: Stars that are no aliases, and aliases that others' sections may well have.
+STARS = {
+    "a frame in a comment": "# " + "*" * 40 + "\n# nightly runs\n# " + "*" * 40 + "\n",
+    "quoted": "other: {line: '" + "*" * 100 + "', glob: [" + ", ".join('"*.csv"' for _ in range(50)) + "]}\n",
+    "in a block of text": "other: |\n" + "".join(f"  * item {number}\n" for number in range(50)),
+    "in plain text": "other: " + "2 ** 3 * 4 " * 20 + "\n",
+    "aliases of small values": "base: &base {cpus: 2}\n" + "".join(f"job{number}: *base\n" for number in range(100)),
+    "merged mappings": "base: &b {cpus: 2}\n" + "".join(f"job{number}:\n  <<: *b\n" for number in range(100)),
+}
+
+
+@pytest.mark.parametrize("text", STARS.values(), ids=list(STARS))
+def test_stars_and_aliases_are_no_reason_to_refuse_a_configuration(text):
+    assert isinstance(chunkstore.open_store(config=write(text + CHUNKED)), ChunkedStore)
+
+
+def test_aliases_are_counted_by_what_they_stand_for():
+    lines = ["l0: &l0 [x]", *(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 9))]
+    with pytest.raises(ConfigurationError, match="aliases stand for too many values"):
+        chunkstore.open_store(config=write("\n".join(lines) + "\n" + CHUNKED))
+    with pytest.raises(ConfigurationError, match="holds itself"):
+        chunkstore.open_store(config=write("a: &a [1, *a]\n" + CHUNKED))
