@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from msgspec import UNSET
 
 from chunkstore.clock import format_duration, utc_now
-from chunkstore.errors import CorruptChunkError, DataNotFoundError, StepLogNotFoundError, StoreUsageError
+from chunkstore.errors import CorruptChunkError, StepLogNotFoundError, StoreUsageError
 from chunkstore.recording.catalog import PUT
 from chunkstore.recording.context import leave
 from chunkstore.recording.failures import ErrorWatch, describe_error, format_error, is_failure
 from chunkstore.recording.functions import check_runs_at_once, done_at_once
-from chunkstore.recording.identity import InputHash, identities, input_hash, same_code
+from chunkstore.recording.identity import InputHash, identities, input_hash
 from chunkstore.recording.inner_names import InnerNames
 from chunkstore.recording.output import OutputFile, kept_output
-from chunkstore.recording.previous import EarlierStep, data_inside, is_same_work, taken_over
 from chunkstore.recording.results import kept_result
 from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
 from chunkstore.recording.scope import CURRENT_STEP, Scope
-from chunkstore.recording.step_record import StepRecord
+from chunkstore.recording.step_reuse import ReusableStep
 from chunkstore.records.attempts import set_aside
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, StepAttempt, StepLog
 
@@ -41,7 +40,7 @@ _T = TypeVar("_T")
 _Scope = TypeVar("_Scope", bound=Scope)
 
 
-class BaseStep(StepRecord[_Scope]):
+class BaseStep(ReusableStep[_Scope]):
     """A step of a scope, around a block or a function; what authors get is `chunkstore.Step`, in a run."""
 
     def __init__(
@@ -77,11 +76,8 @@ class BaseStep(StepRecord[_Scope]):
         self._recorded = False
         self._ended = False
         self._recalled = 0
-        self._data_seen = False
         self._entered: ExitStack | None = None
-        self._output: OutputFile | None = None
         self._put_just_now: list[DataCatalog] = []
-        self._reused = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_entered": None, "_output": None}
@@ -220,12 +216,6 @@ class BaseStep(StepRecord[_Scope]):
         self._recorded = True
         self._started = time.perf_counter()
 
-    def _note_around(self) -> None:
-        around = self.run.around()
-        if around is not None and around[0] != self.internal_name:
-            self._log.inside, attempt = around
-            self._log.inside_attempt = attempt if attempt > 1 else UNSET
-
     def _recall(self) -> None:
         """Begin with the attempts that an earlier start of what is around this step has recorded of it."""
         try:
@@ -352,92 +342,3 @@ class BaseStep(StepRecord[_Scope]):
         self._log.planned_branches = UNSET if planned is None else planned
         self._log.code_identities = identities(self.run.code_identity, function)
         self._begin_attempt()
-
-    # --- resuming ----------------------------------------------------------------------------------------------------
-
-    def _earlier(self) -> EarlierStep | None:
-        return self.run.previous.step(self.internal_name) if self.run.previous else None
-
-    @property
-    def previous(self) -> StepLog | None:
-        """What the run that is resumed recorded of this step, or None."""
-        found = self._earlier()
-        return None if found is None else found.log
-
-    @property
-    def cached(self) -> bool:
-        """Whether `reuse` can take this step over.
-
-        It can if the run that is resumed finished the step, and all inside it, with the same code, and what it put into
-        the catalog is still there, unchanged.
-        """
-        found = self._earlier()
-        return found is not None and self._is_reusable(found) and self._has_data(found)
-
-    def _is_reusable(self, found: EarlierStep) -> bool:
-        return found.succeeded and same_code(found.log.code_identities, identities(self.run.code_identity, None))
-
-    def _has_data(self, found: EarlierStep) -> bool:
-        """Tell whether all data of a step is there; once said, it is not looked at again."""
-        if not self._data_seen:
-            steps = (found.log, *found.inside)
-            self._data_seen = all(self.run.catalog.has(data_inside(step), found.run_id) for step in steps)
-        return self._data_seen
-
-    def reuse(self) -> Any:
-        """Take this step over from the run that is resumed instead of doing its work again.
-
-        What the block prints, before or after, goes on where the output ended that is taken over.
-
-        Returns:
-            The result that was set there with `set_result`, or None.
-
-        Raises:
-            StoreUsageError: there is nothing to take over; ask `cached` before.
-            DataNotFoundError: data that the step put there is gone since `cached` was asked.
-        """
-        found = self._earlier()
-        if found is None or not self._is_reusable(found) or not self._take_over(found):
-            raise StoreUsageError(
-                f"Cannot take over step {self.name!r}: the run being resumed has not finished it with this code, or "
-                "this run has already recorded steps of the names of those inside it. Ask step.cached before."
-            )
-        return None if found.log.result is UNSET else found.log.result
-
-    def _reuse_result(self, input_hash: str | None) -> bool:
-        found = self._earlier()
-        if found is None or not found.succeeded:
-            return False
-        if not is_same_work(found.log, self._log.code_identities, input_hash):
-            return False
-        try:
-            return self._take_over(found)
-        except DataNotFoundError:
-            return False  # what it put is gone: only the work itself can make it again
-
-    def _take_over(self, found: EarlierStep) -> bool:
-        """Record that a step was taken over, with those inside it; return False if these have no names here."""
-        if self._output:
-            self._output.suspend()
-        try:
-            log = taken_over(found.log, found.run_id, self.run.catalog)
-            inside = [taken_over(step, found.run_id, self.run.catalog) for step in found.inside]
-            if not self.run.claim_names(found.inside):
-                return False
-            with self._mutex:
-                log.user_defined_metrics.update(self._log.user_defined_metrics)
-                log.data_catalog += [entry for entry in self._log.data_catalog if entry not in log.data_catalog]
-                if not self._log.attempts:
-                    self._note_around()
-                log.inside, log.inside_attempt = self._log.inside, self._log.inside_attempt
-                self._log = log
-                self._reused = True
-                self._write()
-        finally:
-            if self._output:
-                self._output.resume()
-        for step in inside:
-            self.run.store.add_step_log(self.run.identity, step)
-            self.run.keep(step.data_catalog)
-        self.run.keep(self._log.data_catalog)
-        return True
