@@ -61,7 +61,7 @@ def _inside(store):
 
 #: Where an interrupt comes: in the function of that name, as it begins and as it ends.
 PLACES = ["_begin", "_begin_attempt", "_end", "_end_attempt", "_close", "_leave", "_write_end", "_record_end"]
-PLACES += ["hash_of", "kept_result", "identities", "wait_after", "flush"]
+PLACES += ["input_hash", "kept_result", "identities", "wait_after", "flush"]
 
 
 @pytest.mark.parametrize("place", PLACES)
