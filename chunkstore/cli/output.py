@@ -38,7 +38,7 @@ def console(*, to_errors: bool = False) -> Console:
     # rich takes only the colours away for NO_COLOR; whoever sets it wants plain text.
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     width = None if is_cut else _PIPED_WIDTH
-    return Console(stderr=to_errors, highlight=False, width=width, color_system=colours)
+    return Console(stderr=to_errors, highlight=False, emoji=False, width=width, color_system=colours)
 
 
 def print_json(value: Any) -> None:

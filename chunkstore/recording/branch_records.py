@@ -11,11 +11,13 @@ from msgspec import UNSET
 from chunkstore.clock import utc_now
 from chunkstore.errors import BranchLogNotFoundError, DataNotFoundError, StepLogNotFoundError
 from chunkstore.names import join_name
+from chunkstore.recording.answers import Outcome, RemoteTraceback
 from chunkstore.recording.identity import InputHash, name_of
 from chunkstore.recording.previous import is_same_work, taken_over_branch
 from chunkstore.recording.scope import Scope
+from chunkstore.recording.values import copied
 from chunkstore.records.attempts import set_aside
-from chunkstore.records.models import FAIL, PROCESSING, BranchLog, CodeIdentity, StepAttempt, StepLog
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
 
 
 class Branch(NamedTuple):
@@ -26,12 +28,16 @@ class Branch(NamedTuple):
         internal_name: the branch.
         function: what it runs.
         arguments: for the function: an item, or nothing.
+        code: which code the function is.
+        inputs: the hash of what it is called with; None if it is not known yet.
     """
 
     place: int
     internal_name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    code: list[CodeIdentity]
+    inputs: InputHash | None = None
 
     @property
     def step_name(self) -> str:
@@ -50,6 +56,20 @@ def recorded_branch(scope: Scope, branch: Branch) -> BranchLog | None:
         return scope.store.get_branch_log(scope.identity, branch.internal_name)
     except BranchLogNotFoundError:
         return None
+
+
+def outcome_of(branch: Branch, recorded: BranchLog) -> Outcome | None:
+    """Return what came of a branch as its record has it; None if it has not ended, or returned what JSON changes."""
+    step = recorded.steps.get(branch.step_internal_name)
+    if step is None or recorded.status == PROCESSING:
+        return None
+    if step.status == SUCCESS and step.result is not UNSET and step.result_converted is UNSET:
+        return Outcome(step.result, None, failed=recorded.status == FAIL)
+    if step.status == FAIL and recorded.status == FAIL:
+        error = RuntimeError(step.message)
+        error.__cause__ = RemoteTraceback(step.attempts[-1].message) if step.attempts else None
+        return Outcome(None, error, failed=True)
+    return None
 
 
 def attempts_of(scope: Scope, branch: Branch, message: str) -> list[StepAttempt]:
@@ -93,14 +113,12 @@ def _failed(attempt: StepAttempt, message: str) -> StepAttempt:
     return msgspec.structs.replace(attempt, status=FAIL, message=message, end_time=utc_now())
 
 
-def take_over(scope: Scope, branch: Branch, code: list[CodeIdentity], inputs: InputHash) -> Any:
+def take_over(scope: Scope, branch: Branch) -> Any:
     """Record a branch that the resumed run finished, if it did the same as this one would.
 
     Args:
         scope: where the branch is recorded.
         branch: the branch.
-        code: which code its function is.
-        inputs: the hash of what it is called with.
 
     Returns:
         Its result; UNSET if it has to run.
@@ -110,11 +128,11 @@ def take_over(scope: Scope, branch: Branch, code: list[CodeIdentity], inputs: In
     if earlier is None or not earlier.succeeded:
         return UNSET
     step = earlier.log.steps.get(branch.step_internal_name)
-    if step is None or not is_same_work(step, code, inputs.whole):
+    if step is None or branch.inputs is None or not is_same_work(step, branch.code, branch.inputs.whole):
         return UNSET
     try:
         record = taken_over_branch(earlier.log, earlier.run_id, scope.catalog)
     except DataNotFoundError:
         return UNSET  # what it put is gone: only the work itself can make it again
     scope.store.add_branch_log(scope.identity, record)
-    return step.result
+    return copied(step.result)

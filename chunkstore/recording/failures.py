@@ -76,12 +76,17 @@ def _codes() -> list[CodeType]:
     return found
 
 
+def text_of(error: BaseException) -> str:
+    """Return what an exception says."""
+    try:
+        return storable(str(error)).strip()
+    except BaseException:  # noqa: BLE001 - that it was raised is still known
+        return "<its text could not be had>"
+
+
 def describe_error(error: BaseException) -> str:
     """Return an exception in one line, `ValueError: what it says`; of a long one, how much more it says."""
-    try:
-        text = storable(str(error)).strip()
-    except BaseException:  # noqa: BLE001 - that it was raised is still known
-        text = "<its text could not be had>"
+    text = text_of(error)
     first = text.splitlines()[0] if text else ""
     line = f"{type(error).__name__}: {first}" if first else type(error).__name__
     if len(line) <= LONGEST_LINE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +24,10 @@ def without_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_runs_at_once(function: Callable[..., Any]) -> None:
-    """Raise `StoreUsageError` for a function whose call only begins the work: async ones and generators."""
+    """Raise `StoreUsageError` for what cannot be called, or whose call only begins the work: async ones, generators."""
     inner = without_arguments(function)
+    if not callable(inner):
+        raise StoreUsageError(f"Cannot run {reprlib.repr(inner)} as a step: it is no function. Give one.")
     if _only_begins(inner):
         raise _not_at_once(getattr(inner, "__name__", type(inner).__name__))
 

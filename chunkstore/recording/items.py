@@ -33,11 +33,12 @@ def item_name(item: Any, index: int) -> str:
 
 
 def shown_item(value: Any) -> Any:
-    """Return what the log shows of an item: the item if it has a short JSON form, else UNSET."""
+    """Return what the log shows of an item: the item as it is now, if it has a short JSON form, else UNSET."""
     try:
         if is_surely_longer(value, _MAX_ITEM_BYTES):
             return UNSET
-        return value if len(codec.encode(codec.plain(value, "item"))) <= _MAX_ITEM_BYTES else UNSET
+        plain = codec.plain(value, "item")
+        return codec.revive(plain) if len(codec.encode(plain)) <= _MAX_ITEM_BYTES else UNSET
     except Exception:  # noqa: BLE001 - it is no JSON, or whatever a strange item raises
         return UNSET
 

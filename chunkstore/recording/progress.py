@@ -21,7 +21,8 @@ class ProgressBar:
     """
 
     def __init__(self, title: str, total: int | None, *, enabled: bool) -> None:
-        self._title = title
+        # A terminal obeys nothing in it, and it takes one line.
+        self._title = "".join(character if character.isprintable() else "?" for character in title)
         self._total = total
         self._enabled = enabled and _is_terminal(sys.stderr)
         self._started = time.monotonic()
@@ -56,7 +57,7 @@ class ProgressBar:
             return False
         # Without a refreshing thread of its own: workers may be forked at any time.
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),

@@ -19,11 +19,13 @@ from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.context import leave
 from chunkstore.recording.failures import ErrorWatch, describe_error, is_failure
 from chunkstore.recording.fanout import FanOut
+from chunkstore.recording.functions import check_runs_at_once
 from chunkstore.recording.previous import PreviousRun
-from chunkstore.recording.retries import DEFAULT_BACKOFF, RAISE
+from chunkstore.recording.retries import DEFAULT_BACKOFF, RAISE, check_retries
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.values import CheckedValues
+from chunkstore.recording.workers import check_executor
 from chunkstore.records.attempts import counting
 from chunkstore.records.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, RunLog
 from chunkstore.stores.base import Store
@@ -260,6 +262,9 @@ class Run(Scope):
             Without a function the `Step`; else what the function returned, or None if it failed and `on_error` is
             "continue".
         """
+        check_retries(name, max_attempts, on_error, backoff)  # before a name is given out
+        if function is not None:
+            check_runs_at_once(function)
         step = Step(
             self,
             name,
@@ -346,11 +351,12 @@ class Run(Scope):
         on_error: str,
         backoff: float,
     ) -> FanOut:
-        # The attempts are those of the branches; the step only checks their number before anything runs.
-        step = Step(self, name, self.new_name(name), step_type=step_type, on_error=on_error, max_attempts=max_attempts)
+        check_retries(name, max_attempts, on_error, backoff)
+        check_executor(executor)
+        # The attempts are those of the branches.
         return FanOut(
             self,
-            step,
+            Step(self, name, self.new_name(name), step_type=step_type, on_error=on_error),
             function,
             executor=executor,
             max_attempts=max_attempts,

@@ -27,6 +27,7 @@ from chunkstore.recording.results import kept_result
 from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
 from chunkstore.recording.scope import CURRENT_STEP, Scope
 from chunkstore.recording.step_reuse import ReusableStep
+from chunkstore.recording.values import copied
 from chunkstore.records.attempts import set_aside
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, StepAttempt, StepLog
 
@@ -78,6 +79,7 @@ class BaseStep(ReusableStep[_Scope]):
         self._recalled = 0
         self._entered: ExitStack | None = None
         self._put_just_now: list[DataCatalog] = []
+        self._is_decorator = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_entered": None, "_output": None}
@@ -90,7 +92,7 @@ class BaseStep(ReusableStep[_Scope]):
                 f"Cannot repeat the block of `with run.step({self.name!r}, max_attempts=…)`. Give the work as a "
                 "function: run.step(name, function, *arguments, max_attempts=…)."
             )
-        if self._entered is not None or self._log.status != PROCESSING or self._log.attempts:
+        if self._is_decorator or self._entered is not None or self._log.status != PROCESSING or self._log.attempts:
             raise StoreUsageError(f"Cannot enter step {self.name!r} twice. Make another step with run.step.")
         try:
             self._log.code_identities = identities(self.run.code_identity, None)
@@ -113,7 +115,10 @@ class BaseStep(ReusableStep[_Scope]):
 
     def __call__(self, function: Callable[_P, _T]) -> Callable[_P, _T]:
         """Return `function` so that each call of it is a step; for use as a decorator."""
-        self.run.release_name(self.name)
+        check_runs_at_once(function)
+        if not self._is_decorator and not self._log.attempts:
+            self.run.release_name(self.name)  # each call takes a name of its own
+        self._is_decorator = True
 
         @functools.wraps(function)
         def recorded(*arguments: _P.args, **keywords: _P.kwargs) -> Any:
@@ -159,7 +164,7 @@ class BaseStep(ReusableStep[_Scope]):
             self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
             inputs = input_hash(arguments, keywords, function) if inputs is None else inputs
             if may_reuse and self._reuse_result(inputs.whole):
-                return self._log.result
+                return copied(self._log.result)
             self._log.input_hash = UNSET if inputs.whole is None else inputs.whole
             self._log.argument_hashes = dict(inputs.arguments) or UNSET
             while True:
@@ -168,7 +173,7 @@ class BaseStep(ReusableStep[_Scope]):
                     self._begin()
                     has_begun = True
                     result = done_at_once(function(*arguments, **keywords), self.name)
-                    self._log.result = kept_result(result)
+                    self._log.result, self._log.result_converted = kept_result(result)
                 except BaseException as error:
                     if not (has_begun and self._owned and isinstance(error, Exception)):
                         raise

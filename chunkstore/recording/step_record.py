@@ -171,15 +171,19 @@ class StepRecord(Generic[_Scope]):
 
     def set_result(self, result: Any) -> None:
         """Record what the step found, so that `reuse` gives it when the run is resumed."""
-        value = kept_result(result)
-        if value is UNSET:
+        kept = kept_result(result)
+        if kept.value is UNSET:
             reason = "it is no JSON, or larger than a megabyte"
             raise InvalidValueError(
                 f"Cannot keep the result of step {self.name!r}: {reason}. Put it into the catalog with put_data.",
                 key="result",
                 reason=reason,
             )
-        self._change(lambda log: setattr(log, "result", value))
+
+        def change(log: StepLog) -> None:
+            log.result, log.result_converted = kept
+
+        self._change(change)
 
     def flush(self) -> None:
         """Write the points of metric series that wait to be written."""

@@ -12,6 +12,7 @@ from chunkstore.recording.output import OutputFile
 from chunkstore.recording.previous import EarlierStep, data_inside, is_same_work, taken_over
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.step_record import StepRecord
+from chunkstore.recording.values import copied
 from chunkstore.records.models import StepLog
 
 _Scope = TypeVar("_Scope", bound=Scope)
@@ -73,7 +74,7 @@ class ReusableStep(StepRecord[_Scope]):
                 f"Cannot take over step {self.name!r}: the run being resumed has not finished it with this code, or "
                 "this run has already recorded steps of the names of those inside it. Ask step.cached before."
             )
-        return None if found.log.result is UNSET else found.log.result
+        return None if found.log.result is UNSET else copied(found.log.result)
 
     def _reuse_result(self, input_hash: str | None) -> bool:
         found = self._earlier()

@@ -17,6 +17,11 @@ def storable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def copied(value: Any) -> Any:
+    """Return a copy of a value of JSON that shares nothing with it: what others hold, they may change."""
+    return codec.revive(codec.plain(value))
+
+
 class CheckedValues:
     """Values converted for the log, before anything is changed for them; see `codec.plain`.
 
@@ -33,7 +38,7 @@ class CheckedValues:
     def __init__(self, values: Mapping[str, Any], what: str) -> None:
         self.good: dict[str, Any] = {}
         self._refusals: list[InvalidValueError] = []
-        for name, value in values.items():
+        for name, value in dict(values).items():
             try:
                 text = _checked_text(codec.key_text(name, f"the name of a {what}"), f"the name of a {what}")
                 if text in self.good:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import os
 import pickle
 import signal
@@ -9,12 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any
 
 from chunkstore.errors import ChunkstoreError, StoreUsageError
+from chunkstore.recording.answers import Packed, packed
+from chunkstore.recording.failures import describe_error
 from chunkstore.recording.scope import Scope
+from chunkstore.recording.waiting import innermost
 
 #: How long the processes of a broken pool are waited for, in seconds.
 _LONGEST_DEATH = 10.0
@@ -22,13 +28,26 @@ _LONGEST_DEATH = 10.0
 _LONGEST_FAREWELL = 2.0
 #: How often a worker looks whether its parent lives, in seconds.
 _PARENT_INTERVAL = 0.5
+#: In which module loky, or a copy of it inside another package, has its pool.
+_LOKY_MODULE = "loky.process_executor"
+
+
+def check_executor(executor: Any) -> None:
+    """Raise `StoreUsageError` for what cannot run branches, before anything is recorded."""
+    if executor is None:
+        return
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+        raise StoreUsageError(
+            f"Cannot run branches on {executor!r}: it is no executor. Pass one that has been made, such as "
+            "concurrent.futures.ThreadPoolExecutor(), or None for a pool of processes."
+        )
 
 
 class Workers:
     """An executor given by the user, or a pool of processes of our own, made when it is first needed.
 
-    A pool of processes is broken for good when one of its workers dies, and takes the others with it. Where the kind of
-    pool is known, a new one like it takes its place.
+    A pool of processes is broken for good when one of its workers dies, and takes the others with it. A new one like it
+    takes its place, with all its settings.
 
     Args:
         executor: the user's; None for our own.
@@ -37,23 +56,40 @@ class Workers:
     def __init__(self, executor: Executor | None) -> None:
         self._executor = executor
         self._own = executor is None
-        self._processes: list[Any] = []
+        self._processes: dict[int, Any] = {}
+        self._broken_by: BaseException | None = None
+        self._are_processes_here = executor is None or isinstance(executor, ProcessPoolExecutor)
+        if (inner := innermost(executor)) is not None and _is_inherited(inner):
+            self._executor = inner
+            self._executor, self._own = self._alike(), True
+
+    @property
+    def executor(self) -> Executor | None:
+        """The user's executor, or the one in its place; None for a pool of our own that has not been made."""
+        return self._executor
 
     @property
     def count(self) -> int:
         """How many branches can run at once."""
-        return int(getattr(self._executor, "_max_workers", None) or os.cpu_count() or 1)
+        given = getattr(self._executor, "_max_workers", None) or getattr(
+            innermost(self._executor), "_max_workers", None
+        )
+        return int(given or os.cpu_count() or 1)
 
     @property
     def are_standard_processes(self) -> bool:
         """Whether the workers are processes of the standard library's pool, ours or the user's."""
-        return self._executor is None or type(self._executor) is ProcessPoolExecutor
+        return self._executor is None or isinstance(self._executor, ProcessPoolExecutor)
 
     def check_sendable(self, run: Scope, function: Any) -> None:
         """Raise `StoreUsageError` if a run or function cannot be sent to processes, before anything is recorded."""
-        if _is_loky(self._executor):
+        is_loky = _loky_of(self._executor) is not None
+        are_processes = self.are_standard_processes or isinstance(innermost(self._executor), ProcessPoolExecutor)
+        if are_processes or is_loky:
+            _check_may_have_children()
+        if is_loky:
             function = None  # loky has a pickler of its own, for functions; the run's store must pickle all the same
-        elif self._executor is not None and type(self._executor) is not ProcessPoolExecutor:
+        elif not self.are_standard_processes:
             return  # threads need no pickling, and of other pools nothing is known
         try:
             pickle.dumps((run.bound_to(run.branch), function))
@@ -65,19 +101,44 @@ class Workers:
                 "executor=concurrent.futures.ThreadPoolExecutor(), or a loky executor, which sends any function."
             ) from error
 
+    def packed(self, value: Any) -> Any:
+        """Return a function or arguments as they are sent to these workers.
+
+        Raises:
+            Exception: whatever their pickling raises.
+        """
+        if (loky := _loky_of(self._executor)) is not None:
+            reduction = sys.modules[loky.__name__.removesuffix("process_executor") + "backend.reduction"]
+            return Packed(bytes(reduction.dumps(value)))
+        return packed(value, by_value=False) if self.are_standard_processes else value
+
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Start a function on a worker.
 
         Raises:
             BrokenExecutor: the pool is broken.
+            RuntimeError: the pool takes no more work.
         """
         if self._executor is None:
             self._executor = ProcessPoolExecutor(initializer=_begin_worker, initargs=(None, ()))
-        future = self._executor.submit(function, *arguments)
-        processes = getattr(self._executor, "_processes", None) or {}
-        if len(processes) > len(self._processes):
-            self._processes = list(processes.values())
+        try:
+            future = self._executor.submit(function, *arguments)
+        except AssertionError:
+            _check_may_have_children()
+            raise
+        self._note_processes()
         return future
+
+    def _note_processes(self) -> None:
+        """Remember the processes of the pool: it forgets them when it breaks."""
+        processes = getattr(self._executor, "_processes", None)
+        if processes and isinstance(processes, dict) and processes.keys() != self._processes.keys():
+            self._processes = processes.copy()
+
+    def note_broken(self, error: BaseException) -> None:
+        """Remember how an executor of an unknown kind broke: one of processes here can be replaced by another."""
+        self._are_processes_here |= isinstance(error, BrokenProcessPool)
+        self._broken_by = error
 
     def renew(self) -> bool:
         """Put a new pool in the place of a broken one; return whether that was possible."""
@@ -86,7 +147,7 @@ class Workers:
             self._executor.shutdown(wait=False)
         if new is None:
             return False
-        self._executor, self._own, self._processes = new, True, []
+        self._executor, self._own, self._processes = new, True, {}
         return True
 
     def alone(self) -> Workers | None:
@@ -101,27 +162,30 @@ class Workers:
     def _alike(self, max_workers: int | None = None) -> Executor | None:
         pool = self._executor
         workers = max_workers or self.count
-        if pool is None or type(pool) is ProcessPoolExecutor:
-            return ProcessPoolExecutor(
-                workers,
-                mp_context=getattr(pool, "_mp_context", None),
-                initializer=_begin_worker,
-                initargs=_initializer_of(pool),
-            )
-        if _is_loky(pool):
-            new: Executor = sys.modules["loky"].ProcessPoolExecutor(
-                workers,
-                context=getattr(pool, "_context", None),
-                initializer=getattr(pool, "_initializer", None),
-                initargs=getattr(pool, "_initargs", ()),
-            )
-            return new
-        return None
+        if isinstance(pool, ThreadPoolExecutor):
+            if not _is_inherited(pool):
+                return None  # its threads do not die: what broke it would break the next one
+            settings = {name: getattr(pool, f"_{name}", None) for name in ("thread_name_prefix", "initializer")}
+            settings["initargs"] = getattr(pool, "_initargs", ())
+            return _remade(pool, ThreadPoolExecutor, workers, settings)
+        settings = {"initializer": getattr(pool, "_initializer", None), "initargs": getattr(pool, "_initargs", ())}
+        if (loky := _loky_of(pool)) is not None:
+            settings |= {"context": getattr(pool, "_context", None), "timeout": getattr(pool, "_timeout", None)}
+            settings["env"] = getattr(pool, "_env", None)
+            return _remade(pool, loky.ProcessPoolExecutor, workers, settings)
+        if not self._are_processes_here:
+            return None
+        if settings["initializer"] is not _begin_worker:
+            settings = {"initializer": _begin_worker, "initargs": (settings["initializer"], settings["initargs"])}
+        settings["mp_context"] = getattr(pool, "_mp_context", None)
+        if (most := getattr(pool, "_max_tasks_per_child", None)) is not None:  # from Python 3.11 on
+            settings["max_tasks_per_child"] = most
+        return _remade(pool, ProcessPoolExecutor, workers, settings)
 
     def how_they_died(self) -> str:
         """Wait until the workers of a broken pool are gone; say how one of them ended, as far as that is known."""
         deadline = time.monotonic() + _LONGEST_DEATH
-        codes = [_exit_code(process, deadline) for process in self._processes]
+        codes = [_exit_code(process, deadline) for process in self._processes.values()]
         for code in codes:
             if code is None or code in {0, -signal.SIGTERM}:
                 continue  # unknown, or ended by the pool itself
@@ -130,6 +194,8 @@ class Workers:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
             hint = "; the system does so when it runs out of memory" if -code == signal.SIGKILL else ""
             return f"killed by signal {-code} ({name}){hint}"
+        if self._broken_by is not None and not self._are_processes_here:
+            return describe_error(self._broken_by)
         return "killed by the system, or ended by itself"
 
     def close(self) -> None:
@@ -139,35 +205,69 @@ class Workers:
 
     def kill(self) -> bool:
         """End the workers of a pool of our own at once; return False for the user's, which is not ours to end."""
-        if not self._own or self._executor is None:
+        if not self._own or self._executor is None or isinstance(self._executor, ThreadPoolExecutor):
             return False
-        if _is_loky(self._executor):
+        if _loky_of(self._executor):
             self._executor.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]  # loky's own argument
             return True
         self._executor.shutdown(wait=False)
-        for process in self._processes:
+        for process in self._processes.values():
             with suppress(ValueError, OSError):  # it has ended and was given back already
                 process.terminate()
         deadline = time.monotonic() + _LONGEST_FAREWELL
-        for process in self._processes:
+        for process in self._processes.values():
             if _exit_code(process, deadline) is None:
                 with suppress(ValueError, OSError):
                     process.kill()
         return True
 
 
-def _is_loky(executor: Executor | None) -> bool:
-    loky = sys.modules.get("loky")
-    return loky is not None and isinstance(executor, loky.ProcessPoolExecutor)
+def _check_may_have_children() -> None:
+    if multiprocessing.current_process().daemon:
+        raise StoreUsageError(
+            "Cannot start a pool of processes here: this is a daemonic process, such as a worker of "
+            "multiprocessing.Pool, which may not have children. Pass executor=concurrent.futures.ThreadPoolExecutor(), "
+            "or start this process from a concurrent.futures.ProcessPoolExecutor, for example with run.map."
+        )
 
 
-def _initializer_of(pool: Executor | None) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
-    """Return the user's initializer of a pool and its arguments."""
-    initializer = getattr(pool, "_initializer", None)
-    arguments: tuple[Any, ...] = getattr(pool, "_initargs", ())
-    if initializer is _begin_worker:
-        initializer, arguments = arguments
-    return initializer, arguments
+def _remade(pool: Executor | None, kind: Any, workers: int, settings: dict[str, Any]) -> Executor:
+    """Return a new pool of the class of another, with what its own class has given to it; else one of a known kind.
+
+    What its `__init__` would ask for is not known: the new one gets all the attributes of the old one, and then those
+    of a pool that has just been made.
+    """
+    if pool is not None and type(pool) is not kind and isinstance(pool, kind):
+        try:
+            new = copy.copy(pool)
+            kind.__init__(new, workers, **settings)
+        except Exception:  # noqa: BLE001, S110 - whatever a class of users raises: any pool is better than none
+            pass
+        else:
+            return new
+    made: Executor = kind(workers, **settings)
+    return made
+
+
+def _loky_of(executor: Executor | None) -> Any:
+    """Return the module of loky, or of the copy in another package, that a pool comes from; None for other pools."""
+    for kind in type(executor).__mro__:
+        if f".{kind.__module__}".endswith(f".{_LOKY_MODULE}"):
+            return sys.modules[kind.__module__]
+    return None
+
+
+def _is_inherited(executor: Executor) -> bool:
+    """Tell whether this is a forked child, and a pool its parent's: the threads that serve it are there alone."""
+    if not isinstance(executor, ThreadPoolExecutor):
+        process_id: int = getattr(getattr(executor, "_call_queue", None), "_opid", os.getpid())
+        return process_id != os.getpid()
+    if getattr(executor, "_broken", False):
+        return False  # its threads could not begin
+    threads = list(getattr(executor, "_threads", ()))
+    # The thread that forked, one of this pool perhaps, is the child's main thread.
+    alive = [thread for thread in threads if thread.is_alive() and thread is not threading.main_thread()]
+    return bool(threads) and not alive and not getattr(executor, "_shutdown", False)
 
 
 def _begin_worker(initializer: Callable[..., Any] | None, arguments: tuple[Any, ...]) -> None:
@@ -182,22 +282,6 @@ def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_PARENT_INTERVAL)
     os._exit(1)
-
-
-class InlineExecutor(Executor):
-    """Runs everything at once in the thread that asks: for branches of a branch on the very same threads.
-
-    A thread that waited there for a free one among them could wait for ever, as it holds one itself.
-    """
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
-        """Run a function; return what came of it."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*arguments, **keywords))
-        except Exception as error:  # noqa: BLE001 - as in every executor
-            future.set_exception(error)
-        return future
 
 
 def _exit_code(process: Any, deadline: float) -> int | None:

@@ -88,7 +88,8 @@ def plain(value: Any, key: str = "value", depth: int = 0) -> Any:
     if kind is dict:
         return _plain_dict(value, key, depth)
     if kind is list or kind is tuple:
-        return [plain(item, f"{key}[{index}]", depth + 1) for index, item in enumerate(value)]
+        # Of a list or dict that another thread changes, a copy made in one go.
+        return [plain(item, f"{key}[{index}]", depth + 1) for index, item in enumerate(tuple(value))]
     return plain(_convert(value, key), key, depth + 1)
 
 
@@ -119,7 +120,7 @@ def _float_text(value: float) -> str:
 
 def _plain_dict(value: dict[Any, Any], key: str, depth: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for name, item in value.items():
+    for name, item in value.copy().items():
         text = name if type(name) is str else key_text(name, key)
         if text in result:
             raise _invalid(f"{key}.{text}", "two keys become the same text", "Rename one.")

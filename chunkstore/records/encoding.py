@@ -211,7 +211,7 @@ def _plain_dict(value: Any, key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _wrong_type(key, "a dict", value)
     result: dict[str, Any] = {}
-    for name, item in value.items():
+    for name, item in dict(value).items():
         text = name if type(name) is str else codec.key_text(name, key)
         if text in result:
             reason = "two keys become the same text"

@@ -139,7 +139,9 @@ def test_an_exception_that_does_not_survive_the_way_back_fails_its_branch_alone(
         with pytest.raises(BranchFailedError) as caught:
             run.parallel("train", functions, executor=executor)
     assert caught.value.results == {"good": 2, "bad": None, "last": 1}
-    assert "Error: " in str(caught.value.failures["train.bad"])
+    error = caught.value.failures["train.bad"]
+    assert repr(error) in {"LocalError('this and that')", "RuntimeError('WithLockError: holds a file')"}
+    assert function.__name__ in str(error.__cause__)  # where it was raised
     step = store.get_step_log("run", f"train.bad.{function.__name__}")
     assert step.status == "FAIL"
     assert "Traceback" in step.attempts[0].message

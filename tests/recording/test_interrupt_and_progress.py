@@ -137,6 +137,17 @@ def test_the_bar_counts_failures(store, monkeypatch, impatient):
     assert "2 failed" in shown(store, monkeypatch, Terminal(), work.fail_for_odd, on_error="continue")
 
 
+@pytest.mark.parametrize("name", ["move [/in] files", "[bold]x", "[red", ":smile:", "line\nbreak", "\x1b[2J", "back\\"])
+def test_the_name_of_a_map_is_shown_as_it_is_whatever_it_holds(store, monkeypatch, impatient, name):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with store.start_run("run") as run, ThreadPoolExecutor(2) as executor:
+        assert run.map(name, range(3), work.double, executor=executor) == [0, 2, 4]
+    shown_name = name.replace("\n", "?").replace("\x1b", "?")
+    assert f"{shown_name} " in stream.getvalue()
+    assert "\x1b[2J" not in stream.getvalue()
+
+
 def test_nothing_is_shown_where_nobody_looks(store, monkeypatch, impatient):
     assert shown(store, monkeypatch, io.StringIO()) == ""
 

@@ -18,7 +18,7 @@ def note(folder, name):
 
 def noted(folder):
     """Return how often each thing ran."""
-    return {path.name: path.stat().st_size for path in Path(folder).iterdir()}
+    return {path.name: path.stat().st_size for path in Path(folder).iterdir() if path.name[0] != "."}
 
 
 def wait_for(condition, seconds=20.0):
@@ -281,3 +281,129 @@ def interrupt_for(victim, item):
 def double_slowly(item):
     time.sleep(0.1)
     return item * 2
+
+
+class FromPlugin:
+    """Calls something of a module that only the worker, where this runs, can import."""
+
+    def __init__(self, folder, what):
+        self.folder, self.what = folder, what
+
+    def __call__(self):
+        import sys
+
+        sys.path.insert(0, self.folder)
+        import known_to_workers
+
+        return getattr(known_to_workers, self.what)()
+
+
+class NotedTwo:
+    """Notes that it ran, and returns two."""
+
+    def __init__(self, calls, name):
+        self.calls, self.name = calls, name
+
+    def __call__(self):
+        note(self.calls, self.name)
+        return 2
+
+
+def raise_it(error):
+    raise error
+
+
+def forget_path(folder):
+    import sys
+
+    sys.path.remove(folder)
+
+
+class HookedError(Exception):
+    """Cannot be rebuilt: its state refuses to be set."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.text = text
+
+    def __setstate__(self, state):
+        raise RuntimeError("not to be rebuilt")
+
+
+def raise_hooked_for_two(item):
+    if item == 2:
+        raise HookedError("two")
+    return item
+
+
+LABEL = None
+
+
+def set_label(label):
+    global LABEL  # noqa: PLW0603 - what initializers are for
+    LABEL = label
+
+
+def labelled(calls, item):
+    """Return what the initializer of the pool has set."""
+    Path(calls, f".{item}").write_text(str(os.getpid()))
+    note(calls, item)
+    return [item, LABEL]
+
+
+def noted_ids(calls):
+    """Return which process ran what, as `labelled` has noted it."""
+    return {int(path.name[1:]): int(path.read_text()) for path in Path(calls).glob(".*")}
+
+
+class Killing:
+    """Ends whoever unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+
+class Slow(str):
+    """Text that takes its time to be sent."""
+
+    __slots__ = ()
+
+    def __reduce__(self):
+        time.sleep(0.4)
+        return str, (str(self),)
+
+
+#: What `slow_to_send` is to return; the parent gets plain text for slow ones.
+RESULTS = [("a", "b"), {"a": [1, "b"]}, "b", ["b", -0.0, True, None, (1, 2)]]
+
+
+def slow_to_send(calls, number):
+    """Return one of the results, with its text on its way for a while."""
+    note(calls, "slow")
+    return [("a", Slow("b")), {"a": [1, Slow("b")]}, Slow("b"), [Slow("b"), -0.0, True, None, (1, 2)]][number]
+
+
+def die_when_other_has_ended(calls):
+    """Kill the worker when the other branch has ended, but not sent what it returned; later, return."""
+    if "dies" in noted(calls):
+        return
+    run = chunkstore.current_run()
+
+    def has_ended():
+        branch = run.store.get_run_log(run.identity).steps["all"].branches.get("all.slow")
+        return branch is not None and any(step.status == "SUCCESS" for step in branch.steps.values())
+
+    wait_for(has_ended)
+    note(calls, "dies")
+    die()
+
+
+def map_in_daemon(store, executor, queue):
+    """Map on a pool where none can be, and on threads."""
+    with store.start_run() as run:
+        try:
+            run.map("score", [1], double, executor=executor)
+        except Exception as error:
+            text = str(error)
+            queue.put((type(error).__name__, "ThreadPoolExecutor" in text, list(store.get_run_log(run.run_id).steps)))
+        run.map("score", [1], double, executor=threads())

@@ -1,6 +1,18 @@
 """All the deliberate defects."""
 
-from defects import exclusion, incarnations, lost, order, packing, reads, stable_storage, upkeep, views, whole_files
+from defects import (
+    branches,
+    exclusion,
+    incarnations,
+    lost,
+    order,
+    packing,
+    reads,
+    stable_storage,
+    upkeep,
+    views,
+    whole_files,
+)
 from mutant import Mutant
 
 MUTANTS = (
@@ -14,6 +26,7 @@ MUTANTS = (
     *packing.MUTANTS,
     *upkeep.MUTANTS,
     *views.MUTANTS,
+    *branches.MUTANTS,
 )
 
 #: Applied as all the others are, and no defect: the tests must pass.

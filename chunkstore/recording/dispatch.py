@@ -1,0 +1,375 @@
+"""Branches at work: handed to workers, settled when they end, and tried again when a pool breaks."""
+
+from __future__ import annotations
+
+import queue
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from chunkstore.errors import StoreUsageError, WorkerDiedError
+from chunkstore.recording.answers import Outcome, SentError, this_process, unpacked, without_locals
+from chunkstore.recording.branch import BranchTask, run_branch
+from chunkstore.recording.branch_records import Branch, attempts_of, outcome_of, record_failure, recorded_branch
+from chunkstore.recording.failures import describe_error
+from chunkstore.recording.scope import Scope
+from chunkstore.recording.step import BaseStep
+from chunkstore.recording.waiting import Ended, ThreadPool, is_in_pool, pool_of
+from chunkstore.recording.workers import Workers
+from chunkstore.records.models import PROCESSING, StepAttempt
+
+#: So many branches per worker are handed out at once: one to run, one to go on with.
+_BRANCHES_PER_WORKER = 2
+#: So many pools in a row may break before anything has begun in them; then branches are tried alone.
+_MOST_IDLE_POOLS = 2
+#: So many branches in a row may have no worker that begins them, each in a pool of its own; then all are given up.
+_MOST_REFUSED = 3
+#: So often a branch is handed out again that was cancelled before it began.
+_MOST_CANCELLED = 3
+#: What mostly keeps the workers of a new pool from starting.
+_MAIN_HINT = ' (does the script call map outside of `if __name__ == "__main__":`?)'
+
+
+class Dispatcher:
+    """Has the branches of one composite step run.
+
+    Args:
+        run: the run, or the branch, that it belongs to.
+        step: the composite step.
+        executor: where branches run; None for a pool of processes.
+        max_attempts: how often a branch's function is tried.
+        backoff: seconds before the second attempt.
+        note: is told what came of each branch.
+    """
+
+    def __init__(
+        self,
+        run: Scope,
+        step: BaseStep[Any],
+        executor: Executor | None,
+        *,
+        max_attempts: int,
+        backoff: float,
+        note: Callable[[Branch, Outcome], None],
+    ) -> None:
+        self._run = run
+        self._step = step
+        self.workers = Workers(executor)
+        self._max_attempts = max_attempts
+        self._backoff = backoff
+        self._tell = note
+        #: Branches to come, those that came back without having begun, and those that workers have.
+        self._source: Iterator[Branch] = iter(())
+        self._waiting: deque[Branch] = deque()
+        self._pending: dict[Future[Any], Branch] = {}
+        self._ended: Ended = queue.SimpleQueue()
+        #: The threads that branches run on, and how many branches were taken back from them.
+        self._threads: ThreadPool | None = None
+        self._taken_back = 0
+        #: What tells whether another pool makes sense.
+        self._has_progressed = False
+        self._idle_pools = 0
+        self._refused = 0
+        self._cancelled: Counter[int] = Counter()
+
+    def run(self, branches: Iterator[Branch]) -> None:
+        """Run branches; each is asked for when a worker is about to be free."""
+        self._source = branches
+        try:
+            with pool_of(self.workers.executor) as self._threads:
+                self._run_all()
+        finally:
+            self.workers.close()
+
+    def _run_all(self) -> None:
+        try:
+            while True:
+                broken = self._fill()
+                if not broken and not self._pending:
+                    return
+                if not broken:
+                    future = self._next_ended(would_help=self._would_help())
+                    if future is None:
+                        self._help()
+                        continue
+                    branch = self._pending.pop(future, None)
+                    if branch is not None and not self._settle(branch, future):
+                        broken = True
+                        self._waiting.append(branch)
+                if broken:
+                    self._recover()
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _next_ended(self, *, would_help: bool = False) -> Future[Any] | None:
+        return self._ended.get() if self._threads is None else self._threads.next(self._ended, would_help=would_help)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Cancel what has not started; what runs comes to its end, unless the whole program is to end now."""
+        running = {future: branch for future, branch in self._pending.items() if not _cancel(future)}
+        if isinstance(error, Exception):
+            while running:
+                future = self._next_ended()
+                branch = running.pop(future, None) if future else None
+                if branch is not None and future is not None and _error_of(future) is not None:
+                    self._record_end(branch, f"its worker gave no answer: {describe_error(error)}")
+        elif self.workers.kill():
+            for branch in running.values():
+                self._record_end(branch, f"interrupted: {describe_error(error)}")
+
+    def _record_end(self, branch: Branch, message: str) -> None:
+        """Record the failure of a branch that has begun and will not end any more."""
+        recorded = recorded_branch(self._run, branch)
+        if recorded is not None and recorded.status == PROCESSING:
+            record_failure(self._run, branch, message)
+
+    @property
+    def _most_pending(self) -> int:
+        return self.workers.count * _BRANCHES_PER_WORKER
+
+    def _fill(self) -> bool:
+        """Hand out branches as long as workers can take some; return whether the pool turned out to be broken."""
+        while len(self._pending) < self._most_pending:
+            branch = self._next_branch()
+            if branch is None:
+                return False
+            try:
+                task = self._task(branch)
+            except Exception as error:  # noqa: BLE001 - whatever an item's pickling raises
+                self._fail(branch, f"its item could not be sent to a worker: {describe_error(error)}", error)
+                continue
+            try:
+                future = self.workers.submit(run_branch, task)
+            except BrokenExecutor as error:
+                self.workers.note_broken(error)
+                self._waiting.appendleft(branch)
+                return True
+            except RuntimeError as error:
+                raise StoreUsageError(
+                    f"Cannot go on with {self._step.name!r}: its executor takes no more work ({error}). Branches that "
+                    "had not begun are not recorded; resume the run with another executor to run them."
+                ) from error
+            self._pending[future] = branch
+            future.add_done_callback(self._ended.put)
+        return False
+
+    def _next_branch(self) -> Branch | None:
+        """Return the next branch that has to run; None if there is none."""
+        while True:
+            branch = self._waiting.popleft() if self._waiting else next(self._source, None)
+            if branch is None:
+                self._source = iter(())
+                return None
+            if self._refused >= _MOST_REFUSED:
+                self._record_death(branch, _never_began(self.workers.how_they_died()))
+            else:
+                return branch
+
+    # --- helping -----------------------------------------------------------------------------------------------------
+
+    def _would_help(self) -> bool:
+        """Tell whether this thread may be what others wait for, and could run a branch."""
+        if not (self._run.branch or is_in_pool()):
+            return False
+        return any(not future.running() and not future.done() for future in self._pending)
+
+    def _help(self) -> None:
+        """Run a branch that nobody has begun, in this thread; see `waiting`."""
+        assert self._threads is not None
+        try:
+            # What is taken back stays in the queue of the pool until one of its threads is free: not too many of those.
+            branch = self._take_back() if self._taken_back < self._most_pending else self._next_branch()
+            branch = branch or self._next_branch() or self._take_back()
+            if branch is None:
+                return
+            try:
+                outcome = run_branch(self._task(branch)._replace(pool=0))
+            except Exception as error:  # noqa: BLE001 - whatever keeps a branch from being recorded
+                self._fail(branch, f"its worker gave no answer: {describe_error(error)}", error)
+            else:
+                self._note(branch, outcome)
+        finally:
+            self._threads.end_help()
+
+    def _take_back(self) -> Branch | None:
+        for future in list(self._pending):
+            if _cancel(future):
+                self._taken_back += 1
+                return self._pending.pop(future)
+        return None
+
+    # --- tasks and answers -------------------------------------------------------------------------------------------
+
+    def _task(self, branch: Branch, earlier_attempts: tuple[StepAttempt, ...] = ()) -> BranchTask:
+        threads = self._threads.executor if self._threads else None
+        is_repeated = bool(earlier_attempts) or self._run.is_repeated(self._step.internal_name)
+        return BranchTask(
+            self._run.bound_to(branch.internal_name, repeats=is_repeated),
+            type(self._step),
+            self.workers.packed(branch.function),
+            self.workers.packed(branch.arguments),
+            branch.step_name,
+            branch.code,
+            self._max_attempts,
+            self._backoff,
+            earlier_attempts,
+            this_process(),
+            by_value=not self.workers.are_standard_processes,
+            pool=0 if isinstance(threads, ThreadPoolExecutor) else id(threads),
+            inputs=branch.inputs,
+        )
+
+    def _settle(self, branch: Branch, future: Future[Any]) -> bool:
+        """Note what came of a branch; return False if the pool broke before anything did."""
+        error = _error_of(future)
+        if isinstance(error, BrokenExecutor):
+            self.workers.note_broken(error)
+            return False
+        if error is None:
+            self._taken_back = 0  # somebody takes what lies in the queue of the pool
+            self._note_answer(branch, future.result())
+        elif _was_cancelled(error) and self._may_begin_again(branch):
+            self._waiting.append(branch)
+        else:
+            # The function's own errors come back as outcomes: this one is the executor's.
+            self._fail(branch, f"its worker gave no answer: {describe_error(error)}", error)
+        return True
+
+    def _may_begin_again(self, branch: Branch) -> bool:
+        self._cancelled[branch.place] += 1
+        return self._cancelled[branch.place] <= _MOST_CANCELLED and recorded_branch(self._run, branch) is None
+
+    def _note_answer(self, branch: Branch, outcome: Outcome) -> None:
+        try:
+            value = unpacked(outcome.value)
+        except Exception as broken:  # noqa: BLE001 - whatever a result's unpickling raises
+            self._fail(branch, f"its result could not be rebuilt: {describe_error(broken)}", broken)
+            return
+        error = outcome.error.rebuilt() if isinstance(outcome.error, SentError) else outcome.error
+        self._note(branch, Outcome(value, error, outcome.failed))
+
+    def _fail(self, branch: Branch, message: str, error: BaseException) -> None:
+        """Record and note the failure of a branch whose worker cannot do it."""
+        record_failure(self._run, branch, message)
+        self._note(branch, Outcome(None, error, failed=True))
+
+    def _note(self, branch: Branch, outcome: Outcome) -> None:
+        self._has_progressed = True
+        if isinstance(outcome.error, BaseException):
+            without_locals(outcome.error)
+        self._tell(branch, outcome)
+
+    # --- after a worker's death --------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Go on after the pool broke: whoever had not started starts again, whoever had is tried alone.
+
+        A pool takes all its workers down when one dies, and does not tell which branch it ran. So those that were
+        running run once more, each in a pool of its own: the one that kills its worker does so again, and fails; the
+        others come to their end. Pools are renewed as long as anything comes of them.
+        """
+        lost = list(self._waiting)
+        self._waiting.clear()
+        while self._pending:
+            future = self._ended.get()
+            branch = self._pending.pop(future, None) if future else None
+            if branch is not None and not self._settle(branch, future):  # type: ignore[arg-type]  # it is none
+                lost.append(branch)
+        how = self.workers.how_they_died()
+        only_one = self.workers.count == 1
+        suspects = [branch for branch in lost if self._was_running(branch)]
+        self._waiting = deque(sorted(self._waiting, key=_place))
+        self._idle_pools = 0 if self._has_progressed or suspects else self._idle_pools + 1
+        self._has_progressed = False
+        renewed = self.workers.renew()
+        for branch in sorted(suspects, key=_place):
+            recorded = recorded_branch(self._run, branch)
+            has_only_worker = only_one and len(suspects) == 1 and recorded is not None and recorded.status == PROCESSING
+            if has_only_worker and self._max_attempts == 1:
+                self._record_death(branch, _death(how))
+            else:
+                why = f"the pool of workers broke while this branch ran: {how}"
+                self._run_alone(branch, how, attempts_of(self._run, branch, why))
+        if not renewed:
+            self._refused = _MOST_REFUSED
+        elif self._idle_pools > _MOST_IDLE_POOLS:
+            # One of the first may kill whoever begins with it.
+            for _ in range(min(len(self._waiting), self._most_pending)):
+                if self._refused < _MOST_REFUSED:
+                    self._run_alone(self._waiting.popleft(), how, [])
+
+    def _was_running(self, branch: Branch) -> bool:
+        """Tell whether a branch was running; one that had not started waits again, one that had ended is settled."""
+        recorded = recorded_branch(self._run, branch)
+        if recorded is None:
+            self._waiting.append(branch)
+            return False
+        outcome = outcome_of(branch, recorded)
+        if outcome is None:
+            return True
+        self._note(branch, outcome)
+        return False
+
+    def _run_alone(self, branch: Branch, how: str, attempts: list[StepAttempt]) -> None:
+        for _ in range(max(1, self._max_attempts - len(attempts))):
+            alone = self.workers.alone()
+            if alone is None:
+                break
+            try:
+                future = alone.submit(run_branch, self._task(branch, tuple(attempts)))
+                if self._settle(branch, future):
+                    self._refused = 0
+                    return
+                how = alone.how_they_died()
+            except BaseException:
+                alone.kill()  # the program is to end: nobody waits for this branch
+                raise
+            finally:
+                alone.close()
+            if recorded_branch(self._run, branch) is None:
+                self._refused += 1
+                self._record_death(branch, _never_began(how))
+                return
+            self._refused = 0
+            attempts = attempts_of(self._run, branch, _death(how))
+            if len(attempts) >= self._max_attempts:
+                break
+        self._record_death(branch, _death(how))
+
+    def _record_death(self, branch: Branch, message: str) -> None:
+        self._fail(branch, message, WorkerDiedError(message, branch=branch.internal_name))
+
+
+def _place(branch: Branch) -> int:
+    return branch.place
+
+
+def _cancel(future: Future[Any]) -> bool:
+    """Cancel a future; return whether it says that it is. Those of some engines cannot be cancelled."""
+    with suppress(Exception):
+        return future.cancel()
+    return False
+
+
+def _error_of(future: Future[Any]) -> BaseException | None:
+    """Return why a future that has ended has no result; None if it has one."""
+    try:
+        return future.exception()
+    except CancelledError as cancelled:
+        return cancelled
+
+
+def _was_cancelled(error: BaseException) -> bool:
+    """Tell whether an executor's error means that it was shut down before it began with a branch."""
+    return isinstance(error, CancelledError) or type(error).__name__ == "ShutdownExecutorError"  # loky's
+
+
+def _death(how: str) -> str:
+    return f"the process that ran this branch died: {how}"
+
+
+def _never_began(how: str) -> str:
+    return f"the branch had not started when its workers died: {how}{_MAIN_HINT}"

@@ -1,0 +1,133 @@
+"""What becomes of branches: where they run, what comes back, and what is recorded of what callers hold."""
+
+from mutant import Mutant
+
+from defects.sources import ANSWERS, BRANCH, DISPATCH, FANOUT, RESULTS, STEP, WAITING, WORKERS
+
+_POOLS = "tests/recording/test_broken_pools.py -k '{}'"
+_NESTED = "tests/recording/test_nested_pools.py -k '{}'"
+_VALUES = "tests/recording/test_callers_values.py -k '{}'"
+
+MUTANTS = (
+    Mutant(
+        "pools are renewed so many times at all, whatever came of them",
+        DISPATCH,
+        "self._idle_pools = 0 if self._has_progressed or suspects else self._idle_pools + 1",
+        "self._idle_pools += 1\n        self._refused = _MOST_REFUSED if self._idle_pools > 2 else 0",
+        _POOLS.format("idle_workers and standard"),
+    ),
+    Mutant(
+        "a pool of a class of its own is replaced by a standard one",
+        WORKERS,
+        "if pool is not None and type(pool) is not kind and isinstance(pool, kind):",
+        "if False:",
+        _POOLS.format("idle_workers and counting"),
+    ),
+    Mutant(
+        "a branch that kills its worker before it is recorded is never tried alone",
+        DISPATCH,
+        "elif self._idle_pools > _MOST_IDLE_POOLS:",
+        "elif self._idle_pools > _MOST_IDLE_POOLS and (setattr(self, '_refused', _MOST_REFUSED) or False):",
+        _POOLS.format("kills_whoever"),
+    ),
+    Mutant(
+        "a result that JSON has changed is taken from the log",
+        RESULTS,
+        "return KeptResult(copied, UNSET if kept or copied is UNSET else True)",
+        "return KeptResult(copied, UNSET)",
+        _POOLS.format("does_not_count_if_json"),
+    ),
+    Mutant(
+        "what was cancelled before it began has failed",
+        DISPATCH,
+        "elif _was_cancelled(error) and self._may_begin_again(branch):",
+        "elif False:",
+        _POOLS.format("shut_down_meanwhile or cancelled_before"),
+    ),
+    Mutant(
+        "an exception whose argument cannot be sent loses its class",
+        ANSWERS,
+        "        yield self._made_of((self.text,))\n",
+        "",
+        "tests/recording/test_answers.py -k an_argument_that_cannot",
+    ),
+    Mutant(
+        "a failed branch keeps the variables of its function",
+        ANSWERS,
+        "                    place.tb_frame.clear()",
+        "                    pass",
+        "tests/recording/test_answers.py -k lets_go",
+    ),
+    Mutant(
+        "clearing up after a failure ends generators that wait",
+        ANSWERS,
+        "if not code.co_flags & _SUSPENDABLE:",
+        "if code:",
+        "tests/recording/test_answers.py -k generator_that_waits",
+    ),
+    Mutant(
+        "results of processes are pickled by their pool",
+        BRANCH,
+        "if value is not None and task.origin != this_process():",
+        "if False:",
+        "tests/recording/test_answers.py -k 'only_the_worker_knows and fork'",
+    ),
+    Mutant(
+        "who waits does not help",
+        WAITING,
+        "        return len(helpers) < len(own & _waiting)",
+        "        return False",
+        _NESTED.format("take_turns and two"),
+        may_hang=True,
+    ),
+    Mutant(
+        "whoever waits helps, as many as there are",
+        WAITING,
+        "        return len(helpers) < len(own & _waiting)",
+        "        return bool(own & _waiting)",
+        _NESTED.format("one_after_the_other"),
+    ),
+    Mutant(
+        "a wrapped pool is another one",
+        WAITING,
+        "            if isinstance(value, Executor) and id(value) not in seen:",
+        "            if False:",
+        _NESTED.format("take_turns and twice"),
+        may_hang=True,
+    ),
+    Mutant(
+        "an enum that is text comes back as text",
+        RESULTS,
+        "if value is None or kind in {str, bool, int, float}:",
+        "if value is None or isinstance(value, str) or kind in {bool, int, float}:",
+        _VALUES.format("comes_back_equal"),
+    ),
+    Mutant(
+        "a result is recorded as it is when its record is written",
+        RESULTS,
+        "        return codec.revive(plain) if len",
+        "        return value if len",
+        _VALUES.format("changed_after"),
+    ),
+    Mutant(
+        "what was taken over is shared with the record",
+        STEP,
+        "copied(found.log.result)",
+        "found.log.result",
+        _VALUES.format("taken_over_can"),
+    ),
+    Mutant(
+        "items that a branch takes away are not run",
+        FANOUT,
+        "iter(list(items) if isinstance(items, changing) else items)",
+        "iter(items)",
+        _VALUES.format("takes_away"),
+    ),
+    Mutant(
+        "a decorator gives its name back each time",
+        STEP,
+        "if not self._is_decorator and not self._log.attempts:",
+        "if True:",
+        "tests/recording/test_calls_not_meant.py -k decorat",
+    ),
+)
