@@ -115,10 +115,10 @@ class BaseStep(ReusableStep[_Scope]):
 
     def __call__(self, function: Callable[_P, _T]) -> Callable[_P, _T]:
         """Return `function` so that each call of it is a step; for use as a decorator."""
-        check_runs_at_once(function)
         if not self._is_decorator and not self._log.attempts:
             self.run.release_name(self.name)  # each call takes a name of its own
         self._is_decorator = True
+        check_runs_at_once(function)
 
         @functools.wraps(function)
         def recorded(*arguments: _P.args, **keywords: _P.kwargs) -> Any:
