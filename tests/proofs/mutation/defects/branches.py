@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import ANSWERS, BRANCH, DISPATCH, FANOUT, RESULTS, STEP, WAITING, WORKERS
+from defects.sources import ANSWERS, BRANCH, DISPATCH, FANOUT, RESULTS, STEP, STEP_REUSE, WAITING, WORKERS
 
 _POOLS = "tests/recording/test_broken_pools.py -k '{}'"
 _NESTED = "tests/recording/test_nested_pools.py -k '{}'"
@@ -111,7 +111,7 @@ MUTANTS = (
     ),
     Mutant(
         "what was taken over is shared with the record",
-        STEP,
+        STEP_REUSE,
         "copied(found.log.result)",
         "found.log.result",
         _VALUES.format("taken_over_can"),
