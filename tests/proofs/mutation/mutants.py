@@ -3,6 +3,7 @@
 from defects import (
     branches,
     exclusion,
+    identity,
     incarnations,
     lost,
     order,
@@ -19,6 +20,7 @@ MUTANTS = (
     *stable_storage.MUTANTS,
     *whole_files.MUTANTS,
     *exclusion.MUTANTS,
+    *identity.MUTANTS,
     *incarnations.MUTANTS,
     *lost.MUTANTS,
     *order.MUTANTS,
