@@ -45,7 +45,11 @@ def _only_begins(function: Callable[..., Any]) -> bool:
 
 def done_at_once(result: Any, name: str) -> Any:
     """Return what a function returned, unless that is only the beginning of its work."""
-    if inspect.isawaitable(result):
+    try:
+        is_begun = inspect.isawaitable(result)
+    except Exception:  # noqa: BLE001 - whatever a strange object raises when it is asked for its class
+        is_begun = False
+    if is_begun:
         if inspect.iscoroutine(result):
             result.close()
         raise _not_at_once(name)

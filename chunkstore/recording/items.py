@@ -19,9 +19,9 @@ _NUMBERS = (int, float, complex, bool, type(None))
 
 def item_name(item: Any, index: int) -> str:
     """Return what to call the branch of an item: its text if it has a short one, else its number."""
-    if isinstance(item, float):
-        return repr(float(item))
     try:
+        if isinstance(item, float):
+            return repr(float(item))
         if not isinstance(item, str) and is_surely_longer(item, _LONGEST_NAME):
             return str(index)
         plain = codec.plain(item)

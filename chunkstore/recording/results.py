@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
-from chunkstore.errors import InvalidValueError
 from chunkstore.records import codec
 
 #: Larger results are not kept in the log: a step that gives one runs again.
@@ -35,11 +34,12 @@ class KeptResult(NamedTuple):
 
 def kept_result(value: Any) -> KeptResult:
     """Return what the log keeps of a function's result: the result as it is now, if it is JSON of some size."""
-    kept = comes_back(value)
-    if kept is None:
-        return KeptResult(UNSET, UNSET)
-    copied = _copied_if_short(value)
-    return KeptResult(copied, UNSET if kept or copied is UNSET else True)
+    try:
+        kept = comes_back(value)
+        copied = UNSET if kept is None else _copied_if_short(value)
+    except Exception:  # noqa: BLE001 - it is no JSON, or whatever a strange value raises
+        copied = UNSET
+    return KeptResult(copied, UNSET if copied is UNSET or kept else True)
 
 
 def comes_back(value: Any, depth: int = 0) -> bool | None:
@@ -66,8 +66,5 @@ def comes_back(value: Any, depth: int = 0) -> bool | None:
 
 
 def _copied_if_short(value: Any) -> Any:
-    try:
-        plain = codec.plain(value, "result")
-        return codec.revive(plain) if len(codec.encode(plain)) <= _MAX_RESULT_BYTES else UNSET
-    except InvalidValueError:
-        return UNSET
+    plain = codec.plain(value, "result")
+    return codec.revive(plain) if len(codec.encode(plain)) <= _MAX_RESULT_BYTES else UNSET

@@ -1,5 +1,6 @@
 """Which edits make a function another one: all that it reaches in its own module, whichever way, and nothing else."""
 
+import dataclasses
 import functools
 import itertools
 import os
@@ -12,6 +13,7 @@ import unittest.mock
 import xmlrpc.client
 from pathlib import Path
 
+import loky
 import pytest
 
 from chunkstore.recording.identity import function_identity, same_code
@@ -240,3 +242,31 @@ def test_what_nothing_is_known_of_is_never_taken_over_and_says_so(store):
     assert one.code_identifier != other.code_identifier
     assert "cannot pickle 'generator' object" in one.code_identifier_message
     assert not same_code([one], [one])
+
+
+def test_a_strange_result_or_item_is_no_failure(store):
+    with store.start_run("first") as run:
+        run.step("load", Refusing)
+        run.map("each", [Refusing()], lambda item: 1, executor=work.threads())
+        run.step("take", lambda item: 1, Refusing())
+    assert store.get_run_log("first").status == "SUCCESS"
+
+
+def test_a_function_that_is_called_deep_down_has_its_identity():
+    def at_depth(left):
+        return function_identity(holding) if not left else at_depth(left - 1)
+
+    assert at_depth(700) == function_identity(holding)
+
+
+@pytest.mark.thorough
+def test_a_function_that_was_sent_by_its_code_has_the_identity_that_it_had():
+    @dataclasses.dataclass
+    class Point:
+        x: int = 1
+
+    def made(item):
+        return Point(item), TABLE, RATE
+
+    with loky.ProcessPoolExecutor(1) as pool:
+        assert pool.submit(function_identity, made).result() == function_identity(made)

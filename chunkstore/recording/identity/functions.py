@@ -29,7 +29,7 @@ _CHANGEABLE = (list, dict, set, bytearray)
 _NO_PART = frozenset(
     "__dict__ __weakref__ __module__ __qualname__ __doc__ __firstlineno__ __static_attributes__ _abc_impl "
     "__annotate__ __annotate_func__ __annotations_cache__ __protocol_attrs__ __non_callable_proto_members__ "
-    "__callable_proto_members_only__ __slotnames__".split()
+    "__callable_proto_members_only__ __slotnames__ __signature__".split()
 )
 _OF_ENUMERATIONS = (
     "_member_names_",
@@ -97,6 +97,8 @@ def function_parts(function: types.FunctionType, rules: Rules) -> Parts:
     if is_followed:
         parts += _globals(function, facts, module, rules)
         parts += _attributes(function, module, rules)
+    elif "__wrapped__" in vars(function):
+        parts.append(vars(function)["__wrapped__"])
     return Parts(b"function" + facts.digest, parts)
 
 
@@ -174,7 +176,8 @@ def class_parts(cls: type, rules: Rules) -> Parts:
             continue
         parts.append(named(b"attribute", str(attribute)))
         parts.append(reached(value, module))
-    return Parts(named(b"class", name).token, parts)
+    # Which function it is defined in gets lost where classes are sent to other processes by their code.
+    return Parts(named(b"class", name.rpartition("<locals>.")[2]).token, parts)
 
 
 def _members(attributes: dict[str, Any]) -> Iterator[Any]:
@@ -184,7 +187,7 @@ def _members(attributes: dict[str, Any]) -> Iterator[Any]:
         for name, field in fields.items():
             yield (name, field.init, field.repr, field.hash, field.compare, getattr(field, "kw_only", None))
             for default in (field.default, field.default_factory):
-                yield named(b"none") if default is dataclasses.MISSING else Loose(default)
+                yield named(b"none") if type(default) is type(dataclasses.MISSING) else Loose(default)
             yield dict(field.metadata) or None
     parameters = attributes.pop("__dataclass_params__", None)
     if parameters is not None:

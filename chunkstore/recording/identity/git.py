@@ -27,6 +27,7 @@ UNKNOWN_CHANGES = "uncommitted changes, unknown:"
 _MOST_FILES = 5_000
 #: Files that changed so short a time ago, in nanoseconds, may change again without another time.
 _SETTLED = 2_000_000_000
+_LONGEST_REASON = 200
 _OTHER_OWNER = re.compile("dubious ownership|unsafe repository")
 
 logger = logging.getLogger("chunkstore")
@@ -144,7 +145,8 @@ def _examined(top: str) -> _Seen:
         changes = changes_in(git, tracked)
     except GitError as error:
         logger.debug("What changed in %s is not known: %s", top, error)
-        return _Seen(_identity(commit, remote, f"{UNKNOWN_CHANGES}{uuid.uuid4().hex}"), None, [])
+        why = str(error).partition("\n")[0][:_LONGEST_REASON]
+        return _Seen(_identity(commit, remote, f"{UNKNOWN_CHANGES}{uuid.uuid4().hex}: {why}"), None, [])
     message = f"uncommitted changes, sha256:{fingerprint(changes).decode()}" if changes else ""
     identity = _identity(commit, remote, message, dependable=not changes)
     if found != top or tracked.submodules or len(tracked.paths) > _MOST_FILES:

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from chunkstore.recording.identity.git_commands import Git, GitError, GitTimeoutError
-from chunkstore.recording.identity.rules import is_library
+from chunkstore.recording.identity.rules import is_installed
 
 _LINK, _SUBMODULE = "120000", "160000"
 _BLOCK = 1 << 20
@@ -173,7 +173,7 @@ def module_files(folder: str) -> Iterator[tuple[bytes, str]]:
     """Yield the files of imported modules in a folder, by the names under which they lie there, each once."""
     tops = [os.path.join(top, "") for top in {folder, os.path.realpath(folder)}]
     seen = set()
-    for name, module in list(sys.modules.items()):
+    for module in list(sys.modules.values()):
         if not issubclass(type(module), ModuleType):
             continue
         file = vars(module).get("__file__")
@@ -183,7 +183,7 @@ def module_files(folder: str) -> Iterator[tuple[bytes, str]]:
         path = os.path.abspath(file)
         for place in (path, os.path.realpath(path)) if _may_lie_in(path, tops) else ():
             top = next((top for top in tops if place.startswith(top)), None)
-            if top is not None and not is_library(name):
+            if top is not None and not is_installed(file):
                 yield os.fsencode(os.path.relpath(place, top)), file
 
 

@@ -156,13 +156,9 @@ def class_name(cls: type) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_library(module: str, file: str | None, *, is_loaded: bool) -> bool:
-    if module.partition(".")[0] in ("chunkstore", *sys.builtin_module_names):
-        return True
-    if file is None:
-        return is_loaded and module.partition(".")[0] in sys.stdlib_module_names and module != "__main__"
-    parts = os.path.normpath(file).split(os.sep)
-    if any(part in _LIBRARIES for part in parts):
+def is_installed(file: str) -> bool:
+    """Tell whether a file belongs to Python or was installed."""
+    if any(part in _LIBRARIES for part in os.path.normpath(file).split(os.sep)):
         return True
     paths = sysconfig.get_paths()
     return any(_is_below(file, paths[name]) for name in ("stdlib", "platstdlib"))
@@ -174,9 +170,16 @@ def _is_below(file: str, folder: str) -> bool:
 
 def is_library(module: str) -> bool:
     """Tell whether a module belongs to Python or was installed, and is no code of the user's own."""
+    if module == "__main__":
+        return False  # in a worker, that module may be another one than where a function comes from
+    package = module.partition(".")[0]
+    if package == "chunkstore" or package in sys.builtin_module_names:
+        return True
     loaded = sys.modules.get(module)
     file = vars(loaded).get("__file__") if issubclass(type(loaded), ModuleType) else None
-    return _is_library(module, file if type(file) is str else None, is_loaded=loaded is not None)
+    if type(file) is str:
+        return is_installed(file)
+    return loaded is not None and package in sys.stdlib_module_names
 
 
 def is_importable(value: Any, module: str, name: str) -> bool:
