@@ -18,13 +18,16 @@ from chunkstore.recording.identity.rules import (
     changed_arguments,
     class_module,
     class_name,
+    is_changeable,
     is_importable,
     module_name,
     module_of,
+    place_of_attribute,
+    place_of_cell,
+    place_of_name,
 )
 from chunkstore.recording.identity.scalars import framed
 
-_CHANGEABLE = (list, dict, set, bytearray)
 #: Attributes of classes that say where, not what, or that Python fills in when it likes.
 _NO_PART = frozenset(
     "__dict__ __weakref__ __module__ __qualname__ __doc__ __firstlineno__ __static_attributes__ _abc_impl "
@@ -115,7 +118,7 @@ def _defaults(function: types.FunctionType, facts: CodeFacts) -> Iterator[Any]:
     by_name = {**dict(zip(names, defaults, strict=False)), **(function.__kwdefaults__ or {})}
     for name, value in sorted(by_name.items()):
         yield named(b"default", name)
-        yield named(b"state") if name in changed and issubclass(type(value), _CHANGEABLE) else value
+        yield named(b"state") if name in changed and is_changeable(value) else value
 
 
 def _closure(function: types.FunctionType, rules: Rules) -> Iterator[Any]:
@@ -125,12 +128,12 @@ def _closure(function: types.FunctionType, rules: Rules) -> Iterator[Any]:
         except ValueError:
             yield named(b"not filled")
             continue
-        yield named(b"state") if rules.is_state_cell(cell) else value
+        yield named(b"state") if rules.is_state(place_of_cell(cell), value) else value
 
 
 def _attributes(function: types.FunctionType, module: str, rules: Rules) -> Iterator[Any]:
     for name, value in sorted(vars(function).items()):
-        if not rules.is_state_attribute(name):
+        if not rules.is_state(place_of_attribute(function, name), value, name):
             yield named(b"attribute", name)
             yield reached(value, module)
 
@@ -154,7 +157,7 @@ def _globals(function: types.FunctionType, facts: CodeFacts, module: str, rules:
             if not is_own and not issubclass(type(value), types.ModuleType):
                 break  # of another module: its name, which the code has, tells it
         else:
-            if not rules.is_state_name(module, name):
+            if not rules.is_state(place_of_name(module, name), value):
                 yield named(b"global", name)
                 yield reached(value, module)
 
@@ -172,7 +175,7 @@ def class_parts(cls: type, rules: Rules) -> Parts:
     attributes = {**type.__dict__["__dict__"].__get__(cls)}
     parts += _members(attributes)
     for attribute, value in sorted(attributes.items(), key=lambda item: str(item[0])):
-        if _is_no_part(attribute, value, rules):
+        if _is_no_part(cls, attribute, value, rules):
             continue
         parts.append(named(b"attribute", str(attribute)))
         parts.append(reached(value, module))
@@ -207,14 +210,12 @@ def _members(attributes: dict[str, Any]) -> Iterator[Any]:
             yield Loose(annotation)
 
 
-def _is_no_part(attribute: Any, value: Any, rules: Rules) -> bool:
+def _is_no_part(cls: type, attribute: Any, value: Any, rules: Rules) -> bool:
     if attribute in _NO_PART or (str(attribute).startswith(_NO_PART_PREFIX) and attribute != _FIELDS):
         return True
     if issubclass(type(value), (types.MemberDescriptorType, types.GetSetDescriptorType)):
         return True  # slots, whose names stand in `__slots__`
-    if issubclass(type(value), _CHANGEABLE) or not issubclass(type(value), (types.FunctionType, type)):
-        return rules.is_state_attribute(str(attribute))
-    return False
+    return rules.is_state(place_of_attribute(cls, str(attribute)), value, str(attribute))
 
 
 # --- what stands around functions ------------------------------------------------------------------------------------

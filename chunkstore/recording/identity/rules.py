@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import sysconfig
+from collections.abc import Iterator
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
@@ -47,17 +48,17 @@ class Rules:
         self.for_code = for_code
         #: What tells whether that which was looked at is still so; None if nothing does.
         self.checks: list[Check] | None = [] if for_code else None
-        self._state_names: set[tuple[str, str]] = set()
-        self._state_cells: set[int] = set()
-        self._state_attributes: set[str] = set()
+        #: Names, cells and attributes that are assigned to; and those whose values are changed in place.
+        self._assigned: set[Any] = set()
+        self._changed: set[Any] = set()
+        #: Attributes of objects that are added to; and those that are read.
         self._written: set[str] = set()
         self._read: set[str] = set()
 
     @property
     def amount(self) -> int:
         """How much is known of what is state: if that grows, what was told before has to be told anew."""
-        known: tuple[set[Any], ...] = (self._state_names, self._state_cells, self._state_attributes)
-        return sum(map(len, (*known, self._written, self._read)))
+        return sum(map(len, (self._assigned, self._changed, self._written, self._read)))
 
     def follows(self, module: str) -> bool:
         """Tell whether the code of a module counts, and not only the names of what is in it."""
@@ -76,60 +77,78 @@ class Rules:
         """Take in what a function assigns to and changes in place: that is state."""
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
         for path in facts.assigned:
-            self._note_assigned(function, cells, path)
+            self._assigned.update(_places(function, cells, path))
         for path in facts.mutated:
-            self._note_mutated(function, cells, path)
-        self._written.update(path[-1] for path in (*facts.mutated, *facts.counted) if len(path) > 2)  # noqa: PLR2004
+            self._changed.update(_places(function, cells, path))
+            self._changed.update(path[-1:] if len(path) > _NAME else ())
+        self._written.update(path[-1] for path in (*facts.mutated, *facts.counted) if len(path) > _NAME)
         self._read |= facts.read_attributes
 
-    def _note_assigned(self, function: FunctionType, cells: dict[str, CellType], path: tuple[str, ...]) -> None:
-        kind, name, *attributes = path
-        if not attributes:
-            self._note_name(function, cells, kind, name)
-        elif kind == GLOBAL:
-            value = function.__globals__.get(name)
-            if issubclass(type(value), (type, FunctionType)):
-                self._state_attributes.add(attributes[-1])
-            elif issubclass(type(value), ModuleType):
-                self._state_names.add((module_name(vars(value).get("__name__")), attributes[0]))
-            else:
-                self._note_name(function, cells, kind, name)
-        elif name == "cls":
-            self._state_attributes.add(attributes[-1])
+    def is_state(self, place: Any, value: Any, name: str = "") -> bool:
+        """Tell whether what was followed changes a value.
 
-    def _note_mutated(self, function: FunctionType, cells: dict[str, CellType], path: tuple[str, ...]) -> None:
-        kind, name, *attributes = path
-        if attributes:
-            self._state_attributes.add(attributes[-1])
-        if not attributes or not isinstance(function.__globals__.get(name), (type, FunctionType, ModuleType)):
-            self._note_name(function, cells, kind, name)
-
-    def _note_name(self, function: FunctionType, cells: dict[str, CellType], kind: str, name: str) -> None:
-        if kind == GLOBAL:
-            self._state_names.add((module_of(function), name))
-        elif kind == FREE and name in cells:
-            self._state_cells.add(id(cells[name]))
-
-    def is_state_name(self, module: str, name: str) -> bool:
-        """Tell whether a name at the top of a module is changed by what was followed."""
-        return (module, name) in self._state_names
-
-    def is_state_cell(self, cell: CellType) -> bool:
-        """Tell whether a variable of an enclosing function is changed by what was followed."""
-        return id(cell) in self._state_cells
-
-    def is_state_attribute(self, name: str) -> bool:
-        """Tell whether an attribute of a class or function is changed by what was followed."""
-        return name in self._state_attributes
+        Args:
+            place: where it is, as `place_of_name` and the like have it.
+            value: the value.
+            name: of an attribute; one that is changed in place may be that of any object.
+        """
+        if place in self._assigned or (CLASS, name) in self._assigned:
+            return True
+        return (place in self._changed or name in self._changed) and is_changeable(value)
 
     def is_only_written(self, attribute: str) -> bool:
         """Tell whether an attribute of an object is added to, and nothing that was followed reads it."""
         return attribute in self._written and attribute not in self._read
 
 
+#: So long is the path to a name without attributes.
+_NAME = 2
+#: What a method of a class calls that class.
+CLASS = "cls"
+
+
+def place_of_name(module: str, name: str) -> Any:
+    """Return what stands for a name at the top of a module."""
+    return module, name
+
+
+def place_of_cell(cell: CellType) -> Any:
+    """Return what stands for a variable of an enclosing function."""
+    return id(cell)
+
+
+def place_of_attribute(owner: Any, name: str) -> Any:
+    """Return what stands for an attribute of a class or a function."""
+    return id(owner), name
+
+
+def _places(function: FunctionType, cells: dict[str, CellType], path: tuple[str, ...]) -> Iterator[Any]:
+    """Yield the place that a function changes, if what it changes has one."""
+    kind, name, *attributes = path
+    if not attributes:
+        if kind == GLOBAL:
+            yield place_of_name(module_of(function), name)
+        elif kind == FREE and name in cells:
+            yield place_of_cell(cells[name])
+    elif kind == GLOBAL:
+        value = function.__globals__.get(name)
+        if issubclass(type(value), ModuleType):
+            yield place_of_name(module_name(vars(value).get("__name__")), attributes[0])
+        elif issubclass(type(value), (type, FunctionType)):
+            yield place_of_attribute(value, attributes[-1])
+    elif name == CLASS:
+        yield CLASS, attributes[-1]
+
+
+def is_changeable(value: Any) -> bool:
+    """Tell whether a value is a container that can be changed in place."""
+    bases = type.__dict__["__mro__"].__get__(type(value))
+    return set in bases or any("__setitem__" in type.__dict__["__dict__"].__get__(base) for base in bases)
+
+
 def changed_arguments(facts: CodeFacts) -> frozenset[str]:
     """Return the names of arguments and local variables whose values a function changes in place."""
-    return frozenset(path[1] for path in facts.mutated if path[0] == LOCAL and len(path) == 2)  # noqa: PLR2004
+    return frozenset(path[1] for path in facts.mutated if path[0] == LOCAL and len(path) == _NAME)
 
 
 # --- modules ---------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ MUTANTS = (
     Mutant(
         "what closures hold is no part of a function",
         _FUNCTIONS,
-        'yield named(b"state") if rules.is_state_cell(cell) else value',
+        'yield named(b"state") if rules.is_state(place_of_cell(cell), value) else value',
         'yield named(b"state")',
         f"{_CODE} -k 'depends_on and closure'",
     ),
