@@ -282,7 +282,7 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=map(str, range(len(DIFFERENT))))
 def test_different_values_have_different_hashes(one, other):
     assert hash_of(one) != hash_of(other)
     assert hash_of([one]) != hash_of([other])
@@ -381,7 +381,11 @@ class Endless:
         return {"next": Endless()}
 
 
-@pytest.mark.parametrize("value", [threading.Lock(), Refusing(), (item for item in ()), sys._getframe()], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [threading.Lock(), Refusing(), (item for item in ()), sys._getframe()],
+    ids=["lock", "refusing", "generator", "frame"],
+)
 def test_what_cannot_be_hashed_has_no_hash_and_the_argument_is_named(value):
     found = input_hash((1,), {"name": [value]}, lambda x, name: x)
     assert found.whole is None

@@ -66,8 +66,8 @@ MUTANTS = (
     Mutant(
         "a dirty submodule is a clean one",
         _CHANGES,
-        'return b"" if current.decode() == commit and not changes else',
-        'return b"" if current.decode() == commit else',
+        'return b"" if current == commit.encode() and not changes else',
+        'return b"" if current == commit.encode() else',
         f"{_OF_GIT} -k submodule",
     ),
     Mutant(
