@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -105,6 +106,21 @@ def test_an_interrupt_leaves_no_step_as_if_it_went_on(store, monkeypatch, place,
     assert log.status in {"SUCCESS", "FAIL"}
 
 
+@pytest.mark.parametrize("block", [True, False])
+def test_an_interrupt_as_a_step_begins_ends_it_also_where_the_run_has_no_block(store, monkeypatch, block):
+    original = BaseStep._begin
+
+    def interrupted(step):
+        original(step)
+        raise KeyboardInterrupt
+
+    run = store.start_run("run")
+    monkeypatch.setattr(BaseStep, "_begin", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.step("step").__enter__() if block else run.step("step", int)
+    assert store.get_step_log("run", "step").status == "FAIL"
+
+
 def test_an_interrupt_as_a_block_is_left_ends_its_steps_with_the_run(store, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -172,6 +188,14 @@ def test_what_is_ended_by_hand_in_the_course_of_an_error_has_failed(how, with_st
 @pytest.mark.parametrize("how", WELL)
 def test_what_is_ended_by_hand_when_all_is_well_has_succeeded(how):
     assert outcome(WELL[how], with_step=True) == ["SUCCESS"] * 2
+
+
+def test_what_is_ended_as_the_program_dies_of_an_error_has_failed(store, monkeypatch):
+    run = store.start_run("run")
+    monkeypatch.setattr(sys, "last_value", ValueError("lost"), raising=False)  # as Python notes it
+    assert run._errors.error() is None  # that may have been in a notebook, cells ago
+    monkeypatch.setattr(threading.main_thread(), "is_alive", lambda: False)
+    assert run.finish().status == "FAIL"
 
 
 def test_an_error_that_was_there_before_is_none_of_the_runs(store):

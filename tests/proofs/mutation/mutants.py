@@ -1,6 +1,7 @@
 """All the deliberate defects."""
 
 from defects import (
+    attempts,
     branches,
     exclusion,
     identity,
@@ -19,6 +20,7 @@ from mutant import Mutant
 MUTANTS = (
     *stable_storage.MUTANTS,
     *whole_files.MUTANTS,
+    *attempts.MUTANTS,
     *exclusion.MUTANTS,
     *identity.MUTANTS,
     *incarnations.MUTANTS,

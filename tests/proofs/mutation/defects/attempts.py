@@ -1,0 +1,78 @@
+"""What an attempt recorded belongs to it; what is taken over is whole."""
+
+from mutant import Mutant
+
+from defects.sources import METRIC_LINES
+
+_ATTEMPTS = "chunkstore/records/attempts.py"
+_STEP = "chunkstore/recording/step.py"
+_REUSE = "chunkstore/recording/step_reuse.py"
+_PREVIOUS = "chunkstore/recording/previous.py"
+_FAILURES = "chunkstore/recording/failures.py"
+_RECORDER = "chunkstore/recording/recorder.py"
+
+MUTANTS = (
+    Mutant(
+        "a later start that dies undoes a success",
+        _ATTEMPTS,
+        "if len(attempts) > 1 and attempts[-1].status != SUCCESS:",
+        "if False:",
+        "tests/stores/test_attempts.py -k counts",
+    ),
+    Mutant(
+        "a step shows the points of attempts that failed",
+        METRIC_LINES,
+        "counted if line.attempt is UNSET else line.attempt",
+        "counted",
+        "tests/recording/test_attempts.py -k values_series",
+    ),
+    Mutant(
+        "a step keeps what an attempt recorded that failed",
+        _STEP,
+        "            if self._log.attempts:\n                set_aside(self._log)\n",
+        "",
+        "tests/recording/test_attempts.py -k values_series",
+    ),
+    Mutant(
+        "a failure inside an attempt that failed fails the run",
+        _STEP,
+        "            self.run.forget_outcomes(self.inner_names.all_given())\n",
+        "",
+        "tests/recording/test_attempts.py -k make_nothing_fail",
+    ),
+    Mutant(
+        "an interrupt as a function's step begins leaves it as if it went on",
+        _STEP,
+        "            self.end_with(error)\n            raise\n\n    def _begin(",
+        "            raise\n\n    def _begin(",
+        "tests/recording/test_ends.py -k as_a_step_begins",
+    ),
+    Mutant(
+        "a step is taken over though one inside it failed",
+        _PREVIOUS,
+        "has_succeeded(self.log) and all(map(has_succeeded, self.inside))",
+        "has_succeeded(self.log)",
+        "tests/recording/test_taking_over.py -k one_failed",
+    ),
+    Mutant(
+        "a block is called cached though its data is gone",
+        _REUSE,
+        " and self._has_data(found)",
+        "",
+        "tests/recording/test_taking_over.py -k gone_or_changed",
+    ),
+    Mutant(
+        "a run that lives is resumed unasked",
+        _RECORDER,
+        "    if liveness.state != LIVE:\n",
+        "    if True:\n",
+        "tests/recording/test_taking_over.py -k unasked",
+    ),
+    Mutant(
+        "what is ended after an uncaught error has succeeded",
+        _FAILURES,
+        "        return True  # as Python says before it calls what was given to `atexit`",
+        "        return False",
+        "tests/recording/test_ends.py -k program_dies",
+    ),
+)
