@@ -195,6 +195,8 @@ def _shown_log(log: object) -> str:
     assert isinstance(log, chunkstore.RunLog)
     fields = log.to_dict()
     fields["run_config"] = {key: value for key, value in fields["run_config"].items() if key != "chunkstore"}
+    if log.problems:  # in whichever order they were found
+        fields["problems"] = sorted((problem.kind, problem.file, problem.message) for problem in log.problems)
     return json.dumps(fields, default=msgspec.to_builtins)
 
 
