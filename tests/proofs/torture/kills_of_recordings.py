@@ -24,8 +24,9 @@ from .recovery import recover
 from .writers import LOGS
 
 RECORDERS = 2
-#: A kill comes within so many seconds: within the first run of a process, or some runs later.
-_LONGEST_PAUSE = 0.25
+#: A kill comes within so many seconds, most often after something new was acknowledged.
+_LONGEST_PAUSE, _AFTER_NEWS = 0.1, 0.8
+_LOOK, _LONGEST_WAIT = 0.005, 60.0
 _KILLS_PER_STORE = 5
 
 
@@ -45,10 +46,12 @@ def kill_recorders(
 
 def _kill_in_one_store(base: str, store_type: str, decisions: random.Random, kills: int, figures: Figures) -> None:
     acknowledged = AppendedFile(os.path.join(base, "acknowledged"))
-    store = _opened(base, store_type)
+    store, said = _opened(base, store_type), []
     with Children() as children:
         alive = [children.start(_recorder(base, store_type, number, acknowledged)) for number in range(RECORDERS)]
         for number in range(RECORDERS, RECORDERS + kills):
+            if decisions.random() < _AFTER_NEWS:
+                said += _news(acknowledged, children)
             time.sleep(decisions.random() * _LONGEST_PAUSE)
             children.kill(alive.pop(decisions.randrange(len(alive))))
             figures.kills += 1
@@ -59,11 +62,11 @@ def _kill_in_one_store(base: str, store_type: str, decisions: random.Random, kil
             figures.complain("broken", f"a pipeline failed: {error['error']}")
     finished: dict[str, str] = {}
     steps: set[str] = set()
-    for said in acknowledged.new_lines():
-        if isinstance(said, str):
-            steps.add(said)
+    for one in (*said, *acknowledged.new_lines()):
+        if isinstance(one, str):
+            steps.add(one)
         else:
-            finished[said[0]] = said[1]
+            finished[one[0]] = one[1]
     acknowledged.close()
     figures.acknowledged += len(finished) + len(steps)
 
@@ -77,6 +80,16 @@ def _kill_in_one_store(base: str, store_type: str, decisions: random.Random, kil
     recover(store, figures, check)
     _clean_up(store, finished, figures)
     store.close()
+
+
+def _news(acknowledged: AppendedFile, children: Children) -> list[Any]:
+    """Return what has been said since somebody looked last, as soon as that is anything."""
+    deadline = time.monotonic() + _LONGEST_WAIT
+    while not (said := list(acknowledged.new_lines())) and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+    if not said:
+        raise RuntimeError(f"nobody has recorded anything: {children.errors}")
+    return said
 
 
 def _check_finished(store: Store, finished: dict[str, str], figures: Figures) -> None:
