@@ -33,7 +33,7 @@ MUTANTS = (
     Mutant(
         "a result that JSON has changed is taken from the log",
         RESULTS,
-        "return KeptResult(copied, UNSET if kept or copied is UNSET else True)",
+        "return KeptResult(copied, UNSET if copied is UNSET or kept else True)",
         "return KeptResult(copied, UNSET)",
         _POOLS.format("does_not_count_if_json"),
     ),
@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "a result is recorded as it is when its record is written",
         RESULTS,
-        "        return codec.revive(plain) if len",
-        "        return value if len",
+        "    return codec.revive(plain) if len",
+        "    return value if len",
         _VALUES.format("changed_after"),
     ),
     Mutant(
