@@ -8,7 +8,9 @@ import pytest
 
 import chunkstore
 from chunkstore.records.attempts import left_behind, step_counts
+from chunkstore.views.pages.run_page import run_page
 from chunkstore.views.pages.step_page import step_sections
+from chunkstore.views.tables.rows import rows_of
 from recording import work
 
 
@@ -232,5 +234,8 @@ def test_people_see_what_was_left_behind_and_that_it_was():
     log = store.get_run_log("run")
     (line,) = [line for line in chunkstore.render_tree(log).splitlines() if "try 1" in line]
     assert "in an attempt that was tried again" in line
+    assert run_page(log, None).steps == {"SUCCESS": 2}
+    (row,) = rows_of(log, "runs")
+    assert (row.steps, row.failed_steps) == (3, 0)
     (section,) = [section for section in step_sections(log.steps["load"]) if "recorded" in section.title]
     assert (section.title, section.rows) == ("recorded in attempt 1", [("metric", "rows", "3")])

@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import UNSET
 
 from chunkstore.errors import ChunkstoreError
+from chunkstore.records.attempts import step_counts
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, RunLog, RunSummary, StepLog
 from chunkstore.stores.named import shown
 from chunkstore.stores.runs.liveness import Liveness
@@ -142,7 +143,7 @@ def run_log_as_text(log: RunLog) -> str:
 
 
 def _run_line(log: RunLog, steps: Mapping[str, StepLog]) -> str:
-    counts = Counter(step.status for step in all_steps(steps.values()))
+    counts = Counter(step_counts(all_steps(steps.values())))
     total = f"{counted(counts.total(), 'step')}{f': {counts_text(counts)}' if len(counts) > 1 else ''}"
     return _parts(
         f"<b>{_text(log.run_id)}</b>",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
 
 from chunkstore.clock import parse_time
+from chunkstore.records.attempts import step_counts
 from chunkstore.records.models import CodeIdentity, RunLog
 from chunkstore.stores.runs.liveness import LIVE, Liveness
 from chunkstore.stores.runs.run_list import summary_of
@@ -50,7 +50,7 @@ def run_page(log: RunLog, liveness: Liveness | None) -> RunPage:
     return RunPage(
         status=actual_status(log.status, liveness),
         liveness=liveness,
-        steps=dict(Counter(step.status for step in all_steps(log.steps.values()))),
+        steps=step_counts(all_steps(log.steps.values())),
         log=log,
     )
 

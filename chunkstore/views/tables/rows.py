@@ -12,6 +12,7 @@ from msgspec import UNSET
 from chunkstore.clock import parse_time
 from chunkstore.names import readable_name
 from chunkstore.records import codec
+from chunkstore.records.attempts import step_counts
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.durations import attempt_duration, step_duration
@@ -71,6 +72,8 @@ def _steps(log: RunLog) -> Iterator[_Place]:
 
 def _run_rows(log: RunLog) -> Iterator[RunRow]:
     steps = list(_steps(log))
+    counts = step_counts(place.record for place in steps if isinstance(place.record, StepLog))
+    failed_jobs = sum(isinstance(place.record, JobLog) and place.record.status == FAIL for place in steps)
     attempts = [attempt for place in steps for attempt in place.record.attempts]
     start = _moment(str(log.notes.get("created", ""))) or _extreme(min, (attempt.start_time for attempt in attempts))
     end = _moment(str(log.notes.get("finished", "")))
@@ -86,7 +89,7 @@ def _run_rows(log: RunLog) -> Iterator[RunRow]:
         end_time=end,
         seconds=_in_seconds(max(end - start, timedelta()) if start and end else None),
         steps=len(steps),
-        failed_steps=sum(place.record.status == FAIL for place in steps),
+        failed_steps=counts.get(FAIL, 0) + failed_jobs,
         message=str(log.notes.get("message", "")),
         problems=len(log.problems),
     )
