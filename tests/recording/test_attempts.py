@@ -62,6 +62,19 @@ def test_after_the_last_attempt_the_step_has_what_that_one_recorded(any_store):
     assert [attempt.metrics for attempt in step.attempts[:2]] == [{"try": 1}, {"try": 2}]
 
 
+def test_that_json_changes_a_result_is_not_told_of_the_attempt_after_it(any_store):
+    def give():
+        step = chunkstore.current_step()
+        if len(step._log.attempts) == 1:
+            step.set_result((1, 2))
+        raise ValueError("again")
+
+    with any_store.start_run("run") as run:
+        run.step("give", give, max_attempts=2, backoff=0, on_error="continue")
+    step = any_store.get_step_log("run", "give")
+    assert (step.attempts[0].result, step.to_dict().keys() & {"result", "result_converted"}) == ([1, 2], set())
+
+
 def test_a_step_that_was_tried_again_is_taken_over(any_store, calls, tmp_path):
     def load():
         work.note(calls, "load")
