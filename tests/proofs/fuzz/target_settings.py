@@ -84,7 +84,7 @@ def store_options(data: bytes) -> None:
     texts = text_of(data).split("\n")
     options: dict[str, object] = dict(zip(texts[::2], texts[1::2], strict=False))
     for key, text in list(options.items()):
-        if text.lstrip("-").isdecimal() and text.isascii() and len(text) < 4_000:  # type: ignore[attr-defined]
+        if text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 4_000:  # type: ignore[attr-defined]
             options[key] = int(text)  # type: ignore[call-overload]
     store_type = options.pop("type", "chunked-fs")
     options.pop("config", None)
@@ -132,10 +132,13 @@ def condition(data: bytes) -> None:
     except (ValueError, RecursionError):
         parameters = {comparison.name: values}
     matches = Matches("parameter", [comparison])
-    is_met = matches.parameters(parameters if isinstance(parameters, dict) else {"a": parameters})
-    assert is_met in {True, False}
-    assert isinstance(matches.why_none(), str)
-    comparison.holds(parameters)
+    try:
+        is_met = matches.parameters(parameters if isinstance(parameters, dict) else {"a": parameters})
+        assert is_met in {True, False}
+        assert isinstance(matches.why_none(), str)
+        comparison.holds(parameters)
+    except InvalidValueError as error:
+        check_message(error)  # it is nested deeper than what is recorded may be
 
 
 @target(
