@@ -168,3 +168,9 @@ def test_counts_are_told_in_one_order():
     assert counts_text({"FAIL": 3, "ODD": 1, "PROCESSING": 2, "SUCCESS": 1997}) == (
         "1,997 succeeded, 3 failed, 2 not ended, 1 ODD"
     )
+
+
+def test_no_terminal_obeys_anything_in_a_tree():
+    shown = render_tree(run(step("a\r\x1b[2Kb", "FAIL", message="\x1b]0;title\x07"), tag="\x1b[31mred"))
+    assert shown.replace("\n", "").isprintable()
+    assert "\\x1b[31mred" in shown

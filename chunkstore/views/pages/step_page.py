@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -132,11 +133,13 @@ def _whole(value: Any) -> str:
 
 def sparkline(values: list[Any]) -> str:
     """Return a line of bars that shows how numbers went; of more than fit, one of each group."""
-    numbers = [float(value) for value in values if is_number(value) and abs(value) < float("inf")]
+    numbers = [float(value) for value in values if is_number(value) and abs(value) <= sys.float_info.max]
     if not numbers:
         return ""
     count = min(len(numbers), _MOST_BARS)
     chosen = [numbers[index * (len(numbers) - 1) // max(count - 1, 1)] for index in range(count)]
     low, high = min(chosen), max(chosen)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((number - low) * scale)] for number in chosen)
+    # Of numbers as large as there are, the difference is none; of numbers as small, the half of it.
+    half = high / 2 - low / 2
+    shares = ((number / 2 - low / 2) / half if half else 0.0 for number in chosen)
+    return "".join(_BARS[round(share * (len(_BARS) - 1))] for share in shares)
