@@ -12,7 +12,7 @@ import chunkstore
 from chunkstore.maintenance import retention
 from chunkstore.maintenance.importing import import_runs
 from chunkstore.maintenance.retention import Rule, deleting
-from chunkstore.recording.catalog import catalog
+from chunkstore.recording.catalog import catalog, catalog_of
 
 
 @pytest.fixture
@@ -236,3 +236,13 @@ def put_and_collect(folder, number, rounds):
 def test_processes_that_put_and_delete_data_in_one_catalog_do_not_meet(tmp_path):
     run_processes(put_and_collect, [(str(tmp_path), number, 25) for number in range(3)])
     assert [path for path in (tmp_path / "data").iterdir() if path.name not in (".runs", ".lock")] == []
+
+
+def test_a_folder_of_claims_that_a_stopped_deletion_left_empty_goes_with_the_next(tmp_path, work):
+    store = chunkstore.open_store("chunked-fs", log_folder=str(tmp_path / "logs"))
+    put(store, "data")
+    incarnation = store.get_run_log(RUN).incarnation
+    shutil.rmtree(Path(store.catalog_path, RUN))
+    Path(store.catalog_path, ".runs", RUN, incarnation).rmdir()
+    catalog_of(store, RUN, incarnation).remove()
+    assert data_in(store) == []

@@ -222,6 +222,13 @@ MUTANTS = (
         _JOURNALS,
     ),
     Mutant(
+        "a follower takes a run of which no file can change for one that it has read",
+        FOLLOWING,
+        "if changed or not self._was_read else",
+        "if changed else",
+        f"{_FUZZ} -k run-folder",
+    ),
+    Mutant(
         "a name in a packed line that is no text is no damage",
         PACKED_LINES,
         "    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):",

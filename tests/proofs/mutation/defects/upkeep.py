@@ -2,12 +2,19 @@
 
 from mutant import Mutant
 
-from defects.sources import FORKS, WATCHING
+from defects.sources import CATALOG_CLAIMS, FORKS, WATCHING
 
 _LIVENESS = "chunkstore/stores/runs/liveness.py"
 _REPAIR = "tests/maintenance/test_repair.py -k '{}'"
 
 MUTANTS = (
+    Mutant(
+        "a deletion of data that was stopped leaves its folder of claims for ever",
+        CATALOG_CLAIMS,
+        "                discard_folder(each)  # which stays while there are claims of others in it\n",
+        "                pass\n",
+        "tests/recording/test_shared_catalogs.py",
+    ),
     Mutant(
         "whoever is on another host is dead",
         _LIVENESS,
