@@ -8,12 +8,10 @@ what others say is believed within bounds alone: a single file with an absurd ti
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-
-from chunkstore.forks import in_forked_children
+from heapq import heappushpop
 
 #: By how many nanoseconds the clock of another host may be ahead of ours: somebody may have set a wrong year.
 MOST_AHEAD = 3 * 365 * 86_400 * 1_000_000_000
@@ -32,14 +30,16 @@ class HybridClock:
 
     def __init__(self, wall_clock: Callable[[], int] = time.time_ns) -> None:
         self._wall_clock = wall_clock
-        self._latest = 0
-        self._mutex = threading.Lock()
+        # The latest, in a heap of one: it is raised by a single call, which neither threads nor handlers interrupt.
+        self._heap = [0]
 
     def tick(self) -> int:
         """Return a timestamp later than every one returned or observed before, in nanoseconds."""
-        with self._mutex:
-            self._latest = max(self._latest + 1, self._wall_clock())
-            return self._latest
+        while True:
+            new = max(self._latest + 1, self._wall_clock())
+            if heappushpop(self._heap, new) < new:
+                return new
+            # Somebody else has got as far meanwhile.
 
     def observe(self, timestamp: int) -> None:
         """Make every later `tick` come after `timestamp` (nanoseconds), which another process has issued.
@@ -47,8 +47,7 @@ class HybridClock:
         Nothing happens if that is further ahead than anybody's clock may be.
         """
         if self._latest < timestamp <= self._wall_clock() + MOST_AHEAD:
-            with self._mutex:
-                self._latest = max(self._latest, timestamp)
+            heappushpop(self._heap, timestamp)
 
     def horizon(self) -> int:
         """Return the latest timestamp that is believed, in nanoseconds.
@@ -63,15 +62,17 @@ class HybridClock:
         """The newest timestamp issued or observed, in nanoseconds; 0 at the start."""
         return self._latest
 
-    def reset_after_fork(self) -> None:
-        """Replace the mutex: another thread of the parent may have held it at the moment of the fork."""
-        self._mutex = threading.Lock()
+    @property
+    def _latest(self) -> int:
+        return self._heap[0]
+
+    @_latest.setter
+    def _latest(self, timestamp: int) -> None:
+        self._heap[0] = timestamp  # for tests alone: nothing else takes a clock back
 
 
 #: One clock per process: whatever any store of this process has seen orders whatever any of them writes next.
 clock = HybridClock()
-
-in_forked_children(clock.reset_after_fork)
 
 
 def utc_now() -> str:

@@ -17,7 +17,7 @@ class Renewable(Protocol):
         """In the child: let go of what belongs to the parent."""
 
 
-class Noting(Renewable, Protocol):
+class Noting(Protocol):
     """Something of which a child may have a copy that waits to be written too."""
 
     def note_fork(self) -> None:
@@ -40,8 +40,7 @@ def renew_after_fork(value: Renewable) -> None:
 
 
 def note_forks(value: Noting) -> None:
-    """Have an object's `note_fork` called whenever this process forks while it lives; in the child, it is renewed."""
-    renew_after_fork(value)
+    """Have an object's `note_fork` called whenever this process forks while it lives."""
     _noting.add(value)
 
 

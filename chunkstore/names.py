@@ -117,21 +117,26 @@ def join_name(parent: str, segment: str) -> str:
     return f"{parent}.{escaped}" if parent else escaped
 
 
-def numbered(name: str, taken: dict[str, int]) -> str:
+#: The names given out so far, and of each how often it was asked for.
+TakenNames = dict[str, list[int]]
+
+
+def numbered(name: str, taken: TakenNames) -> str:
     """Return `name` if it is new, else with a number: `name#2`, `name#3`.
 
     Args:
         name: any text.
-        taken: the names given out so far, and how often each was asked for; the new one is added.
+        taken: the names given out so far; the new one is added. Nobody else gets it, whoever asks meanwhile.
     """
-    count = taken.get(name, 0) + 1
-    chosen = name if count == 1 else f"{name}#{count}"
-    while count > 1 and chosen in taken:
-        count += 1
+    own = [1]
+    asked = taken.setdefault(name, own)
+    if asked is own:
+        return name
+    while True:
+        asked[0] = count = asked[0] + 1
         chosen = f"{name}#{count}"
-    taken[name] = count
-    taken.setdefault(chosen, 1)
-    return chosen
+        if taken.setdefault(chosen, own) is own:
+            return chosen
 
 
 def check_name(name: Any) -> None:

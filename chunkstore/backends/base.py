@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -11,6 +11,7 @@ from chunkstore.backends.entries import FILE, Entry
 from chunkstore.backends.mount import Mount
 from chunkstore.backends.polling import poll
 from chunkstore.backends.reader import FileVersion, FolderReader
+from chunkstore.backends.turns import loaded, present_turn, take_turn
 
 _T = TypeVar("_T")
 
@@ -377,18 +378,35 @@ class Backend(ABC):
     def while_locked(self, folder: str, file: str, action: Callable[[], _T], *, within: Within = None) -> _T:
         """Return what `action` returns, called while a lock keeps everybody else out; see `acquire_lock`.
 
-        The lock is given back whenever the user interrupts. A `with` statement cannot promise that: Python looks for
-        signals before it runs the first line of an `__exit__`.
+        A call that comes in the middle of an action of the same thread, from a finaliser or the handler of a signal,
+        does not wait for it. Should that change what the action has read, `replace_as_read` notices, and the action is
+        called again. The lock is given back whenever the user interrupts. A `with` statement cannot promise that:
+        Python looks for signals before it runs the first line of an `__exit__`.
         """
-        release = self.acquire_lock(folder, file, within=within)
-        try:
-            return action()
-        finally:
-            try:
-                release()
-            except BaseException:
-                release()
-                raise
+        place = (self.place, folder, file)
+        return take_turn(place, lambda: self.acquire_lock(folder, file, within=within), action)
+
+    def replace_as_read(
+        self, folder: str, file: str, data: bytes, *, durable: bool = False, within: Within = None
+    ) -> None:
+        """As `replace`, for what was read under the lock that is held, and changed.
+
+        Raises:
+            OvertakenError: a finaliser or the handler of a signal has changed something under the same lock since;
+                `while_locked` starts anew then.
+        """
+        turn = present_turn()
+        assert turn is not None
+
+        def write(new: bytes) -> None:
+            self.replace(folder, file, new, durable=durable, within=within)
+
+        turn.replace((self.place, folder, file), data, write, lambda: loaded(lambda: self.load(folder, file)))
+
+    @property
+    def place(self) -> Hashable:
+        """What backends of one process have in common that have their files in the same place."""
+        return self.location if self.shared_between_processes else id(self)
 
     @contextmanager
     def lock(self, folder: str, file: str) -> Iterator[None]:

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from chunkstore.backends.base import PROCESS, Backend, Data, Journal, Within, never
 from chunkstore.backends.errors import MissingError, locked_twice
-from chunkstore.backends.mutexes import give_back
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import LockTimeoutError, StoreUsageError
+from chunkstore.interrupts import give_back
 from chunkstore.names import END_OF_TIME
 
 #: No two changes have the same number, also where a folder is made anew.
@@ -38,7 +38,6 @@ class MemoryBackend(Backend):
         self.durability = PROCESS
         self._lock_timeout = lock_timeout
         self._folders: dict[str, _Files] = {"": _Files()}
-        self._mutex = threading.Lock()
         self._pid = os.getpid()
 
     def __reduce__(self) -> NoReturn:
@@ -77,16 +76,14 @@ class MemoryBackend(Backend):
 
     def create_folder(self, folder: str, files: Mapping[str, bytes], *, durable: bool = False) -> None:
         self._files("")
-        with self._mutex:
-            if folder in self._folders:
-                raise FileExistsError(folder)
-            self._folders[folder] = _Files(files)
+        made = _Files(files)
+        if self._folders.setdefault(folder, made) is not made:
+            raise FileExistsError(folder)
 
     def remove_folder(self, folder: str) -> None:
         self._files(folder)
-        with self._mutex:
-            if self._folders.pop(folder, None) is None:
-                _missing(folder)
+        if self._folders.pop(folder, None) is None:
+            _missing(folder)
 
     @contextmanager
     def reader(self, folder: str) -> Iterator[FolderReader]:
@@ -94,11 +91,7 @@ class MemoryBackend(Backend):
         yield _MemoryReader(folder, self._files(folder))
 
     def publish(self, folder: str, file: str, data: Data, *, durable: bool = False, within: Within = None) -> None:
-        files = self._meant(folder, within)
-        with self._mutex:
-            if file in files:
-                raise FileExistsError(file)
-            files[file] = data if isinstance(data, bytes) else b"".join(data)
+        self._meant(folder, within).add({file: data if isinstance(data, bytes) else b"".join(data)})
 
     def write_together(
         self,
@@ -112,10 +105,9 @@ class MemoryBackend(Backend):
         present = self._meant(folder, within)
         if before is not None:
             before()
-        with self._mutex:
-            if found := [file for file, _, is_new in files if is_new and file in present]:
-                raise FileExistsError(found[0])
-            for file, data, _ in files:
+        present.add({file: data for file, data, is_new in files if is_new})
+        for file, data, is_new in files:
+            if not is_new:
                 present[file] = data
 
     def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False, within: Within = None) -> None:
@@ -130,9 +122,7 @@ class MemoryBackend(Backend):
         is_durable: Callable[[], bool] = never,
         within: Within = None,
     ) -> None:
-        files = self._meant(folder, within)
-        with self._mutex:
-            files[file] += data
+        self._meant(folder, within).append(file, data)
 
     def begin_journal(self, folder: str, file: str, *, within: Within = None) -> Journal:
         self.publish(folder, file, b"", within=within)
@@ -144,23 +134,13 @@ class MemoryBackend(Backend):
         return _MemoryJournal(self, folder, within, file)
 
     def remove_unchanged(self, folder: str, file: str, data: bytes) -> bool:
-        files = self._files(folder)
-        with self._mutex:
-            if file in files and files[file] == data:
-                del files[file]
-            return file not in files
+        return self._files(folder).remove_if(file, lambda held: held == data)
 
     def remove_complete(self, folder: str, file: str, size: int) -> bool:
-        files = self._files(folder)
-        with self._mutex:
-            if file in files and len(files[file]) == size:
-                del files[file]
-            return file not in files
+        return self._files(folder).remove_if(file, lambda held: len(held) == size)
 
     def remove(self, folder: str, file: str) -> None:
-        files = self._files(folder)
-        with self._mutex:
-            del files[file]
+        del self._files(folder)[file]
 
     def has(self, folder: str, file: str, *, within: Within = None) -> bool:
         return file in self._meant(folder, within)
@@ -195,38 +175,88 @@ class MemoryBackend(Backend):
             files.examined = None
 
 
-class _Files(dict[str, bytes]):
+class _Files:
     """The files of a folder, and when each was changed last, in changes.
+
+    All is done by single operations of built-in types, so that neither threads nor handlers of signals come in between.
 
     Attributes:
         changes: how many there were.
-        versions: of each file, the number of its last change.
         made: the number of the change that made the folder.
         locks: by file.
         examined: what was found out about the folder, see `Backend.examined`.
     """
 
     def __init__(self, files: Mapping[str, bytes] | None = None) -> None:
-        super().__init__()
+        # Of each file, the parts that make it up: what is appended is one more.
+        self._parts: dict[str, list[bytes]] = {}
+        self._versions: dict[str, int] = {}
         self.changes = self.made = next(_changes)
         self.locks: dict[str, _MemoryLock] = {}
         self.examined: str | None = None
-        self.versions: dict[str, int] = {}
         for file, data in (files or {}).items():
             self[file] = data
 
-    def __missing__(self, file: str) -> NoReturn:
-        _missing(file)
+    def __contains__(self, file: str) -> bool:
+        return file in self._parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._parts))
+
+    def __getitem__(self, file: str) -> bytes:
+        return b"".join(self._found(file))
+
+    def _found(self, file: str) -> list[bytes]:
+        parts = self._parts.get(file)
+        return _missing(file) if parts is None else parts
 
     def __setitem__(self, file: str, data: bytes) -> None:
-        super().__setitem__(file, data)
-        self.changes = self.versions[file] = next(_changes)
+        self._parts[file] = [data]
+        self._note(file)
 
     def __delitem__(self, file: str) -> None:
-        if file not in self:
+        if self._parts.pop(file, None) is None:
             _missing(file)
-        super().__delitem__(file)
         self.changes = next(_changes)
+
+    def add(self, files: Mapping[str, bytes]) -> None:
+        """Add new files, all or none."""
+        added: list[str] = []
+        for file, data in files.items():
+            parts = [data]
+            if self._parts.setdefault(file, parts) is not parts:
+                for other in added:
+                    del self[other]
+                raise FileExistsError(file)
+            added.append(file)
+            self._note(file)
+
+    def append(self, file: str, data: bytes) -> None:
+        """Add to the end of a file."""
+        parts = self._found(file)
+        parts.append(data)
+        if self._parts.get(file) is not parts:
+            _missing(file)  # it has been removed meanwhile
+        self._note(file)
+
+    def remove_if(self, file: str, is_right: Callable[[bytes], bool]) -> bool:
+        """Remove a file, if it holds the right thing; tell whether it is gone."""
+        if file in self._parts and not is_right(self[file]):
+            return False
+        parts = self._parts.pop(file, None)
+        if parts is not None and not is_right(b"".join(parts)):  # it was changed between the look and the deed
+            self._parts.setdefault(file, parts)
+            return False
+        self.changes = next(_changes)
+        return file not in self._parts
+
+    def version(self, file: str) -> int:
+        """Return the number of the last change of a file."""
+        self._found(file)
+        return self._versions.get(file, 0)
+
+    def _note(self, file: str) -> None:
+        self.changes = self._versions[file] = next(_changes)
 
 
 class _MemoryLock:
@@ -278,7 +308,7 @@ class _MemoryReader(FolderReader):
         return b""
 
     def version(self, file: str) -> FileVersion:
-        return (self._files.versions[file],) if file in self._files else _missing(file)
+        return (self._files.version(file),)
 
     def has(self, file: str) -> bool:
         return file in self._files

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Generic, TypeVar
 
@@ -12,8 +11,40 @@ from chunkstore.errors import StoreUsageError
 _T = TypeVar("_T")
 
 
+class _Block(AbstractContextManager[None], Generic[_T]):
+    """A block in which something is the current one, inside others.
+
+    It is no generator: one that is still open when the interpreter ends would be ended with it, when nothing works.
+    """
+
+    def __init__(self, innermost: ContextVar[_Block[_T] | None], value: _T | None) -> None:
+        self.value = value
+        self.outer: _Block[_T] | None = None
+        self.is_over = False
+        self._innermost = innermost
+
+    def __enter__(self) -> None:
+        self.outer = _open(self._innermost)
+        self._innermost.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self.is_over = True
+        self._innermost.set(_open(self._innermost))
+
+
+def _open(innermost: ContextVar[_Block[_T] | None]) -> _Block[_T] | None:
+    """Return the innermost block here that has not been left, or None."""
+    block = innermost.get()
+    while block is not None and block.is_over:
+        block = block.outer
+    return block
+
+
 class Current(Generic[_T]):
     """Which run, or which step, is recorded here.
+
+    Blocks may be left in another order than they were entered, or in another thread, as generators do that take turns.
+    So one that is left is marked, and whoever looks passes over it to the one around it.
 
     Args:
         what: what it is called.
@@ -23,7 +54,7 @@ class Current(Generic[_T]):
     def __init__(self, what: str, block: str) -> None:
         self._what = what
         self._block = block
-        self._value: ContextVar[_T | None] = ContextVar(f"chunkstore_{what}", default=None)
+        self._innermost: ContextVar[_Block[_T] | None] = ContextVar(f"chunkstore_{what}", default=None)
 
     def get(self) -> _T:
         """Return it.
@@ -31,7 +62,7 @@ class Current(Generic[_T]):
         Raises:
             StoreUsageError: there is none.
         """
-        value = self._value.get()
+        value = self.find()
         if value is None:
             raise StoreUsageError(
                 f"There is no current {self._what}. Call this inside `with {self._block}`, or in a function that a "
@@ -40,24 +71,11 @@ class Current(Generic[_T]):
             )
         return value
 
-    def peek(self) -> _T | None:
-        """Return it; None if there is none."""
-        return self._value.get()
+    def find(self) -> _T | None:
+        """Return it, or None if there is none."""
+        block = _open(self._innermost)
+        return None if block is None else block.value
 
-    @contextmanager
-    def being(self, value: _T | None) -> Iterator[None]:
-        """Make `value` the current one."""
-        token = self._value.set(value)
-        try:
-            yield
-        finally:
-            self._value.reset(token)
-
-
-def leave(entered: ExitStack | None) -> None:
-    """Leave what made something the current one."""
-    if entered is not None:
-        try:
-            entered.close()
-        except ValueError:
-            pass  # left in another thread or task than entered: its context is not ours to restore
+    def being(self, value: _T | None) -> AbstractContextManager[None]:
+        """Return a block in which `value` is the current one."""
+        return _Block(self._innermost, value)

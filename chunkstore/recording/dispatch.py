@@ -10,10 +10,12 @@ from contextlib import suppress
 from typing import Any
 
 from chunkstore.errors import StoreUsageError, WorkerDiedError
+from chunkstore.interrupts import interrupts_another
 from chunkstore.recording.answers import Outcome, SentError, this_process, unpacked, without_locals
 from chunkstore.recording.branch import BranchTask, run_branch
 from chunkstore.recording.branch_records import Branch, attempts_of, outcome_of, record_failure, recorded_branch
 from chunkstore.recording.failures import describe_error
+from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.waiting import Ended, ThreadPool, is_in_pool, pool_of
@@ -56,7 +58,7 @@ class Dispatcher:
     ) -> None:
         self._run = run
         self._step = step
-        self.workers = Workers(executor)
+        self.workers = Workers(InlineExecutor() if interrupts_another() else executor)
         self._max_attempts = max_attempts
         self._backoff = backoff
         self._tell = note

@@ -19,10 +19,12 @@ LONGEST_TRACEBACK = 100_000
 
 
 def is_failure(error: BaseException | None) -> bool:
-    """Tell whether an exception means that the work failed; `sys.exit(0)` does not.
+    """Tell whether an exception means that the work failed; `sys.exit(0)` does not, nor does closing a generator.
 
     As for Python, an exit with any other number, or with anything that is no number, is a failure.
     """
+    if isinstance(error, GeneratorExit):
+        return False  # whoever iterates needs no more
     if not isinstance(error, SystemExit):
         return error is not None
     code: object = error.code
@@ -43,7 +45,7 @@ class ErrorWatch:
     def error(self) -> BaseException | None:
         """Return the error in whose course this is called, if it came up since the beginning; None if all is well."""
         active = sys.exc_info()[1]
-        if is_failure(active) and id(active) != self._before and not isinstance(active, GeneratorExit):
+        if is_failure(active) and id(active) != self._before:
             return None if any(code.co_flags & _GENERATORS for code in _codes()) else active
         # Python notes the error that a program dies of before anybody else is told of it.
         last: BaseException | None = getattr(sys, "last_value", None)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from msgspec import UNSET
 
 from chunkstore.errors import BranchFailedError, StoreUsageError
-from chunkstore.names import join_name, numbered, readable_name, unescape_segment
+from chunkstore.names import TakenNames, join_name, numbered, readable_name, unescape_segment
 from chunkstore.recording.answers import Outcome
 from chunkstore.recording.branch_records import Branch, take_over
 from chunkstore.recording.dispatch import Dispatcher
@@ -77,7 +77,7 @@ class FanOut:
             given = _as_given(items)
             self._dispatcher.workers.check_sendable(self._run, function)
         code = identities(self._run.code_identity, function)
-        taken: dict[str, int] = {}
+        taken: TakenNames = {}
 
         def branches() -> Iterator[Branch]:
             for index, item in enumerate(given):
@@ -91,7 +91,7 @@ class FanOut:
 
     def parallel(self, functions: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
         """Run functions; return results by their names."""
-        taken: dict[str, int] = {}
+        taken: TakenNames = {}
         branches: list[Branch] = []
         with self._checking():
             if not isinstance(functions, Mapping):
@@ -116,7 +116,7 @@ class FanOut:
             self._run.release_name(self._step.name)
             raise
 
-    def _unique(self, name: str, taken: dict[str, int]) -> str:
+    def _unique(self, name: str, taken: TakenNames) -> str:
         return join_name(self._step.internal_name, numbered(name, taken))
 
     def _raise_failures(self, results: Any) -> None:

@@ -12,6 +12,7 @@ from chunkstore.errors import StoreUsageError
 
 #: A partial can be made to hold itself.
 _MOST_PARTIALS = 1000
+_LATE = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 def without_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,26 +35,35 @@ def check_runs_at_once(function: Callable[..., Any]) -> None:
 
 def _only_begins(function: Callable[..., Any]) -> bool:
     try:
-        return (
-            inspect.iscoroutinefunction(function)
-            or inspect.isgeneratorfunction(function)
-            or inspect.isasyncgenfunction(function)
-        )
+        # An object may have a method that is called.
+        return any(is_late(called) for called in (function, type(function).__call__) for is_late in _LATE)
     except Exception:  # noqa: BLE001 - whatever a strange object raises when it is asked for its class
         return False
 
 
 def done_at_once(result: Any, name: str) -> Any:
-    """Return what a function returned, unless that is only the beginning of its work."""
+    """Return what a function returned, unless that is only the beginning of its work.
+
+    So it is with a function inside of another, as decorators make them. An expression that is a generator is the result
+    of a function that has done its work.
+    """
     try:
-        is_begun = inspect.isawaitable(result)
+        is_begun = inspect.isawaitable(result) or inspect.isasyncgen(result) or _is_unbegun_generator(result)
     except Exception:  # noqa: BLE001 - whatever a strange object raises when it is asked for its class
         is_begun = False
     if is_begun:
-        if inspect.iscoroutine(result):
+        if inspect.iscoroutine(result) or inspect.isgenerator(result):
             result.close()
         raise _not_at_once(name)
     return result
+
+
+def _is_unbegun_generator(result: Any) -> bool:
+    return (
+        inspect.isgenerator(result)
+        and inspect.getgeneratorstate(result) == inspect.GEN_CREATED
+        and result.gi_code.co_name != "<genexpr>"
+    )
 
 
 def _not_at_once(name: str) -> StoreUsageError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
@@ -16,7 +17,6 @@ from chunkstore.clock import clock, utc_now
 from chunkstore.errors import ChunkstoreError, StoreUsageError
 from chunkstore.names import PinnedRunId, readable_name, scopes_of
 from chunkstore.recording.catalog import Catalog
-from chunkstore.recording.context import leave
 from chunkstore.recording.failures import ErrorWatch, describe_error, is_failure
 from chunkstore.recording.fanout import FanOut
 from chunkstore.recording.functions import check_runs_at_once
@@ -54,6 +54,9 @@ class Run(Scope):
         code_identity: the git commit that is checked out; None without git.
         previous: the run that this one resumes, or None.
     """
+
+    #: Here, as even the names of modules are gone by then.
+    _is_finalizing = staticmethod(sys.is_finalizing)
 
     def __init__(
         self,
@@ -117,9 +120,12 @@ class Run(Scope):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._is_finalizing():
+            return  # a generator that nobody has gone on with ends with the interpreter, when nothing works
         entered, self._entered = self._entered, None
         self._left = True
-        leave(entered)
+        if entered is not None:
+            entered.close()
         if self._pid != os.getpid():
             return  # a forked child that leaves the block ends itself, not the run
         if not self._finishes:

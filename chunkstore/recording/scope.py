@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from chunkstore.errors import StepLogNotFoundError
 from chunkstore.forks import note_forks
-from chunkstore.names import PinnedRunId, check_name, join_name, numbered, scopes_of
+from chunkstore.names import PinnedRunId, TakenNames, check_name, join_name, numbered, scopes_of
 from chunkstore.recording.catalog import PUT, Catalog, catalog_of
 from chunkstore.recording.context import Current
 from chunkstore.recording.inner_names import InnerNames
@@ -50,18 +50,14 @@ class Scope:
         self.function_step: StepAround | None = None
         #: The same in another process than the step's own: its name, and its attempt.
         self._around = around
-        self._taken: dict[str, int] = {}
+        # Changed by single operations alone: threads, and handlers of signals, may do so at any time.
+        self._taken: TakenNames = {}
         self._repeated: set[str] = set()
         self._open: dict[str, StepAround] = {}
         self._failed: dict[str, None] = {}
         #: Whether others, too, may record steps here: then this object does not know of all.
         self._shared = False
-        self._mutex = threading.Lock()
         note_forks(self)
-
-    def reset_after_fork(self) -> None:
-        """In a forked child: let go of the mutex, which a thread of the parent may hold."""
-        self._mutex = threading.Lock()
 
     def note_fork(self) -> None:
         """In the parent of a forked child: the child may record steps of this run too."""
@@ -98,19 +94,17 @@ class Scope:
         def make() -> str:
             return join_name(self.branch, numbered(name, self._taken))
 
-        with self._mutex:
-            if outer is None or outer.inner_names is None:
-                return make()
-            internal_name, is_repeated = outer.inner_names.take(name, make)
-            if is_repeated:
-                self._repeated.add(internal_name)
-            return internal_name
+        if outer is None or outer.inner_names is None:
+            return make()
+        internal_name, is_repeated = outer.inner_names.take(name, make)
+        if is_repeated:
+            self._repeated.add(internal_name)
+        return internal_name
 
     def release_name(self, name: str) -> None:
         """Take back the name of a step that is not going to be recorded."""
-        with self._mutex:
-            if self._taken.get(name) == 1:
-                del self._taken[name]
+        if self._taken.get(name) == [1]:
+            self._taken.pop(name, None)
 
     def is_repeated(self, internal_name: str) -> bool:
         """Tell whether a step may have been recorded before, by a start of what is around it that came to nothing."""
@@ -126,7 +120,7 @@ class Scope:
 
     def step_around(self) -> StepAround | None:
         """Return the step at work here whose steps are recorded through this object; None if there is none."""
-        step: StepAround | None = CURRENT_STEP.peek()
+        step: StepAround | None = CURRENT_STEP.find()
         if step is not None and step.is_at_work_in(self):
             return step
         return self.function_step
@@ -138,32 +132,29 @@ class Scope:
 
     def note_start(self, step: StepAround) -> None:
         """Remember that a step made through this object has begun."""
-        with self._mutex:
-            self._open[step.internal_name] = step
-            self._failed.pop(step.internal_name, None)
+        self._open[step.internal_name] = step
+        self._failed.pop(step.internal_name, None)
 
     def note_outcome(self, internal_name: str, *, failed: bool) -> None:
         """Remember that a step made through this object has ended, and whether it failed."""
-        with self._mutex:
-            self._open.pop(internal_name, None)
-            if failed:
-                self._failed[internal_name] = None
+        if failed:
+            self._failed[internal_name] = None
+        self._open.pop(internal_name, None)
 
     def forget_outcomes(self, internal_names: Iterable[str]) -> None:
         """Forget how steps ended that ran inside an attempt which does not count."""
-        with self._mutex:
-            for internal_name in internal_names:
-                self._open.pop(internal_name, None)
-                self._failed.pop(internal_name, None)
+        for internal_name in internal_names:
+            self._open.pop(internal_name, None)
+            self._failed.pop(internal_name, None)
 
     def claim_names(self, steps: Iterable[StepLog]) -> bool:
         """Take the names of steps that are taken over as they are; return False if others have some of them."""
-        with self._mutex:
-            taken = dict(self._taken)
-            for step in steps:
+        wanted = list(steps)
+        # Not before it is known that all are to be had; whoever takes one meanwhile leaves a gap in the numbers.
+        for taken in ({name: asked.copy() for name, asked in self._taken.copy().items()}, self._taken):
+            for step in wanted:
                 if join_name(self.branch, numbered(step.name, taken)) != step.internal_name:
                     return False
-            self._taken = taken
         return True
 
     def end_open_steps(self, error: BaseException) -> None:

@@ -16,17 +16,18 @@ from msgspec import UNSET
 
 from chunkstore.clock import format_duration, utc_now
 from chunkstore.errors import CorruptChunkError, StepLogNotFoundError, StoreUsageError
+from chunkstore.interrupts import passable
 from chunkstore.recording.catalog import PUT
-from chunkstore.recording.context import leave
 from chunkstore.recording.failures import ErrorWatch, describe_error, format_error, is_failure
 from chunkstore.recording.functions import check_runs_at_once, done_at_once
 from chunkstore.recording.identity import InputHash, identities, input_hash
 from chunkstore.recording.inner_names import InnerNames
-from chunkstore.recording.output import OutputFile, kept_output
+from chunkstore.recording.output import OutputFile
 from chunkstore.recording.results import kept_result
 from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
 from chunkstore.recording.scope import CURRENT_STEP, Scope
 from chunkstore.recording.step_reuse import ReusableStep
+from chunkstore.recording.streams import KeptOutput
 from chunkstore.recording.values import copied
 from chunkstore.records.attempts import set_aside
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, StepAttempt, StepLog
@@ -103,6 +104,8 @@ class BaseStep(ReusableStep[_Scope]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if self.run.is_finalizing():
+            return False  # a generator that nobody has gone on with ends with the interpreter, when nothing works
         try:
             if self._reused and error is None:
                 self._end_reused()
@@ -199,7 +202,7 @@ class BaseStep(ReusableStep[_Scope]):
             self._output = OutputFile(self.run.catalog, self.internal_name)
         self._entered = ExitStack()
         self._entered.enter_context(CURRENT_STEP.being(self))
-        self._entered.enter_context(kept_output(self._output))
+        self._entered.enter_context(KeptOutput(self._output))
 
     def _begin_attempt(self) -> None:
         self._owner_pid, self.thread = os.getpid(), threading.get_ident()
@@ -211,7 +214,7 @@ class BaseStep(ReusableStep[_Scope]):
             self.run.forget_outcomes(self.inner_names.all_given())
             self.inner_names.begin_attempt()
         self.run.note_start(self)
-        with self._mutex:
+        with passable(self._mutex):
             if self._log.attempts:
                 set_aside(self._log)
             attempt = StepAttempt(attempt_number=len(self._log.attempts) + 1, start_time=utc_now(), status=PROCESSING)
@@ -250,7 +253,8 @@ class BaseStep(ReusableStep[_Scope]):
 
     def _leave(self) -> None:
         entered, self._entered = self._entered, None
-        leave(entered)
+        if entered is not None:
+            entered.close()
 
     def _end(self, error: BaseException | None, status: str | None = None) -> None:
         """Record how an attempt ended; `status` is that of the step, if it is not the attempt's."""
@@ -259,7 +263,7 @@ class BaseStep(ReusableStep[_Scope]):
         if not self._owned:
             return  # a forked child that leaves the work ends itself, not the step
         failed = is_failure(error)
-        with self._mutex:
+        with passable(self._mutex):
             attempt = self._end_attempt(FAIL if failed else SUCCESS, duration)
             attempt.message = format_error(error) if failed and error else ""
             self._log.status = status or attempt.status
@@ -289,7 +293,7 @@ class BaseStep(ReusableStep[_Scope]):
             self._end(error)
             return
         self._leave()
-        with self._mutex:
+        with passable(self._mutex):
             if self._log.status == PROCESSING:  # between two attempts
                 self._log.status = FAIL
         self._record_end(error)
@@ -312,21 +316,21 @@ class BaseStep(ReusableStep[_Scope]):
 
     def _keep_output(self, output: OutputFile) -> None:
         if (printed := output.finish()) is not None:
-            with self._mutex:
+            with passable(self._mutex):
                 # In the place of what was taken over, if it goes on where that ended.
                 others = [entry for entry in self._log.data_catalog if entry.name != printed.name or entry.stage != PUT]
                 self._log.data_catalog = [*others, printed]
             self._put_just_now.append(printed)
 
     def _write_end(self) -> None:
-        with self._mutex:
+        with passable(self._mutex):
             self._write()
         put, self._put_just_now = self._put_just_now, []
         self.run.keep(put)
 
     def conclude(self, status: str, message: str) -> None:
         """Record the end of a composite step, whose work is done in its branches."""
-        with self._mutex:
+        with passable(self._mutex):
             attempt = self._end_attempt(status, time.perf_counter() - self._started)
             attempt.message = self._log.message = message
             self._log.status = status

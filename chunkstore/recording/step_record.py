@@ -13,6 +13,7 @@ from msgspec import UNSET
 from chunkstore.clock import utc_now
 from chunkstore.errors import InvalidValueError
 from chunkstore.forks import renew_after_fork
+from chunkstore.interrupts import guarded, passable
 from chunkstore.recording.results import kept_result
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.series import MetricSeries
@@ -42,6 +43,7 @@ class StepRecord(Generic[_Scope]):
     def reset_after_fork(self) -> None:
         """In a forked child: leave what waits to be written to the parent, and let go of its mutex and timer."""
         self._mutex = threading.RLock()
+        self._last_write = object()
         self._series = MetricSeries(self.run, self.internal_name, self._mutex)
 
     def __repr__(self) -> str:
@@ -49,24 +51,35 @@ class StepRecord(Generic[_Scope]):
 
     def __getstate__(self) -> dict[str, Any]:
         # The receiver has started nothing, and what waits to be written here is not written twice.
-        return {**self.__dict__, "_owner_pid": -1, "_mutex": None, "_series": None}
+        return {**self.__dict__, "_owner_pid": -1, "_mutex": None, "_last_write": None, "_series": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.reset_after_fork()
         renew_after_fork(self)
 
+    @guarded
     def _write(self) -> None:
-        self.run.store.add_step_log(self.run.identity, self._log)
+        """Write the record; should something be added to it in the middle, by this very thread, once more."""
+        while True:
+            self._last_write = mark = object()
+            try:
+                self.run.store.add_step_log(self.run.identity, self._log)
+            except RuntimeError:  # it has changed while it was looked through
+                if self._last_write is mark:
+                    raise
+            if self._last_write is mark:
+                return
 
     @property
     def _owned(self) -> bool:
         """Whether this is the process that started the step; a fork or another host is not."""
         return self._owner_pid == os.getpid()
 
+    @guarded
     def _change(self, change: Callable[[StepLog], None]) -> None:
         if self._owned:
-            with self._mutex:
+            with passable(self._mutex):
                 change(self._log)
                 self._write()
         else:
@@ -98,6 +111,7 @@ class StepRecord(Generic[_Scope]):
         """
         self.log_metrics({name: value}, step)
 
+    @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: float | None = None) -> None:
         """Record several metrics; see `log_metric`. If some cannot be recorded, the others are before it raises."""
         checked = CheckedValues(metrics, "metric")
@@ -106,7 +120,7 @@ class StepRecord(Generic[_Scope]):
         elif checked.good:
             number, now = checked_number(step, ", ".join(checked.good)), utc_now()
             points = {name: MetricPoint(number, value, now) for name, value in checked.good.items()}
-            with self._mutex:
+            with passable(self._mutex):
                 # Only the process that runs the step flushes when it ends: elsewhere nothing may wait.
                 may_wait = self._owned and self._log.status == PROCESSING
                 self._series.add(points, attempt=self._attempt_of_points(), may_wait=may_wait)

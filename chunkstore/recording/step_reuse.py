@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from msgspec import UNSET
 
 from chunkstore.errors import DataNotFoundError, StoreUsageError
+from chunkstore.interrupts import passable
 from chunkstore.recording.identity import identities, same_code
 from chunkstore.recording.output import OutputFile
 from chunkstore.recording.previous import EarlierStep, data_inside, is_same_work, taken_over
@@ -96,7 +97,7 @@ class ReusableStep(StepRecord[_Scope]):
             inside = [taken_over(step, found.run_id, self.run.catalog) for step in found.inside]
             if not self.run.claim_names(found.inside):
                 return False
-            with self._mutex:
+            with passable(self._mutex):
                 log.user_defined_metrics.update(self._log.user_defined_metrics)
                 log.data_catalog += [entry for entry in self._log.data_catalog if entry not in log.data_catalog]
                 if not self._log.attempts:

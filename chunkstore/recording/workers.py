@@ -17,8 +17,10 @@ from contextlib import suppress
 from typing import Any
 
 from chunkstore.errors import ChunkstoreError, StoreUsageError
+from chunkstore.interrupts import guarded
 from chunkstore.recording.answers import Packed, packed
 from chunkstore.recording.failures import describe_error
+from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.waiting import innermost
 
@@ -122,7 +124,7 @@ class Workers:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(initializer=_begin_worker, initargs=(None, ()))
         try:
-            future = self._executor.submit(function, *arguments)
+            future = _hand_over(self._executor, function, *arguments)
         except AssertionError:
             _check_may_have_children()
             raise
@@ -220,6 +222,18 @@ class Workers:
                 with suppress(ValueError, OSError):
                     process.kill()
         return True
+
+
+def _hand_over(executor: Executor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    if isinstance(executor, InlineExecutor):
+        return executor.submit(function, *arguments)
+    return _submit(executor, function, *arguments)
+
+
+@guarded
+def _submit(executor: Executor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Submit something; executors hold mutexes meanwhile that no other call of this thread can take."""
+    return executor.submit(function, *arguments)
 
 
 def _check_may_have_children() -> None:

@@ -245,7 +245,7 @@ class ChunkedStore(Store):
                     known.is_synced = False  # somebody else has changed it, who may have taken the run up again
                 data = self._encode(whole)
                 try:
-                    self._writer.write(run_id, known, self.backend.replace, RUN_FILE, data, durable=durable)
+                    self._writer.write(run_id, known, self.backend.replace_as_read, RUN_FILE, data, durable=durable)
                 except ChunkstoreError:
                     attempt(partial(self._writer.take_back, run_id, known, RUN_FILE, data, self._encode(log)), run_id)
                     raise

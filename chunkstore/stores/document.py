@@ -31,7 +31,6 @@ from chunkstore.stores.reading import MetricLine, Patience, as_series
 from chunkstore.stores.run_document import Document, OwnRecords, RunDocument
 from chunkstore.stores.runs import Candidate, KnownRuns
 from chunkstore.stores.stored import as_stored, check_format, is_finished
-from chunkstore.stores.stripes import Stripes
 from chunkstore.stores.summary import Summary
 
 logger = logging.getLogger("chunkstore")
@@ -57,13 +56,10 @@ class DocumentStore(Store):
         renew_after_fork(self)
 
     def reset_after_fork(self) -> None:
-        """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
+        """In a forked child: own nothing."""
         self._owned: KnownRuns[OwnRecords] = KnownRuns()
         # Runs whose format was found to be one that may be written.
         self._admitted: set[str] = set()
-        # Threads that record the same thing at once must come to know what they have written one after the other. Who
-        # needs such a mutex and a run's lock takes the mutex first.
-        self._stripes = Stripes()
 
     # --- documents ---------------------------------------------------------------------------------------------------
 
@@ -79,8 +75,13 @@ class DocumentStore(Store):
             raise MissingError(run_id)
         return document
 
-    def _edit(self, run_id: str, edit: Callable[[Document], _T]) -> _T:
-        """Change a document under its lock, if `edit` alters it; return what `edit` returns."""
+    def _edit(
+        self, run_id: str, edit: Callable[[Document], _T], then: Callable[[_T], None] = lambda _result: None
+    ) -> _T:
+        """Change a document under its lock, if `edit` alters it, and note that with `then`; return what `edit` returns.
+
+        If something comes in the middle, `edit` is called again.
+        """
 
         def edit_document() -> _T:
             before = self.backend.load(_TOP, _file_of(run_id))
@@ -92,6 +93,7 @@ class DocumentStore(Store):
                 # What a run is changed by after its end is durable at once, as all before was made durable then.
                 durable = self.backend.durability == AT_THE_END and has_finished
                 self._replace(run_id, before, self._encode(document.to_write()), durable=durable)
+            then(result)
             return result
 
         # No lock file for a run that does not exist, or may not be changed.
@@ -108,7 +110,7 @@ class DocumentStore(Store):
         """Replace a document; should that fail when it is done already, what was there before is put back."""
         file = _file_of(run_id)
         try:
-            self.backend.replace(_TOP, file, after, durable=durable)
+            self.backend.replace_as_read(_TOP, file, after, durable=durable)
         except ChunkstoreError:
             try:
                 if self.backend.load(_TOP, file) == after:
@@ -241,9 +243,7 @@ class DocumentStore(Store):
             document.altered = True
             return owned, stamps
 
-        with self._stripes.of(run_id):
-            owned, stamps = self._edit(run_id, edit)
-            owned.stamps.update(stamps)
+        self._edit(run_id, edit, _note)
 
     def _put_last(self, run_id: str, record: _R) -> None:
         stored = as_stored(record)
@@ -255,9 +255,7 @@ class DocumentStore(Store):
                 return owned, {}
             return owned, {key_of(stored): document.put(stored, owned)}
 
-        with self._stripes.of(run_id):
-            owned, stamps = self._edit(run_id, edit)
-            owned.stamps.update(stamps)
+        self._edit(run_id, edit, _note)
 
     def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         return self._find(run_id, internal_name, kind, full=False) is not None
@@ -317,6 +315,11 @@ class DocumentStore(Store):
     def _get_parameters(self, run_id: str, scope: str) -> dict[str, Any]:
         _, parameters = flatten(self._load(run_id))
         return parameters.get(scope, {})
+
+
+def _note(written: tuple[OwnRecords, dict[Key, str]]) -> None:
+    owned, stamps = written
+    owned.stamps.update(stamps)
 
 
 def _stored_parameters(scope: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
+from chunkstore.interrupts import passable
+
+_T = TypeVar("_T")
 _COUNT = 16
 
 
@@ -17,12 +21,21 @@ class Stripes:
 
     def reset_after_fork(self) -> None:
         """In a forked child: let go of mutexes that threads of the parent may hold."""
-        self.mutexes: list[AbstractContextManager[object]] = [threading.Lock() for _ in range(_COUNT)]
+        self.mutexes = [threading.RLock() for _ in range(_COUNT)]
 
     def of(self, *key: str) -> AbstractContextManager[object]:
-        """Return the mutex that stands for one thing."""
-        return self.mutexes[hash(key) % _COUNT]
+        """Return what to enter to keep other threads from one thing."""
+        return passable(self.mutexes[hash(key) % _COUNT])
 
-    def of_all(self, keys: Iterable[tuple[str, ...]]) -> list[AbstractContextManager[object]]:
-        """Return the mutexes that stand for some things, each once, in the order in which everybody takes them."""
-        return [self.mutexes[place] for place in sorted({hash(key) % _COUNT for key in keys})]
+    def hold_all(self, keys: Iterable[tuple[str, ...]], action: Callable[[], _T]) -> _T:
+        """Return what an action returns, called when other threads are kept from some things.
+
+        Each mutex is taken once, in the order in which everybody takes them.
+        """
+        return self._hold(sorted({hash(key) % _COUNT for key in keys}), action)
+
+    def _hold(self, places: list[int], action: Callable[[], _T]) -> _T:
+        if not places:
+            return action()
+        with passable(self.mutexes[places[0]]):
+            return self._hold(places[1:], action)

@@ -133,6 +133,7 @@ class Noting:
 
     def __init__(self, place, taken):
         self.place, self.taken, self.lock = place, taken, threading.Lock()
+        self.acquire, self.release = self.lock.acquire, self.lock.release
 
     def __enter__(self):
         self.taken.append(self.place)

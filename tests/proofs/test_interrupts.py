@@ -14,7 +14,7 @@ from processes import Forked
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import RunLogExistsError
-from chunkstore.recording import output
+from chunkstore.recording import streams
 from chunkstore.recording.scope import CURRENT_RUN
 from chunkstore.recording.step import CURRENT_STEP
 from chunkstore.records.fields import MetricPoint
@@ -237,9 +237,8 @@ def _nothing_stays_in_place(monkeypatch):
         monkeypatch.setattr(sys, stream, getattr(sys, stream))
     yield
     gc.collect()  # what was interrupted while it was left is left now
-    output._installation.reset()
-    for kept in (CURRENT_RUN._value, CURRENT_STEP._value, output._sink):
-        kept.set(None)
+    for kept in (CURRENT_RUN, CURRENT_STEP, streams._output):
+        kept._innermost.set(None)
 
 
 def everything_in(folder):

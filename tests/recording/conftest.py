@@ -1,14 +1,13 @@
 """What the tests of the recording API share."""
 
 import os
-import threading
-from threading import Timer
 
 import pytest
 
 import chunkstore
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import forget
+from chunkstore.recording.series import _late_flushes
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +22,7 @@ def _outside_git(tmp_path, monkeypatch):
     yield
     git_identity.cache_clear()
     forget()
-    for thread in threading.enumerate():
-        assert not isinstance(thread, Timer) or thread.finished.is_set(), "a step's timer outlived it"
+    assert not any(series for _, series in _late_flushes._due), "a step's points outlived it"
 
 
 @pytest.fixture

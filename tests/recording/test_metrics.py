@@ -40,20 +40,15 @@ def clock(monkeypatch):
             self.now = 1000.0
             self.timers = []
 
-        def timer(self, _interval, function):
-            self.timers.append(function)
-            return self
-
-        def start(self):
-            pass
-
-        def cancel(self):
-            pass
+        def sleep(self, seconds):
+            self.now += seconds
 
     fake = Clock()
     monkeypatch.setattr(series_module.time, "monotonic", lambda: fake.now)
-    monkeypatch.setattr(series_module.threading, "Timer", fake.timer)
-    return fake
+    monkeypatch.setattr(series_module.time, "sleep", fake.sleep)
+    monkeypatch.setattr(series_module, "start_new_thread", lambda function, _: fake.timers.append(function))
+    yield fake
+    series_module._late_flushes.reset()
 
 
 def recorded(run, name="train"):

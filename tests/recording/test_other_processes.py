@@ -92,7 +92,7 @@ def test_points_that_wait_at_a_fork_are_written_once(store):
 
 
 def test_a_fork_while_a_thread_logs_does_not_block_the_child(store):
-    with store.start_run("run") as run, run.step("train") as step, step._mutex, run._mutex:
+    with store.start_run("run") as run, run.step("train") as step, step._mutex:
         # As if another thread were in the middle of it: the child has no such thread to wait for.
         context = multiprocessing.get_context("fork")
         child = context.Process(target=work.log_all_through, args=(run, step))

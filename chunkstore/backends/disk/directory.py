@@ -85,7 +85,7 @@ class DirectoryBackend(Backend):
         self._locks.forget()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: let go of the parent's descriptors (never unlocking them) and of its mutexes."""
+        """In a forked child: let go of the parent's descriptors, never unlocking them."""
         self._folders.reset_after_fork()
         self._locks.reset_after_fork()
 

@@ -19,9 +19,9 @@ from filelock import lock_descriptor, unlock_descriptor
 from chunkstore.backends.disk.lock_turns import Turn, has_turns
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.backends.errors import locked_twice
-from chunkstore.backends.mutexes import give_back
 from chunkstore.errors import LockTimeoutError, StoreIOError
 from chunkstore.forks import in_forked_children
+from chunkstore.interrupts import give_back
 
 _FIRST_PAUSE = 50e-6
 #: Between two attempts to lock a file that others lock for the length of one write.
@@ -181,6 +181,7 @@ class SidecarLock:
             self._thread = None
             return  # unlocking would free the parent's lock: both share one open file description
         try:
+            self._thread = None  # first: a call that comes in the middle must not take the lock for held
             if self._fd is not None:
                 unlock_descriptor(self._fd)
         except OSError:
@@ -189,7 +190,6 @@ class SidecarLock:
             self._close()
             raise
         finally:
-            self._thread = None
             self._mutex.release()
         if self._waiting:
             time.sleep(_FIRST_PAUSE)  # else this thread would have it again before any other wakes up
@@ -263,25 +263,24 @@ class OpenLocks:
 
     def __init__(self) -> None:
         self._locks: OrderedDict[SidecarLock, None] = OrderedDict()
-        self._mutex = threading.Lock()
 
     def keep(self, lock: SidecarLock) -> None:
         """Keep the file of a lock that is about to be used open, and close that which was used the longest time ago."""
-        with self._mutex:
-            self._locks[lock] = None
-            self._locks.move_to_end(lock)
-            idle = self._locks.popitem(last=False)[0] if len(self._locks) > _MAX_OPEN_LOCKS else None
-        if idle is not None:
+        self._locks.pop(lock, None)
+        self._locks[lock] = None  # as the last
+        if len(self._locks) > _MAX_OPEN_LOCKS:
+            try:
+                idle, _ = self._locks.popitem(last=False)
+            except KeyError:
+                return  # others have closed, or forgotten, all of them
             idle.close_if_idle()
 
     def forget(self) -> None:
         """Keep none of them."""
-        with self._mutex:
-            self._locks.clear()
+        self._locks.clear()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: let go of the parent's locks, never unlocking them, and of the mutex."""
-        self._mutex = threading.Lock()
+        """In a forked child: let go of the parent's locks, never unlocking them."""
         self._locks = OrderedDict()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
@@ -43,7 +42,6 @@ class OpenFolders:
         self.top = top
         self._sync_writes = sync_writes
         self._open: OrderedDict[str, Folder] = OrderedDict()
-        self._mutex = threading.Lock()
         # The top folder, if the way to it is known to be durable; while it is open, no other gets its inode.
         self._durable_top: Folder | None = None
 
@@ -73,10 +71,12 @@ class OpenFolders:
         if self._sync_writes:
             # Whoever made the folder need not have come to making it durable, and what is in it is no better.
             self.sync_way_to(folder)
-        with self._mutex:
-            found = self._open.setdefault(folder, opened)
-            while len(self._open) > _MAX_OPEN_FOLDERS:
+        found = self._open.setdefault(folder, opened)
+        if len(self._open) > _MAX_OPEN_FOLDERS:
+            try:
                 self._open.popitem(last=False)
+            except KeyError:
+                pass  # others have let go of all
         return found
 
     def meant(self, folder: str, within: Within) -> Folder:
@@ -117,18 +117,15 @@ class OpenFolders:
 
     def forget(self, folder: str) -> None:
         """Let go of a folder; it is closed when nobody works in it any more."""
-        with self._mutex:
-            self._open.pop(folder, None)
+        self._open.pop(folder, None)
 
     def forget_all(self) -> None:
         """Let go of all folders."""
-        with self._mutex:
-            self._open.clear()
-            self._durable_top = None
+        self._open.clear()
+        self._durable_top = None
 
     def reset_after_fork(self) -> None:
-        """In a forked child: let go of the parent's descriptors and of its mutex."""
-        self._mutex = threading.Lock()
+        """In a forked child: let go of the parent's descriptors."""
         self._open = OrderedDict()
         self._durable_top = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from chunkstore.backends.turns import ask
 from chunkstore.errors import InvalidValueError, StoreUsageError
 from chunkstore.records.base import Record
 from chunkstore.records.models import BranchLog, StepLog
@@ -18,7 +19,7 @@ def changed(record: _AnyRecord, change: Callable[[_AnyRecord], _AnyRecord | None
     Raises:
         StoreUsageError: it returns no record of that type.
     """
-    result = change(record)
+    result = ask(change, record)
     if result is None:
         return record
     if type(result) is not type(record):

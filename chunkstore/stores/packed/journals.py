@@ -6,17 +6,19 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from itertools import starmap
+from typing import TypeVar
 
 from chunkstore.backends.base import Backend, Expected, Journal
 from chunkstore.backends.errors import MissingError
-from chunkstore.backends.mutexes import give_back
 from chunkstore.clock import clock
+from chunkstore.interrupts import give_back, guarded, passable
 from chunkstore.names import journal_file
 from chunkstore.stores.packed.packed_lines import pack_body
+
+_T = TypeVar("_T")
 
 #: How many journals are kept open; of those that were closed for others, so many can be gone on with.
 _MOST_OPEN = 64
@@ -24,7 +26,7 @@ _MOST_KNOWN = 10_000
 _ATTEMPTS = 100
 
 
-class _Writer:
+class JournalWriter:
     """What one process appends to one run.
 
     Attributes:
@@ -34,6 +36,7 @@ class _Writer:
         file: its name, if one was begun that may be gone on with.
         chunks: what it holds: only that may be written to it again, as readers look in one place for each chunk.
         incarnation: which run it belongs to.
+        is_busy: whether it is being written to. A call that comes in the middle, on the same thread, leaves it alone.
     """
 
     def __init__(self) -> None:
@@ -42,6 +45,7 @@ class _Writer:
         self.file = ""
         self.chunks: set[str] = set()
         self.incarnation = ""
+        self.is_busy = False
 
     def leave(self) -> None:
         """Write no more to the present journal."""
@@ -73,9 +77,8 @@ class Journals:
     def reset_after_fork(self) -> None:
         """In a forked child: the journals are the parent's."""
         # Both in the order of their last use; of those that are not in the second, the journal is closed.
-        self._writers: OrderedDict[str, _Writer] = OrderedDict()
-        self._opened: OrderedDict[str, _Writer] = OrderedDict()
-        self._guard = threading.Lock()
+        self._writers: OrderedDict[str, JournalWriter] = OrderedDict()
+        self._opened: OrderedDict[str, JournalWriter] = OrderedDict()
 
     @staticmethod
     def of(backend: Backend) -> Journals:
@@ -91,7 +94,7 @@ class Journals:
         within: Expected,
         prepare: Callable[[], None],
         is_durable: Callable[[], bool],
-    ) -> None:
+    ) -> bool:
         """Write chunks that no journal has, all of them or none.
 
         Args:
@@ -101,18 +104,25 @@ class Journals:
             prepare: is called when a journal was begun, before anything is written to it.
             is_durable: see `Backend.append`.
 
+        Returns:
+            Whether they are written. If this call interrupts another that writes to the journal, they are not, and
+            have to lie by themselves.
+
         Raises:
             MissingError: there is no such run.
         """
         lines = b"".join(starmap(pack_body, chunks.items()))
-        with self.held(run_id) as writer:
+
+        def write(writer: JournalWriter) -> bool:
             for _ in range(_ATTEMPTS):
                 self._open(run_id, writer, within, prepare)
                 if self._append(writer, lines, is_durable):
                     writer.chunks.update(chunks)
-                    return
+                    return True
                 # Who seals the run has removed it, as it was empty; that the run is gone, the next attempt will tell.
-        raise MissingError(run_id)
+            raise MissingError(run_id)
+
+        return self.holding(run_id, chunks, lambda writer: writer is not None and _while_busy(writer, write))
 
     def add_again(
         self,
@@ -136,9 +146,8 @@ class Journals:
         Returns:
             Whether the journal is there and has those, so that all was written.
         """
-        if run_id not in self._writers:
-            return False
-        with self.held(run_id) as writer:
+
+        def write(writer: JournalWriter) -> bool:
             if not present <= writer.chunks or writer.incarnation != within.incarnation:
                 return False
             if writer.journal is None and not self._continue(run_id, writer, within):
@@ -148,51 +157,63 @@ class Journals:
                 writer.chunks.update(chunks)
             return is_there
 
-    @contextmanager
-    def held(self, run_id: str) -> Iterator[_Writer]:
-        """Keep other threads from a run's journal; who is going to write to it under the run's lock takes it before."""
+        if run_id not in self._writers:
+            return False
+        return self.holding(run_id, chunks, lambda writer: writer is not None and _while_busy(writer, write))
+
+    @guarded
+    def holding(self, run_id: str, chunks: Iterable[str], action: Callable[[JournalWriter | None], _T]) -> _T:
+        """Return what an action returns that is called while other threads are kept from a run's journal.
+
+        Who is going to write to it under the run's lock takes it before.
+
+        Args:
+            run_id: the run.
+            chunks: what is going to be written.
+            action: gets who writes to the journal; or None, if this call interrupts another that does so. Then the
+                chunks have to lie by themselves, now and from now on.
+        """
         while True:
             writer = self._writer(run_id)
-            with writer.mutex:
+            mutex = passable(writer.mutex)
+            with mutex:
+                if mutex is not writer.mutex or writer.is_busy:
+                    writer.chunks.difference_update(chunks)
+                    return action(None)
                 # Else it was closed while we waited; should it be ours already, nobody can have closed it.
                 if self._writers.get(run_id) is writer:
-                    yield writer
-                    return
+                    return action(writer)
 
-    def not_in_journal(self, run_id: str, chunks: Iterable[str]) -> set[str]:
-        """Return which of some chunks the run's present journal does not have."""
-        with self.held(run_id) as writer:
-            return set(chunks) - writer.chunks
-
+    @guarded
     def close(self, run_id: str | None = None) -> None:
         """Close the journal of a run, or all; not to be called under a run's lock."""
         for run in [run_id] if run_id is not None else list(self._writers):
             writer = self._writers.get(run)
             if writer is None:
                 continue
-            with writer.mutex:
-                writer.leave()
-                with self._guard:
-                    if self._writers.get(run) is writer:
-                        del self._writers[run]
-                        self._opened.pop(run, None)
+            mutex = passable(writer.mutex)
+            with mutex:
+                if mutex is writer.mutex and not writer.is_busy:
+                    writer.leave()
+                # Else the call that writes to it is the last one to do so.
+                if self._writers.get(run) is writer:
+                    self._writers.pop(run, None)
+                    self._opened.pop(run, None)
 
-    def _writer(self, run_id: str) -> _Writer:
-        with self._guard:
-            writer = self._writers.setdefault(run_id, _Writer())
-            for recent, most in ((self._writers, _MOST_KNOWN), (self._opened, _MOST_OPEN)):
-                recent[run_id] = writer
+    def _writer(self, run_id: str) -> JournalWriter:
+        writer = self._writers.setdefault(run_id, JournalWriter())
+        for recent, most in ((self._writers, _MOST_KNOWN), (self._opened, _MOST_OPEN)):
+            recent.setdefault(run_id, writer)
+            try:
                 recent.move_to_end(run_id)
                 idle = recent.popitem(last=False)[1] if len(recent) > most else None
-        if idle is not None:
-            try:
-                if idle.mutex.acquire(blocking=False):
-                    idle.pause()
-            finally:
-                give_back(idle.mutex)
+            except KeyError:
+                continue  # others have closed it meanwhile
+            if idle is not None:
+                _pause_if_idle(idle)
         return writer
 
-    def _open(self, run_id: str, writer: _Writer, within: Expected, prepare: Callable[[], None]) -> None:
+    def _open(self, run_id: str, writer: JournalWriter, within: Expected, prepare: Callable[[], None]) -> None:
         """Make sure that a journal is open that belongs to the run which is meant."""
         if writer.incarnation != within.incarnation:
             writer.leave()
@@ -212,7 +233,7 @@ class Journals:
             raise
         writer.journal, writer.file, writer.incarnation = journal, file, within.incarnation
 
-    def _continue(self, run_id: str, writer: _Writer, within: Expected) -> bool:
+    def _continue(self, run_id: str, writer: JournalWriter, within: Expected) -> bool:
         """Open a journal again that was closed for others; tell whether there is such a one."""
         if not writer.file or writer.incarnation != within.incarnation:
             return False
@@ -222,7 +243,7 @@ class Journals:
             writer.leave()  # sealed, or gone
         return writer.journal is not None
 
-    def _append(self, writer: _Writer, line: bytes, is_durable: Callable[[], bool]) -> bool:
+    def _append(self, writer: JournalWriter, line: bytes, is_durable: Callable[[], bool]) -> bool:
         """Append a line; tell whether the journal is there."""
         assert writer.journal is not None
         is_done = False
@@ -235,6 +256,25 @@ class Journals:
             if not is_done:
                 writer.leave()
         return is_done
+
+
+def _pause_if_idle(writer: JournalWriter) -> None:
+    try:
+        if writer.mutex.acquire(blocking=False) and not writer.is_busy:
+            writer.pause()
+    finally:
+        give_back(writer.mutex)
+
+
+def _while_busy(writer: JournalWriter, write: Callable[[JournalWriter], bool]) -> bool:
+    try:
+        writer.is_busy = True
+        is_done = write(writer)
+        writer.is_busy = False
+    except BaseException:
+        writer.is_busy = False
+        raise
+    return is_done
 
 
 _of_backends: weakref.WeakKeyDictionary[Backend, Journals] = weakref.WeakKeyDictionary()

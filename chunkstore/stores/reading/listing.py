@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 
 class Listing:
@@ -19,30 +17,30 @@ class Listing:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = list(names)
         self._is_sorted = False
-        self._guard = threading.Lock()
 
     def names(self) -> list[str]:
         """Return all names, in no certain order."""
-        with self._guard:
-            return self._names.copy()
+        return self._names.copy()
 
     def starting_with(self, prefix: str) -> list[str]:
         """Return the names that begin with `prefix`."""
-        with self._guard:
-            names = self._sorted()
-            start = bisect_left(names, prefix)
-            end = start
+        names = self._sorted()
+        while True:
+            count = len(names)
+            start = end = bisect_left(names, prefix)
             while end < len(names) and names[end].startswith(prefix):
                 end += 1
-            return names[start:end]
+            found = names[start:end]
+            if len(names) == count:
+                return found
+            # Others have added some, and moved the rest.
 
     def add(self, name: str) -> None:
         """Add the name of a file that was made since."""
-        with self._guard:
-            names = self._sorted()
-            place = bisect_left(names, name)
-            if place == len(names) or names[place] != name:
-                names.insert(place, name)
+        names = self._sorted()
+        place = bisect_left(names, name)
+        if names[place : place + 1] != [name]:
+            insort(names, name)
 
     def _sorted(self) -> list[str]:
         # Not before it is needed: a read of the whole run has its own order.
@@ -52,10 +50,11 @@ class Listing:
         return self._names
 
 
-class _Remembered(NamedTuple):
-    listing: Listing
-    until: int
-    changed_at: int
+class _Remembered:
+    def __init__(self, listing: Listing, until: int, changed_at: int) -> None:
+        self.listing = listing
+        self.until = until
+        self.changed_at = changed_at
 
 
 class ListingMemory:
@@ -72,14 +71,13 @@ class ListingMemory:
         self.start_anew(share)
 
     def start_anew(self, share: int) -> None:
-        """Forget everything, also who is looking at it: they may be threads of the parent of a forked child.
+        """Forget everything.
 
         Args:
             share: as for the class.
         """
         self.share = share
         self._remembered: dict[str, _Remembered] = {}
-        self._guard = threading.Lock()
 
     def fresh(self, run_id: str, names: Callable[[], list[str]], changed_at: int = 0) -> Listing:
         """Return a listing made now.
@@ -93,8 +91,7 @@ class ListingMemory:
         listing = Listing(names())
         if self.share:
             end = time.monotonic_ns()
-            with self._guard:
-                self._remembered[run_id] = _Remembered(listing, end + self.share * (end - start), changed_at)
+            self._remembered[run_id] = _Remembered(listing, end + self.share * (end - start), changed_at)
         return listing
 
     def recent(self, run_id: str, changed_at: int | None = None) -> Listing | None:
@@ -119,14 +116,12 @@ class ListingMemory:
             before: when anything in the folder had changed last before that.
             after: the same, afterwards.
         """
-        with self._guard:
-            remembered = self._remembered.get(run_id)
-            if remembered:
-                remembered.listing.add(name)
-                if remembered.changed_at == before:
-                    self._remembered[run_id] = remembered._replace(changed_at=after)
+        remembered = self._remembered.get(run_id)
+        if remembered:
+            remembered.listing.add(name)
+            if remembered.changed_at == before:
+                remembered.changed_at = after
 
     def forget(self, run_id: str) -> None:
         """Use no earlier listing of a run any more."""
-        with self._guard:
-            self._remembered.pop(run_id, None)
+        self._remembered.pop(run_id, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -107,7 +106,6 @@ class KnownRuns(Generic[_K]):
         self._runs: OrderedDict[str, _K] = OrderedDict()
         # Of which runs something was forgotten: 60 bytes each.
         self._forgotten: set[int] = set()
-        self._guard = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -118,14 +116,12 @@ class KnownRuns(Generic[_K]):
 
     def add(self, run_id: str, known: _K) -> _K:
         """Remember a run, in the place of another of its id; return what another thread has remembered of it before."""
-        with self._guard:
-            present = self._runs.get(run_id)
-            if present is not None and present.incarnation == known.incarnation:
-                return present
-            known.was_forgotten = hash(known.incarnation) in self._forgotten
-            self._runs[run_id] = known
-            self._runs.move_to_end(run_id)
-        return known
+        known.was_forgotten = hash(known.incarnation) in self._forgotten
+        present = self._runs.setdefault(run_id, known)
+        if present is not known and present.incarnation != known.incarnation:
+            self._runs.pop(run_id, None)  # what is added comes last
+            self._runs[run_id] = present = known
+        return present
 
     def forget_one_of_many(self, read: Callable[[str], RunLog]) -> str | None:
         """Forget the run that was added longest ago, if there are too many and it has ended; return its id.
@@ -146,27 +142,27 @@ class KnownRuns(Generic[_K]):
 
     def _longest_ago(self) -> tuple[str, _K] | None:
         """Return the run that was added longest ago, if there are too many; it is kept for another round."""
-        with self._guard:
-            if len(self._runs) <= _MOST_REMEMBERED:
-                return None
-            run_id = next(iter(self._runs))
+        if len(self._runs) <= _MOST_REMEMBERED:
+            return None
+        run_id = next(iter(list(self._runs)), "")
+        try:
             self._runs.move_to_end(run_id)
             return run_id, self._runs[run_id]
+        except KeyError:
+            return None  # others have forgotten it
 
     def _forget_for_others(self, run_id: str, known: _K) -> None:
         """Forget what is remembered of a run that goes on no more, but for that."""
-        with self._guard:
-            if not known.is_as_good_as_new():
-                if len(self._forgotten) >= _MOST_FORGOTTEN:
-                    self._forgotten.clear()
-                self._forgotten.add(hash(known.incarnation))
+        if not known.is_as_good_as_new():
+            if len(self._forgotten) >= _MOST_FORGOTTEN:
+                self._forgotten.clear()
+            self._forgotten.add(hash(known.incarnation))
         self.forget(run_id, known)
 
     def forget(self, run_id: str, known: _K) -> None:
         """Forget a run, if it is that one."""
-        with self._guard:
-            if self._runs.get(run_id) is known:
-                del self._runs[run_id]
+        if self._runs.get(run_id) is known:
+            self._runs.pop(run_id, None)
 
 
 def _has_ended(run_id: str, read: Callable[[str], RunLog]) -> bool:

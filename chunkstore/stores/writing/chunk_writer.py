@@ -65,7 +65,8 @@ class ChunkWriter:
         """Write a file of a run; durably at once if the run has finished, as all in it was made durable then."""
         # What is replaced must not give way to what a loss of power may take.
         at_the_end = self.backend.durability == AT_THE_END
-        durable = at_the_end and verb == self.backend.replace and self.has_finished(run_id, known)
+        replaces = verb in {self.backend.replace, self.backend.replace_as_read}
+        durable = at_the_end and replaces and self.has_finished(run_id, known)
         self.write(run_id, known, verb, file, data, durable=durable)
         if not at_the_end or durable:
             return
@@ -162,7 +163,7 @@ class ChunkWriter:
         """Note what the chunks of a run hold, or nothing of that; under the lock."""
         log = with_contents(read_run_file(self.backend, run_id), contents)
         durable = self.has_finished(run_id, known)
-        self.write(run_id, known, self.backend.replace, RUN_FILE, self.encode(log), durable=durable)
+        self.write(run_id, known, self.backend.replace_as_read, RUN_FILE, self.encode(log), durable=durable)
         known.end = End.of(self.backend.version(run_id, RUN_FILE), log)
 
     def replace_locked(self, run_id: str, known: KnownRun, file: str, data: bytes) -> None:
@@ -171,7 +172,7 @@ class ChunkWriter:
         if self.end_of(run_id, known).is_summed:
             self._note_contents(run_id, known, None)  # whoever is killed before the end leaves no note
         before = None if noted is None else self._sum_of(run_id, file)
-        self.record(run_id, known, self.backend.replace, file, data)
+        self.record(run_id, known, self.backend.replace_as_read, file, data)
         if noted is not None:
             after = self._sum_of(run_id, file)
             self._note_contents(run_id, known, with_chunk(noted, file, before, after or 0))
@@ -197,8 +198,8 @@ class ChunkWriter:
         kind, name = key
         if self.journals:
             file = chunk_file(kind, name, clock.tick())
-            self.add_new_to_journal(run_id, known, {file: body})
-            return file
+            if self.add_new_to_journal(run_id, known, {file: body}):
+                return file
         data = with_checksum(body) if kind == METRIC else self.as_file(body)
         while True:
             file = chunk_file(kind, name, clock.tick())
@@ -208,10 +209,10 @@ class ChunkWriter:
                 continue  # another process had the same nanosecond
             return file
 
-    def add_new_to_journal(self, run_id: str, known: KnownRun, chunks: Mapping[str, bytes]) -> None:
-        """Write chunks to our present journal that no journal has, all of them or none."""
+    def add_new_to_journal(self, run_id: str, known: KnownRun, chunks: Mapping[str, bytes]) -> bool:
+        """Write chunks to our present journal that no journal has, all of them or none; see `Journals`."""
         assert self.journals is not None
-        self.journals.add(
+        return self.journals.add(
             run_id,
             chunks,
             within=known,

@@ -22,7 +22,7 @@ def say_packed(backend: Backend, run_id: str, *, pretty: bool) -> bytes | None:
     current = backend.load(run_id, RUN_FILE)
     log = checked_run_log(current, run_id)
     if not log.is_packed:
-        backend.replace(run_id, RUN_FILE, _with_format(log, PACKED_FORMAT, pretty=pretty), durable=True)
+        backend.replace_as_read(run_id, RUN_FILE, _with_format(log, PACKED_FORMAT, pretty=pretty), durable=True)
         return current
     before = sealed_record(backend, run_id)
     return before if before is not None and _is_marked(before, current, run_id, pretty=pretty) else None
@@ -40,7 +40,7 @@ def say_unpacked(backend: Backend, run_id: str, before: bytes | None, *, pretty:
     current = backend.load(run_id, RUN_FILE)
     if before is None or not _is_marked(before, current, run_id, pretty=pretty):
         before = _with_format(checked_run_log(current, run_id), FORMAT, pretty=pretty)
-    backend.replace(run_id, RUN_FILE, before, durable=True)
+    backend.replace_as_read(run_id, RUN_FILE, before, durable=True)
 
 
 def sealed_record(backend: Backend, run_id: str) -> bytes | None:

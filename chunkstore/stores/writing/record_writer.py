@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError
+from chunkstore.interrupts import guarded
 from chunkstore.names import LOCK_FILE, METRIC, STEP, ChunkName, chunk_file, encode_for_file, parse_chunk_file
 from chunkstore.records import overlay
 from chunkstore.records.codec import decode, encode
@@ -18,6 +18,7 @@ from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.stores.chunk_files import TYPE_OF, Key, Update, key_of, update_file
+from chunkstore.stores.packed import JournalWriter
 from chunkstore.stores.reading import NOBODYS, OTHERS, OURS, ChunkReader, MetricLine, RecordFinder, Series, changes_seen
 from chunkstore.stores.runs import KnownRun
 from chunkstore.stores.stored import as_json
@@ -49,6 +50,7 @@ class RecordWriter:
 
     # --- our own -----------------------------------------------------------------------------------------------------
 
+    @guarded
     def put_one(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> None:
         """Write a record that is ours: a new one, or in the place of what this object wrote of it before."""
         with self._stripes.of(run_id, *key):
@@ -85,7 +87,9 @@ class RecordWriter:
     @staticmethod
     def _own(known: KnownRun, key: Key, file: str) -> None:
         kind, name = key
-        known.owned[key] = file
+        present = known.owned.setdefault(key, file)
+        if present < file:  # else it was written once more in the middle of this, and the later one counts
+            known.owned[key] = file
         if kind == STEP:
             known.own_branches.add(name.rpartition(".")[0])
 
@@ -95,6 +99,7 @@ class RecordWriter:
         if not self._writer.add_to_journal(run_id, known, file, body):
             self._writer.record(run_id, known, self.backend.replace, file, self._writer.as_file(body))
 
+    @guarded
     def put_together(
         self, run_id: str, known: KnownRun, records: dict[Key, bytes], parameters: dict[str, dict[str, Any]]
     ) -> None:
@@ -110,46 +115,48 @@ class RecordWriter:
             for scope, values in parameters.items():
                 self._parameters.set(run_id, known, scope, values, overwrite=True, undo=undo)
 
+        def put() -> None:
+            # The outer one comes first in the order of execution all the same.
+            new = {key: chunk_file(*key, clock.tick()) for key in records if key not in known.owned}
+            inside_first = reversed(records.items())
+            files = {
+                (new.get(key) or known.owned[key]): body
+                if key in new
+                else self._without_appended(run_id, known.owned[key], body)
+                for key, body in inside_first
+            }
+            if not self._put_in_journal(run_id, known, files, set(new.values())):
+                undo.extend(partial(self.backend.remove, run_id, file) for file in new.values())
+                first = None if self._journals else set_parameters
+                self._writer.write_together(run_id, known, files, new.values(), first)
+            for key, file in new.items():
+                self._own(known, key, file)
+
         try:
             if self._journals:
                 set_parameters()
-            with ExitStack() as held:
-                for stripe in self._stripes.of_all((run_id, *key) for key in records):
-                    held.enter_context(stripe)
-                # The outer one comes first in the order of execution all the same.
-                new = {key: chunk_file(*key, clock.tick()) for key in records if key not in known.owned}
-                inside_first = reversed(records.items())
-                files = {
-                    (new.get(key) or known.owned[key]): body
-                    if key in new
-                    else self._without_appended(run_id, known.owned[key], body)
-                    for key, body in inside_first
-                }
-                if self._journals:
-                    held.enter_context(self._journals.held(run_id))
-                    while not self._put_in_journal(run_id, known, files, set(new.values())):
-                        pass  # our journal is gone, so what it had lies elsewhere now
-                else:
-                    undo += [partial(self.backend.remove, run_id, file) for file in new.values()]
-                    self._writer.write_together(run_id, known, files, new.values(), set_parameters)
-                for key, file in new.items():
-                    self._own(known, key, file)
+            self._stripes.hold_all(((run_id, *key) for key in records), put)
         except BaseException:
             for take_back in reversed(undo):
                 attempt(take_back, run_id)
             raise
 
     def _put_in_journal(self, run_id: str, known: KnownRun, files: dict[str, bytes], new: set[str]) -> bool:
-        """Write chunks where each belongs: to our journal if it has them, or they are new; tell whether it is there."""
-        assert self._journals
-        loose = self._journals.not_in_journal(run_id, files.keys() - new)
-        self._writer.write_together(run_id, known, {file: files[file] for file in files if file in loose}, ())
-        lines = {file: body for file, body in files.items() if file not in loose}
-        if present := lines.keys() - new:
-            return self._writer.add_all_to_journal(run_id, known, lines, present)
-        if lines:
-            self._writer.add_new_to_journal(run_id, known, lines)
-        return True
+        """Write chunks where each belongs: to our journal if it has them, or they are new; tell whether that was so."""
+
+        def put(writer: JournalWriter | None) -> bool:
+            while writer is not None:
+                loose = files.keys() - new - writer.chunks
+                self._writer.write_together(run_id, known, {file: files[file] for file in files if file in loose}, ())
+                lines = {file: body for file, body in files.items() if file not in loose}
+                if present := lines.keys() - new:
+                    if self._writer.add_all_to_journal(run_id, known, lines, present):
+                        return True
+                    continue  # our journal is gone, so what it had lies elsewhere now
+                return not lines or self._writer.add_new_to_journal(run_id, known, lines)
+            return False
+
+        return self._journals is not None and self._journals.holding(run_id, files, put)
 
     def _without_appended(self, run_id: str, file: str, body: bytes) -> bytes:
         """Return a record of our own without what others have appended to it: that is laid over it anyhow."""
@@ -169,6 +176,7 @@ class RecordWriter:
 
     # --- anybody's ---------------------------------------------------------------------------------------------------
 
+    @guarded
     def put_last(self, run_id: str, known: KnownRun, record: _R, body: bytes) -> None:
         """Write a record over whatever anybody has written of it.
 
@@ -189,11 +197,18 @@ class RecordWriter:
                 whose is OTHERS and self._change_locked(run_id, known, name, kind, lambda _: record) is not None
             )
 
-        with self._stripes.of(run_id, *key), self._journals.held(run_id) if self._journals else nullcontext():
+        def put(_writer: JournalWriter | None = None) -> None:
             is_new = key not in known.owned and self._finder.whose(run_id, known, kind, name) is NOBODYS
             if is_new or not self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known):
                 # Or it was another name, with the same hash.
                 self._own(known, key, self._writer.publish(run_id, known, key, body))
+
+        with self._stripes.of(run_id, *key):
+            # Who needs the lock, too, has to have the journal before.
+            if self._journals:
+                self._journals.holding(run_id, (), put)
+            else:
+                put()
 
     def change(
         self, run_id: str, known: KnownRun, internal_name: str, kind: type[_R], change: Callable[[_R], _R]
@@ -245,6 +260,7 @@ class RecordWriter:
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
+    @guarded
     def append_metrics(
         self, run_id: str, known: KnownRun, internal_name: str, points: Series, attempt: int | None
     ) -> None:

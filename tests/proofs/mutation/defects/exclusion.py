@@ -3,7 +3,6 @@
 from mutant import Mutant
 
 from defects.sources import (
-    BACKEND,
     CHUNKED,
     CLOCK,
     DOCUMENT,
@@ -152,9 +151,9 @@ MUTANTS = (
     ),
     Mutant(
         "an interrupt while the lock is given back keeps it",
-        BACKEND,
-        "            except BaseException:\n                release()\n                raise",
-        "            except BaseException:\n                raise",
+        "chunkstore/backends/turns.py",
+        "                except BaseException:\n                    release()\n                    raise",
+        "                except BaseException:\n                    raise",
         "tests/proofs/test_interrupts.py -k 'between_any_two_calls and parameters and chunked'",
         may_hang=True,
     ),
@@ -189,11 +188,61 @@ self.options, self.catalog_path, clock.latest), {
         _CHUNKED.format("unpickled"),
     ),
     Mutant(
-        "the clock of a forked child stays locked",
-        CLOCK,
-        "in_forked_children(clock.reset_after_fork)",
-        "pass",
+        "the stripes of a forked child stay locked",
+        CHUNKED,
+        "        self._stripes.reset_after_fork()\n",
+        "",
         "tests/proofs/test_killed_and_forked.py -k every_mutex",
+    ),
+    Mutant(
+        "the clock goes back to what a thread had read before others asked it",
+        CLOCK,
+        "            if heappushpop(self._heap, new) < new:",
+        "            self._latest = new\n            if True:",
+        "tests/test_clock.py -k in_the_middle",
+    ),
+    Mutant(
+        "a change under a lock writes over one that came in its middle",
+        "chunkstore/backends/turns.py",
+        "        if self.was_called_back or self._others(self._start):",
+        "        if self.was_called_back:",
+        "tests/proofs/test_calls_inside_calls.py -k 'before_the_write'",
+    ),
+    Mutant(
+        "a change under a lock does not look whether one came while it wrote",
+        "chunkstore/backends/turns.py",
+        "        if self._put_right(mine, write, load):",
+        "        if False:",
+        "tests/proofs/test_calls_inside_calls.py -k 'during_the_write'",
+    ),
+    Mutant(
+        "a record that was added to while it was written is not written again",
+        "chunkstore/recording/step_record.py",
+        "            if self._last_write is mark:\n                return",
+        "            return",
+        "tests/proofs/test_calls_inside_calls.py -k 'of_the_very_step'",
+    ),
+    Mutant(
+        "a call in the middle of an append goes on with the same journal",
+        "chunkstore/stores/packed/journals.py",
+        "if mutex is not writer.mutex or writer.is_busy:",
+        "if mutex is not writer.mutex:",
+        "tests/proofs/test_calls_inside_calls.py -k 'journal_that_is_being_written'",
+    ),
+    Mutant(
+        "a call that interrupts another waits for whoever waits for that",
+        "chunkstore/interrupts.py",
+        "    if _is_free(mutex) or not interrupts_another():",
+        "    if True:",
+        "tests/proofs/test_calls_inside_calls.py -k 'other_threads'",
+        may_hang=True,
+    ),
+    Mutant(
+        "a block that is left after one that was entered later stays the current one",
+        "chunkstore/recording/context.py",
+        "        self.is_over = True\n",
+        "",
+        "tests/recording/test_context.py -k 'take_turns'",
     ),
     Mutant(
         "what is remembered of a run counts for the next one of its id",
@@ -268,8 +317,8 @@ self.options, self.catalog_path, clock.latest), {
     Mutant(
         "whoever writes several records locks their stripes in any order",
         STRIPES,
-        "for place in sorted({hash(key) % _COUNT for key in keys})]",
-        "for place in [hash(key) % _COUNT for key in keys]]",
+        "sorted({hash(key) % _COUNT for key in keys})",
+        "list({hash(key) % _COUNT: None for key in keys})",
         "tests/proofs/test_changes_at_once.py -k one_order",
     ),
     Mutant(

@@ -27,8 +27,8 @@ MUTANTS = (
     Mutant(
         "the clock follows the wall clock alone",
         CLOCK,
-        "self._latest = max(self._latest + 1, self._wall_clock())",
-        "self._latest = self._wall_clock()",
+        "new = max(self._latest + 1, self._wall_clock())",
+        "self._latest = (new := self._wall_clock()) - 1",
         "tests/test_clock.py -k every_timestamp",
     ),
     Mutant(

@@ -255,7 +255,7 @@ MUTANTS = (
     Mutant(
         "what is replaced in a run that has ended is synced after it was renamed",
         CHUNK_WRITER,
-        "durable = at_the_end and verb == self.backend.replace and self.has_finished(run_id, known)",
+        "durable = at_the_end and replaces and self.has_finished(run_id, known)",
         "durable = False",
         _AFTER_THE_END,
     ),
@@ -311,7 +311,7 @@ MUTANTS = (
     Mutant(
         "what a step printed is not synced",
         OUTPUT,
-        "                    SYSTEM.fsync(fd)\n",
+        "                    SYSTEM.fsync(file.fd)\n",
         "",
         "tests/recording/test_output.py -k loss_of_power",
     ),

@@ -1,0 +1,90 @@
+"""Calls that come in the middle of another call of their own thread.
+
+The garbage collector runs finalisers inside of anything that makes an object, and the main thread runs handlers of
+signals between any two steps of Python. Both print, log and record, so a call into this library can interrupt another
+one at almost any place. What follows from that, here and wherever something is shared:
+
+- Small things are changed by single operations of built-in types, which nothing interrupts, and not under a mutex.
+- A mutex may be taken again by the thread that has it. Whoever takes it looks, after the deed, for what others have
+  done in between (`Turn`, `StepRecord`), or leaves them another way (`Journals`).
+- A call that interrupts another waits for no mutex of other threads, `passable`: they may be waiting for what the
+  interrupted call holds.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from types import CodeType, FrameType
+from typing import Any, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: For how long a call that interrupts another waits for other threads, in seconds.
+_PATIENCE = 0.5
+_PAUSE = 1e-3
+#: Modules whose frames stand between those of this library in one and the same call.
+_BETWEEN = ("contextlib",)
+_OURS = __name__.partition(".")[0] + "."
+
+_guarded: set[CodeType] = set()
+
+_free: AbstractContextManager[None] = nullcontext()
+
+
+def guarded(function: _F) -> _F:
+    """Mark a function that holds something others wait for, or is in the middle of something, while it calls others."""
+    _guarded.add(function.__code__)
+    return function
+
+
+def interrupts_another() -> bool:
+    """Tell whether this call has come in the middle of another one of this thread, which holds something."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way to look
+    is_own = True
+    while frame is not None:
+        name = frame.f_globals.get("__name__") or ""
+        if is_own:
+            is_own = name.startswith(_OURS) or name in _BETWEEN
+        elif frame.f_code in _guarded:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def passable(mutex: threading.RLock) -> AbstractContextManager[object]:
+    """Return what to enter for a mutex: itself, unless this call interrupts another and others have the mutex.
+
+    What is done under it has to be right, if not as quick or as tidy, also when another thread is in the middle of it.
+    """
+    if _is_free(mutex) or not interrupts_another():
+        return mutex
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+        if _is_free(mutex):
+            return mutex
+    return _free
+
+
+def _is_free(mutex: threading.RLock) -> bool:
+    """Tell whether no other thread has a mutex."""
+    try:
+        if not mutex.acquire(blocking=False):
+            return False
+        mutex.release()
+    except BaseException:  # an exception that a handler of a signal has raised
+        give_back(mutex)
+        raise
+    return True
+
+
+def give_back(mutex: threading.RLock) -> None:
+    """Release a mutex if this thread has it; an interrupt may have come before anybody could note that."""
+    try:
+        mutex.release()
+    except RuntimeError:
+        pass  # it is not ours

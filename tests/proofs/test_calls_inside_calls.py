@@ -1,0 +1,486 @@
+"""Every call that records, in the middle of every other: it ends, and both are in the log.
+
+Handlers of signals and finalisers run between any two steps of Python, on the thread whose call they interrupt.
+"""
+
+import gc
+import itertools
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from processes import Forked
+
+import chunkstore
+from chunkstore.records.fields import MetricPoint
+from chunkstore.records.models import BranchLog, StepLog
+
+RUN = "run"
+#: Whatever takes longer than this, in seconds, waits for itself.
+LONGEST = 60
+
+
+class World:
+    """A run with a step that is open, and what has been recorded there."""
+
+    def __init__(self, folder, store_type, options):
+        places = {} if store_type == "buffered" else {"log_folder": f"{folder}/logs", "durability": "process"}
+        self.open = lambda: chunkstore.open_store(
+            store_type,
+            catalog_folder=f"{folder}/catalog",
+            **places,
+            **({} if store_type == "buffered" else {"lock_timeout": 5}),
+            **options,
+        )
+        self.store = self.open()
+        self.run = self.store.start_run(RUN)
+        self.step = self.run.step("outer")
+        self.step.__enter__()
+        self.data = Path(folder, "data.txt")
+        self.data.write_text("data")
+        self.step.put_data(self.data, "first.txt")
+        self.store.add_step_log(RUN, StepLog(name="own", internal_name="own"))
+        self.other = (
+            chunkstore.open_store(store_type, catalog_folder=f"{folder}/catalog", **places, **options)
+            if places
+            else self.store
+        )
+        self.other.add_step_log(RUN, StepLog(name="others", internal_name="others"))
+        self.store.add_step_log(RUN, StepLog(name="composite", internal_name="composite", step_type="map"))
+        self.made = []
+        self.number = itertools.count(1)
+
+
+def in_a_step(world, number):
+    with world.run.step(f"block-{number}") as step:
+        step.log_metric("n", number)
+
+
+def update_step(world, number):
+    def change(log):
+        log.user_defined_metrics[f"u{number}"] = number
+
+    world.store.update_step_log(RUN, "others", change)
+
+
+def update_own(world, number):
+    def change(log):
+        log.user_defined_metrics[f"u{number}"] = number
+
+    world.store.update_step_log(RUN, "own", change)
+
+
+def update_run(world, number):
+    def change(log):
+        log.run_config[f"u{number}"] = number
+
+    world.store.update_run_log(RUN, change)
+
+
+def finish(world, number):
+    world.run.finish("SUCCESS")
+
+
+def new_run(world, number):
+    with world.store.start_run(f"run-{number}", parameters={"n": number}) as run, run.step("s"):
+        pass
+
+
+def join(world, number):
+    with world.store.join_run(RUN) as run:
+        run.set_parameters({f"j{number}": number})
+
+
+def add_composite(world, number):
+    step = StepLog(name=f"c{number}", internal_name=f"c{number}", step_type="map")
+    step.branches[f"c{number}.b"] = BranchLog(internal_name=f"c{number}.b", parameters={"n": number})
+    world.store.add_step_log(RUN, step)
+
+
+def map_on_threads(world, number):
+    with ThreadPoolExecutor(1) as threads:
+        assert world.run.map(f"map-{number}", [1], abs, executor=threads) == [1]
+
+
+def put_data(world, number):
+    world.step.put_data(world.data, f"d{number}.txt")
+
+
+def metrics(log, step="outer"):
+    return log.steps[step].user_defined_metrics
+
+
+#: What is called, and how the log tells that it was.
+CALLS = {
+    "print": (lambda world, number: print(f"line {number}"), None),
+    "metric": (
+        lambda world, number: world.step.log_metric(f"m{number}", number),
+        lambda log, n: metrics(log)[f"m{n}"] == n,
+    ),
+    "point": (lambda world, number: world.step.log_metric("p", number, step=number), None),
+    "param": (
+        lambda world, number: world.step.log_params({f"p{number}": number}),
+        lambda log, n: log.steps["outer"].attempts[-1].parameters[f"p{n}"] == n,
+    ),
+    "put data": (
+        put_data,
+        lambda log, n: [entry.name for entry in log.steps["outer"].data_catalog].count(f"d{n}.txt") == 1,
+    ),
+    "get data": (lambda world, number: world.step.get_data("first.txt", f"{world.data}-{number}"), None),
+    "result": (lambda world, number: world.step.set_result(number), None),
+    "flush": (lambda world, number: world.step.flush(), None),
+    "block": (
+        in_a_step,
+        lambda log, n: (log.steps[f"block-{n}"].status, metrics(log, f"block-{n}")) == ("SUCCESS", {"n": n}),
+    ),
+    "function": (
+        lambda world, number: world.run.step(f"function-{number}", abs, -number),
+        lambda log, n: (log.steps[f"function-{n}"].status, log.steps[f"function-{n}"].result) == ("SUCCESS", n),
+    ),
+    "map": (map_on_threads, lambda log, n: log.steps[f"map-{n}"].branches[f"map-{n}.1"].status == "SUCCESS"),
+    "parallel": (
+        lambda world, number: world.run.parallel(f"par-{number}", {"a": dict}, executor=ThreadPoolExecutor(1)),
+        lambda log, n: log.steps[f"par-{n}"].branches[f"par-{n}.a"].status == "SUCCESS",
+    ),
+    "parameters": (
+        lambda world, number: world.run.set_parameters({f"s{number}": number}),
+        lambda log, n: log.parameters[f"s{n}"] == n,
+    ),
+    "finish": (finish, None),
+    "new run": (new_run, None),
+    "join": (join, lambda log, n: log.parameters[f"j{n}"] == n),
+    "add": (
+        lambda world, number: world.store.add_step_log(RUN, StepLog(name=f"a{number}", internal_name=f"a{number}")),
+        lambda log, n: f"a{n}" in log.steps,
+    ),
+    "add again": (
+        lambda world, number: world.store.add_step_log(
+            RUN, StepLog(name="own", internal_name="own", message=str(number))
+        ),
+        None,
+    ),
+    "add composite": (add_composite, lambda log, n: log.steps[f"c{n}"].branches[f"c{n}.b"].parameters == {"n": n}),
+    "put": (
+        lambda world, number: world.store.put_step_log(RUN, StepLog(name=f"put{number}", internal_name=f"put{number}")),
+        lambda log, n: f"put{n}" in log.steps,
+    ),
+    "update": (update_step, lambda log, n: metrics(log, "others")[f"u{n}"] == n),
+    "update own": (update_own, lambda log, n: metrics(log, "own")[f"u{n}"] == n),
+    "update run": (update_run, lambda log, n: log.run_config[f"u{n}"] == n),
+    "append": (
+        lambda world, number: world.store.append_metrics(RUN, "own", {"a": [MetricPoint(number, number)]}),
+        lambda log, n: [point.value for point in log.steps["own"].metric_series["a"]].count(n) == 1,
+    ),
+    "read": (lambda world, number: world.store.get_run_log(RUN), None),
+}
+STORES = {
+    "buffered": ("buffered", {}),
+    "document": ("file-system", {}),
+    "files": ("chunked-fs", {}),
+    "journal": ("chunked-fs", {"container": "journal"}),
+}
+
+
+class Interrupter:
+    """Calls something where Python looks for signals: at a function's entry and after a call into C.
+
+    Args:
+        at: at which of these moments, counted from 1.
+        what: what to call.
+    """
+
+    def __init__(self, at, what):
+        self.left = at
+        self.what = what
+        self.where = None
+
+    def __call__(self, frame, event, _argument):
+        if self.left > 0 and event in ("call", "c_return") and self.is_ours(frame):
+            self.left -= 1
+            if self.left == 0:
+                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} {event}"
+                sys.setprofile(None)
+                self.what()
+
+    @staticmethod
+    def is_ours(frame):
+        """Tell whether a frame is in the middle of the library, and not of the library's own finalisers."""
+        inside = False
+        while frame is not None:
+            if frame.f_code.co_name == "__del__" or frame.f_code.co_filename.endswith("threading.py"):
+                return False
+            inside = inside or f"{os.sep}chunkstore{os.sep}" in frame.f_code.co_filename
+            frame = frame.f_back
+        return inside
+
+    def run(self, call):
+        sys.setprofile(self)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+        return self.left == 0
+
+
+def check(world, where):
+    log = world.other.get_run_log(RUN, strict=True)
+    for name, number, place in world.made:
+        is_there = CALLS[name][1]
+        try:
+            right = is_there is None or is_there(log, number)
+        except (KeyError, TypeError):
+            right = False
+        assert right, f"{name} {number} ({place}) is not there: {where}"
+    points = sorted(number for name, number, _ in world.made if name == "point")
+    assert sorted(point.value for point in (log.steps["outer"].metric_series or {}).get("p", ())) == points, where
+    assert log.problems == [], where
+
+
+def moments_of(world, outer, count):
+    """Return some of the moments at which a call can be interrupted."""
+    number = next(world.number)
+    world.made.append((outer, number, "alone"))
+    counter = Interrupter(sys.maxsize, None)
+    counter.run(lambda: CALLS[outer][0](world, number))
+    total = sys.maxsize - counter.left
+    return sorted(random.sample(range(1, total + 1), min(count, total)))
+
+
+def call_inside(world, outer, inner, moment):
+    """Make one call in the middle of another; return where that was."""
+    number, inside = next(world.number), next(world.number)
+
+    def interrupt():
+        world.made.append((inner, inside, "inside"))
+        CALLS[inner][0](world, inside)
+
+    interrupter = Interrupter(moment, interrupt)
+    world.made.append((outer, number, f"around {inner}"))
+    signal.alarm(LONGEST)
+    try:
+        interrupter.run(lambda: CALLS[outer][0](world, number))
+    except BaseException as error:
+        raise AssertionError(f"{inner} in {outer}, moment {moment}: {interrupter.where}") from error
+    finally:
+        signal.alarm(0)
+    return f"{inner} in {outer}, moment {moment}: {interrupter.where}"
+
+
+@pytest.fixture
+def _hangs_are_told():
+    def give_up(*_):
+        raise TimeoutError("it waits for itself")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+def make_calls(folder, kind, outer, inner, count):
+    folder.mkdir()
+    world = World(folder, *STORES[kind])
+    where = ""
+    for moment in moments_of(world, outer, count):
+        where = call_inside(world, outer, inner, moment)
+    world.step.__exit__(None, None, None)
+    check(world, where)
+
+
+QUICK = [
+    (outer, inner) for outer in ("metric", "print", "block", "parameters") for inner in ("metric", "block", "finish")
+]
+
+
+@pytest.mark.usefixtures("_hangs_are_told", "_no_git")
+@pytest.mark.parametrize("kind", STORES)
+def test_calls_in_the_middle_of_others_end_and_are_recorded(tmp_path, kind):
+    for outer, inner in QUICK:
+        make_calls(tmp_path / f"{outer}-{inner}", kind, outer, inner, 2)
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("_hangs_are_told", "_no_git")
+@pytest.mark.parametrize("outer", CALLS)
+@pytest.mark.parametrize("kind", STORES)
+def test_every_call_in_the_middle_of_every_other_ends_and_is_recorded(tmp_path, kind, outer):
+    for inner in CALLS:
+        make_calls(tmp_path / inner, kind, outer, inner, 2)
+
+
+@pytest.fixture
+def _no_git(monkeypatch):
+    monkeypatch.setattr("chunkstore.recording.recorder.git_identity", lambda: None)
+
+
+# --- each danger by itself ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=STORES)
+def world(request, tmp_path, _no_git):
+    return World(tmp_path, *STORES[request.param])
+
+
+def once(function, inner):
+    """Return a function that calls `inner` before it does its own work, the first time."""
+    left = [inner]
+
+    def replaced(*arguments, **keywords):
+        if left:
+            left.pop()()
+        return function(*arguments, **keywords)
+
+    return replaced
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before_the_write", "during_the_write"])
+def test_a_change_under_a_lock_keeps_one_that_came_in_its_middle(world, before, monkeypatch):
+    backend = world.store.backend
+    verb = "replace_as_read" if before else "replace"
+    monkeypatch.setattr(backend, verb, once(getattr(backend, verb), lambda: update_step(world, 1)))
+    update_step(world, 2)
+    assert metrics(world.other.get_run_log(RUN), "others") == {"u1": 1, "u2": 2}
+    count = lambda log: log.user_defined_metrics.update(n=log.user_defined_metrics.get("n", 0) + 1)  # noqa: E731
+    monkeypatch.setattr(
+        backend, verb, once(getattr(backend, verb), lambda: world.store.update_step_log(RUN, "own", count))
+    )
+    world.store.update_step_log(RUN, "own", count)
+    assert metrics(world.other.get_run_log(RUN), "own") == {"n": 2}
+
+
+def test_what_is_added_to_a_step_in_the_middle_of_a_write_of_the_very_step_is_there(world, monkeypatch):
+    store = world.store
+    monkeypatch.setattr(store, "_put", once(store._put, lambda: world.step.log_metric("inner", 1)))
+    world.step.log_metric("outer", 2)
+    assert metrics(world.other.get_run_log(RUN)) == {"inner": 1, "outer": 2}
+
+
+@pytest.mark.parametrize("world", ["journal"], indirect=True)
+def test_a_call_in_the_middle_of_another_leaves_alone_the_journal_that_is_being_written(world, monkeypatch):
+    journals = world.store._journals
+    monkeypatch.setattr(journals, "_append", once(journals._append, lambda: world.step.log_metric("inner", 1)))
+    world.step.log_metric("outer", 2)
+    world.step.log_metric("later", 3)
+    assert metrics(world.other.get_run_log(RUN)) == {"inner": 1, "outer": 2, "later": 3}
+
+
+@pytest.mark.usefixtures("_hangs_are_told")
+@pytest.mark.parametrize("world", ["files"], indirect=True)
+def test_a_call_that_interrupts_another_does_not_wait_for_other_threads_that_wait_for_that(world, monkeypatch):
+    """Another thread has the mutex of a step, and waits for the stripe that this one has."""
+    write = world.step._write
+    begun = threading.Event()
+
+    def slow():
+        begun.set()
+        with stripe:
+            pass
+        write()
+
+    stripe = threading.RLock()
+    monkeypatch.setattr(world.store._stripes, "mutexes", [stripe] * len(world.store._stripes.mutexes))
+    other = threading.Thread(target=world.step.log_metric, args=("theirs", 1))
+
+    def inner():
+        world.step._write = slow
+        other.start()
+        begun.wait()
+        del world.step._write
+        world.step.log_metric("inner", 2)
+
+    writer = world.store._records._writer
+    monkeypatch.setattr(writer, "publish", once(writer.publish, inner))
+    signal.alarm(20)
+    world.store.add_step_log(RUN, StepLog(name="x", internal_name="x"))
+    signal.alarm(0)
+    other.join(20)
+    log = world.other.get_run_log(RUN)
+    assert metrics(log) == {"inner": 2, "theirs": 1}
+    assert "x" in log.steps
+
+
+class Closing:
+    """An object of a client that says good-bye when it is collected, as many do."""
+
+    def __init__(self, call):
+        self.me, self.call = self, call
+
+    def __del__(self):
+        self.call()
+
+
+@pytest.mark.usefixtures("_hangs_are_told")
+def test_what_is_recorded_while_garbage_is_collected_is_there(world):
+    numbers = itertools.count()
+    made = []
+
+    def record():
+        number = next(numbers)
+        world.step.log_metric(f"closed-{number}", number)
+        print("closed", number, file=sys.stderr)
+        made.append(number)
+
+    before = gc.get_threshold()
+    signal.alarm(LONGEST)
+    try:
+        gc.set_threshold(1)
+        for number in range(25):
+            Closing(record)
+            with world.run.step(f"s{number}") as step:
+                step.log_metric("n", number)
+                print("line", number)
+    finally:
+        gc.set_threshold(*before)
+        signal.alarm(0)
+    gc.collect()
+    world.step.__exit__(None, None, None)
+    log = world.other.get_run_log(RUN, strict=True)
+    assert len(made) == 25
+    assert metrics(log) == {f"closed-{number}": number for number in made}
+    assert all(metrics(log, f"s{number}") == {"n": number} for number in range(25))
+
+
+def preempted(folder, store_type, options, say):
+    """Record until SIGTERM comes; its handler records the end and leaves."""
+    store = chunkstore.open_store(
+        store_type, log_folder=f"{folder}/logs", catalog_folder=f"{folder}/catalog", **options
+    )
+    run = store.start_run(RUN)
+    step = run.step("train")
+    step.__enter__()
+
+    def leave(*_):
+        step.log_metric("preempted", 1)
+        with run.step("clean up"):
+            print("cleaning up")
+        run.finish("FAIL")
+        os._exit(3)
+
+    signal.signal(signal.SIGTERM, leave)
+    say("goes")
+    for number in itertools.count():
+        step.log_metric("n", number)
+        step.log_metric("p", number, step=number)
+        print(number)
+
+
+@pytest.mark.parametrize("kind", ["document", "files", "journal"])
+def test_a_handler_of_a_signal_records_the_end_of_a_run_that_is_preempted(tmp_path, kind):
+    store_type, options = STORES[kind]
+    for number in range(3):
+        folder = tmp_path / str(number)
+        with Forked(lambda say, folder=folder: preempted(folder, store_type, options, say)) as child:
+            assert child.wait_for_line() == "goes"
+            time.sleep(0.02 + 0.007 * number)
+            os.kill(child.pid, signal.SIGTERM)
+            assert os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1]) == 3
+            child.pid = 0
+        log = chunkstore.open_store(store_type, log_folder=f"{folder}/logs").get_run_log(RUN, strict=True)
+        assert log.status == "FAIL"
+        assert metrics(log, "train")["preempted"] == 1
+        assert log.steps["clean up"].status == "SUCCESS"
