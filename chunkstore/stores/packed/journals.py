@@ -154,7 +154,7 @@ class Journals:
                 return False
             is_there = self._append(writer, b"".join(starmap(pack_body, chunks.items())), is_durable)
             if is_there:
-                writer.chunks.update(chunks)
+                writer.chunks.update(chunks.keys() - present)  # what was there may lie by itself meanwhile
             return is_there
 
         if run_id not in self._writers:
