@@ -61,7 +61,9 @@ class _Turn:
         self.outer = outer
         self.pid = os.getpid()
         self.acquire = acquire
+        self.release: Callable[[], None] = lambda: None
         self.is_held = False
+        self.is_giving_back = False
         self.is_disturbed = False
         self.is_asking = False
         self.was_called_back = False
@@ -74,7 +76,9 @@ class _Turn:
         same = self._of_same_lock()
         if same is not None:
             same.was_called_back |= same.is_asking
-            if same.is_held or same.has_just_taken_it():
+            if same.is_giving_back:
+                same.release()
+            elif same.is_held or same.has_just_taken_it():
                 return self._until_done(action)
             self.acquire = same.acquire  # another backend would wait for it
         return self._hold(action)
@@ -86,25 +90,25 @@ class _Turn:
         return turn
 
     def has_just_taken_it(self) -> bool:
-        """Tell whether the lock was taken, or not given back yet, at a moment at which that is not noted."""
+        """Tell whether the lock was taken just now, which is not noted yet."""
         self.is_disturbed = True  # if it is being taken just now, it has to be taken again after what is done here
         try:
             self.acquire()()
         except StoreUsageError:
-            return True
-        return False
+            self.is_held = True
+        return self.is_held
 
     def _hold(self, action: Callable[[], _T]) -> _T:
         while True:
-            self.is_disturbed = False
-            release = self.acquire()
+            self.is_disturbed = self.is_giving_back = False
+            self.release = release = self.acquire()
             try:
                 if self.is_disturbed:
                     continue
                 self.is_held = True
                 return self._until_done(action)
             finally:
-                self.is_held = False
+                self.is_held, self.is_giving_back = False, True
                 try:
                     release()
                 except BaseException:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TextIO, cast
@@ -81,6 +82,20 @@ def _move_handlers(old: TextIO, new: TextIO) -> None:
             handler.stream = new
 
 
+#: `print` holds on to no stream: one that is taken away in its middle has to live on for a while.
+_recent: deque[_Tee] = deque(maxlen=64)
+
+
+def _tee_of(stream: TextIO) -> _Tee:
+    if isinstance(stream, _Tee):
+        return stream  # perhaps one that nobody needed any more, but that somebody has put back into its place
+    for tee in list(_recent):
+        if tee.original is stream:
+            return tee
+    _recent.append(tee := _Tee(stream))
+    return tee
+
+
 class KeptOutput(AbstractContextManager[None]):
     """A block in which what is printed is kept; with None, nothing is."""
 
@@ -93,8 +108,7 @@ class KeptOutput(AbstractContextManager[None]):
         for name in ("stdout", "stderr") if self._is_kept else ():
             stream = getattr(sys, name)
             if stream is not None:
-                # One that nobody needs any more, but that somebody has put back into its place, is needed again.
-                self._tees[name] = tee = stream if isinstance(stream, _Tee) else _Tee(stream)
+                self._tees[name] = tee = _tee_of(stream)
                 tee.join(name, self)
         if self._is_kept:
             self._block.__enter__()

@@ -1,6 +1,8 @@
 """What a step prints is kept in the catalog, and still printed."""
 
+import contextlib
 import hashlib
+import io
 import logging
 import os
 import subprocess
@@ -241,3 +243,95 @@ def test_what_a_forked_child_prints_is_not_kept_as_the_steps_output(store):
     assert kept(run, "load") == "parent\nparent again\n"
     (entry,) = store.get_step_log("run", "load").data_catalog
     assert entry.data_hash == hashlib.sha256(kept(run, "load").encode()).hexdigest()
+
+
+def test_bytes_are_refused_as_by_the_stream_itself(store):
+    with store.start_run("run") as run, run.step("load"), pytest.raises(TypeError):
+        sys.stdout.write(b"bytes")
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_logging_that_was_set_up_before_is_kept_once(store, name, capsys):
+    handler = logging.StreamHandler(getattr(sys, name))
+    mine = logging.getLogger("mine")
+    mine.addHandler(handler)
+    try:
+        stream = handler.stream
+        with store.start_run("run") as run:
+            for step in ("a", "b"):
+                with run.step(step), run.step(f"{step}-inner"):
+                    mine.warning("in %s", step)
+        assert handler.stream is stream
+        mine.warning("after")
+    finally:
+        mine.removeHandler(handler)
+    assert (kept(run, "a-inner"), kept(run, "b-inner")) == ("in a\n", "in b\n")
+    assert (kept(run, "a"), kept(run, "b")) == (None, None)
+    printed = capsys.readouterr()
+    assert (printed.out if name == "stdout" else printed.err) == "in a\nin b\nafter\n"
+
+
+def test_streams_are_as_before_whichever_way_they_were_redirected_around_steps(store):
+    before = sys.stdout
+    first, second = io.StringIO(), io.StringIO()
+    with store.start_run("run") as run:
+        with run.step("outer"):
+            with contextlib.redirect_stdout(first):
+                with run.step("inner"):
+                    print("to the first")
+                assert sys.stdout is first
+            print("to the terminal")
+        assert sys.stdout is before
+        step = run.step("ends before the redirection does")
+        with contextlib.ExitStack() as stack:
+            step.__enter__()
+            stack.enter_context(contextlib.redirect_stdout(second))
+            print("to the second")
+            step.__exit__(None, None, None)
+        with run.step("later"):
+            print("kept")
+        assert sys.stdout is before
+    assert (first.getvalue(), second.getvalue()) == ("to the first\n", "to the second\n")
+    assert [kept(run, name) for name in ("outer", "inner", "later")] == [
+        "to the terminal\n",
+        "to the first\n",
+        "kept\n",
+    ]
+
+
+def test_what_a_finaliser_prints_in_the_middle_of_a_print_is_kept(store, monkeypatch):
+    opened = SYSTEM.open
+    left = ["first"]
+
+    def interrupted(*arguments):
+        if left:
+            print(left.pop())
+        return opened(*arguments)
+
+    with store.start_run("run") as run, run.step("load"):
+        monkeypatch.setattr(SYSTEM, "open", interrupted)
+        print("second")
+        monkeypatch.undo()
+        print("third")
+    assert all(kept(run, "load").count(text) == 1 for text in ("first", "second", "third"))
+    (entry,) = store.get_step_log("run", "load").data_catalog
+    assert entry.data_hash == hashlib.sha256(kept(run, "load").encode()).hexdigest()
+
+
+def test_a_step_that_ends_in_the_middle_of_its_own_print_has_the_hash_of_what_is_kept(store, monkeypatch):
+    write = SYSTEM.write
+    run = store.start_run("run")
+    step = run.step("load")
+    step.__enter__()
+    print("first")
+
+    def interrupted(*arguments):
+        monkeypatch.undo()
+        step.__exit__(None, None, None)
+        return write(*arguments)
+
+    monkeypatch.setattr(SYSTEM, "write", interrupted)
+    print("second")
+    (entry,) = store.get_step_log("run", "load").data_catalog
+    assert entry.data_hash == hashlib.sha256(b"first\n").hexdigest()
+    run.finish()

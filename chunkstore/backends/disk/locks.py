@@ -177,12 +177,10 @@ class SidecarLock:
         """Give the lock back, if this thread has it; in a forked child of the holder, only forget it."""
         if self._thread != threading.get_ident():
             return  # an interrupt came just after the lock was given back, and it is tried again
-        if self._pid != os.getpid():
-            self._thread = None
-            return  # unlocking would free the parent's lock: both share one open file description
+        self._thread = None  # at once: a call that comes in the middle must neither take it for held nor give it back
         try:
-            self._thread = None  # first: a call that comes in the middle must not take the lock for held
-            if self._fd is not None:
+            # Unlocking would free the parent's lock: both share one open file description.
+            if self._fd is not None and self._pid == os.getpid():
                 unlock_descriptor(self._fd)
         except OSError:
             self._close()  # closing the last descriptor unlocks too

@@ -36,8 +36,8 @@ MUTANTS = (
     Mutant(
         "what is remembered of a run counts for the next of its id",
         KNOWN_RUNS,
-        "            if present is not None and present.incarnation == known.incarnation:",
-        "            if present is not None:",
+        "        if present is not known and present.incarnation != known.incarnation:",
+        "        if False:",
         f"{_INCARNATIONS} {_MEANWHILE} {_DATA} -k 'anew or acknowledged'",
         may_hang=True,
     ),
@@ -109,15 +109,15 @@ MUTANTS = (
     Mutant(
         "what others have changed is forgotten with a run that has ended",
         KNOWN_RUNS,
-        "            known.was_forgotten = hash(known.incarnation) in self._forgotten\n",
+        "        known.was_forgotten = hash(known.incarnation) in self._forgotten\n",
         "",
         "tests/stores/test_many_runs.py -k what_others_changed",
     ),
     Mutant(
         "of runs that have ended all is kept",
         KNOWN_RUNS,
-        "            if len(self._runs) <= _MOST_REMEMBERED:",
-        "            if True:",
+        "        if len(self._runs) <= _MOST_REMEMBERED:",
+        "        if True:",
         "tests/stores/test_many_runs.py -k little_is_kept",
     ),
     Mutant(

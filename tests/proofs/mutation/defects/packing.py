@@ -203,7 +203,7 @@ MUTANTS = (
     Mutant(
         "a forked child writes to its parent's journal",
         JOURNALS,
-        "        self._writers: OrderedDict[str, _Writer] = OrderedDict()\n",
+        "        self._writers: OrderedDict[str, JournalWriter] = OrderedDict()\n",
         '        self._writers = getattr(self, "_writers", None) or OrderedDict()\n',
         _JOURNALS,
     ),

@@ -316,15 +316,15 @@ MUTANTS = (
     Mutant(
         "folders stay open without a limit",
         OPEN_FOLDERS,
-        "            while len(self._open) > _MAX_OPEN_FOLDERS:",
-        "            while False:",
+        "        if len(self._open) > _MAX_OPEN_FOLDERS:",
+        "        if False:",
         f"{_BACKENDS} -k descriptors_do_not_grow",
     ),
     Mutant(
         "locks stay open without a limit",
         LOCKS,
-        "self._locks.popitem(last=False)[0] if len(self._locks) > _MAX_OPEN_LOCKS else None",
-        "None",
+        "        if len(self._locks) > _MAX_OPEN_LOCKS:",
+        "        if False:",
         f"{_BACKENDS} -k descriptors_do_not_grow",
     ),
     Mutant(
