@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
@@ -54,9 +53,6 @@ class Run(Scope):
         code_identity: the git commit that is checked out; None without git.
         previous: the run that this one resumes, or None.
     """
-
-    #: Here, as even the names of modules are gone by then.
-    _is_finalizing = staticmethod(sys.is_finalizing)
 
     def __init__(
         self,
@@ -120,7 +116,7 @@ class Run(Scope):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._is_finalizing():
+        if self.is_finalizing():
             return  # a generator that nobody has gone on with ends with the interpreter, when nothing works
         entered, self._entered = self._entered, None
         self._left = True

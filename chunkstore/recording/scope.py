@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 class Scope:
     """A run, or a branch of it, as those see it who record there; its attributes are described at `chunkstore.Run`."""
+
+    #: Whether the interpreter is ending. Here, as even the names of modules are gone by then.
+    is_finalizing = staticmethod(sys.is_finalizing)
 
     def __init__(
         self,
