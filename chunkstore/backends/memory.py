@@ -276,7 +276,8 @@ class _MemoryLock:
         return True
 
     def release(self) -> None:
-        if self.thread == threading.get_ident():  # else it has been released by the call that was interrupted
+        me = threading.get_ident()
+        if self.thread == me:  # else it has been released by the call that was interrupted
             self.thread = None
             self._mutex.release()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import subprocess
 import sys
 import threading
@@ -206,7 +207,10 @@ def test_a_generator_that_nobody_goes_on_with_ends_with_the_program_in_silence(t
         "    suspended = rows()\n"
         "    next(suspended)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(chunkstore.__file__))}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True, env=environment
+    )
     assert (ended.stdout, ended.stderr) == ("reading\n", "")
     log = chunkstore.open_store("chunked-fs", log_folder=f"{tmp_path}/log").get_run_log("run")
     assert log.status == "FAIL"

@@ -175,9 +175,11 @@ class SidecarLock:
 
     def release(self) -> None:
         """Give the lock back, if this thread has it; in a forked child of the holder, only forget it."""
-        if self._thread != threading.get_ident():
+        me = threading.get_ident()
+        # At once: a call that comes in the middle must neither take it for held nor give it back.
+        if self._thread != me:
             return  # an interrupt came just after the lock was given back, and it is tried again
-        self._thread = None  # at once: a call that comes in the middle must neither take it for held nor give it back
+        self._thread = None
         try:
             # Unlocking would free the parent's lock: both share one open file description.
             if self._fd is not None and self._pid == os.getpid():
