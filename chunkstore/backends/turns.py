@@ -34,13 +34,13 @@ class _Written:
     """What a file was replaced by.
 
     Attributes:
-        turn: whose doing that was.
+        turn: stands for the turn whose doing that was; not itself, as that would make a circle.
         place: under which lock.
         file: which file.
         data: what it holds since; None if that failed.
     """
 
-    def __init__(self, turn: _Turn, place: Hashable, file: Hashable, data: bytes) -> None:
+    def __init__(self, turn: object, place: Hashable, file: Hashable, data: bytes) -> None:
         self.turn = turn
         self.place = place
         self.file = file
@@ -59,6 +59,7 @@ class _Turn:
     def __init__(self, place: Hashable, acquire: Callable[[], Callable[[], None]], outer: _Turn | None) -> None:
         self.place = place
         self.outer = outer
+        self.token = object()
         self.pid = os.getpid()
         self.acquire = acquire
         self.release: Callable[[], None] = lambda: None
@@ -139,7 +140,7 @@ class _Turn:
         self, file: Hashable, data: bytes, write: Callable[[bytes], None], load: Callable[[], bytes | None]
     ) -> None:
         """Replace a file by what was made of what this turn has read; see `Backend.replace_as_read`."""
-        mine = _Written(self, self.place, file, data)
+        mine = _Written(self.token, self.place, file, data)
         if self.was_called_back or self._others(self._start):
             raise OvertakenError
         if self.outer is not None and load() == data:
@@ -180,7 +181,7 @@ class _Turn:
             for written in self.written[start:]
             if written.data is not None
             and written.place == self.place
-            and written.turn is not self
+            and written.turn is not self.token
             and written is not mine
         ]
 
