@@ -202,13 +202,6 @@ self.options, self.catalog_path, clock.latest), {
         "tests/test_clock.py -k in_the_middle",
     ),
     Mutant(
-        "a change under a lock writes over one that came in its middle",
-        "chunkstore/backends/turns.py",
-        "        if self.was_called_back or self._others(self._start):",
-        "        if self.was_called_back:",
-        "tests/proofs/test_calls_inside_calls.py -k 'before_the_write'",
-    ),
-    Mutant(
         "a change under a lock does not look whether one came while it wrote",
         "chunkstore/backends/turns.py",
         "        if self._put_right(mine, write, load):",
