@@ -16,6 +16,7 @@ from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 from chunkstore.testing.faults import CountingSyscalls
+from chunkstore.testing.suite_sharing import run_threads
 
 JOURNAL = StoreOptions(container="journal", durability="process")
 KINDS = {
@@ -171,7 +172,7 @@ def test_whoever_comes_to_lock_a_document_when_it_is_gone_leaves_no_lock_file(fo
     acquire = store.backend.acquire_lock
 
     def late(*arguments, **options):
-        other.delete_run("run")
+        run_threads([lambda: other.delete_run("run")])  # in this one it would not wait for the lock
         return acquire(*arguments, **options)
 
     store.backend.acquire_lock = late
