@@ -1,7 +1,7 @@
 """Look for inputs that break a promise: `python -m tests.proofs.fuzz [--minutes N] [--target NAME] [--folder DIR]`.
 
 Runs the targets in turns, each in a process of its own that is guided by coverage (atheris; it needs CPython on Linux,
-`pip install -e '.[test,fuzz]'`). What is learnt stays in the folder, so the next time goes on from there; the corpus in
+`pip install -e '.[test]'`). What is learnt stays in the folder, so the next time goes on from there; the corpus in
 the repository is only read. A finding is kept there as well, and the exit code is 1.
 
     --replay FILE   try one input of the `--target`, without atheris
