@@ -37,6 +37,7 @@ from chunkstore.records.garbage import without_collections
 from chunkstore.records.models import FORMAT, NOTES, PACKED_FORMAT, SUMMING, BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunk_files import Parameters, checked_run_log, key_of, read_run_file
+from chunkstore.stores.contents import with_contents
 from chunkstore.stores.layout import OwnerFiles
 from chunkstore.stores.options import JOURNAL, StoreOptions
 from chunkstore.stores.packed import Journals
@@ -51,7 +52,6 @@ from chunkstore.stores.reading import (
     in_order,
     join_chunks,
     warn_of,
-    with_contents,
 )
 from chunkstore.stores.runs import Candidate, KnownRun, KnownRuns
 from chunkstore.stores.stored import as_json, as_stored, check_format, is_finished

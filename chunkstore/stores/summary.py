@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from chunkstore.records.models import CONTENTS, SUMMING, RunLog
-from chunkstore.stores.reading import Contents
+from chunkstore.stores.contents import Contents
 
 
 class Summary(NamedTuple):

@@ -47,8 +47,8 @@ from chunkstore.names import (
 )
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunked import ChunkedStore
+from chunkstore.stores.contents import noted_contents
 from chunkstore.stores.packed.packed_file import PackedFile
-from chunkstore.stores.reading import noted_contents
 from chunkstore.stores.reading.chunk_reader import ChunkReader
 
 _OWN_FILES = {RUN_FILE, LOCK_FILE, OWNER_FILE, JOINED_FILE, UNSYNCED_FILE}

@@ -24,9 +24,9 @@ from chunkstore.records.models import (
     RunLog,
     StepLog,
 )
+from chunkstore.stores.contents import with_contents
 from chunkstore.stores.layout import Layout
 from chunkstore.stores.methods.changes import changed, refused
-from chunkstore.stores.reading import with_contents
 from chunkstore.stores.stored import as_stored, check_format, is_finished
 from chunkstore.stores.summary import Summary
 from chunkstore.version import __version__

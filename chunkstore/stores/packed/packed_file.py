@@ -15,6 +15,7 @@ from chunkstore.names import is_journal_file
 from chunkstore.records import codec
 from chunkstore.records.integrity import ends_in_checksum
 from chunkstore.stores.chunk_files import observe_all
+from chunkstore.stores.contents import sum_of
 from chunkstore.stores.packed.packed_lines import (
     Content,
     content_of,
@@ -215,6 +216,16 @@ class PackedFile:
             return {line.file: line.body for line in line_decoder_of(kind).decode_lines(block)}
         except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
             return {}
+
+    def sums(self) -> dict[str, int]:
+        """Return what chunks add to the sum of their kind, as far as that can be told at little cost."""
+        sums = {}
+        if self._kept is not None and not self._damage:
+            for name, (start, length) in self._places.items():
+                body = place_of_body(self._kept, name, start, length)
+                if body is not None:
+                    sums[name] = sum_of(name, self._kept[body])
+        return sums
 
     def _look_through(self, start_at: int) -> list[str]:
         """Note the lines from a place on, where one begins; return the names of their chunks."""

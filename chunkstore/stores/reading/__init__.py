@@ -1,7 +1,6 @@
 """Finding, reading and following the chunks of one run, wherever they lie."""
 
 from chunkstore.stores.reading.chunk_reader import ChunkReader
-from chunkstore.stores.reading.contents import Contents, noted_contents, with_chunk, with_contents
 from chunkstore.stores.reading.following import FollowedRun, Patience
 from chunkstore.stores.reading.listing import Listing, ListingMemory
 from chunkstore.stores.reading.metric_lines import MetricLine, Series, add_lines, as_series
@@ -16,7 +15,6 @@ __all__ = [
     "OTHERS",
     "OURS",
     "ChunkReader",
-    "Contents",
     "FollowedRun",
     "Listing",
     "ListingMemory",
@@ -30,8 +28,5 @@ __all__ = [
     "changes_seen",
     "in_order",
     "join_chunks",
-    "noted_contents",
     "warn_of",
-    "with_chunk",
-    "with_contents",
 ]

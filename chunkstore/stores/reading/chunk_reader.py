@@ -44,8 +44,8 @@ from chunkstore.stores.chunk_files import (
     names_of_files,
     update_file,
 )
+from chunkstore.stores.contents import Contents
 from chunkstore.stores.packed import PackedFile
-from chunkstore.stores.reading.contents import Contents
 from chunkstore.stores.reading.listing import Listing
 from chunkstore.stores.reading.metric_lines import MetricLine, add_lines, lines_of_steps, metric_lines
 from chunkstore.stores.reading.order import in_order

@@ -23,8 +23,8 @@ from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.integrity import split_checksum, without_checksum
 from chunkstore.records.models import RunLog
 from chunkstore.stores.chunk_files import checked_run_log
+from chunkstore.stores.contents import Contents, differences, kind_of, noted_contents, sum_of, summed
 from chunkstore.stores.packed import Content, PackedFile, content_of, is_line_file, unpack
-from chunkstore.stores.reading.contents import Contents, differences, kind_of, noted_contents, sum_of, summed
 from chunkstore.stores.reading.listing import Listing
 
 _T = TypeVar("_T")
@@ -234,6 +234,7 @@ class RunFiles:
         """Return what the chunks among some files hold, summed up, and the kinds of those that cannot be read."""
         sums: list[tuple[str, int]] = []
         damaged = set()
+        self._sum_up_packed()
         for file in filter(is_packable, files):
             try:
                 sums.append((file, self.sum_of(file)))
@@ -264,6 +265,14 @@ class RunFiles:
         for file in self._listing().starting_with(prefix):
             decoded.pop(file, None)  # it lies by itself, and so is newer
         return decoded
+
+    def _sum_up_packed(self) -> None:
+        """Sum up packed chunks, many at once; those that were read by themselves were summed up then."""
+        known = self.sums = self.sums or {}
+        for pack in self._packed:
+            for name, number in pack.sums().items():
+                if name not in known and not self._is_loose(name):
+                    known[name] = number
 
     def lost(self, log: RunLog, files: Collection[str], unread: Iterable[str]) -> list[tuple[str, str]]:
         """Return how what chunks hold differs from what it was when their run ended: kinds of problems, and messages.

@@ -16,16 +16,9 @@ from chunkstore.records.base import Record
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.integrity import with_checksum
 from chunkstore.stores.chunk_files import Key, read_run_file
+from chunkstore.stores.contents import Contents, noted_contents, with_chunk, with_contents
 from chunkstore.stores.packed import Journals
-from chunkstore.stores.reading import (
-    Contents,
-    Listing,
-    ListingMemory,
-    RunFiles,
-    noted_contents,
-    with_chunk,
-    with_contents,
-)
+from chunkstore.stores.reading import Listing, ListingMemory, RunFiles
 from chunkstore.stores.runs import End, KnownRun
 from chunkstore.stores.stored import as_file
 from chunkstore.stores.writing.packed_format import say_packed
