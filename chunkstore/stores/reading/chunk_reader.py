@@ -95,8 +95,7 @@ class ChunkReader:
         self._origins: dict[int, ChunkName] = {}
         self._changes: dict[int, overlay.Change] = {}
         self._with_bodies = with_bodies
-        #: By `id`, records and parameters that have a file for themselves, and its bytes. What is kept here keeps its
-        #: `id` to itself.
+        #: By `id`, which it keeps to itself, what has a file for itself, and its bytes.
         self.bodies: dict[int, tuple[object, bytes]] = {}
         # Parameters that stand in records, where other tools put them; files of parameters come before them.
         self._inner_parameters: dict[str, dict[str, Any]] = {}
@@ -114,7 +113,6 @@ class ChunkReader:
 
     @ComputedOnce
     def _chunks(self) -> list[ChunkName]:
-        """All chunks in order of execution."""
         return self._in_order(self._names)
 
     def _in_order(self, files: Iterable[str]) -> list[ChunkName]:
@@ -178,14 +176,17 @@ class ChunkReader:
     def assembled(self, metadata: RunLog, records: Iterable[StepLog | BranchLog]) -> RunLog:
         """Return the whole run, put together from what was read of it."""
         parameters = self.parameters()
-        for kind, message in self._files.lost(metadata, self._names, self._problems.damaged()):
+        for kind, message in self._files.lost(metadata, self._packable(), self._problems.damaged()):
             self._problems.add(kind, RUN_FILE, message)
         log = assemble(metadata, records, parameters, self.problems)
         return without_unfinished(log, self._reader, self._names)
 
+    def _packable(self) -> list[str]:
+        return [*(chunk.file for chunk in self._chunks), *filter(is_parameter_file, self._names)]
+
     def contents(self) -> Contents | None:
         """Return what the chunks hold, summed up; None if some cannot be read."""
-        contents, damaged = self._files.contents(self._names)
+        contents, damaged = self._files.contents(self._packable())
         return None if damaged or self._problems.damaged() else contents
 
     # --- steps and branches ------------------------------------------------------------------------------------------
@@ -365,7 +366,6 @@ class ChunkReader:
         return record
 
     def _updates(self, chunks: Iterable[ChunkName]) -> dict[str, overlay.Change]:
-        """Return the newest change over each file."""
         found: dict[str, overlay.Change] = {}
         for chunk in chunks:
             if chunk.kind in UPDATE_KINDS and (update := self._update(chunk.file)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from chunkstore.backends.disk.quarantine import QUARANTINE
@@ -15,7 +15,6 @@ from chunkstore.names import (
     RUN_FILE,
     SEALED_PREFIX,
     is_journal_file,
-    is_packable,
     is_sealed_file,
     timestamp_of_packed,
 )
@@ -231,11 +230,11 @@ class RunFiles:
         return self.sums[file]
 
     def contents(self, files: Iterable[str]) -> tuple[Contents, set[str]]:
-        """Return what the chunks among some files hold, summed up, and the kinds of those that cannot be read."""
+        """Return what some chunks hold, summed up, and the kinds of those that cannot be read."""
         sums: list[tuple[str, int]] = []
         damaged = set()
         self._sum_up_packed()
-        for file in filter(is_packable, files):
+        for file in files:
             try:
                 sums.append((file, self.sum_of(file)))
             except FileNotFoundError:
@@ -274,16 +273,16 @@ class RunFiles:
                 if name not in known and not self._is_loose(name):
                     known[name] = number
 
-    def lost(self, log: RunLog, files: Collection[str], unread: Iterable[str]) -> list[tuple[str, str]]:
+    def lost(self, log: RunLog, files: Iterable[str], unread: Iterable[str]) -> list[tuple[str, str]]:
         """Return how what chunks hold differs from what it was when their run ended: kinds of problems, and messages.
 
         Args:
             log: the run's own record.
-            files: all files of the run.
+            files: all chunks of the run.
             unread: those that cannot be read, as is told elsewhere.
         """
         noted = noted_contents(log)
-        if noted is None or QUARANTINE in files:
+        if noted is None or self._reader.has(QUARANTINE):
             return []  # what was moved there is told by that
         found, damaged = self.contents(files)
         lost = list(differences(noted, found, damaged.union(map(kind_of, unread))))

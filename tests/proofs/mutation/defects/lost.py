@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         "what a run held at its end is compared with nothing",
         RUN_FILES,
-        "        if noted is None or QUARANTINE in files:\n",
+        "        if noted is None or self._reader.has(QUARANTINE):\n",
         "        if True:\n",
         f"{_CONTENTS} -k is_noticed",
     ),
