@@ -54,3 +54,11 @@ def test_that_a_run_cannot_be_read_is_in_the_exit_code_of_the_list(folder, logs)
         result = chunkstore("ls", *options, "--store", logs)
         assert result.code == 1
         assert "first" in result.out
+
+
+def test_that_a_step_is_gone_is_told_to_those_who_ask_for_it(folder, logs):
+    os.remove(the_file(folder, "StepLog-load"))
+    for command in ("logs", "show --step", "why"):
+        result = chunkstore(*COMMANDS[command], "--store", logs)
+        assert result.code != 0
+        assert "2 records of steps" in result.err

@@ -109,6 +109,8 @@ def _not_found(log: RunLog, text: str, internal_names: list[str]) -> StepLogNotF
         hint = f"Did you mean {alike[0]!r}?"
     else:
         hint = f"`chunkstore show {log.run_id}` shows the steps that it has."
+    if log.problems:
+        hint += f" But not all of it can be read: {log.problems[0].file}: {log.problems[0].message}."
     return StepLogNotFoundError(
         f"There is no step or branch {text!r} in run {log.run_id!r}. {hint}", run_id=log.run_id, internal_name=text
     )
