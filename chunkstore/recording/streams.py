@@ -12,7 +12,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TextIO, cast
 
 from chunkstore.recording.context import Current
@@ -79,7 +79,8 @@ def _move_handlers(old: TextIO, new: TextIO) -> None:
     for reference in list(getattr(logging, "_handlerList", ())):
         handler = reference()
         if isinstance(handler, logging.StreamHandler) and getattr(handler, "stream", None) is old:
-            handler.stream = new
+            with suppress(Exception):  # one that finds its stream by itself, as that of last resort does, refuses
+                handler.stream = new
 
 
 #: `print` holds on to no stream: one that is taken away in its middle has to live on for a while.

@@ -271,6 +271,18 @@ def test_logging_that_was_set_up_before_is_kept_once(store, name, capsys):
     assert (printed.out if name == "stdout" else printed.err) == "in a\nin b\nafter\n"
 
 
+def test_a_handler_that_finds_its_stream_by_itself_keeps_nobody_from_recording(store):
+    handler = logging._StderrHandler(logging.WARNING)  # the kind of `logging.lastResort`: no stream can be set
+    mine = logging.getLogger("mine")
+    mine.addHandler(handler)
+    try:
+        with store.start_run("run") as run, run.step("a"):
+            mine.warning("in a")
+    finally:
+        mine.removeHandler(handler)
+    assert kept(run, "a") == "in a\n"
+
+
 def test_streams_are_as_before_whichever_way_they_were_redirected_around_steps(store):
     before = sys.stdout
     first, second = io.StringIO(), io.StringIO()

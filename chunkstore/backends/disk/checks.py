@@ -43,22 +43,27 @@ def check_what_ending_needs(top: Folder, *, syncs: bool) -> None:
     path = os.path.join(top.location, temporary_names.next())
     top.syscalls.mkdir(path)
     try:
-        folder = Folder(top.syscalls, path)
-        replace(folder, _FILE, _DATA, durable=False)
-        folder.names(to_load=True)
-        folder.load(_FILE)
-        lock = SidecarLock(top.syscalls, folder.fd, _LOCK, top.location)
-        lock.acquire(_NO_TIME)
-        lock.release()
-        lock.close_if_idle()
-        discard(folder, _LOCK)
-        discard(folder, _FILE)
+        _try_in(Folder(top.syscalls, path), top)
     except UnreadableFileError as error:
         raise _refused(top, f"what is written there cannot be read: {error.reason}") from error
     except LockTimeoutError as error:
         raise _refused(top, "locks that nobody holds are refused") from error
     finally:
         discard_tree(top.syscalls, path)
+
+
+def _try_in(folder: Folder, top: Folder) -> None:
+    try:
+        replace(folder, _FILE, _DATA, durable=False)
+        folder.names(to_load=True)
+        folder.load(_FILE)
+        lock = SidecarLock(folder.syscalls, folder.fd, _LOCK, top.location)
+        lock.acquire(_NO_TIME)
+        lock.release()
+        lock.close_if_idle()
+    finally:  # by the folder that is open: there may be no other descriptor left
+        discard(folder, _LOCK)
+        discard(folder, _FILE)
 
 
 def _refused(folder: Folder, reason: str, advice: str = "") -> StoreIOError:
