@@ -165,7 +165,7 @@ def test_a_child_that_is_forked_while_threads_hold_every_mutex_works(store):
 
     store.set_parameters(RUN, {"parent": 1})
     with contextlib.ExitStack() as held:
-        for mutex in store._stripes.mutexes:
+        for mutex in store._stripes.mutexes if isinstance(store, ChunkedStore) else ():  # documents have none
             held.enter_context(mutex)
         assert fork_and_wait(child)
     assert store.get_parameters(RUN) == {"parent": 1, "child": 1}
