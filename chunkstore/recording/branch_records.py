@@ -14,8 +14,8 @@ from chunkstore.names import join_name
 from chunkstore.recording.answers import Outcome, RemoteTraceback
 from chunkstore.recording.identity import InputHash, name_of
 from chunkstore.recording.previous import is_same_work, taken_over_branch
+from chunkstore.recording.results import result_of
 from chunkstore.recording.scope import Scope
-from chunkstore.recording.values import copied
 from chunkstore.records.attempts import set_aside
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
 
@@ -59,12 +59,12 @@ def recorded_branch(scope: Scope, branch: Branch) -> BranchLog | None:
 
 
 def outcome_of(branch: Branch, recorded: BranchLog) -> Outcome | None:
-    """Return what came of a branch as its record has it; None if it has not ended, or returned what JSON changes."""
+    """Return what came of a branch as its record has it; None if it has not ended, or its result was not kept."""
     step = recorded.steps.get(branch.step_internal_name)
     if step is None or recorded.status == PROCESSING:
         return None
-    if step.status == SUCCESS and step.result is not UNSET and step.result_converted is UNSET:
-        return Outcome(step.result, None, failed=recorded.status == FAIL)
+    if step.status == SUCCESS and (result := result_of(step)) is not UNSET:
+        return Outcome(result, None, failed=recorded.status == FAIL)
     if step.status == FAIL and recorded.status == FAIL:
         error = RuntimeError(step.message)
         error.__cause__ = RemoteTraceback(step.attempts[-1].message) if step.attempts else None
@@ -135,4 +135,4 @@ def take_over(scope: Scope, branch: Branch) -> Any:
     except DataNotFoundError:
         return UNSET  # what it put is gone: only the work itself can make it again
     scope.store.add_branch_log(scope.identity, record)
-    return copied(step.result)
+    return result_of(step)

@@ -14,6 +14,7 @@ from chunkstore.errors import RunLogNotFoundError
 from chunkstore.names import incarnation_of
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.identity import same_code
+from chunkstore.recording.results import result_of
 from chunkstore.records.attempts import counting, has_branch_succeeded, has_succeeded, steps_inside
 from chunkstore.records.models import SUCCESS, BranchLog, CodeIdentity, DataCatalog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
@@ -155,10 +156,10 @@ def is_same_work(step: StepLog, code: list[CodeIdentity], input_hash: str | None
     """Tell whether a recorded step did the same as one that is about to run, and left its result."""
     return (
         step.status == SUCCESS
-        and step.result is not UNSET
         and input_hash is not None
         and step.input_hash == input_hash
         and same_code(step.code_identities, code)
+        and result_of(step) is not UNSET
     )
 
 

@@ -23,12 +23,11 @@ from chunkstore.recording.functions import check_runs_at_once, done_at_once
 from chunkstore.recording.identity import InputHash, identities, input_hash
 from chunkstore.recording.inner_names import InnerNames
 from chunkstore.recording.output import OutputFile
-from chunkstore.recording.results import kept_result
+from chunkstore.recording.results import kept_result, result_of
 from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
 from chunkstore.recording.scope import CURRENT_STEP, Scope
 from chunkstore.recording.step_reuse import ReusableStep
 from chunkstore.recording.streams import KeptOutput
-from chunkstore.recording.values import copied
 from chunkstore.records.attempts import set_aside
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, CodeIdentity, DataCatalog, StepAttempt, StepLog
 
@@ -167,7 +166,7 @@ class BaseStep(ReusableStep[_Scope]):
             self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
             inputs = input_hash(arguments, keywords, function) if inputs is None else inputs
             if may_reuse and self._reuse_result(inputs.whole):
-                return copied(self._log.result)
+                return result_of(self._log)
             self._log.input_hash = UNSET if inputs.whole is None else inputs.whole
             self._log.argument_hashes = dict(inputs.arguments) or UNSET
             while True:
@@ -176,7 +175,7 @@ class BaseStep(ReusableStep[_Scope]):
                     self._begin()
                     has_begun = True
                     result = done_at_once(function(*arguments, **keywords), self.name)
-                    self._log.result, self._log.result_converted = kept_result(result)
+                    self._log.result, self._log.result_types = kept_result(result)
                 except BaseException as error:
                     if not (has_begun and self._owned and isinstance(error, Exception)):
                         raise

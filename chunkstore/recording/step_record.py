@@ -195,7 +195,7 @@ class StepRecord(Generic[_Scope]):
             )
 
         def change(log: StepLog) -> None:
-            log.result, log.result_converted = kept
+            log.result, log.result_types = kept
 
         self._change(change)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, TypeVar
 
 from msgspec import UNSET
@@ -11,9 +12,9 @@ from chunkstore.interrupts import passable
 from chunkstore.recording.identity import identities, same_code
 from chunkstore.recording.output import OutputFile
 from chunkstore.recording.previous import EarlierStep, data_inside, is_same_work, taken_over
+from chunkstore.recording.results import result_of
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.step_record import StepRecord
-from chunkstore.recording.values import copied
 from chunkstore.records.models import StepLog
 
 _Scope = TypeVar("_Scope", bound=Scope)
@@ -33,9 +34,9 @@ class ReusableStep(StepRecord[_Scope]):
 
     @property
     def previous(self) -> StepLog | None:
-        """What the run that is resumed recorded of this step, or None."""
+        """What the run that is resumed recorded of this step, or None; a copy, which may be changed."""
         found = self._earlier()
-        return None if found is None else found.log
+        return None if found is None else copy.deepcopy(found.log)
 
     @property
     def cached(self) -> bool:
@@ -48,7 +49,9 @@ class ReusableStep(StepRecord[_Scope]):
         return found is not None and self._is_reusable(found) and self._has_data(found)
 
     def _is_reusable(self, found: EarlierStep) -> bool:
-        return found.succeeded and same_code(found.log.code_identities, identities(self.run.code_identity, None))
+        has_result = found.log.result is UNSET or result_of(found.log) is not UNSET
+        code = identities(self.run.code_identity, None)
+        return found.succeeded and has_result and same_code(found.log.code_identities, code)
 
     def _has_data(self, found: EarlierStep) -> bool:
         """Tell whether all data of a step is there; once said, it is not looked at again."""
@@ -75,7 +78,8 @@ class ReusableStep(StepRecord[_Scope]):
                 f"Cannot take over step {self.name!r}: the run being resumed has not finished it with this code, or "
                 "this run has already recorded steps of the names of those inside it. Ask step.cached before."
             )
-        return None if found.log.result is UNSET else copied(found.log.result)
+        result = result_of(found.log)
+        return None if result is UNSET else result
 
     def _reuse_result(self, input_hash: str | None) -> bool:
         found = self._earlier()

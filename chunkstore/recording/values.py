@@ -17,11 +17,6 @@ def storable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def copied(value: Any) -> Any:
-    """Return a copy of a value of JSON that shares nothing with it: what others hold, they may change."""
-    return codec.revive(codec.plain(value))
-
-
 class CheckedValues:
     """Values converted for the log, before anything is changed for them; see `codec.plain`.
 

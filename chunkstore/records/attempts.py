@@ -128,4 +128,4 @@ def set_aside(step: StepLog) -> None:
         last.metric_series, step.metric_series = step.metric_series, UNSET
     if step.result is not UNSET:
         last.result, step.result = step.result, UNSET
-        step.result_converted = UNSET
+        step.result_types = UNSET

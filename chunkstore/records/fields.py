@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 
 #: Fields that may hold any JSON; the other fields of users are objects.
-ANY_JSON = frozenset({"result", "item"})
+ANY_JSON = frozenset({"result", "item", "result_types"})
 #: Fields that hold records by name; other fields of records are lists.
 IN_DICTS = frozenset({"steps", "branches"})
 

@@ -175,11 +175,11 @@ class StepLog(Record, kw_only=True):
         reused_at: when its result was taken over; unset where the step ran itself.
         argument_hashes: of what the step's function was called with, by name the beginning of the hash of each, or
             `unknown: ` and why there is none; unset where there are no arguments.
-        result_converted: whether `result` is only what JSON has for what was returned: a list for a tuple, a number for
-            one of numpy's; unset where it is the very value.
+        result_types: what JSON changes of `result`, so that the very value can be had again: `"tuple"`, the name of one
+            of numpy's types, or the types of some parts of a list, tuple or dict; unset where that is nothing.
     """
 
-    FREE = ("user_defined_metrics", "metric_series", "result", "argument_hashes")
+    FREE = ("user_defined_metrics", "metric_series", "result", "argument_hashes", "result_types")
     SCALARS = (
         ("name", str),
         ("internal_name", str),
@@ -200,7 +200,6 @@ class StepLog(Record, kw_only=True):
         ("inside", str),
         ("inside_attempt", int),
         ("reused_at", str),
-        ("result_converted", bool),
     )
 
     name: str
@@ -223,7 +222,7 @@ class StepLog(Record, kw_only=True):
     inside_attempt: int | UnsetType = UNSET
     reused_at: str | UnsetType = UNSET
     argument_hashes: dict[str, Any] | UnsetType = UNSET
-    result_converted: bool | UnsetType = UNSET
+    result_types: Any = UNSET
 
     def __post_init__(self) -> None:
         _check_record_name(self.internal_name)

@@ -142,7 +142,7 @@ def step_logs(internal_names: st.SearchStrategy[str] = names) -> st.SearchStrate
             inside_attempt=st.just(UNSET) | st.integers(0, 2**53),
             reused_at=st.just(UNSET) | _texts,
             argument_hashes=st.just(UNSET) | json_objects,
-            result_converted=st.just(UNSET) | st.booleans(),
+            result_types=st.just(UNSET) | json_values,
         )
     )
 

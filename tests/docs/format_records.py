@@ -111,7 +111,7 @@ StepLog name:text internal_name:text status:text="FAIL" step_type:text="task" me
   code_identities:CodeIdentity[]=[] attempts:StepAttempt[]=[] user_defined_metrics:values={} branches:BranchLog{}={}
   data_catalog:DataCatalog[]=[] metric_series:points=- result:any=- input_hash:text=- cached_from:text=-
   planned_branches:integer=- inside:text=- inside_attempt:integer=- reused_at:text=- argument_hashes:values=-
-  result_converted:bool=-
+  result_types:any=-
 BranchLog internal_name:text status:text="FAIL" steps:StepLog{}={} parameters:values={} item:any=- cached_from:text=-
   message:text=-
 StepAttempt attempt_number:integer=1 start_time:text="" end_time:text="" duration:text="" status:text="FAIL"

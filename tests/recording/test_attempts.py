@@ -72,7 +72,7 @@ def test_that_json_changes_a_result_is_not_told_of_the_attempt_after_it(any_stor
     with any_store.start_run("run") as run:
         run.step("give", give, max_attempts=2, backoff=0, on_error="continue")
     step = any_store.get_step_log("run", "give")
-    assert (step.attempts[0].result, step.to_dict().keys() & {"result", "result_converted"}) == ([1, 2], set())
+    assert (step.attempts[0].result, step.to_dict().keys() & {"result", "result_types"}) == ([1, 2], set())
 
 
 def test_a_step_that_was_tried_again_is_taken_over(any_store, calls, tmp_path):

@@ -114,16 +114,21 @@ def test_a_result_that_was_on_its_way_when_the_pool_broke_is_the_one_that_was_re
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 1, 1.0, -0.0, float("nan"), "x", [], {}, {"a": [1, {"b": [None, False, 2.5]}]}, 10**30]
+    "value",
+    [
+        *(None, True, 1, 1.0, -0.0, float("nan"), "x", [], {}, {"a": [1, {"b": [None, False, 2.5]}]}, 10**30),
+        *((1, 2), [1, (2,)], {"a": ()}, np.float64(1.5), {"a": np.int8(1)}),
+    ],
 )
-def test_what_the_log_has_of_a_result_counts_if_that_is_the_very_value(store, value):
+def test_what_the_log_has_of_a_result_counts(store, value):
     found = recorded(store, value)
     assert found is not None
-    assert (repr(found.value), found.error, found.failed) == (repr(value), None, False)
+    assert (type(found.value), repr(found.value)) == (type(value), repr(value))
+    assert (found.error, found.failed) == (None, False)
 
 
-@pytest.mark.parametrize("value", [(1, 2), [1, (2,)], {"a": ()}, np.float64(1.5), {"a": np.int8(1)}, {1}, b"x"])
-def test_what_the_log_has_of_a_result_does_not_count_if_json_changes_it(store, value):
+@pytest.mark.parametrize("value", [{1}, b"x", 1j, {1: 2}])
+def test_a_result_that_the_log_has_not_kept_is_not_taken_from_it(store, value):
     assert recorded(store, value) is None
 
 

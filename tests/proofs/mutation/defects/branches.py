@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import ANSWERS, BRANCH, DISPATCH, FANOUT, RESULTS, STEP, STEP_REUSE, WAITING, WORKERS
+from defects.sources import ANSWERS, BRANCH, DISPATCH, FANOUT, RESULTS, STEP, WAITING, WORKERS
 
 _POOLS = "tests/recording/test_broken_pools.py -k '{}'"
 _NESTED = "tests/recording/test_nested_pools.py -k '{}'"
@@ -33,9 +33,9 @@ MUTANTS = (
     Mutant(
         "a result that JSON has changed is taken from the log",
         RESULTS,
-        "return KeptResult(copied, UNSET if copied is UNSET or kept else True)",
-        "return KeptResult(copied, UNSET)",
-        _POOLS.format("does_not_count_if_json"),
+        "return KeptResult(kept, UNSET if types is None else types)",
+        "return KeptResult(kept, UNSET)",
+        _VALUES.format("the_very_result"),
     ),
     Mutant(
         "what was cancelled before it began has failed",
@@ -100,20 +100,20 @@ MUTANTS = (
         RESULTS,
         "if value is None or kind in {str, bool, int, float}:",
         "if value is None or isinstance(value, str) or kind in {bool, int, float}:",
-        _VALUES.format("comes_back_equal"),
+        _VALUES.format("the_very_result"),
     ),
     Mutant(
         "a result is recorded as it is when its record is written",
         RESULTS,
-        "    return codec.revive(plain) if len",
-        "    return value if len",
+        "    return codec.revive(plain)",
+        "    return value",
         _VALUES.format("changed_after"),
     ),
     Mutant(
         "what was taken over is shared with the record",
-        STEP_REUSE,
-        "copied(found.log.result)",
-        "found.log.result",
+        RESULTS,
+        "value = codec.revive(codec.plain(step.result))",
+        "value = step.result",
         _VALUES.format("taken_over_can"),
     ),
     Mutant(
