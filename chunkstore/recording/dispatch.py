@@ -26,8 +26,10 @@ from chunkstore.records.models import PROCESSING, StepAttempt
 _BRANCHES_PER_WORKER = 2
 #: So many pools in a row may break before anything has begun in them; then branches are tried alone.
 _MOST_IDLE_POOLS = 2
-#: So many branches in a row may have no worker that begins them, each in a pool of its own; then all are given up.
-_MOST_REFUSED = 3
+#: So many pools of a single worker in a row may break before it does anything; then all branches are given up.
+_MOST_REFUSED = 5
+#: So many workers, each alone in its pool, may die just as they are to begin with a branch; then it is given up.
+_MOST_UNBEGUN = 3
 #: So often a branch is handed out again that was cancelled before it began.
 _MOST_CANCELLED = 3
 #: What mostly keeps the workers of a new pool from starting.
@@ -67,6 +69,8 @@ class Dispatcher:
         self._waiting: deque[Branch] = deque()
         self._pending: dict[Future[Any], Branch] = {}
         self._ended: Ended = queue.SimpleQueue()
+        #: Branches that were handed to a pool which broke, and of which it is not settled yet what came of them.
+        self._lost: list[Branch] = []
         #: The threads that branches run on, and how many branches were taken back from them.
         self._threads: ThreadPool | None = None
         self._taken_back = 0
@@ -121,6 +125,8 @@ class Dispatcher:
         elif self.workers.kill():
             for branch in running.values():
                 self._record_end(branch, f"interrupted: {describe_error(error)}")
+        for branch in [*self._waiting, *self._lost]:  # of a pool that broke
+            self._record_end(branch, f"its worker died, and it was not run again: {describe_error(error)}")
 
     def _record_end(self, branch: Branch, message: str) -> None:
         """Record the failure of a branch that has begun and will not end any more."""
@@ -166,7 +172,7 @@ class Dispatcher:
                 self._source = iter(())
                 return None
             if self._refused >= _MOST_REFUSED:
-                self._record_death(branch, _never_began(self.workers.how_they_died()))
+                self._record_death(branch, _never_began(self.workers.how_they_died(), self._refused))
             else:
                 return branch
 
@@ -273,35 +279,40 @@ class Dispatcher:
         running run once more, each in a pool of its own: the one that kills its worker does so again, and fails; the
         others come to their end. Pools are renewed as long as anything comes of them.
         """
-        lost = list(self._waiting)
+        self._lost += self._waiting
         self._waiting.clear()
         while self._pending:
             future = self._ended.get()
             branch = self._pending.pop(future, None) if future else None
-            if branch is not None and not self._settle(branch, future):  # type: ignore[arg-type]  # it is none
-                lost.append(branch)
+            if branch is not None:
+                self._lost.append(branch)
+                if self._settle(branch, future):  # type: ignore[arg-type]  # it is none
+                    self._lost.pop()
         how = self.workers.how_they_died()
         only_one = self.workers.count == 1
-        suspects = [branch for branch in lost if self._was_running(branch)]
+        self._lost = sorted(filter(self._was_running, self._lost), key=_place)
         self._waiting = deque(sorted(self._waiting, key=_place))
-        self._idle_pools = 0 if self._has_progressed or suspects else self._idle_pools + 1
+        self._idle_pools = 0 if self._has_progressed or self._lost else self._idle_pools + 1
         self._has_progressed = False
         renewed = self.workers.renew()
-        for branch in sorted(suspects, key=_place):
-            recorded = recorded_branch(self._run, branch)
-            has_only_worker = only_one and len(suspects) == 1 and recorded is not None and recorded.status == PROCESSING
-            if has_only_worker and self._max_attempts == 1:
+        is_known = only_one and len(self._lost) == 1 and self._max_attempts == 1
+        while self._lost:
+            branch = self._lost[0]
+            if is_known and (recorded := recorded_branch(self._run, branch)) and recorded.status == PROCESSING:
                 self._record_death(branch, _death(how))
             else:
                 why = f"the pool of workers broke while this branch ran: {how}"
                 self._run_alone(branch, how, attempts_of(self._run, branch, why))
+            self._lost.pop(0)
         if not renewed:
             self._refused = _MOST_REFUSED
         elif self._idle_pools > _MOST_IDLE_POOLS:
             # One of the first may kill whoever begins with it.
             for _ in range(min(len(self._waiting), self._most_pending)):
                 if self._refused < _MOST_REFUSED:
-                    self._run_alone(self._waiting.popleft(), how, [])
+                    self._lost = [self._waiting.popleft()]
+                    self._run_alone(self._lost[0], how, [])
+                    self._lost.clear()
 
     def _was_running(self, branch: Branch) -> bool:
         """Tell whether a branch was running; one that had not started waits again, one that had ended is settled."""
@@ -316,14 +327,15 @@ class Dispatcher:
         return False
 
     def _run_alone(self, branch: Branch, how: str, attempts: list[StepAttempt]) -> None:
-        for _ in range(max(1, self._max_attempts - len(attempts))):
+        """Run a branch in pools of a single worker, until it ends, or has had all its attempts."""
+        unbegun = 0
+        while self._refused < _MOST_REFUSED and unbegun < _MOST_UNBEGUN:
             alone = self.workers.alone()
             if alone is None:
                 break
             try:
-                future = alone.submit(run_branch, self._task(branch, tuple(attempts)))
-                if self._settle(branch, future):
-                    self._refused = 0
+                self._refused = 0 if alone.begin() else self._refused + 1
+                if not self._refused and self._ends_on(alone, branch, tuple(attempts)):
                     return
                 how = alone.how_they_died()
             except BaseException:
@@ -331,15 +343,27 @@ class Dispatcher:
                 raise
             finally:
                 alone.close()
-            if recorded_branch(self._run, branch) is None:
-                self._refused += 1
-                self._record_death(branch, _never_began(how))
-                return
-            self._refused = 0
-            attempts = attempts_of(self._run, branch, _death(how))
-            if len(attempts) >= self._max_attempts:
-                break
-        self._record_death(branch, _death(how))
+            if self._has_begun(branch, len(attempts)):
+                attempts = attempts_of(self._run, branch, _death(how))
+                if len(attempts) >= self._max_attempts:
+                    break
+            elif not self._refused:
+                unbegun += 1  # by chance, or the branch kills whoever is sent it
+        self._record_death(branch, _death(how) if attempts else _never_began(how, self._refused))
+
+    def _ends_on(self, alone: Workers, branch: Branch, attempts: tuple[StepAttempt, ...]) -> bool:
+        """Run a branch on a single worker; return False if that died."""
+        try:
+            future = alone.submit(run_branch, self._task(branch, attempts))
+        except BrokenExecutor:
+            return False
+        return self._settle(branch, future)
+
+    def _has_begun(self, branch: Branch, attempts: int) -> bool:
+        """Tell whether the function of a branch has begun again, after some attempts."""
+        recorded = recorded_branch(self._run, branch)
+        step = recorded.steps.get(branch.step_internal_name) if recorded else None
+        return step is not None and len(step.attempts) > attempts
 
     def _record_death(self, branch: Branch, message: str) -> None:
         self._fail(branch, message, WorkerDiedError(message, branch=branch.internal_name))
@@ -373,5 +397,6 @@ def _death(how: str) -> str:
     return f"the process that ran this branch died: {how}"
 
 
-def _never_began(how: str) -> str:
-    return f"the branch had not started when its workers died: {how}{_MAIN_HINT}"
+def _never_began(how: str, refused: int) -> str:
+    hint = _MAIN_HINT if refused else ""
+    return f"the branch had not started when its workers died: {how}{hint}"

@@ -9,6 +9,7 @@ works in its place, does one more run for a moment than the pool has threads.
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -20,6 +21,8 @@ from chunkstore.forks import in_forked_children
 
 Ended = queue.SimpleQueue[Future[Any] | None]
 
+#: In which module loky, or a copy of it inside another package, has its pool.
+_LOKY_MODULE = "loky.process_executor"
 #: How often who would help looks, untold, whether it can: a pool notes its threads a little after they begin.
 _INTERVAL = 0.5
 
@@ -143,17 +146,33 @@ def pool_of(executor: Executor | None) -> Iterator[ThreadPool | None]:
 
 
 def innermost(executor: Executor | None) -> Executor | None:
-    """Return the standard pool inside executors that hand on to it, or the executor itself."""
+    """Return the pool, of a kind that is known, inside executors that hand on to it; or the executor itself."""
     waiting, seen = [executor], {id(executor)}
     while waiting:
         current = waiting.pop()
-        if current is None or isinstance(current, (ThreadPoolExecutor, ProcessPoolExecutor)):
+        if current is None or isinstance(current, (ThreadPoolExecutor, ProcessPoolExecutor)) or loky_of(current):
             return current
-        for value in list(getattr(current, "__dict__", {}).values()):
-            if isinstance(value, Executor) and id(value) not in seen:
+        for value in executors_in(current).values():
+            if id(value) not in seen:
                 seen.add(id(value))
                 waiting.append(value)
     return executor
+
+
+def executors_in(executor: Executor) -> dict[str, Executor]:
+    """Return the executors among the attributes of another."""
+    slots = [getattr(kind, "__slots__", ()) for kind in type(executor).__mro__]
+    names = [name for given in slots for name in ([given] if isinstance(given, str) else given)]
+    own = {**getattr(executor, "__dict__", {}), **{name: getattr(executor, name, None) for name in names}}
+    return {name: value for name, value in own.items() if isinstance(value, Executor)}
+
+
+def loky_of(executor: Executor | None) -> Any:
+    """Return the module of loky, or of the copy in another package, that a pool comes from; None for other pools."""
+    for kind in type(executor).__mro__:
+        if f".{kind.__module__}".endswith(f".{_LOKY_MODULE}"):
+            return sys.modules[kind.__module__]
+    return None
 
 
 @contextmanager

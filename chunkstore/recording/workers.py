@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any
@@ -22,7 +22,7 @@ from chunkstore.recording.answers import Packed, packed
 from chunkstore.recording.failures import describe_error
 from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
-from chunkstore.recording.waiting import innermost
+from chunkstore.recording.waiting import executors_in, innermost, loky_of
 
 #: How long the processes of a broken pool are waited for, in seconds.
 _LONGEST_DEATH = 10.0
@@ -30,8 +30,6 @@ _LONGEST_DEATH = 10.0
 _LONGEST_FAREWELL = 2.0
 #: How often a worker looks whether its parent lives, in seconds.
 _PARENT_INTERVAL = 0.5
-#: In which module loky, or a copy of it inside another package, has its pool.
-_LOKY_MODULE = "loky.process_executor"
 
 
 def check_executor(executor: Any) -> None:
@@ -56,14 +54,18 @@ class Workers:
     """
 
     def __init__(self, executor: Executor | None) -> None:
-        self._executor = executor
-        self._own = executor is None
-        self._processes: dict[int, Any] = {}
+        self._use(executor, own=executor is None)
         self._broken_by: BaseException | None = None
-        self._are_processes_here = executor is None or isinstance(executor, ProcessPoolExecutor)
-        if (inner := innermost(executor)) is not None and _is_inherited(inner):
-            self._executor = inner
-            self._executor, self._own = self._alike(), True
+        self._are_processes_here = executor is None or isinstance(self._pool, ProcessPoolExecutor)
+        if self._pool is not None and _is_inherited(self._pool):
+            self._use(self._new_pool(), own=True)
+
+    def _use(self, executor: Executor | None, *, own: bool) -> None:
+        self._executor: Executor | None = executor
+        self._own = own
+        #: The pool behind it, if that is known.
+        self._pool: Executor | None = innermost(executor)
+        self._processes: dict[int, Any] = {}
 
     @property
     def executor(self) -> Executor | None:
@@ -73,9 +75,7 @@ class Workers:
     @property
     def count(self) -> int:
         """How many branches can run at once."""
-        given = getattr(self._executor, "_max_workers", None) or getattr(
-            innermost(self._executor), "_max_workers", None
-        )
+        given = getattr(self._executor, "_max_workers", None) or getattr(self._pool, "_max_workers", None)
         return int(given or os.cpu_count() or 1)
 
     @property
@@ -85,11 +85,9 @@ class Workers:
 
     def check_sendable(self, run: Scope, function: Any) -> None:
         """Raise `StoreUsageError` if a run or function cannot be sent to processes, before anything is recorded."""
-        is_loky = _loky_of(self._executor) is not None
-        are_processes = self.are_standard_processes or isinstance(innermost(self._executor), ProcessPoolExecutor)
-        if are_processes or is_loky:
+        if self._pool is None or isinstance(self._pool, ProcessPoolExecutor) or loky_of(self._pool):
             _check_may_have_children()
-        if is_loky:
+        if loky_of(self._executor):
             function = None  # loky has a pickler of its own, for functions; the run's store must pickle all the same
         elif not self.are_standard_processes:
             return  # threads need no pickling, and of other pools nothing is known
@@ -109,7 +107,7 @@ class Workers:
         Raises:
             Exception: whatever their pickling raises.
         """
-        if (loky := _loky_of(self._executor)) is not None:
+        if (loky := loky_of(self._executor)) is not None:
             reduction = sys.modules[loky.__name__.removesuffix("process_executor") + "backend.reduction"]
             return Packed(bytes(reduction.dumps(value)))
         return packed(value, by_value=False) if self.are_standard_processes else value
@@ -122,7 +120,8 @@ class Workers:
             RuntimeError: the pool takes no more work.
         """
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(initializer=_begin_worker, initargs=(None, ()))
+            self._use(ProcessPoolExecutor(initializer=_begin_worker, initargs=(None, ())), own=True)
+            assert self._executor is not None
         try:
             future = _hand_over(self._executor, function, *arguments)
         except AssertionError:
@@ -131,25 +130,37 @@ class Workers:
         self._note_processes()
         return future
 
+    def begin(self) -> bool:
+        """Start a worker of a new pool; return whether it begins at all."""
+        try:
+            self.submit(os.getpid).result()
+        except BrokenExecutor as error:
+            self.note_broken(error)
+            return False
+        return True
+
     def _note_processes(self) -> None:
         """Remember the processes of the pool: it forgets them when it breaks."""
-        processes = getattr(self._executor, "_processes", None)
+        processes = getattr(self._pool, "_processes", None)
         if processes and isinstance(processes, dict) and processes.keys() != self._processes.keys():
             self._processes = processes.copy()
 
     def note_broken(self, error: BaseException) -> None:
         """Remember how an executor of an unknown kind broke: one of processes here can be replaced by another."""
-        self._are_processes_here |= isinstance(error, BrokenProcessPool)
         self._broken_by = error
+        if isinstance(error, BrokenProcessPool):
+            self._are_processes_here = True
+            if isinstance(self._pool, ThreadPoolExecutor):
+                self._pool = None  # its threads only help
 
     def renew(self) -> bool:
         """Put a new pool in the place of a broken one; return whether that was possible."""
         new = self._alike()
-        if self._own and self._executor is not None:
-            self._executor.shutdown(wait=False)
+        if self._own and self._pool is not None:
+            self._pool.shutdown(wait=False)
         if new is None:
             return False
-        self._executor, self._own, self._processes = new, True, {}
+        self._use(new, own=True)
         return True
 
     def alone(self) -> Workers | None:
@@ -162,7 +173,12 @@ class Workers:
         return workers
 
     def _alike(self, max_workers: int | None = None) -> Executor | None:
-        pool = self._executor
+        """Return a new executor like this one, with what wraps its pool; None if its kind is not known."""
+        new = self._new_pool(max_workers)
+        return None if new is None else _wrapped_like(self._executor, self._pool, new)
+
+    def _new_pool(self, max_workers: int | None = None) -> Executor | None:
+        pool = self._pool
         workers = max_workers or self.count
         if isinstance(pool, ThreadPoolExecutor):
             if not _is_inherited(pool):
@@ -171,7 +187,7 @@ class Workers:
             settings["initargs"] = getattr(pool, "_initargs", ())
             return _remade(pool, ThreadPoolExecutor, workers, settings)
         settings = {"initializer": getattr(pool, "_initializer", None), "initargs": getattr(pool, "_initargs", ())}
-        if (loky := _loky_of(pool)) is not None:
+        if (loky := loky_of(pool)) is not None:
             settings |= {"context": getattr(pool, "_context", None), "timeout": getattr(pool, "_timeout", None)}
             settings["env"] = getattr(pool, "_env", None)
             return _remade(pool, loky.ProcessPoolExecutor, workers, settings)
@@ -202,17 +218,17 @@ class Workers:
 
     def close(self) -> None:
         """Wait for a pool of our own to end what it runs, and give it back; the user's stays open."""
-        if self._own and self._executor is not None:
-            self._executor.shutdown(wait=True)
+        if self._own and self._pool is not None:
+            self._pool.shutdown(wait=True)
 
     def kill(self) -> bool:
         """End the workers of a pool of our own at once; return False for the user's, which is not ours to end."""
-        if not self._own or self._executor is None or isinstance(self._executor, ThreadPoolExecutor):
+        if not self._own or self._pool is None or isinstance(self._pool, ThreadPoolExecutor):
             return False
-        if _loky_of(self._executor):
-            self._executor.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]  # loky's own argument
+        if loky_of(self._pool):
+            self._pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]  # loky's own argument
             return True
-        self._executor.shutdown(wait=False)
+        self._pool.shutdown(wait=False)
         for process in self._processes.values():
             with suppress(ValueError, OSError):  # it has ended and was given back already
                 process.terminate()
@@ -263,12 +279,26 @@ def _remade(pool: Executor | None, kind: Any, workers: int, settings: dict[str, 
     return made
 
 
-def _loky_of(executor: Executor | None) -> Any:
-    """Return the module of loky, or of the copy in another package, that a pool comes from; None for other pools."""
-    for kind in type(executor).__mro__:
-        if f".{kind.__module__}".endswith(f".{_LOKY_MODULE}"):
-            return sys.modules[kind.__module__]
-    return None
+def _wrapped_like(executor: Executor | None, pool: Executor | None, new: Executor) -> Executor:
+    """Return a copy of an executor that hands on to a broken pool, with a new one in its place; else the new one."""
+    if executor is None or executor is pool:
+        return new
+    try:
+        wrapped = _with_pool(executor, pool, new)
+        wrapped.submit(os.getpid)  # raises if the broken one still gets it, by a way that is not known
+    except Exception:  # noqa: BLE001 - whatever a class of users raises: any pool is better than none
+        return new
+    return wrapped
+
+
+def _with_pool(executor: Executor, pool: Executor | None, new: Executor) -> Executor:
+    if executor is pool:
+        return new
+    wrapped = copy.copy(executor)
+    for name, inner in executors_in(executor).items():
+        if innermost(inner) is pool:
+            object.__setattr__(wrapped, name, _with_pool(inner, pool, new))
+    return wrapped
 
 
 def _is_inherited(executor: Executor) -> bool:

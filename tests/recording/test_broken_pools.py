@@ -33,6 +33,30 @@ class Counting(ProcessPoolExecutor):
         return super().submit(function, *arguments)
 
 
+class Wrapping(Executor):
+    """An executor that has another one inside."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.handed_out = []
+
+    def submit(self, function, /, *arguments):
+        self.handed_out.append(function)
+        return self.inner.submit(function, *arguments)
+
+
+class Slotted(Executor):
+    """The same without a `__dict__` for its own."""
+
+    __slots__ = ("inner",)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def submit(self, function, /, *arguments):
+        return self.inner.submit(function, *arguments)
+
+
 def idle_worker_killed_before(calls, *numbers, count=8):
     """Yield items, and kill the worker that ran the last one before some of them, when it is idle."""
     for number in range(count):
@@ -56,6 +80,9 @@ def labelled(label):
         (labelled("standard"), "standard"),
         (partial(Counting, label="counting"), "counting"),
         (lambda: Handing(ProcessPoolExecutor(1)), None),
+        (lambda: Wrapping(labelled("wrapped")()), "wrapped"),
+        (lambda: Wrapping(Slotted(labelled("twice")())), "twice"),
+        (lambda: Wrapping(loky.ProcessPoolExecutor(1, initializer=work.set_label, initargs=("in",))), "in"),
         (partial(loky.ProcessPoolExecutor, 1, initializer=work.set_label, initargs=("loky",)), "loky"),
     ],
 )
@@ -67,7 +94,7 @@ def test_idle_workers_killed_again_and_again_cost_nothing(store, calls, made, la
             [number, label] for number in range(8)
         ]
     assert work.noted(calls) == {str(number): 1 for number in range(8)}
-    if isinstance(executor, Counting):
+    if isinstance(executor, (Counting, Wrapping)):
         assert len(executor.handed_out) >= 8  # the same list, in the pools that took its place
 
 
@@ -94,6 +121,36 @@ def test_an_item_that_kills_whoever_rebuilds_it_fails_alone(store, made):
         results = run.map("score", items, work.kind_of, executor=made(), on_error="continue", name_of=str_or_killing)
     assert results == ["int", None, "int", "int", "int", "int", "int"]
     assert "had not started" in store.get_branch_log("run", "score.killing").message
+
+
+def test_items_that_kill_whoever_rebuilds_them_cost_no_other(store):
+    items = [*(work.Killing() for _ in range(5)), 1, 2]
+    with store.start_run("run") as run:
+        results = run.map(
+            "score", items, work.kind_of, executor=ProcessPoolExecutor(1), on_error="continue", name_of=str_or_killing
+        )
+    assert results == [None] * 5 + ["int"] * 2
+
+
+def test_workers_that_often_die_as_they_begin_cost_no_branch(store, calls, tmp_path):
+    executor = ProcessPoolExecutor(1, initializer=work.die_as_often, initargs=(tmp_path, 6))
+    with store.start_run() as run:
+        assert run.map("score", range(3), partial(work.noted_double, calls), executor=executor) == [0, 2, 4]
+    assert work.noted(calls) == {"0": 1, "1": 1, "2": 1}
+
+
+@pytest.mark.parametrize("made", [lambda: None, partial(ProcessPoolExecutor, 2)])
+def test_an_interrupt_while_branches_of_a_broken_pool_run_alone_leaves_none_at_work(store, calls, made):
+    def interrupted():
+        with store.start_run("run") as run:
+            run.map("score", range(2), partial(work.die_then_interrupt, calls), executor=made(), max_attempts=2)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    (step,) = store.get_run_log("run").steps.values()
+    inner = [inner for branch in step.branches.values() for inner in branch.steps.values()]
+    assert {record.status for record in (*step.branches.values(), *inner)} == {"FAIL"}
+    assert {attempt.status for record in inner for attempt in record.attempts} == {"FAIL"}
 
 
 def str_or_killing(item):

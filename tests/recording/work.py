@@ -344,6 +344,27 @@ def set_label(label):
     LABEL = label
 
 
+def die_as_often(folder, times):
+    """Kill the worker that begins, so many times."""
+    for number in range(times):
+        path = Path(folder, f"died {number}")
+        if not path.exists():
+            path.touch()
+            die()
+
+
+def die_then_interrupt(calls, item):
+    """Kill the worker when both branches are at work; whichever runs again interrupts the program, and goes on."""
+    if noted(calls).get(str(item)):
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(60)
+    note(calls, item)
+    wait_for(lambda: len(noted(calls)) == 2)
+    if item == 0:
+        die()
+    time.sleep(60)
+
+
 def labelled(calls, item):
     """Return what the initializer of the pool has set."""
     Path(calls, f".{item}").write_text(str(os.getpid()))

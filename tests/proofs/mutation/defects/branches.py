@@ -12,7 +12,7 @@ MUTANTS = (
     Mutant(
         "pools are renewed so many times at all, whatever came of them",
         DISPATCH,
-        "self._idle_pools = 0 if self._has_progressed or suspects else self._idle_pools + 1",
+        "self._idle_pools = 0 if self._has_progressed or self._lost else self._idle_pools + 1",
         "self._idle_pools += 1\n        self._refused = _MOST_REFUSED if self._idle_pools > 2 else 0",
         _POOLS.format("idle_workers and standard"),
     ),
@@ -29,6 +29,34 @@ MUTANTS = (
         "elif self._idle_pools > _MOST_IDLE_POOLS:",
         "elif self._idle_pools > _MOST_IDLE_POOLS and (setattr(self, '_refused', _MOST_REFUSED) or False):",
         _POOLS.format("kills_whoever"),
+    ),
+    Mutant(
+        "an item that kills whoever rebuilds it counts as workers that cannot begin",
+        DISPATCH,
+        "                unbegun += 1",
+        "                self._refused += 1",
+        _POOLS.format("cost_no_other"),
+    ),
+    Mutant(
+        "a branch is given up if the one worker that it is sent to does not begin",
+        DISPATCH,
+        "_MOST_REFUSED = 5",
+        "_MOST_REFUSED = 1",
+        _POOLS.format("die_as_they_begin"),
+    ),
+    Mutant(
+        "what wraps a pool is lost when that breaks",
+        WORKERS,
+        "    if executor is None or executor is pool:",
+        "    if True:",
+        _POOLS.format("idle_workers and wrapped"),
+    ),
+    Mutant(
+        "branches of a broken pool go on for ever after an interrupt",
+        DISPATCH,
+        "for branch in [*self._waiting, *self._lost]:",
+        "for branch in []:",
+        _POOLS.format("run_alone_leaves"),
     ),
     Mutant(
         "a result that JSON has changed is taken from the log",
@@ -90,7 +118,7 @@ MUTANTS = (
     Mutant(
         "a wrapped pool is another one",
         WAITING,
-        "            if isinstance(value, Executor) and id(value) not in seen:",
+        "            if id(value) not in seen:",
         "            if False:",
         _NESTED.format("take_turns and twice"),
         may_hang=True,
