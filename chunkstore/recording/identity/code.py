@@ -40,6 +40,8 @@ _MUTATORS = frozenset(
 _PLACES = {"__doc__", "__firstlineno__", "__static_attributes__"}
 #: What reads variables by names that the code does not show.
 _BY_TEXT = {"modules", "globals", "eval", "exec", "vars", "__import__", "import_module"}
+#: Attributes that lead to what the code does not name.
+_LEADING_ON = {"__subclasses__", "__globals__"}
 
 
 class CodeFacts(NamedTuple):
@@ -104,7 +106,9 @@ def _facts(code: CodeType) -> CodeFacts:
         frozenset(changes.counted).union(*(one.counted for one in inner)),
         frozenset(changes.read_attributes).union(*(one.read_attributes for one in inner)),
         frozenset(_imports(instructions)).union(*(one.imported for one in inner)),
-        any(path[-1] in _BY_TEXT for path in reads) or any(one.by_text for one in inner),
+        any(path[-1] in _BY_TEXT for path in reads)
+        or not _LEADING_ON.isdisjoint(changes.read_attributes)
+        or any(one.by_text for one in inner),
     )
 
 
@@ -131,7 +135,8 @@ def _parts(code: CodeType, instructions: list[dis.Instruction]) -> Iterator[byte
         if found.opcode in dis.hasconst:
             following = instructions[number + 1] if number + 1 < len(instructions) else None
             is_place = following is not None and following.opname == "STORE_NAME" and following.argval in _PLACES
-            yield b"place" if is_place else _constant(found.argval)
+            # `argval` does not have the names of arguments in a call before Python 3.13.
+            yield b"place" if is_place else _constant(code.co_consts[found.arg or 0])
         else:
             yield str(found.arg).encode()
     yield getattr(code, "co_exceptiontable", b"")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import struct
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import msgspec
 
 from chunkstore.recording.identity.code import GLOBAL, CodeFacts, Path, facts_of
 from chunkstore.recording.identity.known import name_check
@@ -43,6 +46,7 @@ _OF_ENUMERATIONS = (
     "_singles_mask_",
     "_inverted_",
 )
+_COPIED_TEXTS = ("__doc__", "__annotations__")
 _NO_PART_PREFIX = "__pydantic_"
 _FIELDS = "__pydantic_fields__"
 
@@ -141,9 +145,10 @@ def _attributes(function: types.FunctionType, module: str, rules: Rules) -> Iter
 def _globals(function: types.FunctionType, facts: CodeFacts, module: str, rules: Rules) -> Iterator[Any]:
     names = function.__globals__
     paths: set[Path] = {path for path in facts.reads if path[0] == GLOBAL}
-    if facts.by_text or any(module_name(imported) == module for imported in facts.imported):
+    imports_itself = any(module_name(imported) == module for imported in facts.imported)
+    if facts.by_text or imports_itself or any(_is_own_module(path, names) for path in paths):
         rules.looked_at(None)
-        paths |= {(GLOBAL, name) for name in names if not name.startswith("__")}
+        paths |= {(GLOBAL, name) for name in names if not name.startswith("__") or name == "__getattr__"}
     for path in sorted(paths):
         name, value = path[1], names.get(path[1])
         rules.looked_at(name_check(names, name))
@@ -151,15 +156,25 @@ def _globals(function: types.FunctionType, facts: CodeFacts, module: str, rules:
             continue  # a builtin, or not there yet
         rest = list(path[2:])
         while issubclass(type(value), types.ModuleType) and rest and (vars(value) is names or rest[0] in vars(value)):
-            is_own, name = vars(value) is names, rest.pop(0)
+            its_module, name = value, rest.pop(0)
             rules.looked_at(name_check(vars(value), name))
             value = vars(value).get(name)
-            if not is_own and not issubclass(type(value), types.ModuleType):
-                break  # of another module: its name, which the code has, tells it
+            if vars(its_module) is not names and not issubclass(type(value), types.ModuleType):
+                # Of another module: the names of both tell it, and the code has only one of them for sure.
+                yield named(b"in", path[1])
+                yield reached(its_module, module)
+                break
         else:
             if not rules.is_state(place_of_name(module, name), value):
                 yield named(b"global", name)
                 yield reached(value, module)
+
+
+def _is_own_module(path: Path, names: dict[str, Any]) -> bool:
+    """Tell whether a function reads its own module as a whole, or by a name that is not in it."""
+    _, name, *rest = path
+    value = names.get(name)
+    return issubclass(type(value), types.ModuleType) and vars(value) is names and not (rest and rest[0] in names)
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------
@@ -173,7 +188,7 @@ def class_parts(cls: type, rules: Rules) -> Parts:
     parts: list[Any] = [reached(base, module) for base in type.__dict__["__bases__"].__get__(cls)]
     parts.append(reached(type(cls), module))
     attributes = {**type.__dict__["__dict__"].__get__(cls)}
-    parts += _members(attributes)
+    parts += _members(cls, attributes)
     for attribute, value in sorted(attributes.items(), key=lambda item: str(item[0])):
         if _is_no_part(cls, attribute, value, rules):
             continue
@@ -183,8 +198,11 @@ def class_parts(cls: type, rules: Rules) -> Parts:
     return Parts(named(b"class", name.rpartition("<locals>.")[2]).token, parts)
 
 
-def _members(attributes: dict[str, Any]) -> Iterator[Any]:
-    """Take what dataclasses, enumerations and annotations keep in dicts out of a class, and yield it as tuples."""
+def _members(cls: type, attributes: dict[str, Any]) -> Iterator[Any]:
+    """Take what dataclasses, enumerations and annotations keep in dicts out of a class, and yield it as tuples.
+
+    Likewise what a `Struct` keeps out of sight.
+    """
     fields = attributes.pop("__dataclass_fields__", None)
     if issubclass(type(fields), dict):
         for name, field in fields.items():
@@ -203,6 +221,12 @@ def _members(attributes: dict[str, Any]) -> Iterator[Any]:
             attributes.pop(name, None)
             yield name
             yield Loose(vars(member).get("_value_"))
+    if issubclass(cls, msgspec.Struct):
+        config = cls.__struct_config__
+        yield (cls.__struct_fields__, cls.__struct_encode_fields__)
+        yield {name: getattr(config, name) for name in dir(config) if not name.startswith("_")}
+        for default in cls.__struct_defaults__:
+            yield Loose(default.factory if class_name(type(default)) == "Factory" else default)
     annotations = attributes.pop("__annotations__", None)
     if issubclass(type(annotations), dict):
         for name, annotation in annotations.items():
@@ -227,8 +251,13 @@ def wrapper_parts(value: Any) -> Parts | None:
     return None if make is None else make(value)
 
 
+def without_texts(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of an object without what `functools.update_wrapper` copies there that does nothing."""
+    return {name: value for name, value in state.items() if name not in _COPIED_TEXTS}
+
+
 def _partial(value: functools.partial[Any]) -> Parts:
-    return Parts(b"partial", [value.func, value.args, value.keywords, vars(value)])
+    return Parts(b"partial", [value.func, value.args, value.keywords, without_texts(vars(value))])
 
 
 def _builtin_method(value: types.BuiltinMethodType) -> Parts:
@@ -256,6 +285,7 @@ _WRAPPERS: dict[type, Callable[[Any], Parts]] = {
     types.MethodWrapperType: lambda value: Parts(named(b"slot", value.__name__).token, [value.__self__]),
     types.CellType: lambda value: Parts(b"cell", [value.cell_contents]),
     types.CodeType: lambda value: Parts(b"code" + facts_of(value).digest),
+    struct.Struct: lambda value: Parts(b"struct", [value.format]),
     _CACHED: _cached,
 }
 for _kind in (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType):

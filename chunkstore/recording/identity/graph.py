@@ -248,7 +248,7 @@ class Graph:
                 if known is None:
                     if len(path) > _DEEPEST or self._count > _MOST_OBJECTS:
                         raise UnknownValueError("it holds too many objects, or nests them too deep")
-                    edge.node = self._new(edge.value)
+                    edge.node = self._new(edge.value, is_loose=bool(edge.fallback))
                     path.append(edge.node)
                     break
                 edge.node = known
@@ -262,12 +262,12 @@ class Graph:
                     path[-1].lowest = min(path[-1].lowest, node.lowest) if node.index >= 0 else path[-1].lowest
         return self._nodes[id(value)]
 
-    def _new(self, value: Any) -> _Node:
+    def _new(self, value: Any, *, is_loose: bool = False) -> _Node:
         node = self._nodes[id(value)] = _Node(value, self._count)
         self._count += 1
         self._open.append(node)
         try:
-            parts = parts_of(value, self._rules)
+            parts = self._loose_parts(value) if is_loose else parts_of(value, self._rules)
             node.label = parts.label
             node.edges = [_Edge(part, at_once=self._at_once) for part in parts.ordered]
             node.groups = [[_Edge(part, at_once=self._at_once) for part in group] for group in parts.unordered]
@@ -276,6 +276,21 @@ class Graph:
             node.edges, node.groups = [], []
         node.waiting = iter([edge for edge in _all_edges(node) if edge.token is None])
         return node
+
+    def _loose_parts(self, value: Any) -> Parts:
+        """Return what a value consists of that may hold something of which nothing can be told.
+
+        Of the user's own objects, and of lists and the like, that is left to each part; nothing else is told in part.
+        """
+        cls = type(value)
+        is_own = self._rules.follows(class_module(cls)) and not issubclass(cls, type) and cls is not FunctionType
+        if not is_own and cls not in _CONTAINERS:
+            return parts_of(value, self._rules)
+        try:
+            label, ordered, unordered = parts_of(value, self._rules)
+        except Exception:  # noqa: BLE001 - whatever a strange object raises
+            return Parts(b"strange", [cls])
+        return Parts(label, list(map(_loosened, ordered)), [tuple(map(_loosened, group)) for group in unordered])
 
     def _close(self, first: _Node) -> None:
         """Compute the hashes of a node and of those that lead back to it, whose other parts have all been told."""
@@ -337,6 +352,10 @@ class Graph:
         whole = hashlib.sha256(b"".join(distinct)).digest()
         for node in members:
             node.digest = hashlib.sha256(b"circle" + colours[id(node)] + whole).digest()
+
+
+def _loosened(part: Any) -> Any:
+    return part if issubclass(type(part), (type, FunctionType, Raw, Loose)) else Loose(part)
 
 
 def _all_edges(node: _Node) -> Iterable[_Edge]:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from chunkstore.recording.identity.functions import named
+from chunkstore.recording.identity.functions import named, without_texts
 from chunkstore.recording.identity.parts import Parts, UnknownValueError
 from chunkstore.recording.identity.rules import Rules, class_module, class_name
 
@@ -153,6 +153,7 @@ def _by_state(value: Any, cls: type, rules: Rules, its_class: Any) -> Parts:
     if base is None and (cls.__itemsize__ or cls.__basicsize__ > _size_without_more(cls, len(slots))):
         raise UnknownValueError(f"cannot pickle {class_name(cls)!r} object")
     state = {name: part for name, part in _state(value, cls) if not rules.is_only_written(name)}
+    state = without_texts(state)
     return Parts(b"state", [*parts, state])
 
 
