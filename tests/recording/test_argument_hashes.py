@@ -30,7 +30,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkstore.recording.identity import input_hash
+from chunkstore.recording.identity import graph, input_hash
 from recording import work
 
 
@@ -443,3 +443,28 @@ def test_an_item_is_hashed_once(store, monkeypatch):
     monkeypatch.setattr("chunkstore.recording.branch_records.is_same_work", lambda *_: False)
     go("second", "first")
     assert sorted(hashed) == ["a", "a", "b", "b"]
+
+
+def test_a_class_is_looked_at_once_however_many_objects_it_has(monkeypatch):
+    looked_at = []
+    digest = graph.code_digest
+    monkeypatch.setattr(graph, "code_digest", lambda *given: looked_at.append(given) or digest(*given))
+    hash_of([Point(number, number) for number in range(10)])
+    assert len(looked_at) == 1
+
+
+def test_a_table_has_one_hash_in_whatever_blocks_its_columns_lie():
+    at_once = pd.DataFrame({"a": [1, 2], "b": [3, 4], "c": pd.Categorical(["x", "y"])})
+    in_turn = pd.DataFrame({"a": [1, 2]})
+    in_turn["b"] = [3, 4]
+    in_turn["c"] = pd.Categorical(["x", "y"])
+    assert hash_of(at_once) == hash_of(in_turn) == hash_of(pickle.loads(pickle.dumps(in_turn)))
+    others = [at_once[["b", "a", "c"]], at_once.rename(columns={"a": "d"}), at_once.set_index("a", drop=False)]
+    others += [at_once.astype({"a": "float64"}), at_once.assign(c=["x", "y"]), at_once.replace(4, 5)]
+    assert len({hash_of(other) for other in (at_once, *others)}) == 7
+
+
+def test_what_lies_under_a_mask_does_not_matter():
+    one, other = (np.ma.array([1, under], mask=[False, True]) for under in (2, 3))
+    assert hash_of(one) == hash_of(other) == hash_of(pickle.loads(pickle.dumps(one)))
+    assert hash_of(one) != hash_of(np.ma.array([1, 2], mask=[False, False])) != hash_of(np.array([1, 2]))

@@ -56,6 +56,25 @@ def numpy_parts(value: Any) -> Parts | None:
     return None
 
 
+def masked_parts(value: Any) -> Parts | None:
+    """Return what a masked array of numpy consists of; None for any other value."""
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    if masked is None or type(value) is not masked:
+        return None
+    # What lies under the mask means nothing, and pickling changes it.
+    return Parts(_label(b"M"), [value.filled(), sys.modules["numpy"].ma.getmaskarray(value), value.fill_value])
+
+
+def pandas_parts(value: Any) -> Parts | None:
+    """Return what a table of pandas consists of, in whatever blocks its columns lie; None for any other value."""
+    pandas = sys.modules.get("pandas")
+    if type(value) is not getattr(pandas, "DataFrame", None):
+        return None
+    numpy = sys.modules["numpy"]
+    columns = [column.values if isinstance(column.dtype, numpy.dtype) else column.array for _, column in value.items()]
+    return Parts(_label(b"T"), [value.columns, value.index, columns, dict(value.attrs)])
+
+
 def _array_parts(numpy: Any, value: Any) -> Parts:
     dtype = value.dtype
     if dtype.names is not None:  # field by field: what lies between them may be anything

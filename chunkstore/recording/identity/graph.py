@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
-from chunkstore.recording.identity.arrays import buffer_parts, numpy_parts
+from chunkstore.recording.identity.arrays import buffer_parts, masked_parts, numpy_parts, pandas_parts
 from chunkstore.recording.identity.functions import class_parts, function_parts, named, reached, wrapper_parts
 from chunkstore.recording.identity.known import KnownCode, check_of
 from chunkstore.recording.identity.objects import object_parts
@@ -85,6 +85,8 @@ def parts_of(value: Any, rules: Rules) -> Parts:
         or wrapper_parts(value)
         or buffer_parts(value)
         or numpy_parts(value)
+        or masked_parts(value)
+        or pandas_parts(value)
         or object_parts(value, rules, _class_teller(rules))
     )
 
@@ -111,7 +113,13 @@ def _code_parts(value: Any, rules: Rules) -> Parts | None:
 
 def _class_teller(rules: Rules) -> Callable[[type], Any]:
     """Return what gives the part for the class of an object; outside of code, that is hashed by itself, and once."""
-    return (lambda cls: cls) if rules.for_code else _class_token
+
+    def token(cls: type) -> Any:
+        if cls not in rules.classes:
+            rules.classes[cls] = _class_token(cls)
+        return rules.classes[cls]
+
+    return (lambda cls: cls) if rules.for_code else token
 
 
 def _class_token(cls: type) -> Any:
@@ -158,6 +166,10 @@ def _sequence_parts(value: Sequence[Any], name: bytes) -> tuple[bytes, Sequence[
 
 def _dict_parts(value: Any, name: bytes) -> Parts:
     if not all(type(key) is str for key in value):
+        pairs = [(token_of(key), token_of(item)) for key, item in value.items()]
+        flat_pairs = [key + item for key, item in pairs if key is not None and item is not None]
+        if len(flat_pairs) == len(pairs):
+            return Parts(name + b" pairs" + b"".join(sorted(flat_pairs)))
         return Parts(name, (), list(value.items()))
     items = sorted(value.items(), key=_key)
     keys, values = [key for key, _ in items], [item for _, item in items]

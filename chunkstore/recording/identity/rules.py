@@ -46,6 +46,8 @@ class Rules:
     def __init__(self, own: frozenset[str], *, for_code: bool) -> None:
         self.own = own
         self.for_code = for_code
+        #: The parts for classes of objects that are known already.
+        self.classes: dict[type, Any] = {}
         #: What tells whether that which was looked at is still so; None if nothing does.
         self.checks: list[Check] | None = [] if for_code else None
         #: Names, cells and attributes that are assigned to; and those whose values are changed in place.
