@@ -15,24 +15,38 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import CodeType, FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: For how long a call that interrupts another waits for other threads, in seconds.
-_PATIENCE = 0.5
-_PAUSE = 1e-3
+_PATIENCE = 0.1
 #: Modules whose frames stand between those of this library in one and the same call.
 _BETWEEN = ("contextlib",)
 _OURS = __name__.partition(".")[0] + "."
 
 _guarded: set[CodeType] = set()
 
-_free: AbstractContextManager[None] = nullcontext()
+
+class _Held:
+    """What to enter for a mutex that was taken: it only has to be given back.
+
+    Nothing here is Python code, so that no handler of a signal can raise an exception in between.
+    """
+
+    __slots__ = ("__exit__",)
+
+    __enter__ = staticmethod(partial(bool, 1))
+
+    def __init__(self, mutex: threading.RLock) -> None:
+        self.__exit__ = mutex.__exit__
+
+
+_passed: AbstractContextManager[bool] = nullcontext(False)
 
 
 def guarded(function: _F) -> _F:
@@ -55,31 +69,25 @@ def interrupts_another() -> bool:
     return False
 
 
-def passable(mutex: threading.RLock) -> AbstractContextManager[object]:
-    """Return what to enter for a mutex: itself, unless this call interrupts another and others have the mutex.
+def passable(mutex: threading.RLock) -> AbstractContextManager[bool]:
+    """Take a mutex, and return what to enter at once, which gives it back; it says whether the mutex is ours.
 
-    What is done under it has to be right, if not as quick or as tidy, also when another thread is in the middle of it.
+    It is not if this call interrupts another, or the interpreter is ending, and others do not give it back. What is
+    done under it has to be right, if not as quick or as tidy, also when another thread is in the middle of it.
     """
-    if _is_free(mutex) or not interrupts_another():
-        return mutex
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        time.sleep(_PAUSE)
-        if _is_free(mutex):
-            return mutex
-    return _free
-
-
-def _is_free(mutex: threading.RLock) -> bool:
-    """Tell whether no other thread has a mutex."""
+    held = cast("AbstractContextManager[bool]", _Held(mutex))
     try:
-        if not mutex.acquire(blocking=False):
-            return False
-        mutex.release()
+        if mutex.acquire(blocking=False) or mutex.acquire(timeout=_patience()):
+            return held
     except BaseException:  # an exception that a handler of a signal has raised
         give_back(mutex)
         raise
-    return True
+    return _passed
+
+
+def _patience() -> float:
+    """Return for how many seconds to wait for others, whose threads may wait for this one, or go on no more."""
+    return _PATIENCE if interrupts_another() or sys.is_finalizing() else -1
 
 
 def give_back(mutex: threading.RLock) -> None:

@@ -1,129 +1,126 @@
 """Where what is printed goes: where it went before, and into the copy of the step that prints it.
 
-`sys.stdout` and `sys.stderr` are replaced by a tee while at least one step is recorded in this process. The tee asks
-a context variable where a step's copy goes, so threads and async tasks keep apart. What other programs print that a
-step starts goes around it.
+`sys.stdout` and `sys.stderr` themselves stay where they are, for whoever replaces them or holds them, such as
+`contextlib.redirect_stdout` and handlers of `logging`: it is their `write` that is another one while at least one step
+is recorded in this process. That asks a context variable where a step's copy goes, so threads and async tasks keep
+apart. What other programs print that a step starts goes around it.
 """
 
 from __future__ import annotations
 
 import atexit
-import logging
 import sys
-from collections import deque
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
-from typing import Any, TextIO, cast
+import threading
+from contextlib import AbstractContextManager
+from typing import Any
 
+from chunkstore.forks import in_forked_children
+from chunkstore.interrupts import guarded, passable
 from chunkstore.recording.context import Current
 from chunkstore.recording.output import OutputFile
 
 _output: Current[OutputFile] = Current("output", "run.step(name)")
 
+#: Held while the `write` of any stream is exchanged.
+_mutex = threading.RLock()
 
-class _Tee:
-    """A text stream that also writes to the current step's file; all else is the original's.
+
+class _Write:
+    """The `write` of a stream that also writes to the current step's file.
 
     Args:
-        original: the stream in whose place it is.
+        stream: the stream.
     """
 
-    def __init__(self, original: TextIO) -> None:
-        self.original = original
-        #: One for each step that needs it. When the last one is gone it takes itself away, now or when it can.
-        self._users: list[object] = []
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._original = stream.write
+        # That of its class, or of what it stands for, comes back by itself.
+        self._own = getattr(stream, "__dict__", {}).get("write")
+        #: One for each step that needs it.
+        self.users: list[object] = []
 
-    def write(self, text: str) -> int:
+    def __call__(self, text: str, /) -> Any:
         output = _output.find()
         if output is not None and isinstance(text, str):  # what else there is, the original refuses
             output.write(text)
-        return self.original.write(text)
+        return self._original(text)
 
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
+    def put_in_place(self) -> None:
+        """Have the stream write with this, if it can be made to."""
+        attributes = getattr(self._stream, "__dict__", None)
+        if isinstance(attributes, dict):
+            attributes["write"] = self
+            if self._stream.write is not self:  # its class goes before
+                self.take_away()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.original, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.original)
-
-    def join(self, name: str, user: object) -> None:
-        """Stand in the stream's place at least until this user leaves."""
-        self._users.append(user)
-        if getattr(sys, name) is not self or len(self._users) == 1:
-            self._replace(name, self.original, cast("TextIO", self))
-
-    def leave(self, name: str, user: object) -> None:
-        """Give the stream its place back, if nobody else needs this."""
-        if user in self._users:
-            self._users.remove(user)
-        if not self._users:
-            self._replace(name, cast("TextIO", self), self.original)
-        if self._users:  # somebody has joined just now, and found it in its place
-            self._replace(name, self.original, cast("TextIO", self))
-
-    @staticmethod
-    def _replace(name: str, old: TextIO, new: TextIO) -> None:
-        if getattr(sys, name) is old:
-            setattr(sys, name, new)
-        _move_handlers(old, new)
-
-
-def _move_handlers(old: TextIO, new: TextIO) -> None:
-    """Have handlers of `logging` that write to one stream write to another.
-
-    One that was set up before the step holds the stream of that moment.
-    """
-    for reference in list(getattr(logging, "_handlerList", ())):
-        handler = reference()
-        if isinstance(handler, logging.StreamHandler) and getattr(handler, "stream", None) is old:
-            with suppress(Exception):  # one that finds its stream by itself, as that of last resort does, refuses
-                handler.stream = new
-
-
-#: `print` holds on to no stream: one that is taken away in its middle has to live on for a while.
-_recent: deque[_Tee] = deque(maxlen=64)
-
-
-def _tee_of(stream: TextIO) -> _Tee:
-    if isinstance(stream, _Tee):
-        return stream  # perhaps one that nobody needed any more, but that somebody has put back into its place
-    for tee in list(_recent):
-        if tee.original is stream:
-            return tee
-    _recent.append(tee := _Tee(stream))
-    return tee
+    def take_away(self) -> None:
+        """Have the stream write as it did before."""
+        attributes = getattr(self._stream, "__dict__", {})
+        if attributes.get("write") is not self:
+            return
+        if self._own is None:
+            attributes.pop("write", None)
+        else:
+            attributes["write"] = self._own
 
 
 class KeptOutput(AbstractContextManager[None]):
-    """A block in which what is printed is kept; with None, nothing is."""
+    """A block in which what is printed is kept; with None, nothing is.
+
+    A stream that cannot be made to write with another function is left alone, and what goes there is not kept.
+    """
 
     def __init__(self, output: OutputFile | None) -> None:
         self._block = _output.being(output)
         self._is_kept = output is not None
-        self._tees: dict[str, _Tee] = {}
+        self._writes: list[_Write] = []
 
     def __enter__(self) -> None:
-        for name in ("stdout", "stderr") if self._is_kept else ():
-            stream = getattr(sys, name)
-            if stream is not None:
-                self._tees[name] = tee = _tee_of(stream)
-                tee.join(name, self)
         if self._is_kept:
+            for stream in (sys.stdout, sys.stderr):
+                if hasattr(stream, "write"):
+                    self._join(stream)
             self._block.__enter__()
+
+    @guarded
+    def _join(self, stream: Any) -> None:
+        with passable(_mutex):
+            write = stream.write
+            if not isinstance(write, _Write):
+                write = _Write(stream)
+                write.put_in_place()
+            self._writes.append(write)
+            write.users.append(self)
 
     def __exit__(self, *_: object) -> None:
         if self._is_kept:
             self._block.__exit__(None, None, None)
-        for name, tee in self._tees.items():
-            tee.leave(name, self)
+            self._leave()
+
+    @guarded
+    def _leave(self) -> None:
+        with passable(_mutex):
+            for write in self._writes:
+                if self in write.users:
+                    write.users.remove(self)
+                if not write.users:
+                    write.take_away()
 
 
 @atexit.register
 def _restore() -> None:
     """Leave the streams as they were to the end of the interpreter: some steps do not end before it."""
-    for name in ("stdout", "stderr"):
-        while isinstance(stream := getattr(sys, name), _Tee):
-            setattr(sys, name, stream.original)
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        write = getattr(stream, "write", None)
+        if isinstance(write, _Write):
+            write.take_away()
+
+
+def _renew_mutex() -> None:
+    """In a forked child: another thread of the parent may hold it."""
+    global _mutex  # noqa: PLW0603
+    _mutex = threading.RLock()
+
+
+in_forked_children(_renew_mutex)

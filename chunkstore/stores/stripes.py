@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from chunkstore.interrupts import passable
@@ -23,9 +22,9 @@ class Stripes:
         """In a forked child: let go of mutexes that threads of the parent may hold."""
         self.mutexes = [threading.RLock() for _ in range(_COUNT)]
 
-    def of(self, *key: str) -> AbstractContextManager[object]:
-        """Return what to enter to keep other threads from one thing."""
-        return passable(self.mutexes[hash(key) % _COUNT])
+    def of(self, *key: str) -> threading.RLock:
+        """Return the mutex that keeps other threads from one thing."""
+        return self.mutexes[hash(key) % _COUNT]
 
     def hold_all(self, keys: Iterable[tuple[str, ...]], action: Callable[[], _T]) -> _T:
         """Return what an action returns, called when other threads are kept from some things.

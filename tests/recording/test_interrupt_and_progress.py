@@ -1,11 +1,13 @@
 """A map that is interrupted ends cleanly; a long one shows that it goes on, where somebody looks."""
 
 import io
+import itertools
 import os
 import pty
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from chunkstore.recording import progress as progress_module
+from chunkstore.recording.dispatch import Dispatcher
 from recording import work
 from recording.pools import PROCESSES, pool
 
 PROGRAM = """
 import sys
+import threading
 from functools import partial
 import chunkstore
 from recording import work
@@ -56,6 +60,33 @@ def test_an_interrupt_after_the_pool_was_renewed_leaves_no_worker_behind(store, 
         run.map("score", items(), partial(work.die_for, (0,)), executor=executor, on_error="continue")
     assert store.get_run_log("run").status == "FAIL"
     work.wait_for(lambda: not children())
+
+
+def test_an_error_just_after_a_look_at_what_has_ended_ends_the_map(store, monkeypatch):
+    """It may come from the handler of a signal, when nobody has noted yet which branch that is."""
+    look = Dispatcher._next_ended
+    looks = itertools.count()
+
+    def interrupted(self, **options):
+        found = look(self, **options)
+        if next(looks) == 0:
+            raise TimeoutError("from a handler")
+        return found
+
+    monkeypatch.setattr(Dispatcher, "_next_ended", interrupted)
+    errors = []
+
+    def work_on_items():
+        try:
+            run.map("score", [1, 2], abs, executor=work.threads())
+        except TimeoutError as error:
+            errors.append(str(error))
+
+    with store.start_run("run") as run:
+        mapping = threading.Thread(target=work_on_items, daemon=True)
+        mapping.start()
+        mapping.join(10)
+        assert errors == ["from a handler"]
 
 
 def living(group):

@@ -1,8 +1,6 @@
 """What a step prints is kept in the catalog, and still printed."""
 
-import contextlib
 import hashlib
-import io
 import logging
 import os
 import subprocess
@@ -56,19 +54,6 @@ def test_capture_can_be_switched_off(store, capsys):
         run.map("score", [1], print, executor=work.threads())
     assert capsys.readouterr().out == "out\n1\n"
     assert not Path(run.catalog.path).exists()
-
-
-def test_the_streams_are_restored_also_after_a_failure(store):
-    before = (sys.stdout, sys.stderr)
-    with store.start_run() as run:
-        with run.step("outer"):
-            with run.step("inner", on_error="continue"):
-                assert sys.stdout is not before[0]
-                raise ValueError("gone")
-            assert sys.stdout is not before[0]
-        assert (sys.stdout, sys.stderr) == before
-        run.step("function", work.fail_always, on_error="continue", max_attempts=2, backoff=0)
-    assert (sys.stdout, sys.stderr) == before
 
 
 def test_a_stream_that_the_step_replaced_is_left_alone(store, monkeypatch, capsys):
@@ -212,13 +197,6 @@ def test_current_step_is_the_one_whose_output_is_kept(store):
     assert kept(run, "a") == "a hello\n"
 
 
-@pytest.mark.parametrize("attribute", ["encoding", "fileno", "isatty", "buffer"])
-def test_the_stream_has_all_that_the_original_has(store, attribute):
-    has = hasattr(sys.__stdout__, attribute)
-    with store.start_run() as run, run.step("load"):
-        assert hasattr(sys.stdout, attribute) == has
-
-
 @pytest.mark.parametrize("durability", ["step", "run", "process"])
 def test_what_was_printed_survives_a_loss_of_power_as_all_data_does(tmp_path, monkeypatch, durability):
     synced = []
@@ -245,11 +223,6 @@ def test_what_a_forked_child_prints_is_not_kept_as_the_steps_output(store):
     assert entry.data_hash == hashlib.sha256(kept(run, "load").encode()).hexdigest()
 
 
-def test_bytes_are_refused_as_by_the_stream_itself(store):
-    with store.start_run("run") as run, run.step("load"), pytest.raises(TypeError):
-        sys.stdout.write(b"bytes")
-
-
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_logging_that_was_set_up_before_is_kept_once(store, name, capsys):
     handler = logging.StreamHandler(getattr(sys, name))
@@ -269,47 +242,6 @@ def test_logging_that_was_set_up_before_is_kept_once(store, name, capsys):
     assert (kept(run, "a"), kept(run, "b")) == (None, None)
     printed = capsys.readouterr()
     assert (printed.out if name == "stdout" else printed.err) == "in a\nin b\nafter\n"
-
-
-def test_a_handler_that_finds_its_stream_by_itself_keeps_nobody_from_recording(store, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stderr", sys.stdout)
-    handler = logging._StderrHandler(logging.WARNING)  # the kind of `logging.lastResort`: no stream can be set
-    mine = logging.getLogger("mine")
-    mine.addHandler(handler)
-    try:
-        with store.start_run("run") as run, run.step("a"):
-            mine.warning("in a")
-    finally:
-        mine.removeHandler(handler)
-    assert capsys.readouterr().out == "in a\n"
-
-
-def test_streams_are_as_before_whichever_way_they_were_redirected_around_steps(store):
-    before = sys.stdout
-    first, second = io.StringIO(), io.StringIO()
-    with store.start_run("run") as run:
-        with run.step("outer"):
-            with contextlib.redirect_stdout(first):
-                with run.step("inner"):
-                    print("to the first")
-                assert sys.stdout is first
-            print("to the terminal")
-        assert sys.stdout is before
-        step = run.step("ends before the redirection does")
-        with contextlib.ExitStack() as stack:
-            step.__enter__()
-            stack.enter_context(contextlib.redirect_stdout(second))
-            print("to the second")
-            step.__exit__(None, None, None)
-        with run.step("later"):
-            print("kept")
-        assert sys.stdout is before
-    assert (first.getvalue(), second.getvalue()) == ("to the first\n", "to the second\n")
-    assert [kept(run, name) for name in ("outer", "inner", "later")] == [
-        "to the terminal\n",
-        "to the first\n",
-        "kept\n",
-    ]
 
 
 def test_what_a_finaliser_prints_in_the_middle_of_a_print_is_kept(store, monkeypatch):

@@ -175,9 +175,8 @@ class Journals:
         """
         while True:
             writer = self._writer(run_id)
-            mutex = passable(writer.mutex)
-            with mutex:
-                if mutex is not writer.mutex or writer.is_busy:
+            with passable(writer.mutex) as is_ours:
+                if not is_ours or writer.is_busy:
                     writer.chunks.difference_update(chunks)
                     return action(None)
                 # Else it was closed while we waited; should it be ours already, nobody can have closed it.
@@ -191,9 +190,8 @@ class Journals:
             writer = self._writers.get(run)
             if writer is None:
                 continue
-            mutex = passable(writer.mutex)
-            with mutex:
-                if mutex is writer.mutex and not writer.is_busy:
+            with passable(writer.mutex) as is_ours:
+                if is_ours and not writer.is_busy:
                     writer.leave()
                 # Else the call that writes to it is the last one to do so.
                 if self._writers.get(run) is writer:

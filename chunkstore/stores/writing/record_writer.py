@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError
-from chunkstore.interrupts import guarded
+from chunkstore.interrupts import guarded, passable
 from chunkstore.names import LOCK_FILE, METRIC, STEP, ChunkName, chunk_file, encode_for_file, parse_chunk_file
 from chunkstore.records import overlay
 from chunkstore.records.codec import decode, encode
@@ -53,7 +53,7 @@ class RecordWriter:
     @guarded
     def put_one(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> None:
         """Write a record that is ours: a new one, or in the place of what this object wrote of it before."""
-        with self._stripes.of(run_id, *key):
+        with passable(self._stripes.of(run_id, *key)):
             file = known.owned.get(key)
             if file is not None:
                 self.replace_own(run_id, known, file, body)
@@ -203,7 +203,7 @@ class RecordWriter:
                 # Or it was another name, with the same hash.
                 self._own(known, key, self._writer.publish(run_id, known, key, body))
 
-        with self._stripes.of(run_id, *key):
+        with passable(self._stripes.of(run_id, *key)):
             # Who needs the lock, too, has to have the journal before.
             if self._journals:
                 self._journals.holding(run_id, (), put)
@@ -277,7 +277,7 @@ class RecordWriter:
         over = known.owned.get((STEP, internal_name), "")
         of_attempt = UNSET if attempt is None else attempt
         line = encode(MetricLine(internal_name=internal_name, over=over, points=points, attempt=of_attempt))
-        with self._stripes.of(run_id, *key):
+        with passable(self._stripes.of(run_id, *key)):
             # A line that was cut off must stay the last of its file: after a failure the next one has a new file.
             file = known.owned.pop(key, None)
             if file is None or not self._writer.append(run_id, known, file, line):

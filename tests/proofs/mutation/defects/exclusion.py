@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant(
         "threads that record one step at once make a file each",
         RECORD_WRITER,
-        "        with self._stripes.of(run_id, *key):\n            file = known.owned.get(key)",
+        "        with passable(self._stripes.of(run_id, *key)):\n            file = known.owned.get(key)",
         "        if True:\n            file = known.owned.get(key)",
         "tests/proofs/test_killed_and_forked.py -k one_file_of_it",
     ),
@@ -218,17 +218,24 @@ self.options, self.catalog_path, clock.latest), {
     Mutant(
         "a call in the middle of an append goes on with the same journal",
         "chunkstore/stores/packed/journals.py",
-        "if mutex is not writer.mutex or writer.is_busy:",
-        "if mutex is not writer.mutex:",
+        "if not is_ours or writer.is_busy:",
+        "if not is_ours:",
         "tests/proofs/test_calls_inside_calls.py -k 'journal_that_is_being_written'",
     ),
     Mutant(
         "a call that interrupts another waits for whoever waits for that",
         "chunkstore/interrupts.py",
-        "    if _is_free(mutex) or not interrupts_another():",
-        "    if True:",
+        "_PATIENCE if interrupts_another() or sys.is_finalizing() else -1",
+        "-1",
         "tests/proofs/test_calls_inside_calls.py -k 'other_threads'",
         may_hang=True,
+    ),
+    Mutant(
+        "a stream keeps writing with what a step has exchanged",
+        "chunkstore/recording/streams.py",
+        "                if not write.users:\n                    write.take_away()",
+        "                pass",
+        "tests/recording/test_streams.py -k restored",
     ),
     Mutant(
         "a block that is left after one that was entered later stays the current one",
