@@ -21,6 +21,8 @@ from functools import partial
 from types import CodeType, FrameType
 from typing import Any, TypeVar, cast
 
+from chunkstore.forks import in_forked_children
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: For how long a call that interrupts another waits for other threads, in seconds.
@@ -30,6 +32,8 @@ _BETWEEN = ("contextlib",)
 _OURS = __name__.partition(".")[0] + "."
 
 _guarded: set[CodeType] = set()
+#: Guarded calls in the middle of which this process was forked, as workers are: what they hold is the parent's.
+_forked_in: list[FrameType] = []
 
 
 class _Held:
@@ -63,10 +67,20 @@ def interrupts_another() -> bool:
         name = frame.f_globals.get("__name__") or ""
         if is_own:
             is_own = name.startswith(_OURS) or name in _BETWEEN
-        elif frame.f_code in _guarded:
+        elif frame.f_code in _guarded and not any(frame is call for call in _forked_in):
             return True
         frame = frame.f_back
     return False
+
+
+def _note_fork() -> None:
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+    calls = []
+    while frame is not None:
+        if frame.f_code in _guarded:
+            calls.append(frame)
+        frame = frame.f_back
+    _forked_in[:] = calls
 
 
 def passable(mutex: threading.RLock) -> AbstractContextManager[bool]:
@@ -96,3 +110,6 @@ def give_back(mutex: threading.RLock) -> None:
         mutex.release()
     except RuntimeError:
         pass  # it is not ours
+
+
+in_forked_children(_note_fork)

@@ -1,6 +1,7 @@
 """Maps inside maps come to an end, whichever pools they run on."""
 
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -203,6 +204,18 @@ def test_a_pool_that_a_forked_worker_inherited_is_made_anew(store, name):
     POOLS["processes"] = executor = ProcessPoolExecutor(2, multiprocessing.get_context("fork"))
     with executor, store.start_run() as run:
         assert run.map("outer", [1, 2], partial(on_inherited, name), executor=executor) == [[2, 4, 6]] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.parametrize("made", [lambda: None, partial(ProcessPoolExecutor, 1, multiprocessing.get_context("fork"))])
+def test_a_map_in_a_forked_worker_has_workers_of_its_own(store, made):
+    with store.start_run() as run:
+        (ids,) = run.map("outer", [1], ids_of_inner_workers, executor=made())
+    assert ids[0] not in ids[1:]
+
+
+def ids_of_inner_workers(_item):
+    return [os.getpid(), *chunkstore.current_run().map("inner", [1, 2], work.process_id)]
 
 
 def test_processes_between_threads_come_to_an_end(store):

@@ -34,7 +34,7 @@ MUTANTS = (
         "an item that kills whoever rebuilds it counts as workers that cannot begin",
         DISPATCH,
         "                unbegun += 1",
-        "                self._refused += 1",
+        "                unbegun, self._refused = _MOST_UNBEGUN, _MOST_REFUSED",
         _POOLS.format("cost_no_other"),
     ),
     Mutant(
@@ -57,6 +57,13 @@ MUTANTS = (
         "for branch in [*self._waiting, *self._lost]:",
         "for branch in []:",
         _POOLS.format("run_alone_leaves"),
+    ),
+    Mutant(
+        "a worker that was forked as its pool was handed something is in the middle of that for ever",
+        "chunkstore/interrupts.py",
+        " and not any(frame is call for call in _forked_in)",
+        "",
+        _NESTED.format("workers_of_its_own"),
     ),
     Mutant(
         "a result that JSON has changed is taken from the log",
