@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+
 from chunkstore.recording.answers import Outcome, Packed, packed, sent, this_process, unpacked
 from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.identity import InputHash
@@ -32,6 +34,7 @@ class BranchTask(NamedTuple):
         by_value: whether its engine sends code by value, so that its workers may do so too.
         pool: of threads whose pool is not known, what notes them; see `running_on`.
         inputs: the hash of what the function is called with; None if it is not known yet.
+        attempt: in which attempt of the composite step it runs; 0 if that has only one.
     """
 
     run: Scope
@@ -47,6 +50,7 @@ class BranchTask(NamedTuple):
     by_value: bool = False
     pool: int = 0
     inputs: InputHash | None = None
+    attempt: int = 0
 
 
 def run_branch(task: BranchTask) -> Outcome:
@@ -61,7 +65,7 @@ def run_branch(task: BranchTask) -> Outcome:
 
 def _run(task: BranchTask) -> Outcome:
     run = task.run
-    log = BranchLog(internal_name=run.branch, status=PROCESSING)
+    log = BranchLog(internal_name=run.branch, status=PROCESSING, attempt=task.attempt or UNSET)
     what = "function"
     try:
         function = unpacked(task.function)

@@ -30,6 +30,7 @@ class Branch(NamedTuple):
         arguments: for the function: an item, or nothing.
         code: which code the function is.
         inputs: the hash of what it is called with; None if it is not known yet.
+        attempt: in which attempt of the composite step it runs; 0 if that has only one.
     """
 
     place: int
@@ -38,6 +39,7 @@ class Branch(NamedTuple):
     arguments: tuple[Any, ...]
     code: list[CodeIdentity]
     inputs: InputHash | None = None
+    attempt: int = 0
 
     @property
     def step_name(self) -> str:
@@ -53,9 +55,11 @@ class Branch(NamedTuple):
 def recorded_branch(scope: Scope, branch: Branch) -> BranchLog | None:
     """Return the record of a branch; None if it has not started."""
     try:
-        return scope.store.get_branch_log(scope.identity, branch.internal_name)
+        recorded = scope.store.get_branch_log(scope.identity, branch.internal_name)
     except BranchLogNotFoundError:
         return None
+    is_of_another = branch.attempt and recorded.attempt != branch.attempt
+    return None if is_of_another else recorded
 
 
 def outcome_of(branch: Branch, recorded: BranchLog) -> Outcome | None:
@@ -90,19 +94,22 @@ def attempts_of(scope: Scope, branch: Branch, message: str) -> list[StepAttempt]
 def record_failure(scope: Scope, branch: Branch, message: str) -> None:
     """Record the failure of a branch whose worker cannot do it."""
 
-    def fail_branch(log: BranchLog) -> None:
-        log.status, log.message = FAIL, message
-
     def fail_step(log: StepLog) -> None:
         log.status, log.message = FAIL, message
         if log.attempts and log.attempts[-1].status != FAIL:
             log.attempts[-1] = _failed(log.attempts[-1], message)
 
     store, run_id = scope.store, scope.identity
-    try:
-        store.update_branch_log(run_id, branch.internal_name, fail_branch)
-    except BranchLogNotFoundError:
-        store.add_branch_log(run_id, BranchLog(internal_name=branch.internal_name, status=FAIL, message=message))
+    attempt = branch.attempt or UNSET
+    log = BranchLog(internal_name=branch.internal_name, status=FAIL, message=message, attempt=attempt)
+    if recorded_branch(scope, branch) is None:
+        store.add_branch_log(run_id, log)
+        return
+
+    def fail_branch(log: BranchLog) -> None:
+        log.status, log.message = FAIL, message
+
+    store.update_branch_log(run_id, branch.internal_name, fail_branch)
     try:
         store.update_step_log(run_id, branch.step_internal_name, fail_step)
     except StepLogNotFoundError:
@@ -132,6 +139,7 @@ def take_over(scope: Scope, branch: Branch) -> Any:
         return UNSET
     try:
         record = taken_over_branch(earlier.log, earlier.run_id, scope.catalog)
+        record.attempt = branch.attempt or UNSET
     except DataNotFoundError:
         return UNSET  # what it put is gone: only the work itself can make it again
     scope.store.add_branch_log(scope.identity, record)

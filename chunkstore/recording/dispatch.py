@@ -230,6 +230,7 @@ class Dispatcher:
             by_value=not self.workers.are_standard_processes,
             pool=0 if isinstance(threads, ThreadPoolExecutor) else id(threads),
             inputs=branch.inputs,
+            attempt=branch.attempt,
         )
 
     def _settle(self, branch: Branch, future: Future[Any]) -> bool:

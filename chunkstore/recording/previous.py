@@ -15,7 +15,7 @@ from chunkstore.names import incarnation_of
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.identity import same_code
 from chunkstore.recording.results import result_of
-from chunkstore.records.attempts import counting, has_branch_succeeded, has_succeeded, steps_inside
+from chunkstore.records.attempts import counting, counting_branches, has_branch_succeeded, has_succeeded, steps_inside
 from chunkstore.records.models import SUCCESS, BranchLog, CodeIdentity, DataCatalog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
 
@@ -139,7 +139,7 @@ def _add_steps(index: _Index, steps: Mapping[str, StepLog], run_id: str) -> None
         nearer = index.steps.get(step.internal_name)
         if nearer is None or (not nearer.succeeded and found.succeeded):
             index.steps[step.internal_name] = found
-        for branch in step.branches.values():
+        for branch in counting_branches(step).values():
             earlier = EarlierBranch(branch, run_id)
             known = index.branches.get(branch.internal_name)
             if known is None or (not known.succeeded and earlier.succeeded):
@@ -166,7 +166,7 @@ def is_same_work(step: StepLog, code: list[CodeIdentity], input_hash: str | None
 def data_inside(step: StepLog) -> list[DataCatalog]:
     """Return the data that a step and all in its branches read and wrote."""
     found = list(step.data_catalog)
-    for branch in step.branches.values():
+    for branch in counting_branches(step).values():
         for inner in counting(branch.steps):
             found += data_inside(inner)
     return found
@@ -188,7 +188,7 @@ def taken_over(step: StepLog, run_id: str, catalog: Catalog) -> StepLog:
         cached_from=run_id,
         reused_at=utc_now(),
         data_catalog=catalog.adopt(step.data_catalog, run_id),
-        branches={name: taken_over_branch(branch, run_id, catalog) for name, branch in step.branches.items()},
+        branches={name: taken_over_branch(branch, run_id, catalog) for name, branch in counting_branches(step).items()},
     )
 
 

@@ -85,8 +85,9 @@ class StepRecord(Generic[_Scope]):
         else:
             self.run.store.update_step_log(self.run.identity, self.internal_name, change)
 
-    def _attempt_of_points(self) -> int:
-        """Return which attempt the points that are logged now belong to; 0 if there is no other one to tell it from."""
+    @property
+    def attempt_to_tell(self) -> int:
+        """To which attempt belongs what is recorded now; 0 if there is no other one to tell it from."""
         attempts = len(self._log.attempts)
         return attempts if attempts > 1 or self._may_be_repeated else 0
 
@@ -123,7 +124,7 @@ class StepRecord(Generic[_Scope]):
             with passable(self._mutex):
                 # Only the process that runs the step flushes when it ends: elsewhere nothing may wait.
                 may_wait = self._owned and self._log.status == PROCESSING
-                self._series.add(points, attempt=self._attempt_of_points(), may_wait=may_wait)
+                self._series.add(points, attempt=self.attempt_to_tell, may_wait=may_wait)
         checked.raise_refusals()
 
     def log_params(self, parameters: Mapping[str, Any]) -> None:

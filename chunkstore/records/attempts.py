@@ -62,9 +62,15 @@ def counting(steps: Mapping[str, StepLog]) -> Iterator[StepLog]:
             yield step
 
 
+def counting_branches(step: StepLog) -> dict[str, BranchLog]:
+    """Return those branches of a step that ran in its attempt that counts."""
+    counted = counted_attempt(step)
+    return {name: branch for name, branch in step.branches.items() if branch.attempt in (UNSET, counted)}
+
+
 def has_succeeded(step: StepLog) -> bool:
     """Tell whether a step succeeded with all in its branches."""
-    return step.status == SUCCESS and all(map(has_branch_succeeded, step.branches.values()))
+    return step.status == SUCCESS and all(map(has_branch_succeeded, counting_branches(step).values()))
 
 
 def has_branch_succeeded(branch: BranchLog) -> bool:
@@ -92,8 +98,11 @@ def step_counts(records: Iterable[StepLog | BranchLog]) -> dict[str, int]:
     statuses: list[tuple[str, str]] = []
     around: dict[str, tuple[str, int]] = {}
     counted: dict[str, int] = {}
+    branches: dict[str, int] = {}
     for record in records:
-        if not isinstance(record, StepLog):
+        if isinstance(record, BranchLog):
+            if record.attempt is not UNSET:
+                branches[record.internal_name] = record.attempt
             continue
         statuses.append((record.internal_name, record.status))
         if (found := attempt_around(record)) is not None:
@@ -103,6 +112,7 @@ def step_counts(records: Iterable[StepLog | BranchLog]) -> dict[str, int]:
     outer = {name for name, _ in around.values()}
     known = {name for name, _ in statuses if name in outer}
     left = _left_behind(around, {name: counted.get(name, 1) for name in known})
+    left |= {name for name, attempt in branches.items() if counted.get(name.rpartition(".")[0], 1) != attempt}
     if not left:
         return dict(Counter(status for _, status in statuses))
     beginnings = tuple(f"{name}." for name in left)  # what is inside them, in branches

@@ -239,11 +239,12 @@ class BranchLog(Record, kw_only=True):
         item: of a map, what the branch was run over, if that is JSON; unset elsewhere.
         cached_from: the run whose result was taken over; unset where the branch ran itself.
         message: for a failure outside its steps, the reason; unset elsewhere.
+        attempt: in which attempt of the composite step it ran; unset where that had only one.
     """
 
     FREE = ("parameters", "item")
     SCALARS = (("internal_name", str), ("status", str))
-    OPTIONAL = (("cached_from", str), ("message", str))
+    OPTIONAL = (("cached_from", str), ("message", str), ("attempt", int))
     NESTED: ClassVar[dict[str, type[Record]]] = {"steps": StepLog}
 
     internal_name: str
@@ -253,6 +254,7 @@ class BranchLog(Record, kw_only=True):
     item: Any = UNSET
     cached_from: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
+    attempt: int | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_record_name(self.internal_name)

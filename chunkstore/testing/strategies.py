@@ -160,6 +160,7 @@ def branch_logs(internal_names: st.SearchStrategy[str]) -> st.SearchStrategy[Bra
         item=st.just(UNSET) | json_values,
         cached_from=st.just(UNSET) | _texts,
         message=st.just(UNSET) | _texts,
+        attempt=st.just(UNSET) | st.integers(0, 2**53),
     )
 
 

@@ -7,14 +7,19 @@ from collections.abc import Iterable, Iterator
 from chunkstore.records.models import BranchLog, StepLog
 
 
+def all_records(steps: Iterable[StepLog]) -> Iterator[StepLog | BranchLog]:
+    """Yield steps and all steps and branches inside them, in order."""
+    waiting: list[StepLog | BranchLog] = [*steps]
+    waiting.reverse()
+    while waiting:
+        record = waiting.pop()
+        yield record
+        waiting.extend(reversed((record.branches if isinstance(record, StepLog) else record.steps).values()))
+
+
 def all_steps(steps: Iterable[StepLog]) -> Iterator[StepLog]:
     """Yield steps and all steps inside them, in order."""
-    waiting = list(steps)[::-1]
-    while waiting:
-        step = waiting.pop()
-        yield step
-        for branch in reversed(step.branches.values()):
-            waiting.extend(reversed(branch.steps.values()))
+    return (record for record in all_records(steps) if isinstance(record, StepLog))
 
 
 def all_branches(steps: Iterable[StepLog]) -> Iterator[BranchLog]:

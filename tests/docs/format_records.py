@@ -113,7 +113,7 @@ StepLog name:text internal_name:text status:text="FAIL" step_type:text="task" me
   planned_branches:integer=- inside:text=- inside_attempt:integer=- reused_at:text=- argument_hashes:values=-
   result_types:any=-
 BranchLog internal_name:text status:text="FAIL" steps:StepLog{}={} parameters:values={} item:any=- cached_from:text=-
-  message:text=-
+  message:text=- attempt:integer=-
 StepAttempt attempt_number:integer=1 start_time:text="" end_time:text="" duration:text="" status:text="FAIL"
   message:text="" parameters:values={} input_parameters:values=- output_parameters:values=-
   user_defined_metrics:values=- retry_indicator:text=- code_identities:CodeIdentity[]=- metrics:values=-

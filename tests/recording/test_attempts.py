@@ -3,11 +3,12 @@
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 import chunkstore
-from chunkstore.records.attempts import left_behind, step_counts
+from chunkstore.records.attempts import counting_branches, has_succeeded, left_behind, step_counts
 from chunkstore.views.pages.run_page import run_page
 from chunkstore.views.pages.step_page import step_sections
 from chunkstore.views.tables.rows import rows_of
@@ -151,6 +152,74 @@ def test_a_map_inside_an_attempt_that_failed_is_run_again_under_its_name(any_sto
     assert [attempt.status for attempt in step.attempts] == ["FAIL", "SUCCESS"]
     assert shown(step.metric_series["loss"]) == [(0, 2)]
     assert shown(step.attempts[0].metric_series["loss"]) == [(0, 1)]
+
+
+def map_less_each_time(tries, items, function):
+    """Map over all items in the first attempt, which fails; over one less in the second."""
+    tries.append(1)
+    with ThreadPoolExecutor(2) as threads:
+        mapped = items[: len(items) + 1 - len(tries)]
+        result = chunkstore.current_run().map("m", mapped, function, executor=threads, on_error="continue")
+    if len(tries) == 1:
+        raise RuntimeError("once more")
+    return result
+
+
+@pytest.mark.parametrize("items", [[1, 2, 3], [3]])
+@pytest.mark.parametrize("branched", [False, True])
+def test_a_branch_that_only_an_attempt_that_failed_had_is_left_behind(any_store, branched, items):
+    def fail_for_three(item):
+        with chunkstore.current_run().step("deeper"):
+            if item == 3:
+                raise ValueError("three")
+        return item
+
+    tries = []
+
+    def outer(*_):
+        return map_less_each_time(tries, items, fail_for_three)
+
+    for name, earlier in (("run", None), ("again", "run")):
+        with any_store.start_run(name, resume=earlier) as run, ThreadPoolExecutor(1) as threads:
+            if branched:
+                run.map("o", ["k"], outer, executor=threads, max_attempts=2, backoff=0)
+            else:
+                run.step("o", outer, max_attempts=2, backoff=0)
+    log = any_store.get_run_log("run", strict=True)
+    inner = log.steps["o"].branches["o.k"].steps["o.k.m"] if branched else log.steps["m"]
+    left = {name.rpartition(".")[2]: branch.status for name, branch in inner.branches.items()}
+    assert left == dict.fromkeys(map(str, items), "SUCCESS") | {"3": "FAIL"}
+    assert [name.rpartition(".")[2] for name in counting_branches(inner)] == list(map(str, items[:-1]))
+    assert has_succeeded(inner)
+    whole = 2 * len(items) - 2 + (3 if branched else 2)
+    assert log.notes["steps"] == any_store.count_steps("run") == run_page(log, None).steps == {"SUCCESS": whole}
+    assert next(rows_of(log, "runs")).failed_steps == 0
+    assert chunkstore.render_tree(log).count("in an attempt that was tried again") == 1
+
+
+def test_what_an_attempt_that_failed_left_is_not_taken_for_the_result_of_the_next_when_its_pool_breaks(store, calls):
+    with store.start_run("run") as run:
+        result = run.step("o", map_on_breaking_pool, calls, max_attempts=2, backoff=0)
+    assert result == [0, 10, 20, 30]
+
+
+def map_on_breaking_pool(calls):
+    """Map over a pool whose only worker dies in the second attempt, as it runs the first item."""
+    tries = work.noted(calls).get("tries", 0)
+    work.note(calls, "tries")
+    result = chunkstore.current_run().map(
+        "m", range(4), partial(ten_times, calls, tries), executor=ProcessPoolExecutor(1), max_attempts=2, backoff=0
+    )
+    if not tries:
+        raise RuntimeError("once more")
+    return result
+
+
+def ten_times(calls, tries, item):
+    if tries and item == 0 and not work.noted(calls).get("died"):
+        work.note(calls, "died")
+        work.die()
+    return item * 10 * tries
 
 
 def test_a_run_that_others_record_too_does_not_count_what_was_left_behind(store):

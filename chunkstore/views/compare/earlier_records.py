@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeGuard
 
-from chunkstore.records.attempts import counting, has_branch_succeeded, has_succeeded, steps_inside
+from chunkstore.records.attempts import counting, counting_branches, has_branch_succeeded, has_succeeded, steps_inside
 from chunkstore.records.models import BranchLog, DataCatalog, RunLog, StepLog
 
 AnyRecord = StepLog | BranchLog
@@ -52,7 +52,7 @@ class EarlierRecords:
             if failed:
                 self._failed_inside[id(step)] = failed[0]
             self._add(step, log, succeeded=not failed and has_succeeded(step))
-            for branch in step.branches.values():
+            for branch in counting_branches(step).values():
                 self._add(branch, log, succeeded=has_branch_succeeded(branch))
                 self._add_steps(branch.steps, log)
 

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import UNSET
 
 from chunkstore.errors import ChunkstoreError
-from chunkstore.records.attempts import step_counts
+from chunkstore.records.attempts import counting_branches, step_counts
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, RunLog, RunSummary, StepLog
 from chunkstore.stores.named import shown
 from chunkstore.stores.runs.liveness import Liveness
@@ -38,7 +38,7 @@ from chunkstore.views.recorded_values import (
     version_of,
 )
 from chunkstore.views.texts import counted, cut, first_line, printable
-from chunkstore.views.walking import all_steps
+from chunkstore.views.walking import all_records, all_steps
 
 #: A page of more characters ends with a note: notebooks keep it in their file.
 MOST_CHARACTERS = 250_000
@@ -143,7 +143,7 @@ def run_log_as_text(log: RunLog) -> str:
 
 
 def _run_line(log: RunLog, steps: Mapping[str, StepLog]) -> str:
-    counts = Counter(step_counts(all_steps(steps.values())))
+    counts = Counter(step_counts(all_records(steps.values())))
     total = f"{counted(counts.total(), 'step')}{f': {counts_text(counts)}' if len(counts) > 1 else ''}"
     return _parts(
         f"<b>{_text(log.run_id)}</b>",
@@ -232,8 +232,8 @@ def _add_hidden(page: _Page, hidden: Counter[str], what: str) -> None:
 def _step_line(step: StepLog, status: str, name: str) -> str:
     kind = ""
     if step.branches:
-        counts = Counter(branch.status for branch in step.branches.values())
-        kind = f"{step.step_type}, {counted(len(step.branches), 'branch')}: {counts_text(counts)}"
+        counts = Counter(branch.status for branch in counting_branches(step).values())
+        kind = f"{step.step_type}, {counted(counts.total(), 'branch')}: {counts_text(counts)}"
     metrics = [f"{key}={_number(value)}" for key, value in _metrics(step)]
     more = len(metrics) - _MOST_METRICS
     return _parts(

@@ -17,7 +17,7 @@ from chunkstore.views.pages.run_list import actual_status
 from chunkstore.views.pages.tree import DETAIL, MESSAGE, NAME, Line, Part, counts_text, spaced
 from chunkstore.views.recorded_values import GIT, code_of, parameters_in, short_version, value_text, version_of
 from chunkstore.views.texts import shown_message
-from chunkstore.views.walking import all_steps
+from chunkstore.views.walking import all_records, all_steps
 
 _MOST_PARAMETERS = 8
 _LABEL_WIDTH = 9
@@ -50,7 +50,7 @@ def run_page(log: RunLog, liveness: Liveness | None) -> RunPage:
     return RunPage(
         status=actual_status(log.status, liveness),
         liveness=liveness,
-        steps=step_counts(all_steps(log.steps.values())),
+        steps=step_counts(all_records(log.steps.values())),
         log=log,
     )
 

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.names import readable_name, unescape_segment
-from chunkstore.records.attempts import left_behind
+from chunkstore.records.attempts import counting_branches, left_behind
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, Problem, RunLog, StepLog
 from chunkstore.views.durations import run_duration, step_duration
 from chunkstore.views.formats import format_seconds, mark_of
@@ -158,7 +158,7 @@ def _step_nodes(steps: dict[str, StepLog], parent: str, folding: Folding) -> Ite
         left -= name not in shown
         yield from _hidden_nodes(hidden, "step")
         hidden.clear()
-        yield _step_node(step, parent, folding, "in an attempt that was tried again" if name in behind else "")
+        yield _step_node(step, parent, folding, _BEHIND if name in behind else "")
     yield from _hidden_nodes(hidden, "step")
 
 
@@ -171,14 +171,14 @@ def _kind(step: StepLog) -> str:
     """Return what kind of composite a step is, and how its branches went."""
     if not step.branches and not _is_under_way(step):
         return ""
-    counts = Counter(branch.status for branch in step.branches.values())
-    branches = counted(len(step.branches), "branch")
+    counts = Counter(branch.status for branch in counting_branches(step).values())
+    branches = counted(counts.total(), "branch")
     if _is_under_way(step):
         ended = counts[SUCCESS] + counts[FAIL]
         running = f", {counts[PROCESSING]:,} under way" if counts[PROCESSING] else ""
         failed = f", {counts[FAIL]:,} failed" if counts[FAIL] else ""
         return f" ({step.step_type}, {bar(ended, _planned(step))} {ended:,} of {_planned(step):,}{running}{failed})"
-    if len(step.branches) > 1 and len(counts) > 1:
+    if len(counts) > 1:
         branches = f"{branches}: {counts_text(counts)}"
     return f" ({step.step_type}, {branches})"
 
@@ -204,12 +204,15 @@ def counts_text(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {_VERBS.get(status, status)}" for status, count in ordered if count)
 
 
+#: What is said of a step or branch that is left behind.
+_BEHIND = "in an attempt that was tried again"
 _VERBS = {SUCCESS: "succeeded", FAIL: "failed", PROCESSING: "not ended"}
 _ORDER = tuple(_VERBS)
 
 
 def _branch_nodes(step: StepLog, folding: Folding) -> Iterator[_Node]:
     branches = step.branches.values()
+    counting = counting_branches(step)
     is_wide = len(branches) > folding.most_branches
     hidden: Counter[str] = Counter()
     left = folding.most_failed
@@ -218,7 +221,8 @@ def _branch_nodes(step: StepLog, folding: Folding) -> Iterator[_Node]:
             hidden[branch.status] += 1
         else:
             left -= is_wide
-            yield _branch_node(branch, step, folding)
+            note = "" if branch.internal_name in counting else _BEHIND
+            yield _branch_node(branch, step, folding, note)
     more = "more " if len(branches) > hidden.total() else ""
     yield from _hidden_nodes(hidden, f"{more}branch")
 
@@ -229,13 +233,14 @@ def _hidden_nodes(hidden: Counter[str], what: str) -> Iterator[_Node]:
         yield _Node([Part(f"{counted(count, what)} {_VERBS.get(status, status)}", DETAIL)], ())
 
 
-def _branch_node(branch: BranchLog, parent: StepLog, folding: Folding) -> _Node:
+def _branch_node(branch: BranchLog, parent: StepLog, folding: Folding, note: str) -> _Node:
     name = last_segment(branch.internal_name, parent.internal_name)
     steps = list(branch.steps.values())
     if len(steps) == 1 and not steps[0].branches:
         # The usual branch runs one function: one line says it all.
-        return _Node(_line(branch.status, name, steps[0], folding), ())
-    return _Node(_branch_line(branch, name, folding), _step_nodes(branch.steps, branch.internal_name, folding))
+        return _Node(_line(branch.status, name, steps[0], folding, note), ())
+    line = spaced([*_branch_line(branch, name, folding), Part(note, DETAIL)])
+    return _Node(line, _step_nodes(branch.steps, branch.internal_name, folding))
 
 
 def _branch_line(branch: BranchLog, name: str, folding: Folding) -> Line:

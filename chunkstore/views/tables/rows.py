@@ -72,7 +72,8 @@ def _steps(log: RunLog) -> Iterator[_Place]:
 
 def _run_rows(log: RunLog) -> Iterator[RunRow]:
     steps = list(_steps(log))
-    counts = step_counts(place.record for place in steps if isinstance(place.record, StepLog))
+    records = (found if isinstance(found, BranchLog) else found.record for found in _places(log))
+    counts = step_counts(record for record in records if not isinstance(record, JobLog))
     failed_jobs = sum(isinstance(place.record, JobLog) and place.record.status == FAIL for place in steps)
     attempts = [attempt for place in steps for attempt in place.record.attempts]
     start = _moment(str(log.notes.get("created", ""))) or _extreme(min, (attempt.start_time for attempt in attempts))

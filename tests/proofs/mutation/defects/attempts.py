@@ -48,6 +48,20 @@ MUTANTS = (
         "tests/recording/test_ends.py -k as_a_step_begins",
     ),
     Mutant(
+        "a branch that only an attempt that failed had counts",
+        _ATTEMPTS,
+        "if branch.attempt in (UNSET, counted)",
+        "if True",
+        "tests/recording/test_attempts.py -k only_an_attempt_that_failed_had",
+    ),
+    Mutant(
+        "what another attempt left of a branch is taken for what came of it",
+        "chunkstore/recording/branch_records.py",
+        "is_of_another = branch.attempt and recorded.attempt != branch.attempt",
+        "is_of_another = False",
+        "tests/recording/test_attempts.py -k taken_for_the_result",
+    ),
+    Mutant(
         "a step is taken over though one inside it failed",
         _PREVIOUS,
         "has_succeeded(self.log) and all(map(has_succeeded, self.inside))",
