@@ -239,12 +239,14 @@ def _branch_node(branch: BranchLog, parent: StepLog, folding: Folding, note: str
     if len(steps) == 1 and not steps[0].branches:
         # The usual branch runs one function: one line says it all.
         return _Node(_line(branch.status, name, steps[0], folding, note), ())
-    line = spaced([*_branch_line(branch, name, folding), Part(note, DETAIL)])
+    line = _branch_line(branch, name, folding, note)
     return _Node(line, _step_nodes(branch.steps, branch.internal_name, folding))
 
 
-def _branch_line(branch: BranchLog, name: str, folding: Folding) -> Line:
-    return spaced([*_head(branch.status, name, folding), Part(shown_message(failure_of(branch)), MESSAGE)])
+def _branch_line(branch: BranchLog, name: str, folding: Folding, note: str = "") -> Line:
+    return spaced(
+        [*_head(branch.status, name, folding), Part(note, DETAIL), Part(shown_message(failure_of(branch)), MESSAGE)]
+    )
 
 
 def _head(status: str, name: str, folding: Folding) -> Line:
