@@ -85,9 +85,16 @@ def test_a_repository_without_a_remote_has_no_url(repository):
     assert fresh().code_identifier_url == ""
 
 
-def test_a_repository_without_a_commit_is_no_error(store):
+def test_a_repository_without_a_commit_is_no_error(store, caplog):
     git("init", "-q")
     assert fresh() is None
+    assert not caplog.records
+
+
+def test_a_folder_called_as_the_one_of_git_is_no_repository(repository):
+    Path("inner/.git").mkdir(parents=True)
+    os.chdir("inner")
+    assert fresh().code_identifier == git("rev-parse", "HEAD")
 
 
 def test_no_repository_is_no_error(store):
@@ -109,9 +116,11 @@ def test_a_git_that_fails_or_hangs_is_no_error(repository, monkeypatch, program,
     assert ("did not answer" in caplog.text) == ("sleep" in program)
 
 
-def test_no_git_is_no_error(repository, monkeypatch, tmp_path):
+def test_no_git_is_no_error_and_it_is_said(repository, monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_identity() is None
+    assert [git_identity(), git_identity()] == [None, None]
+    (record,) = caplog.records
+    assert f"The commit of {repository} is not recorded, as git does not tell: " in record.getMessage()
 
 
 def executable(path, program):
@@ -210,6 +219,8 @@ SETTINGS = {
     "color.ui": "always",
     "status.showUntrackedFiles": "no",
     "core.quotePath": "false",
+    "core.bare": "true",
+    "core.worktree": "{hooks}",
 }
 
 
@@ -406,6 +417,19 @@ def test_a_repository_of_another_owner_is_recorded_and_it_is_said_what_to_do(rep
     assert found[0].code_identifier_url == "https://example.org/project.git"
     (record,) = caplog.records
     assert f"git config --global --add safe.directory {repository}" in record.getMessage()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_modules_of_a_repository_of_another_owner_count_as_they_are(repository, monkeypatch):
+    for path in (repository, repository / ".git"):
+        os.chown(path, 12345, 12345)
+    module = types.ModuleType("code_of_another")
+    module.__file__ = str(repository / "code.py")
+    monkeypatch.setitem(sys.modules, "code_of_another", module)
+    before, again = git_identity(), git_identity()
+    Path("code.py").write_text("two")
+    assert same_code([before], [again])
+    assert not same_code([before], [git_identity()])
 
 
 def test_a_working_folder_that_is_gone_is_no_error(tmp_path):

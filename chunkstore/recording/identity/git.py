@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from chunkstore.recording.identity.git_changes import (
-    Tracked,
+    NOTHING_TRACKED,
     changes_in,
     fingerprint,
     module_files,
     tracked_in,
+    untracked_modules,
 )
 from chunkstore.recording.identity.git_commands import ANY_OWNER, Git, GitError, GitTimeoutError
 from chunkstore.recording.identity.remotes import without_credentials
@@ -29,6 +30,7 @@ _MOST_FILES = 5_000
 _SETTLED = 2_000_000_000
 _LONGEST_REASON = 200
 _OTHER_OWNER = re.compile("dubious ownership|unsafe repository")
+_NO_COMMIT = re.compile("ambiguous argument 'HEAD'|unknown revision")
 
 logger = logging.getLogger("chunkstore")
 
@@ -84,7 +86,11 @@ class _GitIdentity:
             self._silent.add(top)
             self._tell(top, f"{error}; the commit of {top} is not recorded.")
         except GitError as error:
-            return self._of_another_owner(top) if _OTHER_OWNER.search(str(error)) else None
+            if _OTHER_OWNER.search(str(error)):
+                return self._of_another_owner(top)
+            if not _NO_COMMIT.search(str(error)):
+                why = str(error).partition("\n")[0][:_LONGEST_REASON]
+                self._tell(top, f"The commit of {top} is not recorded, as git does not tell: {why}")
         else:
             return found.identity
         return None
@@ -93,15 +99,18 @@ class _GitIdentity:
         self._tell(
             top,
             f"The repository {top} belongs to another user, so git does not look at its files: changes that are not "
-            f"committed go unnoticed. If you trust it: git config --global --add safe.directory {top}",
+            "committed go unnoticed, but for those of imported modules. "
+            f"If you trust it: git config --global --add safe.directory {top}",
         )
-        git = Git(top, ANY_OWNER)
+        git = Git(top, ANY_OWNER, is_tree=_is_tree(top))
         try:
             commit = git.ask("rev-parse", "HEAD")  # runs nothing that the repository says
             remote = _remote(git)
         except GitError:
             return None
-        return _identity(commit, remote, "uncommitted changes not known: the repository belongs to another user")
+        modules = fingerprint(dict(untracked_modules(top, NOTHING_TRACKED))).decode()
+        message = f"uncommitted changes not known: the repository belongs to another user; modules, sha256:{modules}"
+        return _identity(commit, remote, message)
 
     def _tell(self, top: str, message: str) -> None:
         if top not in self._told:
@@ -116,7 +125,7 @@ def _top_folder() -> str | None:
     """Return the folder around the working folder in which a repository begins."""
     folder = os.getcwd()
     while True:
-        if os.path.lexists(os.path.join(folder, ".git")) or (
+        if _is_tree(folder) or (
             os.path.exists(os.path.join(folder, "HEAD")) and os.path.isdir(os.path.join(folder, "objects"))
         ):
             return folder
@@ -126,20 +135,22 @@ def _top_folder() -> str | None:
         folder = parent
 
 
+def _is_tree(folder: str) -> bool:
+    """Tell whether a folder is the top of a working tree."""
+    path = os.path.join(folder, ".git")
+    return os.path.isfile(path) or os.path.lexists(os.path.join(path, "HEAD"))
+
+
 def _examined(top: str) -> _Seen:
     """Ask git about a repository."""
     begun = time.time_ns()
-    git = Git(os.getcwd())
+    is_tree = _is_tree(top)
+    git = Git(top, is_tree=is_tree)
     commit = git.ask("rev-parse", "HEAD")
-    try:
-        found = os.fsdecode(git.ask("rev-parse", "--show-toplevel").rstrip(b"\n"))
-    except GitTimeoutError:
-        raise
-    except GitError:  # a bare one: no code of it runs here
-        return _Seen(_identity(commit, _remote(git), "", dependable=False), None, [])
-    git = Git(found, deadline=git.deadline)
     remote = _remote(git)
-    tracked = Tracked(frozenset(), {}, frozenset(), {})
+    if not is_tree:  # a bare one: no code of it runs here
+        return _Seen(_identity(commit, remote, "", dependable=False), None, [])
+    tracked = NOTHING_TRACKED
     try:
         tracked = tracked_in(git)
         changes = changes_in(git, tracked)
@@ -149,7 +160,7 @@ def _examined(top: str) -> _Seen:
         return _Seen(_identity(commit, remote, f"{UNKNOWN_CHANGES}{uuid.uuid4().hex}: {why}"), None, [])
     message = f"uncommitted changes, sha256:{fingerprint(changes).decode()}" if changes else ""
     identity = _identity(commit, remote, message, dependable=not changes)
-    if found != top or tracked.submodules or len(tracked.paths) > _MOST_FILES:
+    if tracked.submodules or len(tracked.paths) > _MOST_FILES:
         return _Seen(identity, None, [])
     files = [os.path.join(os.fsencode(top), path) for path in sorted(tracked.paths)]
     facts = _facts(top, files)

@@ -37,6 +37,9 @@ class Tracked(NamedTuple):
     submodules: dict[bytes, str]
 
 
+NOTHING_TRACKED = Tracked(frozenset(), {}, frozenset(), {})
+
+
 def tracked_in(git: Git) -> Tracked:
     """Return what the index lists."""
     unwatched, submodules, paths, sparse = {}, {}, set(), set()

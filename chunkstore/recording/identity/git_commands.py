@@ -42,18 +42,22 @@ class Git:
     Args:
         folder: where.
         options: for every command.
+        is_tree: whether that folder is the top of a working tree, whatever is set as that.
         deadline: when it has taken too long, by the monotonic clock.
     """
 
-    def __init__(self, folder: str, options: Sequence[str] = (), deadline: float | None = None) -> None:
+    def __init__(
+        self, folder: str, options: Sequence[str] = (), *, is_tree: bool = True, deadline: float | None = None
+    ) -> None:
         self.folder = folder
+        self._tree = {"GIT_WORK_TREE": folder} if is_tree else {}
         self.options = tuple(options)
         self.deadline = time.monotonic() + _TIMEOUT if deadline is None else deadline
         self._filters: tuple[str, ...] = ()
 
     def at(self, folder: str) -> Git:
         """Return what asks about another folder within the same time."""
-        return Git(folder, (), self.deadline)
+        return Git(folder, deadline=self.deadline)
 
     def ask(self, *arguments: str) -> bytes:
         """Return what a command prints.
@@ -69,7 +73,7 @@ class Git:
                 command,
                 capture_output=True,
                 check=False,
-                env=_environment(self._filters),
+                env={**_environment(self._filters), **self._tree},
                 timeout=max(0.01, self.left),
                 stdin=subprocess.DEVNULL,
             )
