@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Generic, TypeVar
@@ -30,6 +31,24 @@ class _Block(AbstractContextManager[None], Generic[_T]):
     def __exit__(self, *_: object) -> None:
         self.is_over = True
         self._innermost.set(_open(self._innermost))
+
+
+def leave_all(blocks: Sequence[AbstractContextManager[None]]) -> None:
+    """Leave blocks, the innermost first, also those that an interrupt has just kept from being left.
+
+    Args:
+        blocks: in the order in which they were entered; each may be left twice, or before it was entered.
+    """
+    try:
+        _leave_all(blocks)
+    except BaseException:
+        _leave_all(blocks)
+        raise
+
+
+def _leave_all(blocks: Sequence[AbstractContextManager[None]]) -> None:
+    for block in reversed(blocks):
+        block.__exit__(None, None, None)
 
 
 def _open(innermost: ContextVar[_Block[_T] | None]) -> _Block[_T] | None:

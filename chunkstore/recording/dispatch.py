@@ -117,8 +117,8 @@ class Dispatcher:
         """Cancel what has not started; what runs comes to its end, unless the whole program is to end now."""
         running = {future: branch for future, branch in self._pending.items() if not _cancel(future)}
         if isinstance(error, Exception):
-            for future in list(running):
-                future.add_done_callback(self._ended.put)  # again: what came up may have done so just after a look
+            for each in list(running):
+                each.add_done_callback(self._ended.put)  # again: what came up may have done so just after a look
             while running:
                 future = self._next_ended()
                 branch = running.pop(future, None) if future else None

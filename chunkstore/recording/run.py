@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
@@ -16,6 +16,7 @@ from chunkstore.clock import clock, utc_now
 from chunkstore.errors import ChunkstoreError, StoreUsageError
 from chunkstore.names import PinnedRunId, readable_name, scopes_of
 from chunkstore.recording.catalog import Catalog
+from chunkstore.recording.context import leave_all
 from chunkstore.recording.failures import ErrorWatch, describe_error, is_failure
 from chunkstore.recording.fanout import FanOut
 from chunkstore.recording.functions import check_runs_at_once
@@ -89,7 +90,7 @@ class Run(Scope):
         if finishes or joins:
             _runs.add(self)
         self._pid = os.getpid()
-        self._entered: ExitStack | None = None
+        self._entered: AbstractContextManager[None] | None = None
         self._left = False
         self._finished = False
 
@@ -111,17 +112,17 @@ class Run(Scope):
                 f"Cannot enter run {self.run_id!r} again: it has ended. Start another run with "
                 "store.start_run(resume=…), or record more of this one through store.join_run."
             )
-        self._entered = ExitStack()
-        self._entered.enter_context(CURRENT_RUN.being(self))
+        self._entered = CURRENT_RUN.being(self)
+        self._entered.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self.is_finalizing():
             return  # a generator that nobody has gone on with ends with the interpreter, when nothing works
-        entered, self._entered = self._entered, None
         self._left = True
-        if entered is not None:
-            entered.close()
+        if self._entered is not None:
+            leave_all([self._entered])
+            self._entered = None
         if self._pid != os.getpid():
             return  # a forked child that leaves the block ends itself, not the run
         if not self._finishes:

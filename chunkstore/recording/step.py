@@ -7,8 +7,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -18,6 +18,7 @@ from chunkstore.clock import format_duration, utc_now
 from chunkstore.errors import CorruptChunkError, StepLogNotFoundError, StoreUsageError
 from chunkstore.interrupts import passable
 from chunkstore.recording.catalog import PUT
+from chunkstore.recording.context import leave_all
 from chunkstore.recording.failures import ErrorWatch, describe_error, format_error, is_failure
 from chunkstore.recording.functions import check_runs_at_once, done_at_once
 from chunkstore.recording.identity import InputHash, identities, input_hash
@@ -77,7 +78,7 @@ class BaseStep(ReusableStep[_Scope]):
         self._recorded = False
         self._ended = False
         self._recalled = 0
-        self._entered: ExitStack | None = None
+        self._entered: Sequence[AbstractContextManager[None]] | None = None
         self._put_just_now: list[DataCatalog] = []
         self._is_decorator = False
 
@@ -199,9 +200,9 @@ class BaseStep(ReusableStep[_Scope]):
         self._begin_attempt()
         if self.run.capture_output:
             self._output = OutputFile(self.run.catalog, self.internal_name)
-        self._entered = ExitStack()
-        self._entered.enter_context(CURRENT_STEP.being(self))
-        self._entered.enter_context(KeptOutput(self._output))
+        self._entered = CURRENT_STEP.being(self), KeptOutput(self._output)
+        for block in self._entered:
+            block.__enter__()
 
     def _begin_attempt(self) -> None:
         self._owner_pid, self.thread = os.getpid(), threading.get_ident()
@@ -251,9 +252,9 @@ class BaseStep(ReusableStep[_Scope]):
         return self.run.records_as(scope) and self._owned and self._entered is not None
 
     def _leave(self) -> None:
-        entered, self._entered = self._entered, None
-        if entered is not None:
-            entered.close()
+        if self._entered is not None:
+            leave_all(self._entered)
+            self._entered = None
 
     def _end(self, error: BaseException | None, status: str | None = None) -> None:
         """Record how an attempt ended; `status` is that of the step, if it is not the attempt's."""
