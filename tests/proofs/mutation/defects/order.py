@@ -34,8 +34,8 @@ MUTANTS = (
     Mutant(
         "the clock stands still when the wall clock does",
         CLOCK,
-        "max(self._latest + 1, self._wall_clock())",
-        "max(self._latest, self._wall_clock())",
+        "max(self._latest + 1, self._wall_clock())\n            if heappushpop(self._heap, new) < new:",
+        "max(self._latest, self._wall_clock())\n            if heappushpop(self._heap, new) <= new:",
         "tests/test_clock.py -k every_timestamp",
     ),
     Mutant(
