@@ -174,7 +174,7 @@ class StepLog(Record, kw_only=True):
         inside_attempt: in which attempt of that step; unset in the first.
         reused_at: when its result was taken over; unset where the step ran itself.
         argument_hashes: of what the step's function was called with, by name the beginning of the hash of each, or
-            `unknown: ` and why there is none; unset where there are no arguments.
+            `unknown:` and why there is none; unset where there are no arguments.
         result_types: what JSON changes of `result`, so that the very value can be had again: `tuple`, the name of a
             type of numpy's, or an object with those of the parts of a list, tuple or dict; unset where that is nothing.
     """
