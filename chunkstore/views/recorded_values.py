@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from chunkstore.records import codec
@@ -172,16 +171,18 @@ def is_number(value: Any) -> bool:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Tell whether two recorded values are the same; NaN is the same as NaN, and True is not 1."""
+    """Tell whether two recorded values are the same, at any depth: 1 and 1.0 are, NaN and NaN too; True is not 1."""
     if one is other:
         return True
-    if isinstance(one, bool) or isinstance(other, bool):
-        return False
     if is_number(one) and is_number(other):
         return bool(one == other) or (one != one and other != other)  # noqa: PLR0124 - NaN alone is not itself
     if type(one) is not type(other):
         return False
-    return bool(one == other) if isinstance(one, str) else _as_json(one) == _as_json(other)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(is_same(value, other[name]) for name, value in one.items())
+    return bool(one == other)
 
 
 def differing_parts(old: Any, new: Any, path: str = "", depth: int = _DEEPEST_PART) -> Iterator[tuple[str, Any, Any]]:
@@ -200,10 +201,6 @@ def differing_parts(old: Any, new: Any, path: str = "", depth: int = _DEEPEST_PA
                 yield from differing_parts(before, after, f"{path}.{key}" if path else key, depth - 1)
     else:
         yield path, old, new
-
-
-def _as_json(value: Any) -> bytes:
-    return msgspec.json.encode(codec.plain(value), order="sorted")
 
 
 def value_text(value: Any, most: int | None = MOST_CHARACTERS) -> str:

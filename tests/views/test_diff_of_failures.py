@@ -54,6 +54,59 @@ def test_where_the_code_lies_and_ids_are_no_difference(old, new):
     assert not compared(old, new).different
 
 
+def with_cause(cause, *, line=7):
+    first = FRAMES.format("a", line) + cause
+    told = f"{first}\n\nThe above exception was the direct cause of the following exception:\n\n"
+    return made_step(
+        "train",
+        "FAIL",
+        message="RuntimeError: no training",
+        attempts=[attempt(status="FAIL", message=f"{told}{FRAMES.format('b', line)}RuntimeError: no training\n")],
+    )
+
+
+def test_another_cause_of_an_error_is_a_difference_and_shown():
+    found = compared(with_cause("ValueError: bad rate"), with_cause("MemoryError: 40 GB", line=9))
+    assert found.different
+    assert status_rows(found) == [("train", "", "attempt 1: ValueError: bad rate", "attempt 1: MemoryError: 40 GB")]
+    assert not compared(with_cause("ValueError: bad rate"), with_cause("ValueError: bad rate", line=9)).different
+
+
+def in_group(error, line):
+    return made_step(
+        "train",
+        "FAIL",
+        message="ExceptionGroup: both (1 sub-exception)",
+        attempts=[
+            attempt(
+                status="FAIL",
+                message=f"""  + Exception Group Traceback (most recent call last):
+  |   File "a.py", line {line}, in work
+  |     raise ExceptionGroup("both", errors)
+  | ExceptionGroup: both (1 sub-exception)
+  +-+---------------- 1 ----------------
+    | Traceback (most recent call last):
+    |   File "a.py", line {line + 1}, in part
+    |     raise error
+    | {error}
+    +------------------------------------
+""",
+            )
+        ],
+    )
+
+
+def test_errors_in_a_group_are_compared_and_not_where_they_were_raised():
+    assert not compared(in_group("ValueError: x", 3), in_group("ValueError: x", 70)).different
+    assert compared(in_group("ValueError: x", 3), in_group("TypeError: x", 3)).different
+
+
+def test_the_id_of_a_run_is_left_out_as_a_word_of_its_own():
+    old, new = (f"ValueError: bad <object at 0x7f31a4b2{end}>" for end in ("c0", "d0"))
+    runs = (made_run(failed(error), run_id=run_id) for error, run_id in ((old, "a"), (new, "b")))
+    assert not compare_runs(*runs).different
+
+
 def test_an_attempt_before_the_last_that_failed_otherwise_is_a_difference():
     old, new = (
         made_step("load", attempts=[attempt(status="FAIL", message=FRAMES.format("a", 1) + error), attempt()])

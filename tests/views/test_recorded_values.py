@@ -6,14 +6,16 @@ import math
 import pytest
 
 import chunkstore
+from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import BranchLog, RunLog, StepAttempt
 from chunkstore.views.compare import compare_runs
+from chunkstore.views.compare.diff_table import sections
 from chunkstore.views.pages.notebook import run_log_as_html
 from chunkstore.views.pages.run_page import heading, run_page
 from chunkstore.views.pages.run_values import metrics_of_run, parameters_of_run
 from chunkstore.views.pages.step_page import step_sections
 from chunkstore.views.pages.tree import render_tree
-from chunkstore.views.recorded_values import parameters_in, parameters_of, value_text
+from chunkstore.views.recorded_values import is_same, parameters_in, parameters_of, value_text
 from chunkstore.views.tables import rows_of, to_arrow
 from views.made_logs import made_map, made_run, made_step
 
@@ -104,3 +106,52 @@ def test_the_marks_of_such_floats_are_nowhere_to_be_seen():
     shown = shown_everywhere(log)
     assert "[NaN]" in shown
     assert "$float" not in shown
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ([1], [1.0], True),
+        ({"a": [-0.0]}, {"a": [0.0]}, True),
+        ([math.nan, {"b": math.nan}], [math.nan, {"b": math.nan}], True),
+        ([True], [1], False),
+        ([1, 2], [1], False),
+        ({"a": 1}, {"b": 1}, False),
+        (["1"], [1], False),
+    ],
+    ids=str,
+)
+def test_values_inside_of_others_are_the_same_as_they_are_outside(one, other, same):
+    assert is_same(one, other) is same
+    assert compare_runs(made_run(parameters={"p": one}), made_run(parameters={"p": other})).different is not same
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("3", '"3"'), (3, "3"), ("", '""'), (None, "null"), ("true", '"true"'), (0.12345678, "0.12345678")],
+    ids=repr,
+)
+def test_the_table_of_parameters_tells_values_from_texts_that_look_like_them(value, text):
+    values = parameters_of_run(made_run(parameters={"p": value}))
+    assert values.texts(values.rows[0]) == ("", "p", text)
+
+
+def test_metrics_that_differ_far_behind_the_point_and_long_values_are_told_apart():
+    old, new = (
+        made_run(
+            made_step("s", user_defined_metrics={"m": 0.12345678 + more, "big": 2**60 + (more > 0)}),
+            parameters={"p": "x" * 60 + str(more)},
+        )
+        for more in (0, 1e-8)
+    )
+    shown = [row[2:] for section in sections(compare_runs(old, new)) for row in section.rows]
+    assert shown == [
+        ("p", f'…{"x" * 20}0"', f'…{"x" * 20}1e-08"', ""),
+        ("m", "0.12345678", "0.12345679", "+1e-08  +8.1e-06 %"),
+        ("big", "1152921504606846976", "1152921504606846977", "+1  +8.67e-17 %"),
+    ]
+
+
+def test_one_point_is_told_to_be_one():
+    log = made_run(made_step("s", metric_series={"m": [MetricPoint(0, 1.0, "")]}))
+    assert "(1 point)" in render_tree(log)

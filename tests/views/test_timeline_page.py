@@ -416,6 +416,15 @@ def test_a_branch_of_several_steps_has_details_too(open_page):
 
 
 @pytest.mark.thorough
+def test_steps_are_counted_and_not_the_branches_around_them(open_page):
+    one = branch("both.a", step("both.a.first", 1, 2), step("both.a.second", 3, 7))
+    page = open_page(run(step("both", 0, 8, branches=[one])))
+    assert page.inner_text("#filters button").split() == ["✔", "SUCCESS", "3"]
+    page.fill("#search", "both.a")
+    assert page.inner_text("#found") == "2 of 3"
+
+
+@pytest.mark.thorough
 def test_a_branch_that_is_one_step_tells_its_item(open_page):
     page = open_page(run(map_of("m", [(0, 1), (1, 2)])))
     page.mouse.click(*place_of(page, "m.1.work"))

@@ -34,7 +34,7 @@ from chunkstore.views.recorded_values import (
     short_version,
     value_text,
 )
-from chunkstore.views.texts import MOST_NAMED, counted, named, shown_message
+from chunkstore.views.texts import MOST_NAMED, counted, cut, named, shown_message
 
 ADDED, REMOVED, CHANGED = "+", "-", "~"
 #: More rows of a section are counted, not shown.
@@ -46,6 +46,8 @@ _MOST_OF_MESSAGE = 200
 #: From here on, three digits are not all that stand before the point.
 _MANY = 999.5
 _VERY_MANY = 1e6
+#: Less is nothing to one digit behind the point.
+_FEW = 0.05
 
 
 class Row(NamedTuple):
@@ -86,6 +88,8 @@ class _Line(NamedTuple):
     text: Callable[[Any], str] = str
     note: str = ""
     compare: Callable[[Any, Any], str] | None = None
+    #: How a value is written if `text`, which may shorten it, does not tell the two apart.
+    whole: Callable[[Any], str] | None = None
     #: What lines have in common that become one; the name if it is empty.
     group: str = ""
 
@@ -128,7 +132,7 @@ def _change_lines(found: list[Change], most: int | None) -> Iterator[_Line]:
         is_word = not change.where and change.name in {"status", "tag", "dag_hash"}
         text = str if is_word else partial(value_text, most=most)
         for path, old, new in differing_parts(change.old, change.new, name):
-            yield _Line(change.where, path, old, new, text)
+            yield _Line(change.where, path, old, new, text, whole=_whole)
 
 
 def _outcome_lines(diff: RunDiff, *, everything: bool) -> Iterable[_Line]:
@@ -176,16 +180,20 @@ def _metric_line(metric: MetricChange) -> _Line:
     points = ""
     if metric.old_points is not None and metric.new_points is not None:
         before, after = f"{metric.old_points:,}", f"{metric.new_points:,}"
-        points = f"last of {before if before == after else f'{before} → {after}'} points"
-    return _Line(metric.where, metric.name, metric.old, metric.new, number_text, points, _growth_text)
+        points = f"last of {counted(metric.new_points, 'point') if before == after else f'{before} → {after} points'}"
+    return _Line(metric.where, metric.name, metric.old, metric.new, number_text, points, _growth_text, _whole)
+
+
+def _whole(value: Any) -> str:
+    return value_text(value, None)
 
 
 def _growth_text(old: Any, new: Any) -> str:
     delta, percent = growth(old, new)
     if delta is None:
         return ""
-    shown = "" if percent is None else f"  {percent:+.1f} %" if abs(percent) < _VERY_MANY else f"  {percent:+.3g} %"
-    return f"{delta:+.4g}{shown}"
+    digits = "+.1f" if percent and _FEW <= abs(percent) < _VERY_MANY else "+.3g"
+    return f"{delta:+.4g}{f'  {percent:{digits}} %' if percent else ''}"
 
 
 def _code_line(change: CodeChange) -> _Line:
@@ -251,6 +259,9 @@ def _mark(line: _Line) -> str:
 
 def _row(line: _Line) -> Row:
     old, new = ("" if value is UNSET else line.text(value) for value in (line.old, line.new))
+    if line.whole and old == new:
+        before, after = first_difference(line.whole(line.old), line.whole(line.new), longest_start=MOST_CHARACTERS // 2)
+        old, new = cut(before, MOST_CHARACTERS), cut(after, MOST_CHARACTERS)
     compared = line.compare(line.old, line.new) if line.compare and UNSET not in (line.old, line.new) else ""
     return Row(_mark(line), readable_name(line.where), line.name, old, new, _joined(compared, line.note))
 
@@ -259,7 +270,7 @@ def _folded(pattern: str, lines: list[_Line]) -> Row:
     """Return what many lines have in common; of numbers that differ, the mean."""
     first = lines[0]
     old, new = (_common([line[place] for line in lines]) for place in (2, 3))
-    row = _row(first._replace(where=pattern, old=old, new=new, note="", text=_text_of_many(first.text)))
+    row = _row(first._replace(where=pattern, old=old, new=new, note="", text=_text_of_many(first.text), whole=None))
     name = first.name if all(line.name == first.name for line in lines) else f"{first.group} …"  # data of many names
     notes = {line.note for line in lines}
     count = f"{'' if pattern.endswith('*') else 'in '}{len(lines):,} branches"

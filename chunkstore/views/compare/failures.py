@@ -7,25 +7,30 @@ import re
 from chunkstore.records.models import StepLog
 from chunkstore.views.recorded_values import failure_of
 
-#: A place in a traceback; the error itself is told below the last one, in lines that are not indented.
-_PLACE = re.compile(r"^ {2}File .*\n(?: {4}.*\n)*", re.MULTILINE)
+#: What a traceback says of places in the code, also inside a group of exceptions, whose lines have a margin.
+_PLACES = re.compile(
+    r"^(?P<margin>(?: *[|+] )?)(?:"
+    r"(?:Exception Group )?Traceback \(most recent call last\):\n"
+    r"| {2}File \".*\", line \d+.*\n(?:(?P=margin) {4}.*\n)*"
+    r"| {2}\[Previous line repeated .*\n)",
+    re.MULTILINE,
+)
 #: If more than this of a line is the same, less is shown before what differs.
 _LONGEST_START, _SHORT_START = 100, 20
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b", re.IGNORECASE)
 
 
 def error_in(traceback: str) -> str:
-    """Return the error that a traceback ends with, without the places in the code; another text as it is."""
-    places = list(_PLACE.finditer(traceback))
-    return (traceback[places[-1].end() :] or traceback if places else traceback).strip()
+    """Return the errors that a traceback tells of, its causes too, without places in the code; other text as it is."""
+    return _PLACES.sub("", traceback).strip() or traceback.strip()
 
 
-def first_difference(old: str, new: str) -> tuple[str, str]:
+def first_difference(old: str, new: str, *, longest_start: int = _LONGEST_START) -> tuple[str, str]:
     """Return two texts from the first line on that differs, and from shortly before the place where it does."""
     shorter = min(len(old), len(new))
     before = next((place for place in range(shorter) if old[place] != new[place]), shorter)
     line = old.rfind("\n", 0, before) + 1
-    start = line if before - line < _LONGEST_START else before - _SHORT_START
+    start = line if before - line < longest_start else before - _SHORT_START
     one, other = (f"…{text[start:]}" if start and text[start:] else text[start:] for text in (old, new))
     return one, other
 
@@ -61,4 +66,4 @@ class Texts:
 
 
 def _without(text: str, run_id: str) -> str:
-    return _ADDRESS.sub("0x…", text.replace(run_id, "…"))
+    return _ADDRESS.sub("0x…", re.sub(rf"(?<!\w){re.escape(run_id)}(?!\w)", "…", text))

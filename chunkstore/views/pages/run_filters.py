@@ -16,7 +16,7 @@ from msgspec import UNSET
 from chunkstore.clock import parse_time
 from chunkstore.records import codec
 from chunkstore.records.models import BranchLog, StepLog
-from chunkstore.views.recorded_values import is_number, metrics_of, value_text
+from chunkstore.views.recorded_values import is_number, is_same, metrics_of, value_text
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)\Z")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
         value = self._value_for(found)
         try:
             if self.sign in _EQUALITY:
-                return _equals(found, value) != (self.sign == "!=")
+                return is_same(found, value) != (self.sign == "!=")
             return self.can_order(found) and _ORDERS[self.sign](found, value)
         except (TypeError, RecursionError):
             return False  # two of a kind that has no order, or nested deeper than anything is recorded
@@ -65,19 +65,6 @@ class Comparison(NamedTuple):
 
     def _value_for(self, found: Any) -> Any:
         return self.text if isinstance(found, str) and not isinstance(self.value, str) else self.value
-
-
-def _equals(one: Any, other: Any) -> bool:
-    """Tell whether two values are equal: numbers are, of whatever kind; NaN is equal to NaN, and True is not 1."""
-    if is_number(one) and is_number(other):
-        return bool(one == other) or (one != one and other != other)  # noqa: PLR0124 - NaN alone is not itself
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(_equals, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_equals(value, other[name]) for name, value in one.items())
-    return bool(one == other)
 
 
 def parse_comparison(text: str) -> Comparison:

@@ -21,6 +21,8 @@ from chunkstore.views.recorded_values import (
 )
 from chunkstore.views.walking import all_branches, all_steps
 
+METRICS = "metrics"
+
 Row = tuple[Any, ...]
 
 
@@ -39,18 +41,17 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
 
     def texts(self, row: Row, *, is_brief: bool = False) -> tuple[str, ...]:
         """Return a row as people read it; briefly, hashes are cut. What it belongs to stands first."""
-        texts = map(_text, (readable_name(row[0]), *row[1:]))
+        texts = [readable_name(row[0]), *map(self._text, self.columns[1:], row[1:])]
         return tuple(map(short_hash, texts)) if is_brief else tuple(texts)
+
+    def _text(self, column: str, cell: Any) -> str:
+        if column == "value":  # a text in quotes, as it may say what another value does
+            return number_text(cell) if self.title == METRICS and is_number(cell) else value_text(cell, None)
+        return "" if cell is None else str(cell)
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the rows as objects."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-
-
-def _text(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return number_text(value) if is_number(value) else value_text(value, None)
 
 
 def parameters_of_run(log: RunLog) -> Values:
@@ -71,7 +72,7 @@ def _parameters(log: RunLog) -> Iterator[Row]:
 
 def metrics_of_run(log: RunLog) -> Values:
     """Return the metrics of all steps: single values, and the last value of each series with its step number."""
-    return Values(title="metrics", columns=("step", "name", "value", "at"), rows=list(_metrics(log)))
+    return Values(title=METRICS, columns=("step", "name", "value", "at"), rows=list(_metrics(log)))
 
 
 def _metrics(log: RunLog) -> Iterator[Row]:

@@ -23,7 +23,7 @@ from chunkstore.views.recorded_values import (
     parameters_of,
     value_text,
 )
-from chunkstore.views.texts import shown_message
+from chunkstore.views.texts import counted, shown_message
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 24
@@ -113,7 +113,7 @@ def _left_by(attempt: StepAttempt) -> Iterator[tuple[str, str, str]]:
         yield "metric", name, number_text(value) if is_number(value) else _whole(value)
     for name, points in ({} if attempt.metric_series is UNSET else attempt.metric_series).items():
         if points:
-            yield "series", name, f"{number_text(points[-1].value)} ({len(points):,} points)"
+            yield "series", name, f"{number_text(points[-1].value)} ({counted(len(points), 'point')})"
     for data in [] if attempt.data_catalog is UNSET else attempt.data_catalog:
         yield data.stage, data.name, f"SHA-256 {data.data_hash}"
     if attempt.result is not UNSET:

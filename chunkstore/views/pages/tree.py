@@ -282,7 +282,9 @@ def _metrics_text(step: StepLog) -> str:
     texts = [f"{name}={number_text(value)}" for name, value in metrics_of(step).items()]
     if step.metric_series is not UNSET:
         series = ((name, points) for name, points in step.metric_series.items() if points)
-        texts += [f"{name}={number_text(points[-1].value)} ({len(points):,} points)" for name, points in series]
+        texts += [
+            f"{name}={number_text(points[-1].value)} ({counted(len(points), 'point')})" for name, points in series
+        ]
     return _enumerated(texts)
 
 

@@ -22,7 +22,7 @@ from chunkstore.records import codec
 from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.formats import format_seconds
 from chunkstore.views.recorded_values import code_of, metrics_of, parameters_of, value_text, version_of
-from chunkstore.views.texts import cut, shown_message
+from chunkstore.views.texts import counted, cut, shown_message
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
 from chunkstore.views.timeline.from_log import parsed_seconds, timeline_of
 from chunkstore.views.timeline.lanes import Row, rows_of
@@ -117,6 +117,7 @@ def _page_data(timeline: Timeline) -> dict[str, Any]:
         "rows": [_row(row) for row in rows_of(timeline)],
         "name": [span.name for span in spans],
         "internal": [span.internal_name for span in spans],
+        "is_step": [int(not isinstance(record, BranchLog)) for record in timeline.records],
         "start": [span.start for span in spans],
         "end": [span.end for span in spans],
         "status": [number[span.status] for span in spans],
@@ -203,7 +204,7 @@ def _texts(values: dict[str, Any]) -> list[list[str]]:
 def _series_texts(step: StepLog) -> list[list[str]]:
     series = {} if step.metric_series is UNSET else step.metric_series
     return [
-        [name, f"{value_text(points[-1].value, MOST_CHARACTERS)} ({len(points):,} points)"]
+        [name, f"{value_text(points[-1].value, MOST_CHARACTERS)} ({counted(len(points), 'point')})"]
         for name, points in list(series.items())[:_MOST_VALUES]
         if points
     ]

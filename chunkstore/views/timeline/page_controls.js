@@ -298,9 +298,9 @@ function applyFilters() {
   let found = 0;
   for (let span = 0; span < count; span++) {
     matches[span] = (!text || lowerNames[span].includes(text)) && (!wanted.size || wanted.has(status[span])) ? 1 : 0;
-    found += matches[span];
+    found += matches[span] * isStep[span];
   }
-  byId("found").textContent = isFiltered ? `${found.toLocaleString("en")} of ${count.toLocaleString("en")}` : "";
+  byId("found").textContent = isFiltered ? `${found.toLocaleString("en")} of ${stepCount.toLocaleString("en")}` : "";
   requestDraw();
 }
 
@@ -321,8 +321,8 @@ byId("out").addEventListener("click", () => zoom(1 / 0.6));
 byId("fit").addEventListener("click", fit);
 
 data.statuses.forEach((name, state) => {
-  const number = status.reduce((sum, one) => sum + (one === state), 0);
-  if (!number) return;
+  const number = status.reduce((sum, one, span) => sum + (one === state) * isStep[span], 0);
+  if (!status.includes(state)) return;
   const button = element("button", `${markOf(name)} ${name} ${number.toLocaleString("en")}`);
   button.setAttribute("aria-pressed", "false");
   button.addEventListener("click", () => {
@@ -348,7 +348,7 @@ function showHeading() {
     facts.unshift("No step has begun.");
   }
   if (data.undated.length) facts.push(`${data.undated_count.toLocaleString("en")} without times: ${data.undated.join(", ")}`);
-  if (data.problems) facts.push(`${data.problems} problems: \`chunkstore verify\` tells them`);
+  if (data.problems) facts.push(`${data.problems === 1 ? "1 problem" : `${data.problems} problems`}: \`chunkstore verify\` tells them`);
   byId("facts").textContent = facts.filter(Boolean).join(" · ");
 }
 

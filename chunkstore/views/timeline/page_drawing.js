@@ -6,6 +6,8 @@ const count = data.name.length;
 const start = Float64Array.from(data.start);
 const end = Float64Array.from(data.end);
 const status = Uint8Array.from(data.status);
+const isStep = Uint8Array.from(data.is_step);  // branches of several steps have bars too, and are not counted
+const stepCount = isStep.reduce((sum, one) => sum + one, 0);
 const isCritical = Uint8Array.from(data.critical);
 const rows = data.rows;
 const rowOf = new Int32Array(count);
