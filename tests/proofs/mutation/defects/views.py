@@ -36,10 +36,24 @@ MUTANTS = (
     ),
     Mutant(
         "NaN is found by no condition",
-        "chunkstore/views/pages/run_filters.py",
+        "chunkstore/views/recorded_values.py",
         "        return bool(one == other) or (one != one and other != other)",
         "        return bool(one == other)",
         "tests/views/test_run_filters.py -k as_what_they_are",
+    ),
+    Mutant(
+        "of an error, its causes are not compared",
+        "chunkstore/views/compare/failures.py",
+        '    return _PLACES.sub("", traceback).strip() or traceback.strip()',
+        '    return _PLACES.sub("", traceback).strip().splitlines()[-1] or traceback.strip()',
+        "tests/views/test_diff_of_failures.py -k cause",
+    ),
+    Mutant(
+        "values that differ beyond what is shown look the same",
+        "chunkstore/views/compare/diff_table.py",
+        "    if line.whole and old == new:",
+        "    if line.whole and old is new:",
+        "tests/views/test_recorded_values.py -k told_apart",
     ),
     Mutant(
         "a long error floods the records of runs",
