@@ -30,7 +30,7 @@ def get(
         typer.Option(
             "--attempt",
             metavar="N",
-            help="Which attempt of the step. Default: the one that counts.",
+            help="Which attempt of that step. Default: the one that counts.",
             show_default=False,
         ),
     ] = None,

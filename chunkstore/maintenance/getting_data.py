@@ -7,13 +7,16 @@ from pathlib import Path
 
 import msgspec
 
-from chunkstore.errors import DataNotFoundError
+from chunkstore.errors import DataNotFoundError, StoreUsageError
 from chunkstore.maintenance.data_places import catalogs, data_of_attempt, holding, put_among, put_by
+from chunkstore.names import readable_name
 from chunkstore.recording.catalog import Catalog
 from chunkstore.records.assemble import flatten
+from chunkstore.records.attempts import counted_attempt
 from chunkstore.records.models import BranchLog, DataCatalog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.views.pages.step_lookup import find_record
+from chunkstore.views.texts import printable
 
 
 class GotData(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +53,7 @@ def get_data(
         run_id: the run.
         name: what the data is called.
         step: which step has put it: an internal name, or the end of one; None for the one that has put it last.
-        attempt: which attempt of the step, counted from 1; None for the one that counts.
+        attempt: which attempt of the step, counted from 1, together with `step`; None for the one that counts.
         to: where to copy it: a file or a folder; None for its name in the working folder.
 
     Returns:
@@ -60,6 +63,7 @@ def get_data(
         RunLogNotFoundError: there is no such run.
         StepLogNotFoundError: there is no such step.
         DataNotFoundError: nobody has put data of this name, or it is gone, or was changed.
+        StoreUsageError: an attempt is named, and no step.
     """
     return Path(got_data(store, run_id, name, step=step, attempt=attempt, to=to).file)
 
@@ -74,11 +78,16 @@ def got_data(
     to: str | os.PathLike[str] | None,
 ) -> GotData:
     """Copy data of a run out of the catalog; see `get_data`."""
+    if attempt is not None and step is None:
+        raise StoreUsageError(f"Cannot get attempt {attempt} of no step. Say which step is meant.")
     log = store.get_run_log(run_id)
     put = list(put_by(flatten(log)[0])) if step is None else _put_in(find_record(log, step), attempt)
+    names = {entry.name for _, entry in put}
+    if name not in names:  # what is written out where it is shown may be typed so
+        name = next((each for each in names if printable(each) == name), name)
     named = [(by, entry) for by, entry in put if entry.name == name]
     if not named:
-        raise _none(run_id, name, step, [entry for _, entry in put])
+        raise _none(run_id, name, step, attempt, [entry for _, entry in put])
     if step is not None:
         by, entry = named[-1]
         path, _ = _catalog(store, log, entry).get_version(entry, to)
@@ -99,8 +108,15 @@ def _put_in(record: StepLog | BranchLog, number: int | None) -> list[tuple[StepL
     """Return what a step has put, or the steps of a branch; of one attempt, if a number is given."""
     if isinstance(record, BranchLog):
         return [put for step in record.steps.values() for put in _put_in(step, number)]
-    others = [data_of_attempt(attempt) for attempt in record.attempts if attempt.attempt_number == number]
-    entries = next((entries for entries in others if entries), record.data_catalog)
+    if number is None:
+        return [(record, entry) for entry in put_among(record.data_catalog)]
+    counts = counted_attempt(record)
+    entries = [
+        entry
+        for place, attempt in enumerate(record.attempts, 1)
+        if attempt.attempt_number == number
+        for entry in (record.data_catalog if place == counts else data_of_attempt(attempt))
+    ]
     return [(record, entry) for entry in put_among(entries)]
 
 
@@ -115,7 +131,7 @@ def _of_the_run(run_id: str, name: str, named: list[tuple[StepLog, DataCatalog]]
     of_the_run = [entry for path, (_, entry) in by_path.items() if path.count("/") == name.count("/") + 1]
     if len(of_the_run) == 1 or len(by_path) == 1:
         return (of_the_run or [entry for _, entry in by_path.values()])[0]
-    steps = ", ".join(by.internal_name for by, _ in list(by_path.values())[:5])
+    steps = ", ".join(readable_name(by.internal_name) for by, _ in list(by_path.values())[:5])
     raise DataNotFoundError(
         f"Cannot get {name!r}: {len(by_path):,} branches of run {run_id!r} have put data of that name, in steps "
         f"{steps}, among others. Say which step is meant.",
@@ -124,8 +140,9 @@ def _of_the_run(run_id: str, name: str, named: list[tuple[StepLog, DataCatalog]]
     )
 
 
-def _none(run_id: str, name: str, step: str | None, put: list[DataCatalog]) -> DataNotFoundError:
+def _none(run_id: str, name: str, step: str | None, attempt: int | None, put: list[DataCatalog]) -> DataNotFoundError:
     who = f"run {run_id!r}" if step is None else f"step {step!r} of run {run_id!r}"
+    who = who if attempt is None else f"attempt {attempt} of {who}"
     names = ", ".join(repr(each) for each in list(dict.fromkeys(entry.name for entry in put))[:5])
     has = f"It has put {names}" if names else "It has put none"
     return DataNotFoundError(

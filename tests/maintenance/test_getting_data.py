@@ -76,3 +76,31 @@ def test_what_was_changed_is_not_given_out(recorded):
         with pytest.raises(DataNotFoundError, match="has changed the file"):
             chunkstore.get_data(recorded, "run", "x", step=step, to="copy")
     assert not Path("copy").exists()
+
+
+def test_an_attempt_that_has_put_nothing_has_none_of_the_data_of_others(any_store):
+    tried = []
+
+    def work():
+        tried.append(1)
+        if len(tried) < 2:
+            raise OSError
+        Path("x").write_text("second")
+        chunkstore.current_step().put_data("x")
+
+    with any_store.start_run("run") as run:
+        run.step("a", work, max_attempts=2, backoff=0)
+    for attempt in (1, 3):
+        with pytest.raises(chunkstore.DataNotFoundError, match=f"attempt {attempt} of step 'a'"):
+            chunkstore.get_data(any_store, "run", "x", step="a", attempt=attempt, to="copy")
+    assert chunkstore.get_data(any_store, "run", "x", step="a", attempt=2, to="copy").read_text() == "second"
+    with pytest.raises(chunkstore.StoreUsageError, match="Say which step"):
+        chunkstore.get_data(any_store, "run", "x", attempt=2, to="copy")
+
+
+def test_data_is_found_by_what_is_shown_of_its_name(any_store):
+    with any_store.start_run("run") as run, run.step("a") as step:
+        Path("new\nline").write_text("found")
+        step.put_data("new\nline")
+    for name in ("new\nline", "new\\nline"):
+        assert chunkstore.get_data(any_store, "run", name, to="copy").read_text() == "found"
