@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
 from chunkstore.records.models import StepLog
 from chunkstore.views.recorded_values import failure_of
@@ -27,8 +28,8 @@ def error_in(traceback: str) -> str:
 
 def first_difference(old: str, new: str, *, longest_start: int = _LONGEST_START) -> tuple[str, str]:
     """Return two texts from the first line on that differs, and from shortly before the place where it does."""
-    shorter = min(len(old), len(new))
-    before = next((place for place in range(shorter) if old[place] != new[place]), shorter)
+    # Texts may be long: how much of the beginnings is the same is found by bisection.
+    before = bisect_left(range(1, min(len(old), len(new)) + 1), x=True, key=lambda end: old[:end] != new[:end])
     line = old.rfind("\n", 0, before) + 1
     start = line if before - line < longest_start else before - _SHORT_START
     one, other = (f"…{text[start:]}" if start and text[start:] else text[start:] for text in (old, new))
@@ -58,6 +59,8 @@ class Texts:
         if old.branches or new.branches:
             return "", ""
         for number, (before, after) in enumerate(zip(old.attempts, new.attempts, strict=False), 1):
+            if before.message == after.message:
+                continue
             errors = error_in(before.message), error_in(after.message)
             if self.differ(*errors):
                 one, other = (f"attempt {number}: {error}" if error else "" for error in first_difference(*errors))
