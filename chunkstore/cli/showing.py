@@ -147,7 +147,9 @@ def _print_step(step: StepLog, folding: Folding, *, unfolded: bool) -> None:
         print_table(section.columns, section.rows)
     for number, text in tracebacks(step):
         out.print(f"\n[bold]attempt {number} failed[/]")
-        out.print(escaped(text if unfolded else middle_left_out(text), lines=True), soft_wrap=True)
+        out.print(
+            escaped(text if unfolded else middle_left_out(text, hint="; --all shows them"), lines=True), soft_wrap=True
+        )
     if step.branches:
         out.print("\n[bold]branches[/]")
         print_lines(out, subtree_lines(step, folding))

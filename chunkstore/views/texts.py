@@ -30,16 +30,23 @@ def shown_message(text: str, most: int | None = MOST_OF_MESSAGE) -> str:
     return f"{line[:most]}… {len(text.strip()) - most:,} characters more"
 
 
-#: Of a text that is shown for itself, so many characters are.
+#: Of a text that is shown for itself, so many characters are; of one that is on a page with many others, so many.
 _MOST_OF_TEXT = 20_000
+MOST_OF_MANY = 4_000
 
 
-def middle_left_out(text: str) -> str:
-    """Return a text that is shown for itself; of a long one, the beginning and the end, and how much is between."""
-    if len(text) <= _MOST_OF_TEXT:
+def middle_left_out(text: str, most: int = _MOST_OF_TEXT, hint: str = "") -> str:
+    """Return a text that is shown for itself; of a long one, the beginning and the end, and how much is between.
+
+    Args:
+        text: any text.
+        most: so many characters are shown.
+        hint: where the others are.
+    """
+    if len(text) <= most:
         return text
-    half = _MOST_OF_TEXT // 2
-    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out; --all shows them …\n{text[-half:]}"
+    half = most // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out{hint} …\n{text[-half:]}"
 
 
 def cut(text: str, most: int) -> str:

@@ -17,6 +17,7 @@ from chunkstore.records.models import BranchLog, Problem, RunLog, RunSummary
 from chunkstore.stores.runs.liveness import Liveness
 from chunkstore.stores.runs.run_list import RunList
 from chunkstore.views.pages.notebook import MOST_CHARACTERS, run_list_as_html
+from chunkstore.views.texts import MOST_OF_MANY
 from views.made_logs import attempt, data, git, made_map, made_run, made_step, run_logs
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -323,3 +324,12 @@ def test_what_makes_pages_is_imported_in_notebooks_alone():
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == "[]"
     assert inspect.isfunction(RunList.as_html)
+
+
+def test_of_a_long_traceback_the_beginning_and_the_end_are_shown():
+    error = f"Traceback:\n  line\nValueError: {'y' * 100_000} at last"
+    html = made_run(made_step("s", "FAIL", attempts=[attempt(status="FAIL", message=error)]))._repr_html_()
+    assert "ValueError: yyy" in html
+    assert "yyy at last" in html
+    assert f"{len(error) - MOST_OF_MANY:,} characters left out" in html
+    assert len(html) < 10_000

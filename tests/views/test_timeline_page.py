@@ -155,6 +155,15 @@ def test_nothing_of_a_run_is_markup():
     assert [json.loads(line)["message"] for line in blocks[1].strip().splitlines()] == [HOSTILE]
 
 
+def test_long_errors_of_many_steps_make_no_large_page():
+    log = run(*(step(f"s{number}", 0, 1) for number in range(50)))
+    for each in log.steps.values():
+        each.attempts = [attempt(0, 1, "FAIL", message=f"ValueError: {'y' * 100_000} at last")]
+    page = "".join(page_of(timeline_of(log)))
+    assert page.count("ValueError: yyy") == page.count("yyy at last") == 50
+    assert len(page) < 50 * 5_000 + 100_000
+
+
 def test_marks_of_the_template_in_a_run_stay_text():
     text = "".join(page_of(timeline_of(run(step("a", 0, 1, name="{{records}}"), run_id="{{policy}}"))))
     assert '"name":["{{records}}"]' in text

@@ -51,7 +51,6 @@ _MOST_METRICS = 4
 _MOST_ENTRIES = 50
 _LONGEST_NAME = 200
 _LONGEST_MESSAGE = 300
-_LONGEST_TRACEBACK = 4_000
 _LONGEST_LINE = 200
 
 _CLASSES = {SUCCESS: "ok", FAIL: "bad", PROCESSING: "busy", LOST: "lost", UNKNOWN: "lost"}
@@ -182,7 +181,7 @@ def _add_step(page: _Page, step: StepLog, status: str, name: str, depth: int) ->
         line, is_open=bool(step.branches) and (status != SUCCESS or len(step.branches) <= MOST_BRANCHES)
     ):
         if traceback:
-            page.add(f"<pre>{_text(traceback[-_LONGEST_TRACEBACK:].strip())}</pre>")
+            page.add(f"<pre>{_text(middle_left_out(traceback.strip(), MOST_OF_MANY))}</pre>")
         for title, rows in tables:
             _add_table(page, title, rows)
         if step.branches:

@@ -22,7 +22,7 @@ from chunkstore.records import codec
 from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.formats import format_seconds
 from chunkstore.views.recorded_values import code_of, metrics_of, parameters_of, value_text, version_of
-from chunkstore.views.texts import counted, cut, shown_message
+from chunkstore.views.texts import MOST_OF_MANY, counted, cut, middle_left_out, shown_message
 from chunkstore.views.timeline.concurrency import concurrency, most_at_once
 from chunkstore.views.timeline.from_log import parsed_seconds, timeline_of
 from chunkstore.views.timeline.lanes import Row, rows_of
@@ -183,7 +183,7 @@ def _attempts(span: Span, attempts: list[StepAttempt]) -> Iterator[list[Any]]:
             time.start if time else attempt.start_time,
             format_seconds(timedelta(seconds=time.end - time.start)) if time else attempt.duration,
             attempt.status,
-            cut(attempt.message.strip(), MOST_CHARACTERS),
+            middle_left_out(attempt.message.strip(), MOST_OF_MANY),
         ]
 
 
