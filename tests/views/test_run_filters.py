@@ -192,3 +192,14 @@ def test_each_condition_may_be_met_by_a_metric_of_another_step():
     assert not match("acc=0.1")
     assert not match("none=1")
     assert match()
+
+
+@pytest.mark.parametrize("condition", ["x.y.z.w=6", "new\\nline=1", "x.new\\nline=2", "new\nline=1"])
+def test_names_with_dots_inside_of_others_and_names_as_they_are_shown_are_found(condition):
+    parameters = {"x.y": {"z.w": 6}, "new\nline": 1, "x": {"new\nline": 2}}
+    assert Matches("parameter", [parse_comparison(condition)]).parameters(parameters)
+
+
+def test_a_metric_is_found_by_what_is_shown_of_its_name():
+    step = StepLog(name="s", internal_name="s", user_defined_metrics={"esc\x1b": 1})
+    assert Matches("metric", [parse_comparison("esc\\x1b=1")]).metrics([step])

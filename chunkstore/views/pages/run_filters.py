@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
@@ -17,6 +18,7 @@ from chunkstore.clock import parse_time
 from chunkstore.records import codec
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.views.recorded_values import is_number, is_same, metrics_of, value_text
+from chunkstore.views.texts import printable
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)\Z")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -171,7 +173,8 @@ class Matches:
                 values: dict[str, list[Any]] = {name: [value] for name, value in metrics_of(record).items()}
                 for name, points in {} if record.metric_series is UNSET else record.metric_series.items():
                     values.setdefault(name, []).extend(point.value for point in points[-1:])
-                missing = [each for each in missing if not self._holds(each, values.get(self._wanted[each].name, []))]
+                last = {each: list(chain(*_named(values, self._wanted[each].name))) for each in missing}
+                missing = [each for each in missing if not self._holds(each, last[each])]
             if not missing:
                 return True
         return not missing
@@ -200,13 +203,18 @@ def _kind_of(value: Any) -> str:
     return kinds.get(type(value), "null")
 
 
-def _values_at(parameters: Mapping[str, Any], name: str) -> list[Any]:
-    """Return the value of a parameter, or of a key inside of one, if it is there."""
-    if name in parameters:
-        return [parameters[name]]
-    found: Any = parameters
-    for key in name.split("."):
-        if not isinstance(found, Mapping) or key not in found:
-            return []
-        found = found[key]
-    return [found]
+def _values_at(found: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the values of a name, or of a key inside of one, wherever dots part the name of one from the other."""
+    values = _named(found, name)
+    for dot in re.finditer(r"\.", name):
+        for inner in _named(found, name[: dot.start()]):
+            if isinstance(inner, Mapping):
+                values += _values_at(inner, name[dot.end() :])
+    return values
+
+
+def _named(found: Mapping[str, Any], name: str) -> list[Any]:
+    """Return what has a name, as it is or as it is shown."""
+    if name in found:
+        return [found[name]]
+    return [value for key, value in found.items() if printable(key) == name]
