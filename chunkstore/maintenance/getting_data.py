@@ -87,7 +87,7 @@ def got_data(
         name = next((each for each in names if printable(each) == name), name)
     named = [(by, entry) for by, entry in put if entry.name == name]
     if not named:
-        raise _none(run_id, name, step, attempt, [entry for _, entry in put])
+        raise _none(log, name, step, attempt, [entry for _, entry in put])
     if step is not None:
         by, entry = named[-1]
         path, _ = _catalog(store, log, entry).get_version(entry, to)
@@ -140,13 +140,19 @@ def _of_the_run(run_id: str, name: str, named: list[tuple[StepLog, DataCatalog]]
     )
 
 
-def _none(run_id: str, name: str, step: str | None, attempt: int | None, put: list[DataCatalog]) -> DataNotFoundError:
-    who = f"run {run_id!r}" if step is None else f"step {step!r} of run {run_id!r}"
+def _none(log: RunLog, name: str, step: str | None, attempt: int | None, put: list[DataCatalog]) -> DataNotFoundError:
+    who = f"run {log.run_id!r}" if step is None else f"step {step!r} of run {log.run_id!r}"
     who = who if attempt is None else f"attempt {attempt} of {who}"
     names = ", ".join(repr(each) for each in list(dict.fromkeys(entry.name for entry in put))[:5])
     has = f"It has put {names}" if names else "It has put none"
+    unread = (
+        f" But not all of the run can be read: {log.problems[0].file}: {log.problems[0].message}."
+        if log.problems
+        else ""
+    )
     return DataNotFoundError(
-        f"Cannot get {name!r}: {who} has put no such data. {has}; `chunkstore show {run_id} --data` lists all.",
-        run_id=run_id,
+        f"Cannot get {name!r}: {who} has put no such data. {has}; `chunkstore show {log.run_id} --data` lists all."
+        f"{unread}",
+        run_id=log.run_id,
         name=name,
     )

@@ -1,5 +1,6 @@
 """When a run is over, its data is got back with the bytes that were recorded, or not at all."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,3 +105,14 @@ def test_data_is_found_by_what_is_shown_of_its_name(any_store):
         step.put_data("new\nline")
     for name in ("new\nline", "new\\nline"):
         assert chunkstore.get_data(any_store, "run", name, to="copy").read_text() == "found"
+
+
+def test_it_is_told_that_what_has_put_the_data_may_be_damaged(tmp_path):
+    store = chunkstore.open_store("chunked-fs", log_folder=str(tmp_path / "logs"))
+    with store.start_run("run") as run, run.step("a") as step:
+        Path("x").write_text("x")
+        step.put_data("x")
+    (chunk,) = (tmp_path / "logs" / "run").glob("StepLog-*")
+    os.truncate(chunk, 40)
+    with pytest.raises(chunkstore.DataNotFoundError, match="not all of the run can be read: StepLog-a-"):
+        chunkstore.get_data(store, "run", "x", to="copy")
