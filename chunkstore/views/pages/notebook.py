@@ -37,7 +37,7 @@ from chunkstore.views.recorded_values import (
     steps_of,
     version_of,
 )
-from chunkstore.views.texts import counted, cut, first_line, printable
+from chunkstore.views.texts import MOST_OF_MANY, counted, cut, first_line, middle_left_out, printable
 from chunkstore.views.walking import all_records, all_steps
 
 #: A page of more characters ends with a note: notebooks keep it in their file.
