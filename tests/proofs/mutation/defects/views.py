@@ -42,6 +42,13 @@ MUTANTS = (
         "tests/views/test_run_filters.py -k as_what_they_are",
     ),
     Mutant(
+        "an attempt that put nothing gives the data of others",
+        "chunkstore/maintenance/getting_data.py",
+        "        if attempt.attempt_number == number\n",
+        "",
+        "tests/maintenance/test_getting_data.py -k put_nothing",
+    ),
+    Mutant(
         "of an error, its causes are not compared",
         "chunkstore/views/compare/failures.py",
         '    return _PLACES.sub("", traceback).strip() or traceback.strip()',
