@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import random
 import re
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import types
 import unittest.mock
 import xmlrpc.client
 from pathlib import Path
+from typing import ClassVar
 
 import loky
+import numpy as np
 import pytest
 
 from chunkstore.recording.identity import function_identity, same_code
@@ -270,3 +273,41 @@ def test_a_function_that_was_sent_by_its_code_has_the_identity_that_it_had():
 
     with loky.ProcessPoolExecutor(1) as pool:
         assert pool.submit(function_identity, made).result() == function_identity(made)
+
+
+class Registry:
+    found: ClassVar[dict] = {}
+
+    @classmethod
+    def add(cls, function):
+        cls.found[function.__name__] = function
+
+    @classmethod
+    def count(cls, item):
+        cls.found[item] = item
+
+
+def asking():
+    return Registry.found
+
+
+def test_what_is_registered_in_a_living_process_counts_and_what_is_cached_does_not(monkeypatch):
+    monkeypatch.setattr(Registry, "found", {})
+    before = function_identity(asking)
+    Registry.count(1)
+    assert function_identity(asking) == before
+    Registry.add(reading)
+    assert function_identity(asking) != before
+
+
+@pytest.mark.parametrize(
+    ("source", "draw"),
+    [(random.Random(1), "random"), (np.random.default_rng(1), "random"), (itertools.count(), "__next__")],
+)
+def test_what_was_drawn_from_a_source_of_numbers_is_no_part_of_the_code(source, draw):
+    def drawing():
+        return getattr(source, draw)()
+
+    before = function_identity(drawing)
+    drawing()
+    assert function_identity(drawing) == before

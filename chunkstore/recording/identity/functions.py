@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import struct
@@ -47,6 +48,9 @@ _OF_ENUMERATIONS = (
     "_inverted_",
 )
 _COPIED_TEXTS = ("__doc__", "__annotations__")
+_REGISTRIES = (dict, list, set, collections.defaultdict, collections.OrderedDict)
+#: Larger containers are caches, and not looked at for functions.
+_LONGEST_REGISTRY = 1000
 _NO_PART_PREFIX = "__pydantic_"
 _FIELDS = "__pydantic_fields__"
 
@@ -168,6 +172,8 @@ def _globals(function: types.FunctionType, facts: CodeFacts, module: str, rules:
             if not rules.is_state(place_of_name(module, name), value):
                 yield named(b"global", name)
                 yield reached(value, module)
+            elif registered := _registered(value, module, rules):
+                yield registered
 
 
 def _is_own_module(path: Path, names: dict[str, Any]) -> bool:
@@ -190,7 +196,11 @@ def class_parts(cls: type, rules: Rules) -> Parts:
     attributes = {**type.__dict__["__dict__"].__get__(cls)}
     parts += _members(cls, attributes)
     for attribute, value in sorted(attributes.items(), key=lambda item: str(item[0])):
-        if _is_no_part(cls, attribute, value, rules):
+        if _is_no_part(attribute, value):
+            continue
+        if rules.is_state(place_of_attribute(cls, str(attribute)), value, str(attribute)):
+            if registered := _registered(value, module, rules):
+                parts.append(registered)
             continue
         parts.append(named(b"attribute", str(attribute)))
         parts.append(reached(value, module))
@@ -234,12 +244,25 @@ def _members(cls: type, attributes: dict[str, Any]) -> Iterator[Any]:
             yield Loose(annotation)
 
 
-def _is_no_part(cls: type, attribute: Any, value: Any, rules: Rules) -> bool:
+def _is_no_part(attribute: Any, value: Any) -> bool:
     if attribute in _NO_PART or (str(attribute).startswith(_NO_PART_PREFIX) and attribute != _FIELDS):
         return True
-    if issubclass(type(value), (types.MemberDescriptorType, types.GetSetDescriptorType)):
-        return True  # slots, whose names stand in `__slots__`
-    return rules.is_state(place_of_attribute(cls, str(attribute)), value, str(attribute))
+    # Slots, whose names stand in `__slots__`.
+    return issubclass(type(value), (types.MemberDescriptorType, types.GetSetDescriptorType))
+
+
+def _registered(value: Any, module: str, rules: Rules) -> frozenset[Any]:
+    """Return the functions and classes in a container that the code changes: it may be what they register in."""
+    if type(value) not in _REGISTRIES or len(value) > _LONGEST_REGISTRY:
+        return frozenset()
+
+    def registered() -> frozenset[Any]:
+        items = list(value.values() if issubclass(type(value), dict) else value)
+        return frozenset(item for item in items if issubclass(type(item), (type, types.FunctionType)))
+
+    found = registered()
+    rules.looked_at(lambda: registered() == found)
+    return frozenset(reached(item, module) for item in found)
 
 
 # --- what stands around functions ------------------------------------------------------------------------------------

@@ -9,6 +9,10 @@ nothing more is told apart, as automata are minimised. Nothing here calls itself
 from __future__ import annotations
 
 import hashlib
+import itertools
+import random
+import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
@@ -26,6 +30,7 @@ _MOST_OBJECTS = 20_000_000
 _DEEPEST = 500_000
 #: So many hashes are computed at most for objects that lead back to themselves.
 _MOST_COLOURS = 5_000_000
+_MOST_FIRST_SEEN = 512
 _DIGEST = b"#"
 _CONTAINERS = (list, tuple, dict, MappingProxyType, set, frozenset, range, slice)
 _QUICK = (list, tuple, dict)
@@ -79,6 +84,8 @@ def parts_of(value: Any, rules: Rules) -> Parts:
     """Return what a value consists of."""
     if rules.checks is not None:
         rules.looked_at(check_of(value))
+    if rules.for_code and _is_drawn_from(value):
+        return Parts(b"drawn from" + _AS_FIRST_SEEN.digest(value))
     return (
         _container_parts(value)
         or _code_parts(value, rules)
@@ -89,6 +96,34 @@ def parts_of(value: Any, rules: Rules) -> Parts:
         or pandas_parts(value)
         or object_parts(value, rules, _class_teller(rules))
     )
+
+
+class _FirstSeen:
+    """What objects were when they were first seen, of a few hundred; whatever is drawn from them changes them."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, tuple[Any, bytes]] = OrderedDict()
+
+    def digest(self, value: Any) -> bytes:
+        """Return the hash that an object had when it was first seen."""
+        found = self._known.get(id(value))
+        if found is None or found[0] is not value:
+            found = self._known[id(value)] = value, Graph(Rules(frozenset(), for_code=False)).digest(value)
+            while len(self._known) > _MOST_FIRST_SEEN:
+                self._known.popitem(last=False)
+        return found[1]
+
+
+_AS_FIRST_SEEN = _FirstSeen()
+
+
+def _is_drawn_from(value: Any) -> bool:
+    """Tell whether an object gives another value each time, as generators of random numbers do."""
+    if type(value) in (random.Random, itertools.count, itertools.cycle):
+        return True
+    numpy_random = sys.modules.get("numpy.random")
+    kinds = [getattr(numpy_random, name, None) for name in ("Generator", "RandomState")]
+    return type(value) in kinds
 
 
 def _container_parts(value: Any) -> Parts | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import enum
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -152,9 +153,21 @@ def _by_state(value: Any, cls: type, rules: Rules, its_class: Any) -> Parts:
     slots = [name for name, _ in _slots(cls)]
     if base is None and (cls.__itemsize__ or cls.__basicsize__ > _size_without_more(cls, len(slots))):
         raise UnknownValueError(f"cannot pickle {class_name(cls)!r} object")
-    state = {name: part for name, part in _state(value, cls) if not rules.is_only_written(name)}
+    derived = _derived(cls)
+    state = {name: part for name, part in _state(value, cls) if name not in derived and not rules.is_only_written(name)}
     state = without_texts(state)
     return Parts(b"state", [*parts, state])
+
+
+@functools.lru_cache(maxsize=512)
+def _derived(cls: type) -> frozenset[str]:
+    """Return the attributes that objects of a class keep though they follow from the others."""
+    return frozenset(
+        name
+        for base in _bases(cls)
+        for name, value in type.__dict__["__dict__"].__get__(base).items()
+        if type(value) is functools.cached_property  # noqa: TID251 - users have them
+    )
 
 
 def _content(value: Any, base: Any) -> Any:

@@ -138,7 +138,7 @@ def _places(function: FunctionType, cells: dict[str, CellType], path: tuple[str,
             yield place_of_name(module_name(vars(value).get("__name__")), attributes[0])
         elif issubclass(type(value), (type, FunctionType)):
             yield place_of_attribute(value, attributes[-1])
-    elif name == CLASS:
+    elif name == CLASS or attributes[0] == "__class__":
         yield CLASS, attributes[-1]
 
 
