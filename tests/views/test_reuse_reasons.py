@@ -8,7 +8,7 @@ import pytest
 import chunkstore
 from chunkstore.records.models import BranchLog
 from chunkstore.views.compare.reuse import earlier_run_of, explain, summary_of
-from chunkstore.views.compare.reuse_reasons import NOT_SEEN
+from chunkstore.views.compare.reuse_reasons import NOT_SEEN, OTHER_MODULES, OTHER_MODULES_WITHOUT_GIT
 from chunkstore.views.pages.step_lookup import find_record
 from views.made_logs import attempt, function, git, made_run, made_step
 
@@ -102,6 +102,12 @@ def test_what_no_run_sees_is_told_of_what_was_taken_over_alone(store):
         for run_id, resume, items in (("one", None, [1]), ("two", "one", [1, 2])):
             with store.start_run(run_id, resume=resume) as run:
                 run.map("score", items, abs, executor=threads)
-    assert why(store, "two", "score").not_seen == list(NOT_SEEN)
-    assert why(store, "two", "score.1").not_seen == list(NOT_SEEN)
+    assert why(store, "two", "score").not_seen == [OTHER_MODULES_WITHOUT_GIT, *NOT_SEEN]
+    assert why(store, "two", "score.1").not_seen == [OTHER_MODULES_WITHOUT_GIT, *NOT_SEEN]
     assert why(store, "two", "score.2").not_seen == []
+
+
+def test_what_no_run_sees_is_less_with_a_commit():
+    step = made_step("fit", code_identities=[git("a" * 40)], cached_from="old")
+    new = made_run(step, run_id="new", original_run_id="old", use_cached=True)
+    assert explain(new, step, [made_run(step, run_id="old")]).not_seen == [OTHER_MODULES, *NOT_SEEN]

@@ -77,12 +77,15 @@ class Rules:
 
     def note(self, function: FunctionType, facts: CodeFacts) -> None:
         """Take in what a function assigns to and changes in place: that is state."""
-        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+        code = function.__code__
+        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=False))
         for path in facts.assigned:
             self._assigned.update(_places(function, cells, path))
         for path in facts.mutated:
             self._changed.update(_places(function, cells, path))
-            self._changed.update(path[-1:] if len(path) > _NAME else ())
+            # Through a method's own object its class may be changed; what else a local name stands for is not known.
+            if len(path) > _NAME and (path[0] == GLOBAL or path[1] in code.co_varnames[:1]):
+                self._changed.add(path[-1])
         self._written.update(path[-1] for path in (*facts.mutated, *facts.counted) if len(path) > _NAME)
         self._read |= facts.read_attributes
 

@@ -18,6 +18,8 @@ from chunkstore.views.compare.reuse_reasons import (
     IN_A_RUN,
     NOT_SEEN,
     NOT_THERE,
+    OTHER_MODULES,
+    OTHER_MODULES_WITHOUT_GIT,
     UNTOLD,
     Reason,
     branch_reasons,
@@ -25,7 +27,7 @@ from chunkstore.views.compare.reuse_reasons import (
     reason_beforehand,
     step_reasons,
 )
-from chunkstore.views.recorded_values import parameters_in, parameters_of
+from chunkstore.views.recorded_values import GIT, parameters_in, parameters_of
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,8 +107,15 @@ def explain(log: RunLog, record: StepLog | BranchLog, earlier: Iterable[RunLog])
         step=msgspec.structs.replace(step, where=record.internal_name, status=record.status, kind=_kind(record)),
         branches=verdicts,
         parameters=parameters,
-        not_seen=list(NOT_SEEN) if any(verdict.taken_over_from for verdict in (step, *verdicts)) else [],
+        not_seen=_not_seen(log) if any(verdict.taken_over_from for verdict in (step, *verdicts)) else [],
     )
+
+
+def _not_seen(log: RunLog) -> list[str]:
+    """Return what no record of a run tells of; without a commit that is all code of other modules."""
+    steps = (record for record in all_records(log) if isinstance(record, StepLog))
+    has_commit = any(code.code_identifier_type == GIT for step in steps for code in step.code_identities)
+    return [OTHER_MODULES if has_commit else OTHER_MODULES_WITHOUT_GIT, *NOT_SEEN]
 
 
 def earlier_run_of(log: RunLog) -> str:

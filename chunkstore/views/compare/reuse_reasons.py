@@ -57,7 +57,9 @@ _UNKNOWN = "unknown:"
 #: Reasons that do not tell what decided.
 UNTOLD = frozenset({LEFT_TO_AUTHOR, UNKNOWN_REASON})
 #: What no record can tell of, whether something ran or was taken over.
-NOT_SEEN = ("modules that git does not know", "packages", "code in C", "files", "the network", "the environment")
+NOT_SEEN = ("packages", "code in C", "files", "the network", "the environment")
+OTHER_MODULES = "modules that git does not know"
+OTHER_MODULES_WITHOUT_GIT = "other modules (no commit is recorded)"
 #: What was so in the earlier run; the other reasons are changes since then.
 IN_A_RUN = frozenset({FAILED, NOT_ENDED, NO_RESULT, OTHER_FUNCTION})
 
