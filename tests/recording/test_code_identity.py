@@ -22,7 +22,9 @@ import pytest
 from chunkstore.recording.identity import function_identity, same_code
 from recording import work
 
-_IMPORTS = "import abc, collections, contextlib, dataclasses, datetime, decimal, enum, functools, operator, re, typing\n"
+_IMPORTS = (
+    "import abc, collections, contextlib, dataclasses, datetime, decimal, enum, functools, operator, re, typing\n"
+)
 _numbers = itertools.count()
 
 

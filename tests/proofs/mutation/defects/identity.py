@@ -3,6 +3,7 @@
 from mutant import Mutant
 
 _GRAPH = "chunkstore/recording/identity/graph.py"
+_CODE_FACTS = "chunkstore/recording/identity/code.py"
 _FUNCTIONS = "chunkstore/recording/identity/functions.py"
 _KNOWN = "chunkstore/recording/identity/known.py"
 _COMPARISON = "chunkstore/recording/identity/comparison.py"
@@ -36,6 +37,27 @@ MUTANTS = (
         f"{_CODE} -k 'depends_on and closure'",
     ),
     Mutant(
+        "the names of arguments in a call are read where Python 3.11 and 3.12 do not have them",
+        _CODE_FACTS,
+        "_constant(code.co_consts[found.arg or 0])",
+        "_constant(found.argval)",
+        f"{_CODE} -k 'depends_on and names'",
+    ),
+    Mutant(
+        "what stands beside something that cannot be pickled is no part of a constant",
+        _GRAPH,
+        "return part if issubclass(type(part), (type, FunctionType, Raw, Loose)) else Loose(part)",
+        "return part",
+        f"{_CODE} -k 'depends_on and beside'",
+    ),
+    Mutant(
+        "functions that are registered in a class do not count",
+        _FUNCTIONS,
+        "                parts.append(registered)\n",
+        "                pass\n",
+        f"{_CODE} -k 'depends_on and registered'",
+    ),
+    Mutant(
         "the hash of a function is kept though what it reads has changed",
         _KNOWN,
         "    return lambda: names.get(name, _NOTHING) is value",
@@ -62,6 +84,13 @@ MUTANTS = (
         '_KEPT = ("GIT_CEILING_DIRECTORIES"',
         '_KEPT = ("GIT_DIR", "GIT_CEILING_DIRECTORIES"',
         f"{_OF_GIT} -k 'environment_of_a_hook and GIT_DIR'",
+    ),
+    Mutant(
+        "the configuration says where the working tree is",
+        _COMMANDS,
+        '{"GIT_WORK_TREE": folder} if is_tree else {}',
+        "{}",
+        f"{_OF_GIT} -k 'no_setting and bare'",
     ),
     Mutant(
         "a dirty submodule is a clean one",
