@@ -15,7 +15,8 @@ PROJECT = Path(__file__).parent.parent
 TOP = PACKAGE.name
 #: From the bottom to the top. What is on one floor does not know of each other.
 TOWER = [
-    {"errors", "version", "forks", "interrupts"},
+    {"errors", "version", "forks"},
+    {"interrupts"},
     {"names", "clock"},
     {"records"},
     {"backends"},

@@ -189,7 +189,7 @@ def test_a_branch_that_only_an_attempt_that_failed_had_is_left_behind(any_store,
     inner = log.steps["o"].branches["o.k"].steps["o.k.m"] if branched else log.steps["m"]
     left = {name.rpartition(".")[2]: branch.status for name, branch in inner.branches.items()}
     assert left == dict.fromkeys(map(str, items), "SUCCESS") | {"3": "FAIL"}
-    assert [name.rpartition(".")[2] for name in counting_branches(inner)] == list(map(str, items[:-1]))
+    assert {name.rpartition(".")[2] for name in counting_branches(inner)} == set(map(str, items[:-1]))
     assert has_succeeded(inner)
     whole = 2 * len(items) - 2 + (3 if branched else 2)
     assert log.notes["steps"] == any_store.count_steps("run") == run_page(log, None).steps == {"SUCCESS": whole}
