@@ -82,9 +82,9 @@ def _types_of(value: Any, depth: int = 0) -> Any:
 
 
 def _types_of_sequence(kind: str, parts: list[Any]) -> Any:
-    if all(types is None for types in parts):
+    if not any(parts):
         return None if kind == "list" else kind
-    if all(types == parts[0] for types in parts):
+    if parts.count(parts[0]) == len(parts):
         return {kind: {_EACH: parts[0]}}
     return {kind: {str(place): types for place, types in enumerate(parts) if types is not None}}
 
