@@ -19,6 +19,7 @@ from chunkstore.recording.scope import Scope
 from chunkstore.recording.series import MetricSeries
 from chunkstore.recording.values import CheckedValues, checked_number
 from chunkstore.records.fields import MetricPoint
+from chunkstore.records.garbage import without_collections
 from chunkstore.records.models import PROCESSING, StepAttempt, StepLog
 
 _Scope = TypeVar("_Scope", bound=Scope)
@@ -61,15 +62,19 @@ class StepRecord(Generic[_Scope]):
     @guarded
     def _write(self) -> None:
         """Write the record; should something be added to it in the middle, by this very thread, once more."""
-        while True:
-            self._last_write = mark = object()
-            try:
-                self.run.store.add_step_log(self.run.identity, self._log)
-            except RuntimeError:  # it has changed while it was looked through
-                if self._last_write is mark:
-                    raise
+        is_newest = self._write_once()
+        while not is_newest:  # nor can it be, if a finaliser adds something each time that garbage is collected
+            is_newest = without_collections(self._write_once)
+
+    def _write_once(self) -> bool:
+        """Write the record; tell whether nothing was added to it meanwhile."""
+        self._last_write = mark = object()
+        try:
+            self.run.store.add_step_log(self.run.identity, self._log)
+        except RuntimeError:  # it has changed while it was looked through
             if self._last_write is mark:
-                return
+                raise
+        return self._last_write is mark
 
     @property
     def _owned(self) -> bool:

@@ -291,6 +291,34 @@ def test_what_is_recorded_while_garbage_is_collected_is_there(world):
     assert all(metrics(log, f"s{number}") == {"n": number} for number in range(25))
 
 
+@pytest.mark.usefixtures("_hangs_are_told")
+def test_what_records_whenever_garbage_is_collected_keeps_no_call_from_ending(world):
+    made, is_inside = [], []
+
+    def record(*_):
+        if not is_inside:
+            is_inside.append(True)
+            made.append(len(made))
+            world.step.log_metric(f"collected-{made[-1]}", made[-1])
+            is_inside.clear()
+
+    world.step.log_metric("list", [[number] for number in range(300)])  # which takes a collection to read or write
+    before = gc.get_threshold()
+    gc.callbacks.append(record)
+    signal.alarm(LONGEST)
+    try:
+        gc.set_threshold(100, 1_000, 1_000)
+        for number in range(3):
+            world.step.log_metric(f"n{number}", number)
+    finally:
+        signal.alarm(0)
+        gc.callbacks.remove(record)
+        gc.set_threshold(*before)
+    found = metrics(world.other.get_run_log(RUN))
+    assert {found.get(f"collected-{number}") for number in made} == set(made)
+    assert [found[f"n{number}"] for number in range(3)] == [0, 1, 2]
+
+
 def preempted(folder, store_type, options, say):
     """Record until SIGTERM comes; its handler records the end and leaves."""
     store = chunkstore.open_store(
