@@ -130,6 +130,9 @@ class _LateFlushes:
                 start_new_thread(self._run, ())
             except RuntimeError:  # no more threads are to be had, or the program is ending
                 self._is_running = False
+            except BaseException:  # an interrupt; perhaps it runs, and two do no harm
+                self._is_running = False
+                raise
 
     def _run(self) -> None:
         try:

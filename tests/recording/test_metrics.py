@@ -300,3 +300,22 @@ def test_parameters_of_a_step_add_up(run):
         step.log_params({"depth": 3, "seed": 7})
         step.log_params({"depth": 4})
     assert recorded(run).attempts[0].parameters == {"depth": 4, "seed": 7}
+
+
+def test_an_interrupt_while_the_thread_that_writes_in_time_begins_does_not_keep_others_from_beginning(
+    store, monkeypatch
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    begun = []
+    monkeypatch.setattr(series_module, "_late_flushes", series_module._LateFlushes())
+    with store.start_run("run") as run, run.step("first") as first, run.step("second") as second:
+        first.log_metric("loss", 1, step=1)
+        second.log_metric("loss", 1, step=1)
+        monkeypatch.setattr(series_module, "start_new_thread", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            first.log_metric("loss", 2, step=2)
+        monkeypatch.setattr(series_module, "start_new_thread", lambda *_: begun.append(True))
+        second.log_metric("loss", 2, step=2)
+    assert begun
