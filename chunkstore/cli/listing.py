@@ -133,7 +133,7 @@ def list_runs(
     """List runs, the newest first: status, start, duration, steps and tag.
 
     LOST is a run whose process has died; UNKNOWN one of which nobody can tell.
-    The exit code is 1 if the record of a run could not be read.
+    The exit code is 1 if a run could not be read; the first ones are looked through, the rest by `verify`.
     """
     opened = open_chosen_store(store, config)
     now = datetime.now(timezone.utc)
@@ -143,7 +143,7 @@ def list_runs(
         rows = iter(sorted(rows, key=_KEYS[sort], reverse=(sort not in _FROM_A) != reverse))
     if limit is None:
         limit = _USUAL_LIMIT if sys.stdout.isatty() and not json else 0
-    shown = NotedRows(islice(rows, min(limit, sys.maxsize)) if limit else rows)
+    shown = NotedRows(islice(rows, min(limit, sys.maxsize)) if limit else rows, opened)
     count = print_json_items(shown) if json else _print_table(iter(shown), now)
     if not count and next(opened.list_runs(), None):
         why = " ".join(filter(None, (each.why_none() for each in conditions)))

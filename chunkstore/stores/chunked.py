@@ -34,7 +34,7 @@ from chunkstore.records.attempts import step_counts
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.garbage import without_collections
-from chunkstore.records.models import FORMAT, NOTES, PACKED_FORMAT, SUMMING, BranchLog, RunLog, StepLog
+from chunkstore.records.models import FORMAT, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunk_files import Parameters, checked_run_log, key_of, read_run_file
 from chunkstore.stores.contents import with_contents
@@ -46,6 +46,7 @@ from chunkstore.stores.reading import (
     FollowedRun,
     ListingMemory,
     Patience,
+    ProblemFinder,
     RecordFinder,
     RunFiles,
     as_series,
@@ -224,6 +225,10 @@ class ChunkedStore(Store):
             yield from chunks.stream()
         warn_of(chunks.problems, f"run {run_id}")
 
+    def _find_problems(self, run_id: str) -> list[Problem]:
+        with self.backend.reader(run_id) as reader:
+            return ProblemFinder(run_id, reader).find()
+
     def _read_metadata(self, run_id: str) -> RunLog:
         with self.backend.reader(run_id) as reader:
             chunks = ChunkReader(run_id, reader)
@@ -281,11 +286,7 @@ class ChunkedStore(Store):
         # Who adds something later than this finds the note and takes it back; what came before is in the sums.
         summing = new_incarnation()
 
-        def say(log: RunLog) -> RunLog:
-            log = with_contents(log, None)
-            return msgspec.structs.replace(log, run_config={**log.run_config, NOTES: {**log.notes, SUMMING: summing}})
-
-        self._change_metadata(run_id, say)
+        self._change_metadata(run_id, lambda log: with_contents(log, None, summing=summing))
 
         def read() -> Summary:
             with self.backend.reader(run_id) as reader:

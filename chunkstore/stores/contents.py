@@ -72,11 +72,13 @@ def noted_contents(log: RunLog) -> Contents | None:
         return None  # not ours
 
 
-def with_contents(log: RunLog, contents: Contents | None) -> RunLog:
-    """Return a run's own record that notes contents, or says nothing of them, nor that somebody sums them up."""
+def with_contents(log: RunLog, contents: Contents | None, *, summing: str = "") -> RunLog:
+    """Return a run's own record that notes contents, or says nothing of them; and who sums them up, or nobody."""
     notes = {key: value for key, value in log.notes.items() if key not in (CONTENTS, SUMMING)}
     if contents is not None:
         notes[CONTENTS] = contents
+    if summing:
+        notes[SUMMING] = summing
     return msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes})
 
 

@@ -17,7 +17,7 @@ from chunkstore.records.assemble import flatten
 from chunkstore.records.base import Record
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.fields import MetricPoint
-from chunkstore.records.models import FORMAT, BranchLog, RunLog, StepLog
+from chunkstore.records.models import FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.options import StoreOptions
 from chunkstore.stores.runs import Candidate
 from chunkstore.stores.stored import as_file
@@ -82,6 +82,10 @@ class Layout(ABC):
     def _stream(self, run_id: str) -> Iterator[StepLog | BranchLog]:
         """Yield the records of a run, each without inner records."""
         yield from flatten(self._read(run_id))[0]
+
+    def _find_problems(self, run_id: str) -> list[Problem]:
+        """Return what cannot be read of a run."""
+        return self._read(run_id).problems
 
     @abstractmethod
     def _follow(self, run_id: str) -> Iterator[RunLog]:

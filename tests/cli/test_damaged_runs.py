@@ -5,6 +5,7 @@ import os
 import pytest
 
 import chunkstore as library
+from chunkstore.cli import unread
 from cli.command import chunkstore
 
 COMMANDS = {
@@ -62,3 +63,43 @@ def test_that_a_step_is_gone_is_told_to_those_who_ask_for_it(folder, logs):
         result = chunkstore(*COMMANDS[command], "--store", logs)
         assert result.code != 0
         assert "2 records of steps" in result.err
+
+
+def damage(folder, kind):
+    """Do to a chunk of a run what its own bytes do not tell, and to its bytes."""
+    if kind == "gone":
+        os.remove(the_file(folder, "StepLog-fit"))
+    elif kind == "cut":
+        with open(the_file(folder, "Metric-fit"), "w"):
+            pass
+    elif kind == "flipped":
+        with open(the_file(folder, "StepLog-load"), "r+b") as file:
+            file.seek(20)
+            file.write(b"#")
+    elif kind == "sealed":
+        library.open_store("chunked-fs", log_folder=os.path.dirname(folder)).seal("run")
+        sealed = the_file(folder, "Sealed-")
+        os.truncate(sealed, os.path.getsize(sealed) - 30)
+    else:
+        library.open_store("chunked-fs", log_folder=os.path.dirname(folder)).seal("run")
+        os.remove(os.path.join(folder, "RunLog.json"))
+
+
+@pytest.mark.parametrize("kind", ["gone", "cut", "flipped", "sealed", "own record of a sealed run"])
+def test_that_a_part_of_a_listed_run_is_damaged_is_in_its_row_and_in_the_exit_code(folder, logs, kind):
+    damage(folder, kind)
+    result = chunkstore("ls", "--store", logs)
+    assert result.code == 1
+    damaged, sound = result.lines[1:]
+    assert damaged.split()[1:3] == ["SUCCESS", "run"]
+    assert "! " in damaged
+    assert "!" not in sound
+    rows = chunkstore("ls", "--json", "--store", logs).json
+    assert [bool(row["problem"]) for row in rows] == [True, False]
+    assert chunkstore("verify", "run", "--store", logs).code == 1
+
+
+def test_the_list_looks_through_the_first_runs_alone(folder, logs, monkeypatch):
+    damage(folder, "gone")
+    monkeypatch.setattr(unread, "_MOST_STEPS", 1)
+    assert chunkstore("ls", "--store", logs).code == 0

@@ -175,6 +175,13 @@ def test_logging_that_was_set_up_before_still_works_and_after_the_step_too(store
     assert "later" in capsys.readouterr().err
 
 
+def test_a_step_runs_while_both_streams_are_one(store, capsys):
+    with contextlib.redirect_stdout(sys.stderr), store.start_run("run") as run, run.step("load"):
+        print("out")
+    assert capsys.readouterr().err == "out\n"
+    assert kept(run, "load") == "out\n"
+
+
 def test_the_library_itself_prints_nothing():
     program = (
         "import chunkstore\n"

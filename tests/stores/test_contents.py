@@ -346,3 +346,11 @@ def test_a_live_run_is_not_summed_up(tmp_path):
     assert store.get_run_log(RUN).problems == []
     run.finish()
     assert is_sound(store)
+
+
+@pytest.mark.parametrize("start", ["StepLog-load", "BranchLog-each.a", "StepUpdate-fit", "Metric-load", "Parameter-"])
+def test_who_looks_for_problems_finds_what_a_reader_of_the_run_does(files, start):
+    assert files.find_problems(RUN) == []
+    os.remove(the_file(files, start))
+    kinds = {problem.kind for problem in files.find_problems(RUN)}
+    assert kinds == {problem.kind for problem in files.get_run_log(RUN).problems} - {"orphan"} != set()

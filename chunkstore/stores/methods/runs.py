@@ -21,6 +21,7 @@ from chunkstore.records.models import (
     PROCESSING,
     RESUMED,
     BranchLog,
+    Problem,
     RunLog,
     StepLog,
 )
@@ -184,6 +185,21 @@ class RunMethods(Layout):
             RunLogNotFoundError: there is no such run.
         """
         return step_counts(self.iter_records(run_id))
+
+    def find_problems(self, run_id: str) -> list[Problem]:
+        """Return what cannot be read of a run, or is not what the run finished with, without keeping its records.
+
+        `get_run_log` finds, beyond that, records that have no place in the run.
+
+        Args:
+            run_id: the run.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+            CorruptChunkError: nothing of it can be read.
+        """
+        with self._existing(run_id):
+            return self._find_problems(run_id)
 
     def observe(self, run_id: str) -> None:
         """Write later timestamps from now on than all that has been recorded in a run, whatever the clocks say.

@@ -5,6 +5,7 @@ from chunkstore.stores.reading.following import FollowedRun, Patience
 from chunkstore.stores.reading.listing import Listing, ListingMemory
 from chunkstore.stores.reading.metric_lines import MetricLine, Series, add_lines, as_series
 from chunkstore.stores.reading.order import in_order
+from chunkstore.stores.reading.problem_finder import ProblemFinder
 from chunkstore.stores.reading.record_finder import NOBODYS, OTHERS, OURS, RecordFinder, warn_of
 from chunkstore.stores.reading.run_files import RunFiles
 from chunkstore.stores.reading.run_json import join_chunks
@@ -20,6 +21,7 @@ __all__ = [
     "ListingMemory",
     "MetricLine",
     "Patience",
+    "ProblemFinder",
     "RecordFinder",
     "RunFiles",
     "Series",

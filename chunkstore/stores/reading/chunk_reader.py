@@ -45,7 +45,7 @@ from chunkstore.stores.chunk_files import (
     update_file,
 )
 from chunkstore.stores.contents import Contents
-from chunkstore.stores.packed import PackedFile
+from chunkstore.stores.packed import PackedFile, unpack
 from chunkstore.stores.reading.listing import Listing
 from chunkstore.stores.reading.metric_lines import MetricLine, add_lines, lines_of_steps, metric_lines
 from chunkstore.stores.reading.order import in_order
@@ -147,7 +147,8 @@ class ChunkReader:
             FileNotFoundError: there is neither.
         """
         try:
-            log = checked_run_log(self._files.load(RUN_FILE, is_listed=False), self._run_id)
+            found = self._files.find(RUN_FILE, is_listed=False)
+            log = checked_run_log(found if isinstance(found, bytes) else unpack(found), self._run_id)
         except FileNotFoundError:
             if not self._chunks:
                 raise
@@ -157,6 +158,8 @@ class ChunkReader:
         else:
             if not is_meant(self._run_id, log.incarnation):
                 raise MissingError(self._run_id)
+            if not isinstance(found, bytes):
+                self._problems.add("missing", RUN_FILE, "the run's own record is missing: this is it as it was sealed")
             self._files.sums = {} if {CONTENTS, SUMMING} & log.notes.keys() else None
             return log
         return RunLog(run_id=str(self._run_id), status=UNKNOWN)
@@ -176,10 +179,13 @@ class ChunkReader:
     def assembled(self, metadata: RunLog, records: Iterable[StepLog | BranchLog]) -> RunLog:
         """Return the whole run, put together from what was read of it."""
         parameters = self.parameters()
-        for kind, message in self._files.lost(metadata, self._packable(), self._problems.damaged()):
-            self._problems.add(kind, RUN_FILE, message)
+        self._find_lost(metadata)
         log = assemble(metadata, records, parameters, self.problems)
         return without_unfinished(log, self._reader, self._names)
+
+    def _find_lost(self, metadata: RunLog) -> None:
+        for kind, message in self._files.lost(metadata, self._packable(), self._problems.damaged()):
+            self._problems.add(kind, RUN_FILE, message)
 
     def _packable(self) -> list[str]:
         return [*(chunk.file for chunk in self._chunks), *filter(is_parameter_file, self._names)]
@@ -407,14 +413,7 @@ class ChunkReader:
             self.bodies.pop(id(step), None)  # those are without the points
 
     def _metric_lines(self, chunk: ChunkName) -> Iterator[MetricLine]:
-        try:
-            data = self._files.load(chunk.file)
-        except FileNotFoundError:
-            return
-        except UNREADABLE as error:
-            self._problems.report(chunk.file, error)
-            return
-        yield from metric_lines(data, chunk.file, self._problems)
+        return metric_lines(self._files.load, chunk.file, self._problems)
 
     # --- parameters --------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from chunkstore.records.decoding import revived_point
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.integrity import has_checksum, without_checksum
 from chunkstore.records.models import BranchLog, StepAttempt, StepLog
-from chunkstore.stores.reading.problems import Problems
+from chunkstore.stores.reading.problems import UNREADABLE, Problems
 
 Series = dict[str, list[MetricPoint]]
 
@@ -49,14 +49,21 @@ def as_series(series: Any) -> Series:
     raise InvalidValueError(f"Cannot record the metrics: {reason}.", key="series", reason=reason)
 
 
-def metric_lines(data: bytes, file: str, problems: Problems) -> Iterator[MetricLine]:
-    """Yield the lines in a file of metrics.
+def metric_lines(load: Callable[[str], bytes], file: str, problems: Problems) -> Iterator[MetricLine]:
+    """Yield the lines in a file of metrics; none if it is gone.
 
     Args:
-        data: all its bytes.
+        load: returns all its bytes.
         file: its name.
-        problems: where lines are noted that cannot be read.
+        problems: where it is noted what cannot be read.
     """
+    try:
+        data = load(file)
+    except FileNotFoundError:
+        return
+    except UNREADABLE as error:
+        problems.report(file, error)
+        return
     *lines, rest = data.split(b"\n")
     # What stands after the last line break is a write that was cut off, and so was not acknowledged. Unless it is
     # whole but for the line break itself.

@@ -8,7 +8,7 @@ import msgspec
 
 from chunkstore.clock import parse_time
 from chunkstore.records.models import FAIL, SUCCESS, RunSummary
-from chunkstore.stores.runs.liveness import LIVE, Liveness
+from chunkstore.stores.runs.liveness import LIVE, UNKNOWN, Liveness
 from chunkstore.views.formats import format_seconds, mark_of, status_text
 
 COLUMNS = ("STATUS", "RUN", "STARTED", "DURATION", "STEPS", "TAG")
@@ -47,7 +47,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         host: where it was recorded, if it has not finished and that is known.
         last_heard: when anything was written for it last, if it is `LOST` or `UNKNOWN`.
         why: why it is `LOST` or `UNKNOWN`; empty else.
-        problem: why the run could not be read; empty if it could.
+        problem: why the run, or a part of it, could not be read; empty if it could, as far as that was tried.
     """
 
     run_id: str
@@ -112,12 +112,23 @@ def _counted(counts: dict[str, int] | None) -> StepCounts | None:
     return StepCounts(done=counts.get(SUCCESS, 0), failed=counts.get(FAIL, 0), total=sum(counts.values()))
 
 
+def _is_unreadable(row: RunRow) -> bool:
+    """Tell whether the run's own record cannot be read; of others, it is a part that cannot."""
+    return bool(row.problem) and row.recorded_status in ("", UNKNOWN)
+
+
+def _last_cell(row: RunRow) -> str:
+    if not row.problem:
+        return row.tag
+    return row.problem if _is_unreadable(row) else f"! {row.problem}"
+
+
 def cells(row: RunRow, now: datetime) -> tuple[str, ...]:
     """Return what a row shows in each of the columns."""
     duration = format_seconds(timedelta(seconds=row.seconds)) if row.seconds is not None else ""
-    status = "! unreadable" if row.problem else status_text(row.status)
+    status = "! unreadable" if _is_unreadable(row) else status_text(row.status)
     started = format_start(parse_time(row.started), now)
-    return status, row.run_id, started, duration, _steps_cell(row.steps), row.problem or row.tag
+    return status, row.run_id, started, duration, _steps_cell(row.steps), _last_cell(row)
 
 
 def _steps_cell(steps: StepCounts | None) -> str:

@@ -12,6 +12,20 @@ _TURNS = "chunkstore/backends/disk/lock_turns.py"
 
 MUTANTS = (
     Mutant(
+        "a list of runs looks at their own records alone",
+        "chunkstore/cli/unread.py",
+        "        if steps > self._steps_left:\n",
+        "        if True:\n",
+        "tests/cli/test_damaged_runs.py -k listed_run",
+    ),
+    Mutant(
+        "the copy in a sealed file stands in silence for a run's own record that is gone",
+        "chunkstore/stores/reading/chunk_reader.py",
+        "            if not isinstance(found, bytes):\n",
+        "            if False:\n",
+        "tests/cli/test_damaged_runs.py -k listed_run",
+    ),
+    Mutant(
         "what a run held at its end is compared with nothing",
         RUN_FILES,
         "        if noted is None or self._reader.has(QUARANTINE):\n",
@@ -91,8 +105,8 @@ MUTANTS = (
     Mutant(
         "who finishes a run reads it before others know",
         CHUNKED,
-        "        self._change_metadata(run_id, say)\n\n        def read() -> Summary:",
-        "        def read() -> Summary:",
+        "        self._change_metadata(run_id, lambda log: with_contents(log, None, summing=summing))\n",
+        "",
         f"{_CONTENTS} -k every_container",
     ),
 )
