@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.names import ASIDE_PREFIX, DELETED_PREFIX, TEMPORARY_PREFIX
@@ -28,15 +29,18 @@ def is_set_aside(entry: Entry) -> bool:
     return entry.name.startswith(ASIDE_PREFIX)
 
 
-def is_worth_mentioning(entry: Entry, now: int) -> bool:
+def is_worth_mentioning(entry: Entry, now: int, is_given_up: Callable[[], bool] = lambda: False) -> bool:
     """Tell whether a temporary entry has been left, as far as can be seen from here.
 
     Args:
         entry: a temporary one.
         now: the time, in nanoseconds.
+        is_given_up: tells whether nobody writes there any more whose process would not be found here.
     """
     age = now - entry.modified_at
-    return age >= (SAFE_AGE if _lives(_pid_in(entry.name)) else _MENTIONED_AGE)
+    if _lives(_pid_in(entry.name)):
+        return age >= SAFE_AGE
+    return age >= _MENTIONED_AGE or is_given_up()
 
 
 def is_surely_over(entry: Entry, now: int) -> bool:

@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-from processes import NO_PROCESS
+from processes import NO_PROCESS, fork_and_wait
 
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
@@ -52,14 +52,40 @@ def test_temporary_files_beside_data_go_if_the_catalog_is_cleaned_too(store, tmp
     left, new = leave(data / "folder", 2), leave(data / "folder", 0)
     told = remove_left_overs(store)
     assert (told.files, told.files_in_catalog, told.space_in_catalog >= 10_000) == (0, 1, True)
-    (found,) = verify(store)  # the data itself need not be hashed for that
-    assert (found.severity, found.kind, found.file) == ("note", "left-over", f"run/folder/{left.name}")
-    assert "kB are left" in found.message
+    found = list(verify(store))  # the data itself need not be hashed for that
+    assert {one.file for one in found} == {f"run/folder/{left.name}", f"run/folder/{new.name}"}
+    for one in found:
+        assert (one.severity, one.kind) == ("note", "left-over")
+        assert "kB are left" in one.message
     assert left.exists()
     assert remove_left_overs(store, with_data=True).files == 1
     assert not left.exists()
     assert new.exists()
     assert (data / "folder" / "data").is_file()
+
+
+def record_data(store, tmp_path):
+    (tmp_path / "source").write_text("data")
+    run = store.start_run("run", capture_output=False)
+    with run.step("load") as step:
+        step.put_data(tmp_path / "source", "data")
+    return run
+
+
+def test_what_a_killed_copy_has_left_is_told_when_the_run_has_finished(store, tmp_path):
+    run = record_data(store, tmp_path)
+    left = leave(tmp_path / ".catalog" / "run", 0)
+    leave(tmp_path / ".catalog" / "run", 0, pid=os.getpid())
+    assert list(verify(store)) == []  # a worker whose process is not seen from here may be at it
+    run.finish()
+    (found,) = verify(store)
+    assert (found.severity, found.kind, found.file) == ("note", "left-over", f"run/{left.name}")
+
+
+def test_what_a_killed_copy_has_left_is_told_when_the_run_was_killed_too(store, tmp_path):
+    assert fork_and_wait(lambda: record_data(store, tmp_path))
+    left = leave(tmp_path / ".catalog" / "run", 0)
+    assert [found.file for found in verify(store)] == [f"run/{left.name}"]
 
 
 def test_data_that_nobody_has_come_to_record_is_told(store, tmp_path):

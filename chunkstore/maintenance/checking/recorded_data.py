@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FOLDER, Entry
 from chunkstore.backends.errors import MissingError
 from chunkstore.clock import format_nanoseconds
-from chunkstore.errors import ChunkstoreError
+from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
 from chunkstore.maintenance.checking.findings import DATA, LEFT_OVER, SUPERSEDED, Finding, finding
 from chunkstore.maintenance.data_places import catalogs, holding, put_by
 from chunkstore.maintenance.left_overs import is_temporary, is_worth_mentioning
@@ -19,6 +19,8 @@ from chunkstore.names import readable_name
 from chunkstore.recording.catalog import VERSIONS, Catalog, hash_of, is_hash, newest, version
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
+from chunkstore.stores.runs import LIVE, LOST
+from chunkstore.stores.stored import is_finished
 from chunkstore.views.formats import format_bytes
 
 
@@ -36,7 +38,7 @@ def data_findings(
     put = list(put_by(records))
     found = catalogs(store, log.run_id, log.incarnation, [entry for _, entry in put])
     wrong = [
-        one for catalog in found for folder in catalog.folders() for one in _left_overs(catalog, log.run_id, folder)
+        one for catalog in found for folder in catalog.folders() for one in _left_overs(store, log, catalog, folder)
     ]
     named = {entry.data_hash for _, entry in put}
     wrong += [
@@ -126,10 +128,19 @@ def _replaced(catalog: str, run_id: str, path: str, step: str, newer: str) -> Fi
     return finding(SUPERSEDED, run_id, path, message, "Nothing can be done: who put it kept no more than the newest.")
 
 
-def _left_overs(catalog: Catalog, run_id: str, folder: str) -> Iterator[Finding]:
+def _left_overs(store: Store, log: RunLog, catalog: Catalog, folder: str) -> Iterator[Finding]:
     backend = DirectoryBackend(catalog.path)
-    for place, entry in temporary_in(backend, folder):
-        yield left_over_data(run_id, f"{place}/{entry.name}", entry)
+    for place, entry in temporary_in(backend, folder, lambda: _is_given_up(store, log)):
+        yield left_over_data(log.run_id, f"{place}/{entry.name}", entry)
+
+
+def _is_given_up(store: Store, log: RunLog) -> bool:
+    """Tell whether nobody records a run any more."""
+    try:
+        state = store.liveness(log.run_id).state
+    except RunLogNotFoundError:
+        return False  # deleted just now
+    return state == LOST or (is_finished(log) and state != LIVE)
 
 
 def _unnamed(catalog: Catalog, log: RunLog, folder: str, named: set[str]) -> Iterator[Finding]:
@@ -154,7 +165,9 @@ def left_over_data(run_id: str, path: str, entry: Entry) -> Finding:
     return finding(LEFT_OVER, run_id, path, message, "`chunkstore gc --data` removes it when it is surely nobody's.")
 
 
-def temporary_in(backend: DirectoryBackend, folder: str, *, deep: bool = True) -> Iterator[tuple[str, Entry]]:
+def temporary_in(
+    backend: DirectoryBackend, folder: str, is_given_up: Callable[[], bool] = lambda: False, *, deep: bool = True
+) -> Iterator[tuple[str, Entry]]:
     """Yield what somebody left who was stopped while writing, and the folder that it is in."""
     now = time.time_ns()
     try:
@@ -163,7 +176,7 @@ def temporary_in(backend: DirectoryBackend, folder: str, *, deep: bool = True) -
         return
     for entry in entries:
         if is_temporary(entry):
-            if is_worth_mentioning(entry, now):
+            if is_worth_mentioning(entry, now, is_given_up):
                 yield folder, entry
         elif deep and entry.kind == FOLDER:
-            yield from temporary_in(backend, f"{folder}/{entry.name}")
+            yield from temporary_in(backend, f"{folder}/{entry.name}", is_given_up)
