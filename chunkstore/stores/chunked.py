@@ -37,7 +37,7 @@ from chunkstore.records.garbage import without_collections
 from chunkstore.records.models import FORMAT, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunk_files import Parameters, checked_run_log, key_of, read_run_file
-from chunkstore.stores.contents import with_contents
+from chunkstore.stores.contents import contents_of, with_contents
 from chunkstore.stores.layout import OwnerFiles
 from chunkstore.stores.options import JOURNAL, StoreOptions
 from chunkstore.stores.packed import Journals
@@ -191,14 +191,13 @@ class ChunkedStore(Store):
     # --- runs --------------------------------------------------------------------------------------------------------
 
     def _create(self, log: RunLog, *, durable: bool = False) -> None:
-        files = {}
         records, parameters = flatten(log)
-        for record in records:
-            files[chunk_file(*key_of(record), clock.tick())] = self._encode(record)
+        files = {chunk_file(*key_of(record), clock.tick()): self._encode(record) for record in records}
         for scope, values in parameters.items():
             if values:
                 files[parameter_file(scope)] = self._encode(Parameters(branch=scope, parameters=values))
-        bare = msgspec.structs.replace(log, steps={}, parameters={}, found_orphans=UNSET, found_problems=UNSET)
+        noted = with_contents(log, contents_of(files)) if is_finished(log) else log
+        bare = msgspec.structs.replace(noted, steps={}, parameters={}, found_orphans=UNSET, found_problems=UNSET)
         files[RUN_FILE] = self._encode(bare)
         self.backend.create_folder(log.run_id, files, durable=durable)
 

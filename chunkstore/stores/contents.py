@@ -6,12 +6,13 @@ on no order, nor on where chunks lie, and whoever changes one chunk later can pu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from zlib import crc32
 
 import msgspec
 
 from chunkstore.names import BRANCH, BRANCH_UPDATE, METRIC, PARAMETER, STEP, STEP_UPDATE
+from chunkstore.records.integrity import without_checksum
 from chunkstore.records.models import CONTENTS, NOTES, SUMMING, RunLog
 
 #: By kind of chunk, how many there are, and the sum of what they hold.
@@ -49,6 +50,11 @@ def summed(sums: Iterable[tuple[str, int]]) -> Contents:
         count, total = contents.get(kind_of(file), (0, 0))
         contents[kind_of(file)] = count + 1, total + number
     return contents
+
+
+def contents_of(files: Mapping[str, bytes]) -> Contents:
+    """Return the contents of a run that consists of these files; of metrics, there are none."""
+    return summed((file, sum_of(file, without_checksum(data, file))) for file, data in files.items())
 
 
 def with_chunk(contents: Contents, file: str, before: int | None, after: int) -> Contents:

@@ -249,6 +249,22 @@ def test_a_run_that_was_moved_in_from_elsewhere_is_sound(files, tmp_path):
         assert other.get_run_log(RUN).problems == []
 
 
+@pytest.mark.parametrize("start", ["StepLog-load", "BranchLog-each.a", "Parameter-"])
+@pytest.mark.parametrize("options", [{}, {"pretty": True}])
+def test_what_a_run_loses_that_was_moved_in_is_noticed(files, tmp_path, options, start):
+    copy = open_store(tmp_path / "copy", **options)
+    copy.add_run_log(files.get_run_log(RUN))
+    copy.seal(RUN)
+    assert copy.get_run_log(RUN).problems == []
+    copy.unseal(RUN)
+    assert copy.get_run_log(RUN).problems == []
+    copy.add_step_log(RUN, StepLog(name="later", internal_name="later"))
+    copy.delete_run(RUN)
+    copy.add_run_log(files.get_run_log(RUN))
+    os.remove(the_file(copy, start))
+    assert {problem.kind for problem in copy.get_run_log(RUN).problems} >= {"missing"}
+
+
 def test_a_note_that_another_tool_has_left_says_nothing(files):
     for note in ("x", 3, [], {"StepLog": "many"}, {"StepLog": [1]}, {"StepLog": [1, 2.5]}, None):
         path = os.path.join(folder_of(files), "RunLog.json")
