@@ -142,7 +142,7 @@ def test_equal_bytes_are_there_once(store):
     assert len({path.stat().st_ino for path in files}) == 1
 
 
-@pytest.mark.parametrize("refused", [errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("refused", [errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EINVAL])
 def test_without_hard_links_every_version_is_kept_too(any_store, monkeypatch, refused):
     def refuse(*_):
         raise OSError(refused, os.strerror(refused))

@@ -8,7 +8,6 @@ plain file takes nothing away, and whoever is stopped before leaves no more than
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.syscalls import REFUSED
 from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.disk.writing import discard, write_whole
 from chunkstore.recording.catalog.data_names import VERSIONS
@@ -25,8 +25,6 @@ from chunkstore.recording.catalog.places import NOT_THERE, inner_folder, open_fi
 _BLOCK = 1 << 20
 #: Who may do what with a file; what makes a program run as somebody else is not kept.
 _PERMISSIONS = 0o777
-#: Says that a file system has no hard links, or that a file has as many as it can.
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 
 
 def permissions_of(fd: int) -> int:
@@ -219,8 +217,8 @@ def bring(source: Folder, file: str, target: Folder, name: str, *, sync: bool) -
         try:
             target.syscalls.link(file, temporary, target.fd, source.fd)
         except OSError as error:
-            if error.errno not in _NO_LINKS and not isinstance(error, PermissionError):
-                raise
+            if error.errno not in REFUSED:
+                raise  # else there are no hard links, or the file has as many as it can
             _copy_or_clone(source, file, target, temporary, sync=sync)
         target.syscalls.rename(temporary, name, target.fd)
         discard(target, temporary)  # a rename onto the same file leaves it
