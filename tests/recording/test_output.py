@@ -1,5 +1,6 @@
 """What a step prints is kept in the catalog, and still printed."""
 
+import contextlib
 import hashlib
 import logging
 import os
