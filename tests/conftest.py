@@ -6,6 +6,7 @@ HYPOTHESIS_PROFILE=thorough tries many more examples, at random.
 
 import gc
 import os
+import signal
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,10 @@ from chunkstore.recording.identity import git_identity
 # Tests start hundreds of interpreters, and each would compile all that it imports.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Jobs in the background of a shell ignore interrupts; so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TESTS = Path(__file__).parent
 _PROOFS = _TESTS / "proofs"
