@@ -6,8 +6,8 @@ HYPOTHESIS_PROFILE=thorough tries many more examples, at random.
 
 import gc
 import os
-import signal
 import shutil
+import signal
 import sys
 import tempfile
 import time
