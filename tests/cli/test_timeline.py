@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_drawn(tmp_path):
     missing.unlink()
     result = timeline("latest", "--store", tmp_path / "logs")
     assert result.exit_code == 1
-    assert "2 problems; `chunkstore verify` tells them" in result.stdout
+    assert "3 problems; `chunkstore verify` tells them" in result.stdout
     assert "✔ x" in result.stdout
 
 

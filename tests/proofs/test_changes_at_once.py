@@ -90,7 +90,7 @@ def test_an_owner_that_reads_its_record_and_adds_it_doubles_nothing(folder, layo
 
 
 def test_who_begins_a_journal_and_who_holds_the_lock_of_the_run_do_not_wait_for_each_other(folder):
-    chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs").create_run_log(RUN, status="SUCCESS")
+    chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs").create_run_log(RUN)
     store = chunkstore.open_store("chunked-fs", log_folder=f"{folder}/logs", container="journal", lock_timeout=20)
     store.create_run_log("other")
     began, others_done = threading.Event(), threading.Event()

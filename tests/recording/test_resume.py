@@ -1,5 +1,6 @@
 """A resumed run takes over what succeeded, and runs again what failed or changed."""
 
+import errno
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -335,7 +336,7 @@ def test_data_that_was_taken_over_belongs_to_the_new_run(store, calls, monkeypat
     if not links:
 
         def refuse(*_):
-            raise PermissionError
+            raise PermissionError(errno.EPERM, "refused")
 
         monkeypatch.setattr(SYSTEM, "link", refuse)
     with store.start_run("first") as run:

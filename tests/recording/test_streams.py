@@ -17,7 +17,9 @@ def as_it_is(name):
     return stream, vars(stream).get("write")
 
 
-def test_the_streams_are_restored_also_after_a_failure(store):
+def test_the_streams_are_restored_also_after_a_failure(store, monkeypatch):
+    for name in ("stdout", "stderr"):  # with steps of other tests that were never left, those of the tests stay changed
+        monkeypatch.setattr(sys, name, io.StringIO())
     before = (as_it_is("stdout"), as_it_is("stderr"))
     with store.start_run() as run:
         with run.step("outer"):

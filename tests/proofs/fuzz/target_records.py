@@ -188,10 +188,10 @@ def metric_file(data: bytes) -> None:
     """Each line of a file of metrics is read or a problem, with a checksum in each and without; none hides another."""
     for content in (data, lines_with_checksums(data)):
         problems = Problems()
-        found = list(metric_lines(content, "Metric-a-1.jsonl", problems))
+        found = list(metric_lines(lambda _file, content=content: content, "Metric-a-1.jsonl", problems))
         assert len(found) + len(problems.all()) <= content.count(b"\n") + 2
         if content.endswith(b"\n") and found:
             assert len(found) <= content.count(b"\n")
     whole = lines_with_checksums(METRIC + b"\n")
     problems = Problems()
-    assert next(metric_lines(whole + data + b"\n", "f", problems)).internal_name == "m.b.a"
+    assert next(metric_lines(lambda _file: whole + data + b"\n", "f", problems)).internal_name == "m.b.a"
