@@ -316,6 +316,7 @@ def test_parts_that_many_ways_lead_to_are_hashed_once():
     assert hash_of(value) == hash_of(copy.copy(value))
 
 
+@pytest.mark.thorough
 def test_no_nesting_is_too_deep():
     def nested(depth, value):
         for _ in range(depth):

@@ -100,6 +100,23 @@ def test_what_another_process_puts_just_before_ours_takes_the_name_stays(any_sto
         assert run.catalog.get("x", "copy", "")[0].read_text() == "two"
 
 
+def test_equal_bytes_that_are_put_just_before_ours_take_the_name_leave_nothing_behind(any_store, monkeypatch):
+    original, others = SYSTEM.rename, []
+
+    def rename(source, target, dir_fd=None):
+        if target == "x" and not others:
+            others.append(None)
+            run.catalog.put("source", "x", "")
+        original(source, target, dir_fd)
+
+    with any_store.start_run("run", capture_output=False) as run:
+        monkeypatch.setattr(SYSTEM, "rename", rename)
+        put(run, "a", "one")
+        assert run.catalog.get("x", "copy", "")[0].read_text() == "one"
+    assert others
+    assert [path.name for path in Path(any_store.catalog_path).rglob(".tmp-*")] == []
+
+
 def put_many(folder, log_folder, number):
     os.chdir(folder)
     store = chunkstore.open_store("chunked-fs", log_folder=log_folder, durability="process")

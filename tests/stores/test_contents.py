@@ -108,6 +108,7 @@ def test_a_file_of_metrics_that_was_cut_at_the_end_of_a_line_is_noticed(files, l
     assert not is_sound(files)
 
 
+@pytest.mark.thorough
 def test_a_journal_that_was_cut_anywhere_is_noticed(tmp_path):
     store = open_store(tmp_path / "logs", container="journal")
     record(store)
@@ -126,6 +127,7 @@ def _size(entry):
     return entry.stat().st_size
 
 
+@pytest.mark.thorough
 def test_a_sealed_file_without_some_of_its_lines_is_noticed(tmp_path):
     store = open_store(tmp_path / "logs")
     record(store)

@@ -68,10 +68,10 @@ def put_version(top: Folder, folder: Folder, file: str, content: BinaryIO, *, mo
         digest = write_copy(folder, temporary, content, mode=mode, sync=sync)
         versions = inner_folder(top, VERSIONS, make=True)
         _keep_current(folder, file, versions, sync=sync)
-        is_known = _add(versions, digest, folder, temporary, sync=sync)
+        _add(versions, digest, folder, temporary, sync=sync)
         folder.syscalls.rename(temporary, file, folder.fd)
-        if is_known:
-            discard(folder, temporary)  # a rename onto the same file leaves it
+        # A rename onto another name of the same file leaves both: others may have put equal bytes just now.
+        discard(folder, temporary)
     except BaseException:
         discard(folder, temporary)
         raise
@@ -179,12 +179,8 @@ def hash_of(content: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _add(versions: Folder, digest: str, folder: Folder, temporary: str, *, sync: bool) -> bool:
-    """Keep a file that has no name yet by its hash; if equal bytes are kept already, make it another name of these.
-
-    Returns:
-        Whether they were kept already.
-    """
+def _add(versions: Folder, digest: str, folder: Folder, temporary: str, *, sync: bool) -> None:
+    """Keep a file that has no name yet by its hash; if equal bytes are kept already, make it another name of these."""
     try:
         versions.syscalls.link(temporary, digest, versions.fd, folder.fd)
     except OSError:  # mostly there is such a version
@@ -193,8 +189,6 @@ def _add(versions: Folder, digest: str, folder: Folder, temporary: str, *, sync:
             bring(folder, temporary, versions, digest, sync=sync)
         elif kept == folder.syscalls.lstat(temporary, folder.fd).st_mode:
             bring(versions, digest, folder, temporary, sync=sync)
-        return kept is not None
-    return False
 
 
 def _kept(versions: Folder, digest: str, folder: Folder, file: str) -> int | None:

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from types import ModuleType
 from typing import NamedTuple
 
@@ -174,7 +175,7 @@ def untracked_modules(folder: str, tracked: Tracked) -> Iterator[tuple[bytes, by
 
 def module_files(folder: str) -> Iterator[tuple[bytes, str]]:
     """Yield the files of imported modules in a folder, by the names under which they lie there, each once."""
-    tops = [os.path.join(top, "") for top in {folder, os.path.realpath(folder)}]
+    tops = tuple(sorted({os.path.join(top, "") for top in (folder, os.path.realpath(folder))}))
     seen = set()
     for module in list(sys.modules.values()):
         if not issubclass(type(module), ModuleType):
@@ -183,12 +184,14 @@ def module_files(folder: str) -> Iterator[tuple[bytes, str]]:
         if type(file) is not str or file in seen:
             continue
         seen.add(file)
-        path = os.path.abspath(file)
-        for place in (path, os.path.realpath(path)) if _may_lie_in(path, tops) else ():
-            top = next((top for top in tops if place.startswith(top)), None)
-            if top is not None and not is_installed(file):
-                yield os.fsencode(os.path.relpath(place, top)), file
+        for name in _names_in(tops, os.path.abspath(file)):
+            yield name, file
 
 
-def _may_lie_in(path: str, tops: list[str]) -> bool:
-    return path.startswith(tuple(tops)) or os.path.islink(path) or os.path.islink(os.path.dirname(path))
+@lru_cache(maxsize=1 << 14)  # each run asks for each module, and to follow links is slow
+def _names_in(tops: tuple[str, ...], file: str) -> tuple[bytes, ...]:
+    """Return the names of a module's file in folders, with a slash at their ends, of what is not installed there."""
+    if not (file.startswith(tops) or os.path.islink(file) or os.path.islink(os.path.dirname(file))):
+        return ()
+    found = ((place, top) for place in (file, os.path.realpath(file)) for top in tops if place.startswith(top))
+    return () if is_installed(file) else tuple(dict.fromkeys(os.fsencode(os.path.relpath(*one)) for one in found))
