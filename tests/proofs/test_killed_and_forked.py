@@ -164,10 +164,23 @@ def test_a_child_that_is_forked_while_threads_hold_every_mutex_works(store):
         store.set_parameters(RUN, {"child": 1})
 
     store.set_parameters(RUN, {"parent": 1})
-    with contextlib.ExitStack() as held:
-        for mutex in store._stripes.mutexes if isinstance(store, ChunkedStore) else ():  # documents have none
-            held.enter_context(mutex)
-        assert fork_and_wait(child)
+    all_held, done = threading.Event(), threading.Event()
+
+    def hold():  # another thread than the one that forks, which could take again what it has
+        with contextlib.ExitStack() as held:
+            for mutex in store._stripes.mutexes if isinstance(store, ChunkedStore) else ():  # documents have none
+                held.enter_context(mutex)
+            all_held.set()
+            done.wait(20)
+
+    def fork():
+        all_held.wait(20)
+        try:
+            return fork_and_wait(child)
+        finally:
+            done.set()
+
+    assert run_threads([hold, fork]) == [None, True]
     assert store.get_parameters(RUN) == {"parent": 1, "child": 1}
     assert "child" in store.get_run_log(RUN).steps
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from concurrent.futures import ProcessPoolExecutor
 
 import msgspec
@@ -14,6 +15,7 @@ from processes import fork_and_wait
 from run_of_two import RUN, files_of, open_at
 
 import chunkstore
+from chunkstore import forks
 from chunkstore.records import decoding
 from chunkstore.stores.reading import RunFiles
 from chunkstore.testing.suite_sharing import run_threads
@@ -102,6 +104,25 @@ def test_a_run_is_not_a_success_if_a_step_failed_in_a_forked_child(tmp_path):
         assert not fork_and_wait(lambda: fail(run))
     log = store.get_run_log(RUN)
     assert (log.status, log.steps["of the child"].status) == ("FAIL", "FAIL")
+
+
+class Changing(weakref.WeakSet):
+    """Objects to which another thread adds one while they are first gone through."""
+
+    changed = False
+
+    def __iter__(self):
+        if not self.changed:
+            self.changed = True
+            raise RuntimeError("Set changed size during iteration")
+        return super().__iter__()
+
+
+def test_a_run_knows_that_there_was_a_fork_though_another_thread_begins_to_record(tmp_path, monkeypatch):
+    run = open_at(tmp_path / "logs").start_run(RUN)
+    monkeypatch.setattr(forks, "_noting", Changing([run]))
+    assert fork_and_wait(lambda: None)
+    assert run._shared
 
 
 @pytest.mark.thorough

@@ -41,15 +41,13 @@ def check_what_ending_needs(top: Folder, *, syncs: bool) -> None:
             advice = "set `durability: process`, at which a loss of power may take what was recorded last"
             raise _refused(top, reason, advice) from error
     path = os.path.join(top.location, temporary_names.next())
-    top.syscalls.mkdir(path)
     try:
+        top.syscalls.mkdir(path)
         _try_in(Folder(top.syscalls, path), top)
-    except UnreadableFileError as error:
-        raise _refused(top, f"what is written there cannot be read: {error.reason}") from error
-    except LockTimeoutError as error:
-        raise _refused(top, "locks that nobody holds are refused") from error
-    finally:
         discard_tree(top.syscalls, path)
+    except BaseException:
+        discard_tree(top.syscalls, path)  # an interrupt may have come just as that was done
+        raise
 
 
 def _try_in(folder: Folder, top: Folder) -> None:
@@ -61,6 +59,10 @@ def _try_in(folder: Folder, top: Folder) -> None:
         lock.acquire(_NO_TIME)
         lock.release()
         lock.close_if_idle()
+    except UnreadableFileError as error:
+        raise _refused(top, f"what is written there cannot be read: {error.reason}") from error
+    except LockTimeoutError as error:
+        raise _refused(top, "locks that nobody holds are refused") from error
     finally:  # by the folder that is open: there may be no other descriptor left
         discard(folder, _LOCK)
         discard(folder, _FILE)
