@@ -135,6 +135,8 @@ def _container_parts(value: Any) -> Parts | None:
         return _dict_parts(value, name)
     if kind is set or kind is frozenset:
         return _set_parts(value, name)
+    if kind is itertools.count:
+        return Parts(b"count", [repr(value)])  # Python 3.14 does not pickle them
     return Parts(name, [value.start, value.stop, value.step]) if name else None
 
 
