@@ -163,7 +163,7 @@ class FanOut:
         """Yield the branches that are not taken over from the run that is resumed."""
         for branch in branches:
             self._count = branch.place + 1
-            branch = branch._replace(attempt=self._step.attempt_to_tell)  # noqa: PLW2901
+            branch = branch._replace(attempt=self._step.attempt_to_tell)  # noqa: PLW2901 - the same, of this attempt
             if self._run.previous is None or self._run.previous.branch(branch.internal_name) is None:
                 yield branch  # its worker finds out the hash of what it is called with, beside the others
                 continue

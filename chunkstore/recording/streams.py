@@ -119,7 +119,7 @@ def _restore() -> None:
 
 def _renew_mutex() -> None:
     """In a forked child: another thread of the parent may hold it."""
-    global _mutex  # noqa: PLW0603
+    global _mutex  # noqa: PLW0603 - one per process
     _mutex = threading.RLock()
 
 
