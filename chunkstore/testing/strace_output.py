@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from chunkstore.testing.disk_operations import (
@@ -24,6 +25,9 @@ _RESUMED = re.compile(r"^<\.\.\. \w+ resumed>(.*)$")
 _CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+|\?)(.*)$")
 _TEXT = re.compile(r'^"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?$')
 _DESCRIPTOR = re.compile(r"^(-?\w+)(?:<((?:\\x[0-9a-f]{2})*)>)?(\(deleted\))?$")
+#: Calls that give a name, and that take one away.
+_NAMING = frozenset("open openat link linkat rename renameat renameat2 mkdir mkdirat".split())
+_UNNAMING = frozenset("rename renameat renameat2 unlink unlinkat rmdir".split())
 _SELF = re.compile(r"^/proc/(?:self|\d+|thread-self)/fd/(\d+)$")
 
 
@@ -34,21 +38,48 @@ class _Call(NamedTuple):
     result: int
     result_text: str
 
+    def names(self, name: str) -> bool:
+        """Tell whether a path among the arguments ends with a name."""
+        paths = (_decoded(match[1]) for argument in self.arguments if (match := _TEXT.match(argument)))
+        return any(os.path.basename(path) == name for path in paths)
 
-def whole_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield thread and call for each call that returned, in the order in which they returned."""
-    begun: dict[int, str] = {}
-    for line in text.splitlines():
+    def closes(self, descriptor: int) -> bool:
+        """Tell whether a descriptor is closed."""
+        match = _DESCRIPTOR.match(self.arguments[0])
+        return self.name == "close" and match is not None and match[1] == str(descriptor)
+
+
+class Traced(NamedTuple):
+    """A call that returned, as strace wrote it.
+
+    Attributes:
+        thread: who made it.
+        text: the call, its arguments and what it returned.
+        begun: the number of the line in which it began.
+        ended: the number of the line in which it returned.
+    """
+
+    thread: int
+    text: str
+    begun: int
+    ended: int
+
+
+def traced_calls(text: str) -> Iterator[Traced]:
+    """Yield the calls that returned, in the order in which they returned."""
+    begun: dict[int, tuple[str, int]] = {}
+    for number, line in enumerate(text.splitlines()):
         match = _LINE.match(line)
         if match is None:
             continue
         thread, rest = int(match[1]), match[2]
         if rest.endswith("<unfinished ...>"):
-            begun[thread] = rest.removesuffix("<unfinished ...>").rstrip()
+            begun[thread] = rest.removesuffix("<unfinished ...>").rstrip(), number
         elif resumed := _RESUMED.match(rest):
-            yield thread, begun.pop(thread, "") + resumed[1]
+            first, since = begun.pop(thread, ("", number))
+            yield Traced(thread, first + resumed[1], since, number)
         else:
-            yield thread, rest
+            yield Traced(thread, rest, number, number)
 
 
 def _split(arguments: str) -> list[str]:
@@ -84,14 +115,40 @@ class Reading:
         self._partial: dict[int, bytes] = {}
         self._first_folder = os.getcwd()
         self._working_folder: dict[int, str] = {}
+        # What has begun, and is not followed yet.
+        self._at_work: list[Traced] = []
 
-    def add(self, thread: int, text: str) -> None:
-        """Follow one call, as strace wrote it."""
-        match = _CALL.match(text)
+    def follow(self, calls: Iterable[Traced]) -> None:
+        """Follow calls in the order in which they returned, as far as that is the order in which they took effect."""
+        calls = list(calls)
+        to_begin = deque(sorted(calls, key=lambda call: call.begun))
+        for call in calls:
+            while to_begin and to_begin[0].begun <= call.ended:
+                self._at_work.append(to_begin.popleft())
+            if call in self._at_work:
+                self._at_work.remove(call)
+                self._add(call)
+
+    def _catch_up(self, has_come_before: Callable[[_Call], bool]) -> None:
+        """Follow those calls first that have taken effect, though strace saw them return later."""
+        for other in list(self._at_work):
+            call = self._call(other)
+            if call is not None and other in self._at_work and has_come_before(call):
+                self._at_work.remove(other)
+                self._add(other)
+
+    def _call(self, traced: Traced) -> _Call | None:
+        """Return a call in its parts; None if it failed."""
+        match = _CALL.match(traced.text)
         if match is None or match[3] == "?" or int(match[3]) < 0:
+            return None
+        process = self._process_of.setdefault(traced.thread, traced.thread)
+        return _Call(process, match[1], _split(match[2]), int(match[3]), match[3] + match[4].strip())
+
+    def _add(self, traced: Traced) -> None:
+        call, text = self._call(traced), traced.text
+        if call is None:
             return
-        process = self._process_of.setdefault(thread, thread)
-        call = _Call(process, match[1], _split(match[2]), int(match[3]), match[3] + match[4].strip())
         handler = getattr(self, f"_on_{call.name}", None)
         if handler is not None:
             try:
@@ -133,7 +190,7 @@ class Reading:
             return None
         folder = TOP
         for part in parts[:-1]:
-            inner = self._live.get(Name(folder, part))
+            inner = self._known(Name(folder, part))
             if inner is None:
                 raise TraceError(f"{path} goes through a folder that is not known")
             folder = inner
@@ -143,7 +200,18 @@ class Reading:
         place = self._place(path)
         if place is None:
             return TOP if self._inside(path) == [] else None
+        return self._known(place)
+
+    def _known(self, place: Name) -> int | None:
+        """Return what a name leads to; whoever gave it that name may not have been seen to return yet."""
+        if place not in self._live:
+            self._catch_up(lambda call: call.name in _NAMING and call.names(place.name))
         return self._live.get(place)
+
+    def _make_room(self, place: Name) -> None:
+        """See to it that a name is free that was given anew; whoever took it away may not have been seen to return."""
+        if place in self._live:
+            self._catch_up(lambda call: call.name in _UNNAMING and call.names(place.name))
 
     def _descriptors(self, process: int) -> dict[int, tuple[int, bool]]:
         return self._open.setdefault(process, {})
@@ -189,6 +257,8 @@ class Reading:
 
     def _open_file(self, call: _Call, path: str, flags: str) -> None:
         opened = self._descriptors(call.process)
+        if call.result in opened:
+            self._catch_up(lambda other: other.process == call.process and other.closes(call.result))
         opened.pop(call.result, None)
         if self._inside(path) is None:
             return
@@ -304,6 +374,7 @@ class Reading:
         inode = known[0] if known else self._inode(source)
         if inode is None:
             raise TraceError(f"{source} became {target}, but is not known")
+        self._make_room(place)
         self._name({place: inode})
 
     def _on_renameat(self, call: _Call) -> None:
@@ -321,8 +392,11 @@ class Reading:
             return
         if source is None or target is None:
             raise TraceError("something was renamed into or out of the folder")
+        inode = self._known(source)
+        if inode is None:
+            raise TraceError(f"{source.name} was renamed, but is not known")
         if source != target:
-            self._name({source: None, target: self._live[source]})
+            self._name({source: None, target: inode})
 
     def _on_unlinkat(self, call: _Call) -> None:
         self._remove(self._path(call, call.arguments[1], call.arguments[0]))
@@ -334,8 +408,11 @@ class Reading:
 
     def _remove(self, path: str) -> None:
         place = self._place(path)
-        if place is not None:
-            self._name({place: None})
+        if place is None:
+            return
+        if self._known(place) is None:
+            raise TraceError(f"{path} was removed, but is not known to be there")
+        self._name({place: None})
 
     def _on_mkdirat(self, call: _Call) -> None:
         self._make_folder(self._path(call, call.arguments[1], call.arguments[0]))
@@ -346,6 +423,7 @@ class Reading:
     def _make_folder(self, path: str) -> None:
         place = self._place(path)
         if place is not None:
+            self._make_room(place)
             inode = self._new_inode(folder=True)
             self._name({place: inode}, inode)
 

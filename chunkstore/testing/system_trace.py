@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chunkstore.testing.disk_operations import TOP, Name, Trace, TraceError
-from chunkstore.testing.strace_output import Reading, whole_lines
+from chunkstore.testing.strace_output import Reading, traced_calls
 
 _CALLS = (
     "open,openat,creat,close,dup,dup2,dup3,fcntl,write,pwrite64,ftruncate,truncate,fsync,fdatasync,sync,syncfs,"
@@ -61,8 +61,7 @@ def record(work: Callable[[Callable[[str], None]], None], folder: str | os.PathL
         if status != 0:
             raise TraceError(f"what was recorded ended with {status}")
         reading = Reading(trace, top, said, len(inodes))
-        for line in whole_lines(log.read_text(encoding="ascii", errors="replace")):
-            reading.add(*line)
+        reading.follow(traced_calls(log.read_text(encoding="ascii", errors="replace")))
     finally:
         log.unlink(missing_ok=True)
         os.close(said)

@@ -14,7 +14,7 @@ from chunkstore.recording.identity.git_changes import changes_in, tracked_in
 from chunkstore.recording.identity.git_commands import GitError
 from chunkstore.recording.identity.remotes import without_credentials
 from chunkstore.testing.disk_operations import Trace, TraceError
-from chunkstore.testing.strace_output import Reading, whole_lines
+from chunkstore.testing.strace_output import Reading, traced_calls
 
 from .inputs import as_input, files_in, folder, text_of, write
 from .registry import target
@@ -131,8 +131,7 @@ def system_calls(data: bytes) -> None:
     """What strace prints is followed, or it is said what cannot be."""
     reading = Reading(Trace(), "/t", 3, 1)
     try:
-        for thread, text in whole_lines(text_of(data)):
-            reading.add(thread, text)
+        reading.follow(traced_calls(text_of(data)))
     except TraceError:
         return
 
