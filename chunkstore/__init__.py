@@ -54,10 +54,10 @@ from chunkstore.records.models import (
     Orphans,
     Problem,
     RunLog,
-    RunSummary,
     StepAttempt,
     StepLog,
 )
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.base import Recorder as _Recorder
 from chunkstore.stores.base import Store as _Store
 from chunkstore.stores.options import StoreOptions

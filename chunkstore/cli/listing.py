@@ -17,7 +17,7 @@ from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_c
 from chunkstore.cli.output import console, print_json_items, print_note
 from chunkstore.cli.unread import NotedRows
 from chunkstore.errors import ChunkstoreError
-from chunkstore.records.models import RunSummary
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.base import Store
 from chunkstore.views.formats import style_of
 from chunkstore.views.pages.run_filters import (

@@ -36,11 +36,13 @@ class Outcome(NamedTuple):
         value: what the function returned; None if it raised.
         error: what it raised; None if it returned.
         failed: whether the branch counts as failed: the function raised, or a step inside failed.
+        start: which start of the branch it came of; empty if that is not known.
     """
 
     value: Any
     error: BaseException | SentError | None
     failed: bool
+    start: str = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _arrived, (tuple(self), clock.latest)

@@ -15,10 +15,10 @@ from chunkstore.records.models import (
     Orphans,
     Problem,
     RunLog,
-    RunSummary,
     StepAttempt,
     StepLog,
 )
+from chunkstore.records.summaries import RunSummary
 
 __all__ = [
     "FAIL",

@@ -110,6 +110,10 @@ class StepAttempt(Record, kw_only=True):
         metric_series: values with step numbers that it recorded.
         data_catalog: data that it read and wrote, and what it printed.
         result: what it kept as its result.
+        host: the name of the host where it ran; as what follows, it is unset where nobody recorded it.
+        pid: the process there.
+        start: which start it belongs to, as its process calls itself while it does this work: what runs inside a start
+            has its name and a further one after a slash.
     """
 
     FREE = (
@@ -121,7 +125,7 @@ class StepAttempt(Record, kw_only=True):
         "metric_series",
         "result",
     )
-    OPTIONAL = (("retry_indicator", str),)
+    OPTIONAL = (("retry_indicator", str), ("host", str), ("pid", int), ("start", str))
     NESTED: ClassVar[dict[str, type[Record]]] = {"code_identities": CodeIdentity, "data_catalog": DataCatalog}
     SCALARS = (
         ("attempt_number", int),
@@ -148,6 +152,9 @@ class StepAttempt(Record, kw_only=True):
     metric_series: dict[str, list[MetricPoint]] | UnsetType = UNSET
     data_catalog: list[DataCatalog] | UnsetType = UNSET
     result: Any = UNSET
+    host: str | UnsetType = UNSET
+    pid: int | UnsetType = UNSET
+    start: str | UnsetType = UNSET
 
 
 class StepLog(Record, kw_only=True):
@@ -177,9 +184,12 @@ class StepLog(Record, kw_only=True):
             `unknown:` and why there is none; unset where there are no arguments.
         result_types: what JSON changes of `result`, so that the very value can be had again: `tuple`, the name of a
             type of numpy's, or an object with those of the parts of a list, tuple or dict; unset where that is nothing.
+        counted_attempt: which attempt counts, counted from 1; unset where it is the last that succeeded, or the last.
+        returned: of a composite step, by the last segment of the branch's internal name, the start whose result came
+            back, by the last part of its name; empty where none did. Unset where no engine may start a branch again.
     """
 
-    FREE = ("user_defined_metrics", "metric_series", "result", "argument_hashes", "result_types")
+    FREE = ("user_defined_metrics", "metric_series", "result", "argument_hashes", "result_types", "returned")
     SCALARS = (
         ("name", str),
         ("internal_name", str),
@@ -200,6 +210,7 @@ class StepLog(Record, kw_only=True):
         ("inside", str),
         ("inside_attempt", int),
         ("reused_at", str),
+        ("counted_attempt", int),
     )
 
     name: str
@@ -223,6 +234,8 @@ class StepLog(Record, kw_only=True):
     reused_at: str | UnsetType = UNSET
     argument_hashes: dict[str, Any] | UnsetType = UNSET
     result_types: Any = UNSET
+    counted_attempt: int | UnsetType = UNSET
+    returned: dict[str, Any] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_record_name(self.internal_name)
@@ -240,12 +253,14 @@ class BranchLog(Record, kw_only=True):
         cached_from: the run whose result was taken over; unset where the branch ran itself.
         message: for a failure outside its steps, the reason; unset elsewhere.
         attempt: in which attempt of the composite step it ran; unset where that had only one.
+        attempts: its starts, in the order in which they began; unset where nobody recorded them.
+        counted_attempt: as for a step.
     """
 
     FREE = ("parameters", "item")
     SCALARS = (("internal_name", str), ("status", str))
-    OPTIONAL = (("cached_from", str), ("message", str), ("attempt", int))
-    NESTED: ClassVar[dict[str, type[Record]]] = {"steps": StepLog}
+    OPTIONAL = (("cached_from", str), ("message", str), ("attempt", int), ("counted_attempt", int))
+    NESTED: ClassVar[dict[str, type[Record]]] = {"steps": StepLog, "attempts": StepAttempt}
 
     internal_name: str
     status: str = FAIL
@@ -255,6 +270,8 @@ class BranchLog(Record, kw_only=True):
     cached_from: str | UnsetType = UNSET
     message: str | UnsetType = UNSET
     attempt: int | UnsetType = UNSET
+    attempts: list[StepAttempt] | UnsetType = UNSET
+    counted_attempt: int | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_record_name(self.internal_name)
@@ -404,37 +421,6 @@ class RunLog(Record, kw_only=True):
     def orphans(self) -> Orphans:
         """Records whose place in the tree is missing."""
         return Orphans() if self.found_orphans is UNSET else self.found_orphans
-
-
-class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list of runs shows of each.
-
-    Attributes:
-        run_id: the run's unique name.
-        status: `SUCCESS`, `FAIL` or `PROCESSING`; empty where it could not be read.
-        tag: any text that groups runs.
-        original_run_id: the run that this one resumes.
-        start_time: when the run was created, as in `StepAttempt`; empty where nobody recorded it.
-        end_time: when the run finished; empty while it goes on.
-        steps: how many steps have which status, as counted when the run finished; None where nobody counted them.
-        incarnation: what tells the run from every other that had its id before or gets it later; empty if unknown.
-        problem: why the run could not be read; empty where it could.
-    """
-
-    run_id: str
-    status: str = ""
-    tag: str = ""
-    original_run_id: str = ""
-    start_time: str = ""
-    end_time: str = ""
-    steps: dict[str, int] | None = None
-    incarnation: str = ""
-    problem: str = ""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the run has ended or cannot be read, so that it does not matter who recorded it."""
-        return self.status in {SUCCESS, FAIL} or bool(self.end_time) or bool(self.problem)
 
 
 def is_format(number: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chunkstore.errors import InvalidNameError, RunLogNotFoundError
-from chunkstore.records.models import RunSummary
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.base import Store
 from chunkstore.stores.named import closest
 

@@ -111,6 +111,8 @@ attempts = st.builds(
     metric_series=st.just(UNSET) | st.dictionaries(keys, st.lists(metric_points, max_size=1), max_size=1),
     data_catalog=st.just(UNSET) | st.lists(data_catalogs, max_size=1),
     result=st.just(UNSET) | lookalikes,
+    host=st.just(UNSET) | _texts,
+    pid=st.just(UNSET) | st.integers(0, 2**53),
 )
 
 
@@ -143,6 +145,8 @@ def step_logs(internal_names: st.SearchStrategy[str] = names) -> st.SearchStrate
             reused_at=st.just(UNSET) | _texts,
             argument_hashes=st.just(UNSET) | json_objects,
             result_types=st.just(UNSET) | json_values,
+            counted_attempt=st.just(UNSET) | st.integers(0, 3),
+            returned=st.just(UNSET) | st.dictionaries(keys, _texts, max_size=1),
         )
     )
 
@@ -161,6 +165,8 @@ def branch_logs(internal_names: st.SearchStrategy[str]) -> st.SearchStrategy[Bra
         cached_from=st.just(UNSET) | _texts,
         message=st.just(UNSET) | _texts,
         attempt=st.just(UNSET) | st.integers(0, 2**53),
+        attempts=st.just(UNSET) | st.lists(attempts, max_size=2),
+        counted_attempt=st.just(UNSET) | st.integers(0, 3),
     )
 
 

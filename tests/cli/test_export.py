@@ -248,7 +248,7 @@ MEMORY = """
 import resource, sys
 from chunkstore.cli.export import export_runs
 from chunkstore.records.models import RunLog, StepLog
-from chunkstore.records.models import RunSummary
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.document import DocumentStore
 steps = {f"s{n}": StepLog(name=f"s{n}", internal_name=f"s{n}", message="x" * 1000) for n in range(100)}
 DocumentStore.list_runs = lambda self: (RunSummary(run_id=f"r{n}") for n in range(int(sys.argv[1])))

@@ -111,13 +111,13 @@ StepLog name:text internal_name:text status:text="FAIL" step_type:text="task" me
   code_identities:CodeIdentity[]=[] attempts:StepAttempt[]=[] user_defined_metrics:values={} branches:BranchLog{}={}
   data_catalog:DataCatalog[]=[] metric_series:points=- result:any=- input_hash:text=- cached_from:text=-
   planned_branches:integer=- inside:text=- inside_attempt:integer=- reused_at:text=- argument_hashes:values=-
-  result_types:any=-
+  result_types:any=- counted_attempt:integer=- returned:values=-
 BranchLog internal_name:text status:text="FAIL" steps:StepLog{}={} parameters:values={} item:any=- cached_from:text=-
-  message:text=- attempt:integer=-
+  message:text=- attempt:integer=- attempts:StepAttempt[]=- counted_attempt:integer=-
 StepAttempt attempt_number:integer=1 start_time:text="" end_time:text="" duration:text="" status:text="FAIL"
   message:text="" parameters:values={} input_parameters:values=- output_parameters:values=-
   user_defined_metrics:values=- retry_indicator:text=- code_identities:CodeIdentity[]=- metrics:values=-
-  metric_series:points=- data_catalog:DataCatalog[]=- result:any=-
+  metric_series:points=- data_catalog:DataCatalog[]=- result:any=- host:text=- pid:integer=- start:text=-
 CodeIdentity code_identifier:text?="" code_identifier_type:text?="" code_identifier_dependable:bool?=false
   code_identifier_url:text?="" code_identifier_message:text?=""
 DataCatalog name:text data_hash:text="" catalog_relative_path:text="" catalog_handler_location:text="" stage:text=""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.clock import format_time
-from chunkstore.records.models import RunSummary
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.runs.run_list import newest_first
 from chunkstore.testing.faults import CountingSyscalls

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import chunkstore
 from chunkstore.clock import format_time
 from chunkstore.records.fields import MetricPoint
-from chunkstore.records.models import BranchLog, Problem, RunLog, RunSummary
+from chunkstore.records.models import BranchLog, Problem, RunLog
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.runs.liveness import Liveness
 from chunkstore.stores.runs.run_list import RunList
 from chunkstore.views.pages.notebook import MOST_CHARACTERS, run_list_as_html

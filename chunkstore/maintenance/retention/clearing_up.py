@@ -17,7 +17,7 @@ from chunkstore.maintenance.retention.disk_space import space_in
 from chunkstore.maintenance.retention.rules import LeftOvers
 from chunkstore.names import DOCUMENT_SUFFIX, LOCK_FILE, check_run_id
 from chunkstore.recording.catalog import catalog_of
-from chunkstore.records.models import RunSummary
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.runs.liveness import LIVE

@@ -13,7 +13,8 @@ from chunkstore.errors import ChunkstoreError, InvalidValueError, RunLogNotFound
 from chunkstore.maintenance.retention.disk_space import SpaceOfRuns
 from chunkstore.maintenance.retention.rules import LONGEST_AGE, Candidate, Kept, Plan, Rule, check_rule
 from chunkstore.names import PinnedRunId
-from chunkstore.records.models import FAIL, SUCCESS, RunSummary, StepLog
+from chunkstore.records.models import FAIL, SUCCESS, StepLog
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.base import Store
 from chunkstore.stores.named import closest
 from chunkstore.stores.runs.liveness import LOST

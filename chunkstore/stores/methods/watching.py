@@ -10,7 +10,8 @@ from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import PinnedRunId, incarnation_of, is_meant
 from chunkstore.records.codec import encode
-from chunkstore.records.models import RunLog, RunSummary
+from chunkstore.records.models import RunLog
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.layout import Layout
 from chunkstore.stores.runs import (
     LIVE,

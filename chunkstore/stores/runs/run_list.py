@@ -14,7 +14,8 @@ from chunkstore.errors import RunLogNotFoundError
 from chunkstore.names import is_incarnation
 from chunkstore.records.codec import decoder_of
 from chunkstore.records.integrity import has_checksum
-from chunkstore.records.models import NOTES, RunLog, RunSummary
+from chunkstore.records.models import NOTES, RunLog
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.runs.liveness import Liveness
 
 #: By how much the time of a file may be behind the clock that programs read, in nanoseconds: systems write down the

@@ -17,7 +17,8 @@ from msgspec import UNSET
 
 from chunkstore.errors import ChunkstoreError
 from chunkstore.records.attempts import counting_branches, step_counts
-from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, RunLog, RunSummary, StepLog
+from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, RunLog, StepLog
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.named import shown
 from chunkstore.stores.runs.liveness import Liveness
 from chunkstore.views.durations import run_duration, step_duration

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chunkstore.clock import parse_time
-from chunkstore.records.models import FAIL, SUCCESS, RunSummary
+from chunkstore.records.models import FAIL, SUCCESS
+from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.runs.liveness import LIVE, UNKNOWN, Liveness
 from chunkstore.views.formats import format_seconds, mark_of, status_text
 
