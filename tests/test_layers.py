@@ -22,6 +22,7 @@ TOWER = [
     {"backends"},
     {"stores"},
     {"config"},
+    {"engines"},
     {"recording", "views", "plugins", "testing"},
     {"maintenance"},
     {"cli"},
@@ -39,6 +40,10 @@ ONLY_IMPORTER = {
     "filelock": "chunkstore.backends.disk.locks",
     "watchfiles": "chunkstore.backends.disk.watching",
     "runnable": "chunkstore.plugins.runnable",
+    "distributed": "chunkstore.engines.on_dask",
+    "joblib": "chunkstore.engines.on_joblib",
+    "ray": "chunkstore.engines.on_ray",
+    "submitit": "chunkstore.engines.on_submitit",
 }
 #: Extras, imported where they are used.
 LATE = {"watchfiles", "yaml"}
@@ -269,6 +274,7 @@ def test_importing_the_library_loads_nothing_heavy():
     loaded -= loaded_by("import filelock, msgspec")  # they load asyncio before Python 3.11
     heavy = {"yaml", "rich", "numpy", "pydantic", "pytest", "hypothesis", "runnable", "pandas", "pyarrow", "asyncio"}
     heavy |= {"watchfiles", "multiprocessing", "subprocess"}
+    heavy |= {"dask", "distributed", "joblib", "ray", "submitit"}
     assert not {name for name in loaded if name.split(".")[0] in heavy}
 
 

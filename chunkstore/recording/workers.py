@@ -16,6 +16,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any
 
+from chunkstore.engines import as_executor, is_dask_client
+from chunkstore.engines.capacity import capacity_of
 from chunkstore.errors import ChunkstoreError, StoreUsageError
 from chunkstore.interrupts import guarded
 from chunkstore.recording.answers import Packed, packed
@@ -24,6 +26,8 @@ from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.waiting import executors_in, innermost, loky_of
 
+#: How many branches an engine is taken to run at once that does not say.
+_UNKNOWN_CAPACITY = 500
 #: How long the processes of a broken pool are waited for, in seconds.
 _LONGEST_DEATH = 10.0
 #: How long a worker has for its own end after it was told to, in seconds.
@@ -34,7 +38,7 @@ _PARENT_INTERVAL = 0.5
 
 def check_executor(executor: Any) -> None:
     """Raise `StoreUsageError` for what cannot run branches, before anything is recorded."""
-    if executor is None:
+    if executor is None or is_dask_client(executor):
         return
     if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
         raise StoreUsageError(
@@ -54,7 +58,7 @@ class Workers:
     """
 
     def __init__(self, executor: Executor | None) -> None:
-        self._use(executor, own=executor is None)
+        self._use(as_executor(executor), own=executor is None)
         self._broken_by: BaseException | None = None
         self._are_processes_here = executor is None or isinstance(self._pool, ProcessPoolExecutor)
         if self._pool is not None and _is_inherited(self._pool):
@@ -75,8 +79,9 @@ class Workers:
     @property
     def count(self) -> int:
         """How many branches can run at once."""
-        given = getattr(self._executor, "_max_workers", None) or getattr(self._pool, "_max_workers", None)
-        return int(given or os.cpu_count() or 1)
+        if self._executor is None:
+            return os.cpu_count() or 1
+        return capacity_of(self._executor) or capacity_of(self._pool) or _UNKNOWN_CAPACITY
 
     @property
     def are_standard_processes(self) -> bool:

@@ -1,0 +1,67 @@
+"""How many branches an engine can run at once: asked of the engine, never of the processor of this host."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from chunkstore.engines.base import Engine
+
+
+def capacity_of(executor: Any) -> int | None:
+    """Return how many functions an executor can run at once, as it is now; None if it does not say.
+
+    An engine that is not ours is asked in its own words, and imported by nobody for that: who made the executor has.
+    """
+    if isinstance(executor, Engine):
+        return _count(executor.capacity)
+    for ask in (_own_word, _of_dask, _of_parsl, _of_executorlib):
+        if (count := _count(partial(ask, executor))) is not None:
+            return count
+    return None
+
+
+def _count(ask: Callable[[], Any]) -> int | None:
+    with suppress(Exception):  # whatever an engine raises that is not what it seems: then it does not say
+        given = ask()
+        if isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given) and given >= 1:
+            return int(given)
+    return None
+
+
+def _own_word(executor: Any) -> Any:
+    """Of a pool of the standard library or one like it; MPI's has a property of the same name."""
+    return getattr(executor, "_max_workers", None) or getattr(executor, "max_workers", None)
+
+
+def _of_dask(executor: Any) -> Any:
+    """Of what `Client.get_executor()` returns."""
+    return sum(executor._client.nthreads(executor._kwargs.get("workers")).values())  # noqa: SLF001 - no public way
+
+
+def _of_parsl(executor: Any) -> Any:
+    """Of the executors behind a `ParslPoolExecutor`, when they have grown as far as they may."""
+    chosen = executor.executors
+    every = executor._dfk.executors  # noqa: SLF001 - no public way
+    return sum(
+        _of_one_of_parsl(one)
+        for label, one in every.items()
+        if not label.startswith("_parsl") and (chosen == "all" or label in chosen)
+    )
+
+
+def _of_one_of_parsl(one: Any) -> Any:
+    if (threads := getattr(one, "max_threads", None)) is not None:
+        return threads
+    provider = one.provider
+    blocks = provider.max_blocks if math.isfinite(provider.max_blocks) else 1
+    return max(one.connected_workers, one.workers_per_node * provider.nodes_per_block * blocks)
+
+
+def _of_executorlib(executor: Any) -> Any:
+    """Of an executor that counts processors, some for each function."""
+    scheduler = executor._task_scheduler  # noqa: SLF001 - no public way
+    return scheduler._max_cores // ((executor.info or {}).get("cores") or 1)  # noqa: SLF001 - likewise
