@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
+from chunkstore.errors import RunLogNotFoundError
 from chunkstore.recording.answers import Outcome, Packed, packed, sent, this_process, unpacked
 from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.identity import InputHash
 from chunkstore.recording.items import shown_item
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
+from chunkstore.recording.sharing import NotSeen
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.waiting import running_on
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt
@@ -53,12 +55,18 @@ class BranchTask(NamedTuple):
     attempt: int = 0
 
 
-def run_branch(task: BranchTask) -> Outcome:
-    """Run a branch, record it, and say what came of it; raises only if it cannot be recorded."""
+def run_branch(task: BranchTask) -> Outcome | NotSeen:
+    """Run a branch, record it, and say what came of it; raises only if it cannot be recorded.
+
+    That its run is seen here is found out by recording that it begins: nothing is made where the run is not.
+    """
     if task.origin == this_process():
         with running_on(task.pool):
             return _run(task)
-    outcome = _run(task)
+    try:
+        outcome = _run(task)
+    except RunLogNotFoundError as missing:
+        return NotSeen.here(task.run, missing, by_value=task.by_value)
     error = outcome.error
     return outcome._replace(error=sent(error, by_value=task.by_value)) if isinstance(error, BaseException) else outcome
 

@@ -17,6 +17,7 @@ from chunkstore.recording.branch_records import Branch, attempts_of, outcome_of,
 from chunkstore.recording.failures import describe_error
 from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
+from chunkstore.recording.sharing import NotSeen, check_sees
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.waiting import Ended, ThreadPool, is_in_pool, pool_of
 from chunkstore.recording.workers import Workers
@@ -200,7 +201,7 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - whatever keeps a branch from being recorded
                 self._fail(branch, f"its worker gave no answer: {describe_error(error)}", error)
             else:
-                self._note(branch, outcome)
+                self._note_answer(branch, outcome)
         finally:
             self._threads.end_help()
 
@@ -253,7 +254,12 @@ class Dispatcher:
         self._cancelled[branch.place] += 1
         return self._cancelled[branch.place] <= _MOST_CANCELLED and recorded_branch(self._run, branch) is None
 
-    def _note_answer(self, branch: Branch, outcome: Outcome) -> None:
+    def _note_answer(self, branch: Branch, outcome: Outcome | NotSeen) -> None:
+        if isinstance(outcome, NotSeen):
+            check_sees(self._run, self._step.name, outcome)
+            missing = outcome.error.rebuilt()
+            self._fail(branch, f"its worker gave no answer: {describe_error(missing)}", missing)
+            return
         try:
             value = unpacked(outcome.value)
         except Exception as broken:  # noqa: BLE001 - whatever a result's unpickling raises
