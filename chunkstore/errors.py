@@ -141,7 +141,7 @@ class StoreUsageError(ChunkstoreError, RuntimeError):
     """A call makes no sense where it was made; the message tells what to call instead."""
 
 
-class StoreNotSharedError(StoreUsageError):
+class StoreNotSharedError(StoreUsageError, RuntimeError):
     """A worker does not see the store that it is to record in (attributes: `driver`, `worker`, `run_id`, `location`).
 
     Those say who hands the work out and who was to do it, as `process 12 on node3`; which run is meant; and where the

@@ -114,6 +114,8 @@ class StepAttempt(Record, kw_only=True):
         pid: the process there.
         start: which start it belongs to, as its process calls itself while it does this work: what runs inside a start
             has its name and a further one after a slash.
+        job: of which job of a batch system its process is part, as that system's commands take it: `Slurm 1234_7`, and
+            `Slurm 1234_7, restart 1` once that was started again.
     """
 
     FREE = (
@@ -125,7 +127,7 @@ class StepAttempt(Record, kw_only=True):
         "metric_series",
         "result",
     )
-    OPTIONAL = (("retry_indicator", str), ("host", str), ("pid", int), ("start", str))
+    OPTIONAL = (("retry_indicator", str), ("host", str), ("pid", int), ("start", str), ("job", str))
     NESTED: ClassVar[dict[str, type[Record]]] = {"code_identities": CodeIdentity, "data_catalog": DataCatalog}
     SCALARS = (
         ("attempt_number", int),
@@ -155,6 +157,7 @@ class StepAttempt(Record, kw_only=True):
     host: str | UnsetType = UNSET
     pid: int | UnsetType = UNSET
     start: str | UnsetType = UNSET
+    job: str | UnsetType = UNSET
 
 
 class StepLog(Record, kw_only=True):

@@ -113,6 +113,7 @@ attempts = st.builds(
     result=st.just(UNSET) | lookalikes,
     host=st.just(UNSET) | _texts,
     pid=st.just(UNSET) | st.integers(0, 2**53),
+    job=st.just(UNSET) | _texts,
 )
 
 

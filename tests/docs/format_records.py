@@ -118,6 +118,7 @@ StepAttempt attempt_number:integer=1 start_time:text="" end_time:text="" duratio
   message:text="" parameters:values={} input_parameters:values=- output_parameters:values=-
   user_defined_metrics:values=- retry_indicator:text=- code_identities:CodeIdentity[]=- metrics:values=-
   metric_series:points=- data_catalog:DataCatalog[]=- result:any=- host:text=- pid:integer=- start:text=-
+  job:text=-
 CodeIdentity code_identifier:text?="" code_identifier_type:text?="" code_identifier_dependable:bool?=false
   code_identifier_url:text?="" code_identifier_message:text?=""
 DataCatalog name:text data_hash:text="" catalog_relative_path:text="" catalog_handler_location:text="" stage:text=""
