@@ -12,7 +12,8 @@ from chunkstore.names import PinnedRunId
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import PreviousRun, forget
-from chunkstore.recording.run import Run, is_recorded_here
+from chunkstore.recording.run import Run
+from chunkstore.recording.whole_run import is_recorded_here
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs import LIVE, UNKNOWN
 from chunkstore.stores.stored import check_format, is_finished

@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import ANSWERS, BRANCH, DISPATCH, FANOUT, RESULTS, STEP, WAITING, WORKERS
+from defects.sources import ANSWERS, BRANCH, COMPOSITE, DISPATCH, RESULTS, STEP, WAITING, WORKERS
 
 _POOLS = "tests/recording/test_broken_pools.py -k '{}'"
 _NESTED = "tests/recording/test_nested_pools.py -k '{}'"
@@ -153,7 +153,7 @@ MUTANTS = (
     ),
     Mutant(
         "items that a branch takes away are not run",
-        FANOUT,
+        COMPOSITE,
         "iter(list(items) if isinstance(items, changing) else items)",
         "iter(items)",
         _VALUES.format("takes_away"),

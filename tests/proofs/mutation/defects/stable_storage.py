@@ -16,11 +16,11 @@ from defects.sources import (
     PUBLISHING,
     RECORDER,
     REMOVAL,
-    RUN,
     RUN_METHODS,
     SCOPE,
     SYNCING,
     SYSCALLS,
+    WHOLE_RUN,
     WRITING,
 )
 
@@ -303,7 +303,7 @@ MUTANTS = (
     ),
     Mutant(
         "the catalog is not synced when a run ends",
-        RUN,
+        WHOLE_RUN,
         "is_due = self.store.backend.durability == AT_THE_END",
         "is_due = False",
         "tests/recording/test_data.py -k synced",
@@ -336,7 +336,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run is said to have ended before its data is synced",
-        RUN,
+        WHOLE_RUN,
         "synced = self.catalog.sync() if is_due else None",
         "synced = None",
         "tests/recording/test_data.py -k before_the_run",
@@ -392,7 +392,7 @@ MUTANTS = (
     ),
     Mutant(
         "data that is put while the run ends is not made durable",
-        RUN,
+        WHOLE_RUN,
         "            self.catalog.sync(synced)",
         "            del synced",
         "tests/proofs/test_finished_is_durable.py -k another_process_puts",
