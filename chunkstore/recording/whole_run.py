@@ -19,6 +19,7 @@ from chunkstore.recording.context import leave_all
 from chunkstore.recording.failures import ErrorWatch, describe_error, is_failure
 from chunkstore.recording.previous import PreviousRun
 from chunkstore.recording.scope import CURRENT_RUN, Scope
+from chunkstore.recording.terminations import note_terminations
 from chunkstore.records.attempts import counting
 from chunkstore.records.models import FAIL, NOTES, PROCESSING, SUCCESS, CodeIdentity, RunLog
 from chunkstore.stores.base import Store
@@ -67,6 +68,7 @@ class WholeRun(Scope):
         self._errors = ErrorWatch()
         if finishes or joins:
             _runs.add(self)
+            note_terminations(_is_recording)
         self._pid = os.getpid()
         self._entered: AbstractContextManager[None] | None = None
         self._left = False
@@ -211,3 +213,8 @@ def _step_list(names: list[str], what: str) -> str:
     shown = ", ".join(map(readable_name, names[:5]))
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004 - only a message
     return f"{len(names):,} {'step' if len(names) == 1 else 'steps'} {what}: {shown}{more}"
+
+
+def _is_recording() -> bool:
+    """Tell whether this process is at work on any run."""
+    return any(run.is_at_work for run in list(_runs))
