@@ -28,6 +28,11 @@ def check_retries(name: str, max_attempts: Any, on_error: Any, backoff: Any) -> 
         raise StoreUsageError(f"Cannot wait {backoff!r} seconds between attempts: backoff must be 0 or more.")
 
 
+def pause_after(attempts: int, backoff: float) -> float:
+    """Return how many seconds to wait before the next attempt."""
+    return min(backoff * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), _LONGEST_BACKOFF)
+
+
 def wait_after(attempts: int, backoff: float) -> None:
     """Wait before the next attempt."""
-    time.sleep(min(backoff * 2.0 ** min(attempts - 1, _MOST_DOUBLINGS), _LONGEST_BACKOFF))
+    time.sleep(pause_after(attempts, backoff))

@@ -161,10 +161,16 @@ class Scope:
                     return False
         return True
 
-    def end_open_steps(self, error: BaseException) -> None:
-        """Record that an error ended the steps that this thread has begun here, and that have not ended."""
+    def end_open_steps(self, error: BaseException, begun_by: int | None = None) -> None:
+        """Record that an error ended the steps that this thread or task has begun here, and that have not ended.
+
+        Args:
+            error: what ended them.
+            begun_by: another thread or task whose steps are meant; see `actor`.
+        """
+        whose = actor() if begun_by is None else begun_by
         for step in reversed(list(self._open.values())):
-            if step.thread == threading.get_ident():
+            if step.begun_by == whose:
                 step.end_with(error)
 
     @property
@@ -203,12 +209,22 @@ class Scope:
             self.catalog.sync_entries(entries)
 
 
+def actor() -> int:
+    """Return what tells the asyncio task that is at work here from others, or else the thread."""
+    asyncio = sys.modules.get("asyncio")  # who has not loaded it runs no task
+    try:
+        task = asyncio.current_task() if asyncio else None
+    except (AttributeError, RuntimeError):  # it is just being loaded, or no event loop runs here
+        task = None
+    return threading.get_ident() if task is None else id(task)
+
+
 class StepAround(Protocol):
     """What is to be known here of a step that is at work."""
 
     internal_name: str
     inner_names: InnerNames | None
-    thread: int
+    begun_by: int
 
     @property
     def attempt(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -26,7 +25,7 @@ from chunkstore.recording.inner_names import InnerNames
 from chunkstore.recording.output import OutputFile
 from chunkstore.recording.results import kept_result, result_of
 from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
-from chunkstore.recording.scope import CURRENT_STEP, Scope
+from chunkstore.recording.scope import CURRENT_STEP, Scope, actor
 from chunkstore.recording.step_reuse import ReusableStep
 from chunkstore.recording.streams import KeptOutput
 from chunkstore.records.attempts import set_aside
@@ -72,8 +71,10 @@ class BaseStep(ReusableStep[_Scope]):
         outer = run.step_around()
         outer_names = outer.inner_names if outer else None
         self.inner_names = InnerNames(outer_names) if max_attempts > 1 else outer_names
-        self.thread = 0
+        self.begun_by = 0
         self._started = 0.0
+        #: When the work of the attempt came to its end: for people, and by the clock that measures.
+        self._stopped: tuple[str, float] | None = None
         self._errors = ErrorWatch()
         self._recorded = False
         self._ended = False
@@ -88,13 +89,7 @@ class BaseStep(ReusableStep[_Scope]):
     # --- running -----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        if self._max_attempts > 1:
-            raise StoreUsageError(
-                f"Cannot repeat the block of `with run.step({self.name!r}, max_attempts=…)`. Give the work as a "
-                "function: run.step(name, function, *arguments, max_attempts=…)."
-            )
-        if self._is_decorator or self._entered is not None or self._log.status != PROCESSING or self._log.attempts:
-            raise StoreUsageError(f"Cannot enter step {self.name!r} twice. Make another step with run.step.")
+        self._check_can_be_entered()
         try:
             self._log.code_identities = identities(self.run.code_identity, None)
             self._begin()
@@ -103,17 +98,33 @@ class BaseStep(ReusableStep[_Scope]):
             raise
         return self
 
+    def _check_can_be_entered(self) -> None:
+        if self._max_attempts > 1:
+            raise StoreUsageError(
+                f"Cannot repeat the block of `with run.step({self.name!r}, max_attempts=…)`. Give the work as a "
+                "function: run.step(name, function, *arguments, max_attempts=…)."
+            )
+        if self._is_decorator or self._entered is not None or self._log.status != PROCESSING or self._log.attempts:
+            raise StoreUsageError(f"Cannot enter step {self.name!r} twice. Make another step with run.step.")
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         if self.run.is_finalizing():
             return False  # a generator that nobody has gone on with ends with the interpreter, when nothing works
+        self._end_block(error, self._errors.error() if error is None else error)
+        return self._is_passed_over(error)
+
+    def _end_block(self, error: BaseException | None, in_course_of: BaseException | None) -> None:
+        """Record the end of a block that an error has ended, or that was left in the course of one."""
         try:
             if self._reused and error is None:
                 self._end_reused()
             else:
-                self._end(self._errors.error() if error is None else error)
+                self._end(in_course_of)
         except BaseException as interrupt:
             self.end_with(interrupt if error is None else error)
             raise
+
+    def _is_passed_over(self, error: BaseException | None) -> bool:
         return error is not None and self._on_error == CONTINUE and isinstance(error, Exception)
 
     def __call__(self, function: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -125,18 +136,21 @@ class BaseStep(ReusableStep[_Scope]):
 
         @functools.wraps(function)
         def recorded(*arguments: _P.args, **keywords: _P.kwargs) -> Any:
-            step = type(self)(
-                self.run,
-                self.name,
-                self.run.new_name(self.name),
-                step_type=self._log.step_type,
-                max_attempts=self._max_attempts,
-                on_error=self._on_error,
-                backoff=self._backoff,
-            )
-            return step.execute(function, arguments, keywords)
+            return self._another().execute(function, arguments, keywords)
 
         return recorded
+
+    def _another(self) -> Self:
+        """Return a new step that is like this one."""
+        return type(self)(
+            self.run,
+            self.name,
+            self.run.new_name(self.name),
+            step_type=self._log.step_type,
+            max_attempts=self._max_attempts,
+            on_error=self._on_error,
+            backoff=self._backoff,
+        )
 
     def execute(
         self,
@@ -164,12 +178,8 @@ class BaseStep(ReusableStep[_Scope]):
         """
         check_runs_at_once(function)
         try:
-            self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
-            inputs = input_hash(arguments, keywords, function) if inputs is None else inputs
-            if may_reuse and self._reuse_result(inputs.whole):
+            if self._takes_over(function, arguments, keywords, code, inputs, may_reuse=may_reuse):
                 return result_of(self._log)
-            self._log.input_hash = UNSET if inputs.whole is None else inputs.whole
-            self._log.argument_hashes = dict(inputs.arguments) or UNSET
             while True:
                 has_begun = False
                 try:
@@ -180,14 +190,13 @@ class BaseStep(ReusableStep[_Scope]):
                 except BaseException as error:
                     if not (has_begun and self._owned and isinstance(error, Exception)):
                         raise
-                    tries = len(self._log.attempts) - self._recalled
-                    if tries >= self._max_attempts:
+                    if not self._may_try_again:
                         self._end(error)
                         if self._on_error == CONTINUE:
                             return None
                         raise
                     self._end(error, PROCESSING)
-                    wait_after(tries, self._backoff)
+                    wait_after(self._tries, self._backoff)
                 else:
                     self._end(None)
                     return result
@@ -196,16 +205,55 @@ class BaseStep(ReusableStep[_Scope]):
             raise
 
     def _begin(self) -> None:
-        self._errors = ErrorWatch()
+        self._take_charge()
         self._begin_attempt()
+        self._be_current()
+
+    def _take_charge(self) -> None:
+        """Note who begins an attempt, and in the course of which error."""
+        self._owner_pid, self.begun_by, self._stopped = os.getpid(), actor(), None
+        self._errors = ErrorWatch()
+
+    def _new_output(self) -> OutputFile:
+        return OutputFile(self.run.catalog, self.internal_name)
+
+    def _be_current(self) -> None:
+        """Begin to be the current step, and to keep what is printed."""
         if self.run.capture_output:
-            self._output = OutputFile(self.run.catalog, self.internal_name)
+            self._output = self._new_output()
         self._entered = CURRENT_STEP.being(self), KeptOutput(self._output)
         for block in self._entered:
             block.__enter__()
 
+    def _takes_over(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        code: list[CodeIdentity] | None,
+        inputs: InputHash | None,
+        *,
+        may_reuse: bool,
+    ) -> bool:
+        """Note what is to be run; tell whether the run that is resumed has done just that, and it was taken over."""
+        self._log.code_identities = identities(self.run.code_identity, function) if code is None else code
+        inputs = input_hash(arguments, keywords, function) if inputs is None else inputs
+        if may_reuse and self._reuse_result(inputs.whole):
+            return True
+        self._log.input_hash = UNSET if inputs.whole is None else inputs.whole
+        self._log.argument_hashes = dict(inputs.arguments) or UNSET
+        return False
+
+    @property
+    def _tries(self) -> int:
+        """How many attempts this very start of the step has begun."""
+        return len(self._log.attempts) - self._recalled
+
+    @property
+    def _may_try_again(self) -> bool:
+        return self._tries < self._max_attempts
+
     def _begin_attempt(self) -> None:
-        self._owner_pid, self.thread = os.getpid(), threading.get_ident()
         if not self._log.attempts:
             self._note_around()
             if self.run.is_repeated(self.internal_name):
@@ -255,16 +303,16 @@ class BaseStep(ReusableStep[_Scope]):
         if self._entered is not None:
             leave_all(self._entered)
             self._entered = None
+            self._stopped = utc_now(), time.perf_counter()
 
     def _end(self, error: BaseException | None, status: str | None = None) -> None:
         """Record how an attempt ended; `status` is that of the step, if it is not the attempt's."""
-        duration = time.perf_counter() - self._started
         self._leave()
         if not self._owned:
             return  # a forked child that leaves the work ends itself, not the step
         failed = is_failure(error)
         with passable(self._mutex):
-            attempt = self._end_attempt(FAIL if failed else SUCCESS, duration)
+            attempt = self._end_attempt(FAIL if failed else SUCCESS)
             attempt.message = format_error(error) if failed and error else ""
             self._log.status = status or attempt.status
             self._log.message = describe_error(error) if failed and error else ""
@@ -299,10 +347,10 @@ class BaseStep(ReusableStep[_Scope]):
         self._record_end(error)
         self.run.note_outcome(self.internal_name, failed=self._log.status == FAIL)
 
-    def _end_attempt(self, status: str, duration: float) -> StepAttempt:
+    def _end_attempt(self, status: str) -> StepAttempt:
         attempt = self._log.attempts[-1]
-        attempt.end_time = utc_now()
-        attempt.duration = format_duration(duration)
+        attempt.end_time, stopped = self._stopped or (utc_now(), time.perf_counter())
+        attempt.duration = format_duration(stopped - self._started)
         attempt.status = status
         return attempt
 
@@ -331,7 +379,7 @@ class BaseStep(ReusableStep[_Scope]):
     def conclude(self, status: str, message: str) -> None:
         """Record the end of a composite step, whose work is done in its branches."""
         with passable(self._mutex):
-            attempt = self._end_attempt(status, time.perf_counter() - self._started)
+            attempt = self._end_attempt(status)
             attempt.message = self._log.message = message
             self._log.status = status
             self._write()
@@ -348,6 +396,10 @@ class BaseStep(ReusableStep[_Scope]):
 
     def open_composite(self, function: Callable[..., Any] | None, planned: int | None) -> None:
         """Record the start of a composite step, and how many branches there will be if that is known."""
+        self._take_charge()
+        self._record_composite(function, planned)
+
+    def _record_composite(self, function: Callable[..., Any] | None, planned: int | None) -> None:
         self._log.planned_branches = UNSET if planned is None else planned
         self._log.code_identities = identities(self.run.code_identity, function)
         self._begin_attempt()
