@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import Executor
 from typing import Any
 
@@ -72,11 +73,36 @@ def joblib(backend: Any = "loky", *, n_jobs: int = -1, **parameters: Any) -> Exe
     return JoblibEngine(backend, n_jobs, parameters)
 
 
-def is_dask_client(executor: Any) -> bool:
-    """Tell whether what was given as an executor is a client of Dask."""
-    return any((kind.__module__, kind.__name__) == ("distributed.client", "Client") for kind in type(executor).__mro__)
+def is_of_dask(executor: Any) -> bool:
+    """Tell whether what was given as an executor is a client of Dask, or what its `get_executor` returns."""
+    names = {(kind.__module__, kind.__name__) for kind in type(executor).__mro__}
+    return bool(names & {("distributed.client", "Client"), ("distributed.cfexecutor", "ClientExecutor")})
 
 
 def as_executor(executor: Any) -> Any:
-    """Return what was given as an executor; a client of Dask is wrapped into one."""
-    return dask(executor) if is_dask_client(executor) else executor
+    """Return what was given as an executor; a client of Dask, or its executor, in the form of ours.
+
+    Where none was given, in the middle of what an engine runs that its workers can submit to, return that engine.
+    """
+    if is_of_dask(executor):
+        from chunkstore.engines.on_dask import adapted  # noqa: PLC0415 - the engine is imported when it is used
+
+        return adapted(executor)
+    return engine_here() if executor is None else executor
+
+
+def engine_here() -> Any:
+    """Return the engine that runs the function at work in this thread; None if that is none which takes more from it.
+
+    Its own modules are loaded then: nothing is imported to find that out.
+    """
+    if (worker := sys.modules.get("distributed.worker")) and hasattr(worker.thread_state, "execution_state"):
+        return dask()
+    if (module := sys.modules.get("ray")) and module.is_initialized() and _is_task_of_ray(module):
+        return ray()
+    return None
+
+
+def _is_task_of_ray(module: Any) -> bool:
+    context = module.get_runtime_context()
+    return context.worker.mode == module.WORKER_MODE and context.get_task_id() is not None

@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
+import queue
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+
+Ended = queue.SimpleQueue[Future[Any] | None]
 
 
 class Engine(Executor):
-    """An executor that knows how many branches it can run at once."""
+    """An executor that knows how much it can take, and how to wait in the middle of what it runs.
+
+    Attributes:
+        is_elsewhere: whether functions run in other processes than this one, so that what they get must pickle.
+        takes_back: whether `cancel` of a future takes back what has not begun, and only that.
+        may_grow: whether it may be able to take more in a moment.
+    """
+
+    is_elsewhere = True
+    takes_back = False
+    may_grow = False
 
     def capacity(self) -> int | None:
-        """Return how many branches can run at once, as it is now; None if that is not known."""
-        raise NotImplementedError
+        """Return how many functions can run at once, as it is now; None if that is not known."""
+        return None
+
+    def waiting(self) -> AbstractContextManager[Any]:
+        """Return what is entered by a thread that waits for functions it has submitted.
+
+        Where the thread is a worker's, another function can run in its place.
+        """
+        return nullcontext()
+
+    def new_queue(self) -> Ended:
+        """Return what the futures of functions that have ended are put into, by any thread, and taken out of here."""
+        return queue.SimpleQueue()
+
+    def alike(self, workers: int | None) -> Engine | None:
+        """Return a new engine like this one, which is broken; None if nothing better is to be had.
+
+        Args:
+            workers: how many functions are going to be submitted at once; None for as many as it can take.
+        """
+        del workers
+        return None
+
+    def kill(self) -> bool:
+        """End at once what still runs; return whether that was possible."""
+        return False
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: the cluster belongs to whoever started it."""
 
 
 def settle(future: Future[Any], result: Any, error: BaseException | None) -> None:
-    """Give a future what came of it, unless it has been cancelled."""
-    if not future.set_running_or_notify_cancel():
+    """Give a future what came of it, unless it has been cancelled, or has ended already."""
+    if future.done() or not (future.running() or future.set_running_or_notify_cancel()):
         return
     if error is None:
         future.set_result(result)

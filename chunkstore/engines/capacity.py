@@ -1,4 +1,7 @@
-"""How many branches an engine can run at once: asked of the engine, never of the processor of this host."""
+"""What an executor is asked: how many branches it can run at once, and whether they run in other processes.
+
+Never the processor of this host answers for it.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,20 @@ def capacity_of(executor: Any) -> int | None:
     """
     if isinstance(executor, Engine):
         return _count(executor.capacity)
-    for ask in (_own_word, _of_dask, _of_parsl, _of_executorlib):
+    for ask in (_own_word, _of_parsl, _of_executorlib):
         if (count := _count(partial(ask, executor))) is not None:
             return count
     return None
+
+
+def is_elsewhere(executor: Any) -> bool:
+    """Tell whether functions certainly run in other processes than this one; what is unknown may have threads here."""
+    if isinstance(executor, Engine):
+        return executor.is_elsewhere
+    kind = f"{type(executor).__module__}."
+    if kind.startswith("parsl.concurrent."):
+        return not all(hasattr(one, "max_threads") for one in _chosen_of_parsl(executor))
+    return kind.startswith(("mpi4py.futures.", "executorlib."))
 
 
 def _count(ask: Callable[[], Any]) -> int | None:
@@ -37,20 +50,17 @@ def _own_word(executor: Any) -> Any:
     return getattr(executor, "_max_workers", None) or getattr(executor, "max_workers", None)
 
 
-def _of_dask(executor: Any) -> Any:
-    """Of what `Client.get_executor()` returns."""
-    return sum(executor._client.nthreads(executor._kwargs.get("workers")).values())  # noqa: SLF001 - no public way
-
-
 def _of_parsl(executor: Any) -> Any:
     """Of the executors behind a `ParslPoolExecutor`, when they have grown as far as they may."""
+    return sum(map(_of_one_of_parsl, _chosen_of_parsl(executor)))
+
+
+def _chosen_of_parsl(executor: Any) -> list[Any]:
     chosen = executor.executors
     every = executor._dfk.executors  # noqa: SLF001 - no public way
-    return sum(
-        _of_one_of_parsl(one)
-        for label, one in every.items()
-        if not label.startswith("_parsl") and (chosen == "all" or label in chosen)
-    )
+    return [
+        one for label, one in every.items() if not label.startswith("_parsl") and (chosen == "all" or label in chosen)
+    ]
 
 
 def _of_one_of_parsl(one: Any) -> Any:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import distributed
 
 from chunkstore.engines.base import Engine
 from chunkstore.errors import StoreUsageError
+
+#: How long the scheduler has to say how many threads there are, in seconds.
+_LONGEST_ANSWER = 5
+#: Of an address that is reached without leaving the process.
+_IN_PROCESS = "inproc://"
 
 
 class DaskEngine(Engine):
@@ -19,6 +25,8 @@ class DaskEngine(Engine):
         client: the client; None for the one that is in use here.
         options: for `Client.submit`.
     """
+
+    may_grow = True
 
     def __init__(self, client: Any, options: dict[str, Any]) -> None:
         if client is None:
@@ -30,16 +38,37 @@ class DaskEngine(Engine):
                     "client = distributed.Client(address), and pass engines.dask(client)."
                 ) from error
         self._client = client
-        self._options = {"pure": False, **options}
+        self._options = options
         self._executor: Executor = client.get_executor()
+        self.is_elsewhere = not client.scheduler.address.startswith(_IN_PROCESS)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DaskEngine, (None, self._options)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
-        """Start a function on a worker."""
-        return self._executor.submit(function, *arguments, **keywords, **self._options)
+        """Start a function on a worker.
+
+        Never as a pure one: what equal calls return would be taken from one that has run, and nothing be recorded.
+        """
+        return self._executor.submit(function, *arguments, **keywords, **{**self._options, "pure": False})
 
     def capacity(self) -> int | None:
         """Return how many threads the workers have, all together."""
-        return int(sum(self._client.nthreads().values()))
+        threads = self._client.nthreads(self._options.get("workers"), callback_timeout=_LONGEST_ANSWER)
+        return int(sum(threads.values()))
+
+    def waiting(self) -> AbstractContextManager[Any]:
+        """Let another task run on this thread's worker, if it is one's."""
+        try:
+            distributed.get_worker()
+        except ValueError:
+            return nullcontext()
+        client: AbstractContextManager[Any] = distributed.worker_client()
+        return client
+
+
+def adapted(given: Any) -> DaskEngine:
+    """Return the engine for a client, or for what its `get_executor` returned."""
+    if isinstance(given, distributed.Client):
+        return DaskEngine(given, {})
+    return DaskEngine(given._client, given._kwargs)  # noqa: SLF001 - no public way

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import submitit
 
 from chunkstore.engines.base import Engine, settle
+from chunkstore.errors import WorkerDiedError
 
-#: How often it is looked whether jobs have ended, in seconds.
-_INTERVAL = 0.2
+#: How long jobs are gathered before they are submitted together, and how often it is looked for results, in seconds.
+_INTERVAL = 0.25
+#: How often Slurm is asked what has become of jobs, in seconds.
+_SLURM_INTERVAL = 5.0
+#: How long Slurm has to answer, in seconds.
+_LONGEST_ANSWER = 60
+#: How long a result may take to be seen here after its job has ended, in seconds: file systems remember what is absent.
+_LONGEST_ARRIVAL = {"slurm": 30.0}
+#: So many jobs at most in one array: the limit that Slurm has unless it is told otherwise.
+_LARGEST_ARRAY = 1000
+#: So many characters of what a job printed at last are told if it died.
+_SHOWN_OUTPUT = 500
+#: States of Slurm's jobs from which they do not go on.
+_OVER = set(
+    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED LAUNCH_FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED TIMEOUT".split()
+)
 
 
 class SubmititEngine(Engine):
-    """Runs each function as a job.
+    """Runs each function as a job; what is submitted within a moment is one array of jobs.
 
     Args:
         folder: where submitit keeps its files.
@@ -31,52 +49,143 @@ class SubmititEngine(Engine):
         self._parameters = parameters
         self._executor = submitit.AutoExecutor(self._folder, cluster=cluster)
         self._executor.update_parameters(**parameters)
-        self._jobs: dict[Future[Any], Any] = {}
+        self.is_elsewhere = self._executor.cluster != "debug"
         self._mutex = threading.Lock()
+        self._gathered: dict[Future[Any], Callable[[], Any]] = {}
+        self._jobs: dict[Future[Any], _Job] = {}
         self._watcher: threading.Thread | None = None
+        self._ask_next = 0.0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SubmititEngine, (self._folder, self._cluster, self._parameters)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
-        """Submit a job."""
-        job = self._executor.submit(function, *arguments, **keywords)
+        """Have a job submitted with others in a moment."""
         future: Future[Any] = Future()
         with self._mutex:
-            self._jobs[future] = job
+            self._gathered[future] = partial(function, *arguments, **keywords)
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="chunkstore-submitit", daemon=True)
                 self._watcher.start()
         return future
 
-    def _watch(self) -> None:
-        pause = threading.Event()
-        while True:
-            with self._mutex:
-                jobs = list(self._jobs.items())
-                if not jobs:
-                    self._watcher = None
-                    return
-            for future, job in jobs:
-                if future.cancelled():
-                    job.cancel(check=False)
-                    settle(future, None, None)
-                elif job.done():
-                    try:
-                        result, error = job.result(), None
-                    except Exception as raised:  # noqa: BLE001 - whatever came of the job
-                        result, error = None, raised
-                    settle(future, result, error)
-                else:
-                    continue
-                with self._mutex:
-                    del self._jobs[future]
-            del jobs
-            pause.wait(_INTERVAL)
-
     def capacity(self) -> int | None:
-        """Return how many jobs of an array may run at once; locally, how many processors there are."""
-        if self._executor.cluster in {"local", "debug"}:
+        """Return how many processors there are for local jobs, or how many of an array may run; else Slurm's queue."""
+        if self._executor.cluster != "slurm":
             return os.cpu_count()
         given = self._parameters.get("slurm_array_parallelism")
         return int(given) if given else None
+
+    # --- in the thread that watches ----------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(_INTERVAL)
+            with self._mutex:
+                if not (self._gathered or self._jobs):
+                    self._watcher = None
+                    return
+                gathered = list(self._gathered.items())[:_LARGEST_ARRAY]
+                for future, _ in gathered:
+                    del self._gathered[future]
+            self._submit_all([(future, work) for future, work in gathered if not future.cancelled()])
+            gathered.clear()
+            self._look()
+
+    def _submit_all(self, gathered: list[tuple[Future[Any], Callable[[], Any]]]) -> None:
+        if not gathered:
+            return
+        try:
+            jobs = self._executor.submit_array([work for _, work in gathered])
+        except Exception as error:  # noqa: BLE001 - whatever keeps jobs from being submitted
+            for future, _ in gathered:
+                settle(future, None, error)
+            return
+        for (future, _), job in zip(gathered, jobs, strict=True):
+            self._jobs[future] = _Job(job, _LONGEST_ARRIVAL.get(self._executor.cluster, 1.0))
+
+    def _look(self) -> None:
+        states = self._states()
+        for future, job in list(self._jobs.items()):
+            if future.cancelled():
+                job.cancel()
+            elif not job.has_ended(states):
+                continue
+            else:
+                settle(future, *job.outcome())
+            del self._jobs[future]
+
+    def _states(self) -> dict[str, str] | None:
+        """Return what Slurm says of all jobs that it knows; None if it was not asked, or does not answer."""
+        now = time.monotonic()
+        if self._executor.cluster != "slurm" or now < self._ask_next:
+            return None
+        self._ask_next = now + _SLURM_INTERVAL
+        command = ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i %T"]
+        try:
+            answer = subprocess.run(  # noqa: S603 - the command stands above
+                command, capture_output=True, check=True, text=True, timeout=_LONGEST_ANSWER
+            ).stdout
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return dict(line.split()[:2] for line in answer.splitlines() if len(line.split()) > 1)
+
+
+class _Job:
+    """A job of submitit, and what is known of it.
+
+    Slurm's own list of jobs is asked, in one call for all: submitit asks its accounting, which not every cluster has,
+    and takes a job for running where there is no answer.
+    """
+
+    def __init__(self, job: Any, longest_arrival: float) -> None:
+        self._job = job
+        self._longest_arrival = longest_arrival
+        self._last_state = ""
+        self._over_since: float | None = None
+
+    def cancel(self) -> None:
+        try:
+            self._job.cancel(check=False)
+        except OSError:
+            pass  # it has ended, or its command is not there
+
+    def has_ended(self, states: dict[str, str] | None) -> bool:
+        """Tell whether its result is there, or nothing more is to be waited for."""
+        if self._job.paths.result_pickle.exists():
+            return True
+        if self._is_over(states):
+            self._over_since = self._over_since or time.monotonic()
+        elif states is not None:
+            self._over_since = None  # it was put into the queue again
+        return self._over_since is not None and time.monotonic() - self._over_since > self._longest_arrival
+
+    def _is_over(self, states: dict[str, str] | None) -> bool:
+        if isinstance(self._job, submitit.SlurmJob):
+            if states is None:
+                return self._over_since is not None
+            self._last_state = states.get(self._job.job_id, self._last_state or "not in Slurm's queue")
+            return self._job.job_id not in states or self._last_state in _OVER
+        is_done: bool = self._job.done()
+        self._last_state = self._job.state
+        return is_done
+
+    def outcome(self) -> tuple[Any, BaseException | None]:
+        """Return what came of it: a result and None, or None and an error."""
+        if not self._job.paths.result_pickle.exists():
+            return None, WorkerDiedError(
+                f"job {self._job.job_id} ended without a result ({self._last_state}); it printed to "
+                f"{self._job.paths.stderr}:{self._last_output()}"
+            )
+        try:
+            return self._job.result(), None
+        except Exception as error:  # noqa: BLE001 - whatever came of it
+            return None, error
+
+    def _last_output(self) -> str:
+        try:
+            text = (self._job.stderr() or self._job.stdout() or "").strip()
+        except OSError:
+            text = ""
+        return f" …{text[-_SHOWN_OUTPUT:]}" if len(text) > _SHOWN_OUTPUT else f" {text or 'nothing'}"

@@ -9,6 +9,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from contextlib import suppress
 from typing import Any
 
+from chunkstore.engines.base import Ended
 from chunkstore.errors import StoreUsageError, WorkerDiedError
 from chunkstore.interrupts import interrupts_another
 from chunkstore.recording.answers import Outcome, SentError, this_process, unpacked, without_locals
@@ -19,12 +20,14 @@ from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.sharing import NotSeen, check_sees
 from chunkstore.recording.step import BaseStep
-from chunkstore.recording.waiting import Ended, ThreadPool, is_in_pool, pool_of
+from chunkstore.recording.waiting import ThreadPool, is_in_pool, pool_of
 from chunkstore.recording.workers import Workers
 from chunkstore.records.models import PROCESSING, StepAttempt
 
 #: So many branches per worker are handed out at once: one to run, one to go on with.
 _BRANCHES_PER_WORKER = 2
+#: How often an engine that may grow is asked whether it takes more, while all that it has been given runs, in seconds.
+_GROWTH_INTERVAL = 1.0
 #: So many pools in a row may break before anything has begun in them; then branches are tried alone.
 _MOST_IDLE_POOLS = 2
 #: So many pools of a single worker in a row may break before it does anything; then all branches are given up.
@@ -46,6 +49,7 @@ class Dispatcher:
         executor: where branches run; None for a pool of processes.
         max_attempts: how often a branch's function is tried.
         backoff: seconds before the second attempt.
+        max_in_flight: so many branches at most are handed out at once; None for twice as many as can run.
         note: is told what came of each branch.
     """
 
@@ -57,6 +61,7 @@ class Dispatcher:
         *,
         max_attempts: int,
         backoff: float,
+        max_in_flight: int | None,
         note: Callable[[Branch, Outcome], None],
     ) -> None:
         self._run = run
@@ -64,12 +69,13 @@ class Dispatcher:
         self.workers = Workers(InlineExecutor() if interrupts_another() else executor)
         self._max_attempts = max_attempts
         self._backoff = backoff
+        self._max_in_flight = max_in_flight
         self._tell = note
         #: Branches to come, those that came back without having begun, and those that workers have.
         self._source: Iterator[Branch] = iter(())
         self._waiting: deque[Branch] = deque()
         self._pending: dict[Future[Any], Branch] = {}
-        self._ended: Ended = queue.SimpleQueue()
+        self._ended: Ended = self.workers.new_queue()
         #: Branches that were handed to a pool which broke, and of which it is not settled yet what came of them.
         self._lost: list[Branch] = []
         #: The threads that branches run on, and how many branches were taken back from them.
@@ -85,7 +91,7 @@ class Dispatcher:
         """Run branches; each is asked for when a worker is about to be free."""
         self._source = branches
         try:
-            with pool_of(self.workers.executor) as self._threads:
+            with pool_of(self.workers.executor) as self._threads, self.workers.waiting():
                 self._run_all()
         finally:
             self.workers.close()
@@ -96,23 +102,36 @@ class Dispatcher:
                 broken = self._fill()
                 if not broken and not self._pending:
                     return
-                if not broken:
-                    future = self._next_ended(would_help=self._would_help())
-                    if future is None:
-                        self._help()
-                        continue
-                    branch = self._pending.pop(future, None)
-                    if branch is not None and not self._settle(branch, future):
-                        broken = True
-                        self._waiting.append(branch)
-                if broken:
+                if broken or not self._await_one():
                     self._recover()
         except BaseException as error:
             self._give_up(error)
             raise
 
-    def _next_ended(self, *, would_help: bool = False) -> Future[Any] | None:
-        return self._ended.get() if self._threads is None else self._threads.next(self._ended, would_help=would_help)
+    def _await_one(self) -> bool:
+        """Wait for a branch to end, and settle it; return False if the pool broke.
+
+        What it looks at is let go of before the next one is waited for: an engine may keep a result, and make a lost
+        one anew, as long as somebody refers to it.
+        """
+        may_grow = self._is_full and self._max_in_flight is None and self.workers.may_grow
+        try:
+            future = self._next_ended(would_help=self._would_help(), timeout=_GROWTH_INTERVAL if may_grow else None)
+        except queue.Empty:
+            return True  # there may be more workers than there were
+        if future is None:
+            self._help()
+            return True
+        branch = self._pending.pop(future, None)
+        if branch is None or self._settle(branch, future):
+            return True
+        self._waiting.append(branch)
+        return False
+
+    def _next_ended(self, *, would_help: bool = False, timeout: float | None = None) -> Future[Any] | None:
+        if self._threads is None:
+            return self._ended.get(timeout=timeout)
+        return self._threads.next(self._ended, would_help=would_help, timeout=timeout)
 
     def _give_up(self, error: BaseException) -> None:
         """Cancel what has not started; what runs comes to its end, unless the whole program is to end now."""
@@ -139,11 +158,15 @@ class Dispatcher:
 
     @property
     def _most_pending(self) -> int:
-        return self.workers.count * _BRANCHES_PER_WORKER
+        return self._max_in_flight or self.workers.count * _BRANCHES_PER_WORKER
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._pending) >= self._most_pending
 
     def _fill(self) -> bool:
         """Hand out branches as long as workers can take some; return whether the pool turned out to be broken."""
-        while len(self._pending) < self._most_pending:
+        while not self._is_full:
             branch = self._next_branch()
             if branch is None:
                 return False
@@ -183,7 +206,7 @@ class Dispatcher:
 
     def _would_help(self) -> bool:
         """Tell whether this thread may be what others wait for, and could run a branch."""
-        if not (self._run.branch or is_in_pool()):
+        if not (self._run.branch or is_in_pool()) or not self.workers.takes_back:
             return False
         return any(not future.running() and not future.done() for future in self._pending)
 

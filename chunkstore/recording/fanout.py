@@ -26,6 +26,7 @@ class FanOut(Composite):
         max_attempts: how often a branch's function is tried.
         on_error: "raise" or "continue".
         backoff: seconds before the second attempt.
+        max_in_flight: so many branches at most are handed out at once; None for what the engine can take.
     """
 
     def __init__(
@@ -38,9 +39,18 @@ class FanOut(Composite):
         max_attempts: int,
         on_error: str,
         backoff: float,
+        max_in_flight: int | None,
     ) -> None:
         super().__init__(run, step, function, on_error=on_error)
-        self._dispatcher = Dispatcher(run, step, executor, max_attempts=max_attempts, backoff=backoff, note=self._note)
+        self._dispatcher = Dispatcher(
+            run,
+            step,
+            executor,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            max_in_flight=max_in_flight,
+            note=self._note,
+        )
 
     def map(self, items: Iterable[Any], name_of_item: Callable[[Any], str] | None) -> list[Any]:
         """Run the function over items; return results in their order."""

@@ -116,21 +116,25 @@ class Run(WholeRun):
         on_error: str = RAISE,
         backoff: float = DEFAULT_BACKOFF,
         name_of: Callable[[_I], str] | None = None,
+        max_in_flight: int | None = None,
     ) -> list[_T | None]:
         """Run a function over items, each in a branch of its own, in parallel.
 
         A branch that fails does not stop the others. Items may come from a generator; it is asked for the next one only
-        when a worker is about to be free.
+        when a worker is about to be free: twice as many branches as the engine runs at once are in flight.
 
         Args:
             name: what the step is called.
             items: the items; they and the function are sent to the workers, so they must pickle for processes.
             function: takes an item.
-            executor: any `concurrent.futures.Executor`; None for a pool of processes.
+            executor: any `concurrent.futures.Executor`, one of `chunkstore.engines`, or a `distributed.Client`; None
+                for a pool of processes, or in the middle of a task of Dask or Ray, for more of its tasks.
             max_attempts: how often the function is tried for an item.
             on_error: "raise" raises one error when all branches have ended; "continue" records failures and goes on.
             backoff: seconds before the second attempt; doubled before each further one, up to a minute.
             name_of: what to call an item's branch; None for the item as text. Of equal names, later ones get numbers.
+            max_in_flight: how many branches are handed to the engine at once, at most; None for twice as many as it
+                says that it runs at once, and for 1,000 if it does not say.
 
         Returns:
             What the function returned, in the order of the items; None where a branch failed.
@@ -138,7 +142,7 @@ class Run(WholeRun):
         Raises:
             BranchFailedError: some branches failed; it lists them and holds the results of the others.
         """
-        fan_out = self._fan_out(name, "map", function, executor, max_attempts, on_error, backoff)
+        fan_out = self._fan_out(name, "map", function, executor, max_attempts, on_error, backoff, max_in_flight)
         return fan_out.map(items, name_of)
 
     def parallel(
@@ -150,6 +154,7 @@ class Run(WholeRun):
         max_attempts: int = 1,
         on_error: str = RAISE,
         backoff: float = DEFAULT_BACKOFF,
+        max_in_flight: int | None = None,
     ) -> dict[str, _T | None]:
         """Run functions in parallel, each in a branch of its own.
 
@@ -160,6 +165,7 @@ class Run(WholeRun):
             max_attempts: as for `map`.
             on_error: as for `map`.
             backoff: as for `map`.
+            max_in_flight: as for `map`.
 
         Returns:
             What the functions returned, by the names of their branches; None where a branch failed.
@@ -167,7 +173,7 @@ class Run(WholeRun):
         Raises:
             BranchFailedError: some branches failed; it lists them and holds the results of the others.
         """
-        fan_out = self._fan_out(name, "parallel", None, executor, max_attempts, on_error, backoff)
+        fan_out = self._fan_out(name, "parallel", None, executor, max_attempts, on_error, backoff, max_in_flight)
         return fan_out.parallel(functions)
 
     def _fan_out(  # noqa: PLR0917 - as `map` and `parallel` have them
@@ -179,9 +185,10 @@ class Run(WholeRun):
         max_attempts: int,
         on_error: str,
         backoff: float,
+        max_in_flight: int | None,
     ) -> FanOut:
         check_retries(name, max_attempts, on_error, backoff)
-        check_executor(executor)
+        check_executor(executor, max_in_flight)
         # The attempts are those of the branches.
         return FanOut(
             self,
@@ -191,6 +198,7 @@ class Run(WholeRun):
             max_attempts=max_attempts,
             on_error=on_error,
             backoff=backoff,
+            max_in_flight=max_in_flight,
         )
 
     # --- parameters --------------------------------------------------------------------------------------------------

@@ -17,9 +17,8 @@ from concurrent.futures import thread as pool_threads
 from contextlib import contextmanager
 from typing import Any
 
+from chunkstore.engines.base import Ended
 from chunkstore.forks import in_forked_children
-
-Ended = queue.SimpleQueue[Future[Any] | None]
 
 #: In which module loky, or a copy of it inside another package, has its pool.
 _LOKY_MODULE = "loky.process_executor"
@@ -62,15 +61,19 @@ class ThreadPool:
         helpers = set(self.helpers) - own - _waiting
         return len(helpers) < len(own & _waiting)
 
-    def next(self, ended: Ended, *, would_help: bool) -> Future[Any] | None:
+    def next(self, ended: Ended, *, would_help: bool, timeout: float | None = None) -> Future[Any] | None:
         """Wait for a branch to end.
 
         Args:
             ended: where the futures of those that end are put.
             would_help: whether this thread could run a branch meanwhile.
+            timeout: how long to wait at most, in seconds; None for as long as it takes.
 
         Returns:
             The future of one; None if this thread is to run a branch now, and to call `end_help` after that.
+
+        Raises:
+            queue.Empty: none has ended in that time.
         """
         thread = threading.current_thread()
         while True:
@@ -81,7 +84,7 @@ class ThreadPool:
                     self.ready.append(ended)
                 _tell()
             try:
-                future = _next_of(ended, _INTERVAL if would_help else None)
+                future = _next_of(ended, _INTERVAL if would_help else timeout)
                 with _mutex:
                     if future is None and would_help and self.may_help():
                         self.helpers.append(thread)
@@ -93,6 +96,8 @@ class ThreadPool:
                     _remove(self.ready, ended)
             if future is not None:
                 return future
+            if timeout is not None:
+                raise queue.Empty
 
     def end_help(self) -> None:
         """End what `next` has begun."""

@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from numbers import Integral
 from typing import Any
 
-from chunkstore.engines import as_executor, is_dask_client
-from chunkstore.engines.capacity import capacity_of
+from chunkstore.engines import as_executor, is_of_dask
+from chunkstore.engines.base import Ended, Engine
+from chunkstore.engines.capacity import capacity_of, is_elsewhere
+from chunkstore.engines.travel import CALL, dumped
 from chunkstore.errors import ChunkstoreError, StoreUsageError
 from chunkstore.interrupts import guarded
 from chunkstore.recording.answers import Packed, packed
@@ -28,6 +31,8 @@ from chunkstore.recording.waiting import executors_in, innermost, loky_of
 
 #: How many branches an engine is taken to run at once that does not say.
 _UNKNOWN_CAPACITY = 500
+#: How long what an engine said of its capacity is believed, in seconds.
+_CAPACITY_HOLDS = 1.0
 #: How long the processes of a broken pool are waited for, in seconds.
 _LONGEST_DEATH = 10.0
 #: How long a worker has for its own end after it was told to, in seconds.
@@ -36,9 +41,15 @@ _LONGEST_FAREWELL = 2.0
 _PARENT_INTERVAL = 0.5
 
 
-def check_executor(executor: Any) -> None:
-    """Raise `StoreUsageError` for what cannot run branches, before anything is recorded."""
-    if executor is None or is_dask_client(executor):
+def check_executor(executor: Any, max_in_flight: Any) -> None:
+    """Raise `StoreUsageError` for what cannot run branches, or not so many at once, before anything is recorded."""
+    is_number = isinstance(max_in_flight, Integral) and not isinstance(max_in_flight, bool)
+    if max_in_flight is not None and (not is_number or max_in_flight < 1):
+        raise StoreUsageError(
+            f"Cannot have {max_in_flight!r} branches in flight: max_in_flight must be a whole number, 1 or more, or "
+            "None for as many as the engine can take."
+        )
+    if executor is None or is_of_dask(executor):
         return
     if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
         raise StoreUsageError(
@@ -58,7 +69,8 @@ class Workers:
     """
 
     def __init__(self, executor: Executor | None) -> None:
-        self._use(as_executor(executor), own=executor is None)
+        executor = as_executor(executor)
+        self._use(executor, own=executor is None)
         self._broken_by: BaseException | None = None
         self._are_processes_here = executor is None or isinstance(self._pool, ProcessPoolExecutor)
         if self._pool is not None and _is_inherited(self._pool):
@@ -67,6 +79,11 @@ class Workers:
     def _use(self, executor: Executor | None, *, own: bool) -> None:
         self._executor: Executor | None = executor
         self._own = own
+        self._engine = executor if isinstance(executor, Engine) else Engine()
+        #: Whether what is sent to them must pickle, and cannot break a pool of ours.
+        self._is_elsewhere = is_elsewhere(executor)
+        self._capacity: int | None = None
+        self._asked = -_CAPACITY_HOLDS
         #: The pool behind it, if that is known.
         self._pool: Executor | None = innermost(executor)
         self._processes: dict[int, Any] = {}
@@ -79,9 +96,34 @@ class Workers:
     @property
     def count(self) -> int:
         """How many branches can run at once."""
+        return self._known_count or _UNKNOWN_CAPACITY
+
+    @property
+    def _known_count(self) -> int | None:
         if self._executor is None:
             return os.cpu_count() or 1
-        return capacity_of(self._executor) or capacity_of(self._pool) or _UNKNOWN_CAPACITY
+        if (now := time.monotonic()) - self._asked >= _CAPACITY_HOLDS:
+            self._asked = now
+            self._capacity = capacity_of(self._executor) or capacity_of(self._pool)
+        return self._capacity
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether the engine may be able to take more in a moment."""
+        return self._engine.may_grow
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether cancelling a future takes back what has not begun, and only that."""
+        return self._engine.takes_back or not isinstance(self._executor, Engine)
+
+    def new_queue(self) -> Ended:
+        """Return what the futures of branches that have ended are put into."""
+        return self._engine.new_queue()
+
+    def waiting(self) -> AbstractContextManager[Any]:
+        """Return what is entered by a thread that waits for branches."""
+        return self._engine.waiting()
 
     @property
     def are_standard_processes(self) -> bool:
@@ -90,6 +132,14 @@ class Workers:
 
     def check_sendable(self, run: Scope, function: Any) -> None:
         """Raise `StoreUsageError` if a run or function cannot be sent to processes, before anything is recorded."""
+        if self._is_elsewhere:
+            try:
+                dumped((run.bound_to(run.branch), function))
+            except ChunkstoreError:
+                raise
+            except Exception as error:
+                raise StoreUsageError(f"Cannot send the function to workers of {self._executor!r}: {error}") from error
+            return
         if self._pool is None or isinstance(self._pool, ProcessPoolExecutor) or loky_of(self._pool):
             _check_may_have_children()
         if loky_of(self._executor):
@@ -115,6 +165,8 @@ class Workers:
         if (loky := loky_of(self._executor)) is not None:
             reduction = sys.modules[loky.__name__.removesuffix("process_executor") + "backend.reduction"]
             return Packed(bytes(reduction.dumps(value)))
+        if self._is_elsewhere:
+            return Packed(dumped(value))
         return packed(value, by_value=False) if self.are_standard_processes else value
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -127,6 +179,8 @@ class Workers:
         if self._executor is None:
             self._use(ProcessPoolExecutor(initializer=_begin_worker, initargs=(None, ())), own=True)
             assert self._executor is not None
+        if self._is_elsewhere:
+            function, arguments = CALL, (dumped((function, arguments)),)
         try:
             future = _hand_over(self._executor, function, *arguments)
         except AssertionError:
@@ -179,12 +233,14 @@ class Workers:
 
     def _alike(self, max_workers: int | None = None) -> Executor | None:
         """Return a new executor like this one, with what wraps its pool; None if its kind is not known."""
+        if isinstance(self._executor, Engine):
+            return self._executor.alike(max_workers)
         new = self._new_pool(max_workers)
         return None if new is None else _wrapped_like(self._executor, self._pool, new)
 
     def _new_pool(self, max_workers: int | None = None) -> Executor | None:
         pool = self._pool
-        workers = max_workers or self.count
+        workers = max_workers or self._known_count or os.cpu_count() or 1
         if isinstance(pool, ThreadPoolExecutor):
             if not _is_inherited(pool):
                 return None  # its threads do not die: what broke it would break the next one
@@ -217,7 +273,7 @@ class Workers:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
             hint = "; the system does so when it runs out of memory" if -code == signal.SIGKILL else ""
             return f"killed by signal {-code} ({name}){hint}"
-        if self._broken_by is not None and not self._are_processes_here:
+        if self._broken_by is not None and (isinstance(self._executor, Engine) or not self._are_processes_here):
             return describe_error(self._broken_by)
         return "killed by the system, or ended by itself"
 
@@ -230,6 +286,8 @@ class Workers:
         """End the workers of a pool of our own at once; return False for the user's, which is not ours to end."""
         if not self._own or self._pool is None or isinstance(self._pool, ThreadPoolExecutor):
             return False
+        if isinstance(self._pool, Engine):
+            return self._pool.kill()
         if loky_of(self._pool):
             self._pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]  # loky's own argument
             return True
