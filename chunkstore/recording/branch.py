@@ -83,24 +83,14 @@ def _run(task: BranchTask) -> Outcome:
         log.status, log.message = FAIL, f"its {what} could not be rebuilt in the worker: {describe_error(broken)}"
         run.store.add_branch_log(run.identity, log)
         return Outcome(None, broken, failed=True)
-    if arguments:
-        log.item = shown_item(arguments[0])  # before the function can change it
-    run.store.add_branch_log(run.identity, log)
+    record_begin(run, log, arguments)
     value: Any = None
     error: BaseException | None = None
     with CURRENT_RUN.being(run), CURRENT_STEP.being(None):
-        step = task.step_class(
-            run,
-            task.step_name,
-            run.new_name(task.step_name),
-            max_attempts=task.max_attempts,
-            backoff=task.backoff,
-            earlier_attempts=list(task.earlier_attempts),
-        )
-        run.function_step = step
+        step = step_of(task)
         try:
             value = step.execute(
-                function, arguments, {}, task.code, inputs=task.inputs, may_reuse=_is_all_there_was(run)
+                function, arguments, {}, task.code, inputs=task.inputs, may_reuse=is_all_there_was(run)
             )
         except BaseException as raised:  # noqa: BLE001 - a branch ends with whatever its function raises
             run.end_open_steps(raised)
@@ -112,13 +102,39 @@ def _run(task: BranchTask) -> Outcome:
         except Exception as broken:  # noqa: BLE001 - whatever a result's pickling raises
             log.message = f"its result could not be sent back: {describe_error(broken)}"
             value, error = None, broken
+    return Outcome(value, error, record_end(run, log, error))
+
+
+def record_begin(run: Scope, log: BranchLog, arguments: tuple[Any, ...]) -> None:
+    """Record that a branch begins, with its item as it is before the function can change it."""
+    if arguments:
+        log.item = shown_item(arguments[0])
+    run.store.add_branch_log(run.identity, log)
+
+
+def step_of(task: BranchTask) -> BaseStep[Any]:
+    """Return the step that runs the function of a branch."""
+    run = task.run
+    run.function_step = step = task.step_class(
+        run,
+        task.step_name,
+        run.new_name(task.step_name),
+        max_attempts=task.max_attempts,
+        backoff=task.backoff,
+        earlier_attempts=list(task.earlier_attempts),
+    )
+    return step
+
+
+def record_end(run: Scope, log: BranchLog, error: BaseException | None) -> bool:
+    """Record how a branch ended; tell whether it failed."""
     failed = error is not None or bool(run.failed_steps)
     log.status = FAIL if failed else SUCCESS
     run.store.add_branch_log(run.identity, log)
-    return Outcome(value, error, failed)
+    return failed
 
 
-def _is_all_there_was(run: Scope) -> bool:
+def is_all_there_was(run: Scope) -> bool:
     """Tell whether the step of a branch was all that an earlier run did in it.
 
     Steps that its function recorded, one of which may have failed, are only there again if the function runs; each of

@@ -86,9 +86,13 @@ def text_of(error: BaseException) -> str:
         return "<its text could not be had>"
 
 
+#: What exceptions mean that mostly say nothing.
+_MEANING = {"CancelledError": "cancelled", "TimeoutError": "timed out"}
+
+
 def describe_error(error: BaseException) -> str:
     """Return an exception in one line, `ValueError: what it says`; of a long one, how much more it says."""
-    text = text_of(error)
+    text = text_of(error) or _MEANING.get(type(error).__name__, "")
     first = text.splitlines()[0] if text else ""
     line = f"{type(error).__name__}: {first}" if first else type(error).__name__
     if len(line) <= LONGEST_LINE:

@@ -76,6 +76,7 @@ class FanOut(Composite):
 
     def _execute(self, branches: Iterator[Branch], total: int | None) -> None:
         try:
+            self._step.take_charge()
             self._begin(total)
             self._dispatcher.run(self._to_run(branches))
         except BaseException as error:

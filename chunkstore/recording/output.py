@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.os_errors import os_error
@@ -67,10 +68,16 @@ class OutputFile:
     Args:
         catalog: where it goes.
         internal_name: the step.
+        later: has something done soon, in another thread, by one call after the other; None to write at once.
     """
 
-    def __init__(self, catalog: Catalog, internal_name: str) -> None:
+    def __init__(
+        self, catalog: Catalog, internal_name: str, *, later: Callable[[Callable[[], None]], None] | None = None
+    ) -> None:
         self._catalog = catalog
+        self._later = later
+        #: What is to be written later.
+        self._printed: deque[str] = deque()
         self._name = f"{encode_for_file(internal_name)}{LOG_SUFFIX}"
         self._relative = self._name  # until the file is made
         # Of each at most one, under its own name: dicts are changed by single operations.
@@ -90,6 +97,16 @@ class OutputFile:
         # A task or thread can outlive its step; a forked child prints for itself.
         if not text or os.getpid() != self._pid:
             return
+        if self._later is None:
+            self._write(text)
+        elif not self._closed:
+            self._printed.append(text)
+            self._later(self._write_printed)
+
+    def _write_printed(self) -> None:
+        self._write("".join([self._printed.popleft() for _ in range(len(self._printed))]))
+
+    def _write(self, text: str) -> None:
         thread = threading.get_ident()
         try:
             self._writing.append(thread)
@@ -194,6 +211,8 @@ class OutputFile:
         Raises:
             StoreIOError: it was to survive a loss of power, and cannot be made to.
         """
+        if self._printed:
+            self._write_printed()
         self._closed = True
         is_still = self._is_still()
         file = self._opened.pop(self._name, None)

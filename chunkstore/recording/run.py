@@ -7,20 +7,20 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar, overload
 
 from chunkstore.names import scopes_of
+from chunkstore.recording.asynchronous.run import AwaitableRun
+from chunkstore.recording.asynchronous.step import AwaitableStep
 from chunkstore.recording.fanout import FanOut
 from chunkstore.recording.functions import check_runs_at_once
 from chunkstore.recording.retries import DEFAULT_BACKOFF, RAISE, check_retries
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP
-from chunkstore.recording.step import BaseStep
 from chunkstore.recording.values import CheckedValues
-from chunkstore.recording.whole_run import WholeRun
 from chunkstore.recording.workers import check_executor
 
 _T = TypeVar("_T")
 _I = TypeVar("_I")
 
 
-class Run(WholeRun):
+class Run(AwaitableRun):
     """Records a run: a context manager that finishes it, or an object whose `finish` is called.
 
     Made by `Store.start_run` and `Store.join_run`. It pickles; what another process records through its copy belongs
@@ -94,15 +94,7 @@ class Run(WholeRun):
         check_retries(name, max_attempts, on_error, backoff)  # before a name is given out
         if function is not None:
             check_runs_at_once(function)
-        step = Step(
-            self,
-            name,
-            self.new_name(name),
-            step_type=step_type,
-            max_attempts=max_attempts,
-            on_error=on_error,
-            backoff=backoff,
-        )
+        step = self._new_step(name, step_type=step_type, max_attempts=max_attempts, on_error=on_error, backoff=backoff)
         return step if function is None else step.execute(function, arguments, keywords)
 
     def map(
@@ -192,7 +184,7 @@ class Run(WholeRun):
         # The attempts are those of the branches.
         return FanOut(
             self,
-            Step(self, name, self.new_name(name), step_type=step_type, on_error=on_error),
+            self._new_step(name, step_type=step_type, on_error=on_error),
             function,
             executor=executor,
             max_attempts=max_attempts,
@@ -200,6 +192,9 @@ class Run(WholeRun):
             backoff=backoff,
             max_in_flight=max_in_flight,
         )
+
+    def _new_step(self, name: str, **options: Any) -> Step:
+        return Step(self, name, self.new_name(name), **options)
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
@@ -222,7 +217,7 @@ class Run(WholeRun):
         return merged
 
 
-class Step(BaseStep[Run]):
+class Step(AwaitableStep[Run]):
     """A step of a run: a context manager around the work, or a runner of a function.
 
     Made by `Run.step`. In the process that started the step, what is logged is written to the step's own record

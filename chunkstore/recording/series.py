@@ -51,7 +51,16 @@ class MetricSeries:
         self._waiting.extend([(attempt, name, point) for name, point in points.items()])
         if not may_wait or time.monotonic() - self._flushed >= _FLUSH_INTERVAL:
             self.flush()
-        elif not self._late:
+        else:
+            self._have_flushed()
+
+    def add_late(self, points: Mapping[str, MetricPoint], *, attempt: int) -> None:
+        """Add points, and let another thread write them, in a while; whoever calls this does not wait for a mutex."""
+        self._waiting.extend([(attempt, name, point) for name, point in points.items()])
+        self._have_flushed()
+
+    def _have_flushed(self) -> None:
+        if not self._late:
             self._late = [self]
             _late_flushes.add(self._late)
 

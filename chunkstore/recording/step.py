@@ -129,9 +129,7 @@ class BaseStep(ReusableStep[_Scope]):
 
     def __call__(self, function: Callable[_P, _T]) -> Callable[_P, _T]:
         """Return `function` so that each call of it is a step; for use as a decorator."""
-        if not self._is_decorator and not self._log.attempts:
-            self.run.release_name(self.name)  # each call takes a name of its own
-        self._is_decorator = True
+        self._become_decorator()
         check_runs_at_once(function)
 
         @functools.wraps(function)
@@ -139,6 +137,11 @@ class BaseStep(ReusableStep[_Scope]):
             return self._another().execute(function, arguments, keywords)
 
         return recorded
+
+    def _become_decorator(self) -> None:
+        if not self._is_decorator and not self._log.attempts:
+            self.run.release_name(self.name)  # each call takes a name of its own
+        self._is_decorator = True
 
     def _another(self) -> Self:
         """Return a new step that is like this one."""
@@ -205,11 +208,11 @@ class BaseStep(ReusableStep[_Scope]):
             raise
 
     def _begin(self) -> None:
-        self._take_charge()
+        self.take_charge()
         self._begin_attempt()
         self._be_current()
 
-    def _take_charge(self) -> None:
+    def take_charge(self) -> None:
         """Note who begins an attempt, and in the course of which error."""
         self._owner_pid, self.begun_by, self._stopped = os.getpid(), actor(), None
         self._errors = ErrorWatch()
@@ -395,11 +398,10 @@ class BaseStep(ReusableStep[_Scope]):
             self.run.note_outcome(self.internal_name, failed=False)
 
     def open_composite(self, function: Callable[..., Any] | None, planned: int | None) -> None:
-        """Record the start of a composite step, and how many branches there will be if that is known."""
-        self._take_charge()
-        self._record_composite(function, planned)
+        """Record the start of a composite step, and how many branches there will be if that is known.
 
-    def _record_composite(self, function: Callable[..., Any] | None, planned: int | None) -> None:
+        Whoever calls this has called `take_charge`.
+        """
         self._log.planned_branches = UNSET if planned is None else planned
         self._log.code_identities = identities(self.run.code_identity, function)
         self._begin_attempt()

@@ -125,12 +125,14 @@ class StepRecord(Generic[_Scope]):
             self._change(lambda log: log.user_defined_metrics.update(checked.good))
         elif checked.good:
             number, now = checked_number(step, ", ".join(checked.good)), utc_now()
-            points = {name: MetricPoint(number, value, now) for name, value in checked.good.items()}
-            with passable(self._mutex):
-                # Only the process that runs the step flushes when it ends: elsewhere nothing may wait.
-                may_wait = self._owned and self._log.status == PROCESSING
-                self._series.add(points, attempt=self.attempt_to_tell, may_wait=may_wait)
+            self._add_points({name: MetricPoint(number, value, now) for name, value in checked.good.items()})
         checked.raise_refusals()
+
+    def _add_points(self, points: Mapping[str, MetricPoint]) -> None:
+        with passable(self._mutex):
+            # Only the process that runs the step flushes when it ends: elsewhere nothing may wait.
+            may_wait = self._owned and self._log.status == PROCESSING
+            self._series.add(points, attempt=self.attempt_to_tell, may_wait=may_wait)
 
     def log_params(self, parameters: Mapping[str, Any]) -> None:
         """Record what this attempt of the step was called with.

@@ -97,22 +97,30 @@ class WholeRun(Scope):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._leave_block():
+            self._end_block(error)
+
+    def _leave_block(self) -> bool:
+        """Leave the block; tell whether the run ends with it."""
         if self.is_finalizing():
-            return  # a generator that nobody has gone on with ends with the interpreter, when nothing works
+            return False  # a generator that nobody has gone on with ends with the interpreter, when nothing works
         self._left = True
         if self._entered is not None:
             leave_all([self._entered])
             self._entered = None
         if self._pid != os.getpid():
-            return  # a forked child that leaves the block ends itself, not the run
+            return False  # a forked child that leaves the block ends itself, not the run
         if not self._finishes:
             self._release()
-            return
+        return self._finishes
+
+    def _end_block(self, error: BaseException | None, begun_by: int | None = None) -> None:
+        """Record the end of a run whose block an error has ended, or None; it was begun by this thread or another."""
         if not is_failure(error) or error is None:
             if not self._finished:
                 self.finish()
             return
-        self.end_open_steps(error)
+        self.end_open_steps(error, begun_by)
         try:
             self._finish(FAIL, describe_error(error))
         except Exception:

@@ -1,0 +1,65 @@
+"""One branch as a task of asyncio: its function is awaited, and what comes of it recorded off the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET
+
+from chunkstore.recording.answers import Outcome, without_locals
+from chunkstore.recording.asynchronous.step import AwaitableStep
+from chunkstore.recording.branch import BranchTask, is_all_there_was, record_begin, record_end, step_of
+from chunkstore.recording.failures import is_failure
+from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, actor
+from chunkstore.records.models import PROCESSING, BranchLog
+
+
+async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
+    """Run a branch, record it, and say what came of it.
+
+    Args:
+        task: the branch.
+        function: what it awaits.
+        arguments: for the function.
+
+    Raises:
+        asyncio.CancelledError: it was cancelled before it began, and nothing is recorded.
+        KeyboardInterrupt: the program is to end.
+        Exception: it cannot be recorded.
+    """
+    run = task.run
+    log = BranchLog(internal_name=run.branch, status=PROCESSING, attempt=task.attempt or UNSET)
+    me = actor()
+    has_begun = False
+    failed: bool | None = None
+
+    def before() -> bool:
+        nonlocal has_begun
+        has_begun = True
+        record_begin(run, log, arguments)
+        return is_all_there_was(run)
+
+    def after(error: BaseException | None) -> None:
+        nonlocal failed
+        if has_begun:
+            if error is not None:
+                run.end_open_steps(error, me)
+            failed = record_end(run, log, error if is_failure(error) else None)
+
+    error: BaseException | None = None
+    value = None
+    with CURRENT_RUN.being(run), CURRENT_STEP.being(None):
+        step = step_of(task)
+        assert isinstance(step, AwaitableStep)
+        try:
+            value = await step.aexecute(
+                function, arguments, {}, task.code, inputs=task.inputs, before=before, after=after
+            )
+        except BaseException as raised:
+            if failed is None or isinstance(raised, (KeyboardInterrupt, GeneratorExit)):
+                raise
+            error = raised if is_failure(raised) else None
+    if error is not None:
+        without_locals(error)
+    return Outcome(value, error, bool(failed))
