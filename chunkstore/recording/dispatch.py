@@ -5,17 +5,17 @@ from __future__ import annotations
 import queue
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from chunkstore.engines.base import Ended
+from chunkstore.engines.futures import cancel, error_of, means_cancelled, means_death
 from chunkstore.errors import StoreUsageError, WorkerDiedError
 from chunkstore.interrupts import interrupts_another
 from chunkstore.recording.answers import Outcome, SentError, this_process, unpacked, without_locals
 from chunkstore.recording.branch import BranchTask, run_branch
 from chunkstore.recording.branch_records import Branch, attempts_of, outcome_of, record_failure, recorded_branch
-from chunkstore.recording.failures import describe_error
+from chunkstore.recording.failures import describe_error, text_of
 from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.sharing import NotSeen, check_sees
@@ -86,6 +86,8 @@ class Dispatcher:
         self._idle_pools = 0
         self._refused = 0
         self._cancelled: Counter[int] = Counter()
+        #: What branches came to whose workers died, and that are to run again.
+        self._earlier_attempts: dict[int, tuple[StepAttempt, ...]] = {}
 
     def run(self, branches: Iterator[Branch]) -> None:
         """Run branches; each is asked for when a worker is about to be free."""
@@ -135,14 +137,14 @@ class Dispatcher:
 
     def _give_up(self, error: BaseException) -> None:
         """Cancel what has not started; what runs comes to its end, unless the whole program is to end now."""
-        running = {future: branch for future, branch in self._pending.items() if not _cancel(future)}
+        running = {future: branch for future, branch in self._pending.items() if not cancel(future)}
         if isinstance(error, Exception):
             for each in list(running):
                 each.add_done_callback(self._ended.put)  # again: what came up may have done so just after a look
             while running:
                 future = self._next_ended()
                 branch = running.pop(future, None) if future else None
-                if branch is not None and future is not None and _error_of(future) is not None:
+                if branch is not None and future is not None and error_of(future) is not None:
                     self._record_end(branch, f"its worker gave no answer: {describe_error(error)}")
         elif self.workers.kill():
             for branch in running.values():
@@ -171,7 +173,7 @@ class Dispatcher:
             if branch is None:
                 return False
             try:
-                task = self._task(branch)
+                task = self._task(branch, self._earlier_attempts.pop(branch.place, ()))
             except Exception as error:  # noqa: BLE001 - whatever an item's pickling raises
                 self._fail(branch, f"its item could not be sent to a worker: {describe_error(error)}", error)
                 continue
@@ -230,7 +232,7 @@ class Dispatcher:
 
     def _take_back(self) -> Branch | None:
         for future in list(self._pending):
-            if _cancel(future):
+            if cancel(future):
                 self._taken_back += 1
                 return self._pending.pop(future)
         return None
@@ -257,17 +259,20 @@ class Dispatcher:
             attempt=branch.attempt,
         )
 
-    def _settle(self, branch: Branch, future: Future[Any]) -> bool:
+    def _settle(self, branch: Branch, future: Future[Any], workers: Workers | None = None) -> bool:
         """Note what came of a branch; return False if the pool broke before anything did."""
-        error = _error_of(future)
+        error = error_of(future)
         if isinstance(error, BrokenExecutor):
-            self.workers.note_broken(error)
+            (workers or self.workers).note_broken(error)
             return False
         if error is None:
             self._taken_back = 0  # somebody takes what lies in the queue of the pool
             self._note_answer(branch, future.result())
-        elif _was_cancelled(error) and self._may_begin_again(branch):
+        elif means_cancelled(error) and self._may_begin_again(branch):
             self._waiting.append(branch)
+        elif means_death(error):
+            how = text_of(error) if isinstance(error, WorkerDiedError) else describe_error(error)
+            self._note_death(branch, how)
         else:
             # The function's own errors come back as outcomes: this one is the executor's.
             self._fail(branch, f"its worker gave no answer: {describe_error(error)}", error)
@@ -303,6 +308,20 @@ class Dispatcher:
         self._tell(branch, outcome)
 
     # --- after a worker's death --------------------------------------------------------------------------------------
+
+    def _note_death(self, branch: Branch, how: str) -> None:
+        """Go on after a worker died whose engine lives: the branch runs again if it has not had all its attempts."""
+        if not self._was_running(branch):
+            self._cancelled[branch.place] += 1
+            if self._waiting and self._waiting[-1] is branch and self._cancelled[branch.place] > _MOST_CANCELLED:
+                self._record_death(self._waiting.pop(), _never_began(how, 0))
+            return
+        attempts = attempts_of(self._run, branch, _death(how))
+        if len(attempts) < self._max_attempts:
+            self._earlier_attempts[branch.place] = tuple(attempts)
+            self._waiting.append(branch)
+        else:
+            self._record_death(branch, _death(how))
 
     def _recover(self) -> None:
         """Go on after the pool broke: whoever had not started starts again, whoever had is tried alone.
@@ -389,7 +408,7 @@ class Dispatcher:
             future = alone.submit(run_branch, self._task(branch, attempts))
         except BrokenExecutor:
             return False
-        return self._settle(branch, future)
+        return self._settle(branch, future, alone)
 
     def _has_begun(self, branch: Branch, attempts: int) -> bool:
         """Tell whether the function of a branch has begun again, after some attempts."""
@@ -403,26 +422,6 @@ class Dispatcher:
 
 def _place(branch: Branch) -> int:
     return branch.place
-
-
-def _cancel(future: Future[Any]) -> bool:
-    """Cancel a future; return whether it says that it is. Those of some engines cannot be cancelled."""
-    with suppress(Exception):
-        return future.cancel()
-    return False
-
-
-def _error_of(future: Future[Any]) -> BaseException | None:
-    """Return why a future that has ended has no result; None if it has one."""
-    try:
-        return future.exception()
-    except CancelledError as cancelled:
-        return cancelled
-
-
-def _was_cancelled(error: BaseException) -> bool:
-    """Tell whether an executor's error means that it was shut down before it began with a branch."""
-    return isinstance(error, CancelledError) or type(error).__name__ == "ShutdownExecutorError"  # loky's
 
 
 def _death(how: str) -> str:
