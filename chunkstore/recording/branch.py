@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
-from chunkstore.errors import RunLogNotFoundError
+from chunkstore.errors import RunLogNotFoundError, StoreUsageError
 from chunkstore.recording.answers import Outcome, Packed, packed, sent, this_process, unpacked
 from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.identity import InputHash
@@ -73,6 +73,9 @@ def run_branch(task: BranchTask) -> Outcome | NotSeen:
 
 def _run(task: BranchTask) -> Outcome:
     run = task.run
+    if run.store.is_left(run.identity, run.branch):
+        too_late = f"The branch {run.branch!r} was not run: run {run.run_id!r} had ended before it began."
+        return Outcome(None, StoreUsageError(too_late), failed=True)
     log = BranchLog(internal_name=run.branch, status=PROCESSING, attempt=task.attempt or UNSET)
     what = "function"
     try:

@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any
 
-from chunkstore.engines.base import Ended
-from chunkstore.engines.futures import cancel, error_of, means_cancelled, means_death
+from chunkstore.engines.futures import error_of, means_cancelled, means_death
 from chunkstore.errors import StoreUsageError, WorkerDiedError
 from chunkstore.interrupts import interrupts_another
 from chunkstore.recording.answers import Outcome, SentError, this_process, unpacked, without_locals
 from chunkstore.recording.branch import BranchTask, run_branch
 from chunkstore.recording.branch_records import Branch, attempts_of, outcome_of, record_failure, recorded_branch
 from chunkstore.recording.failures import describe_error, text_of
+from chunkstore.recording.in_flight import InFlight
 from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.sharing import NotSeen, check_sees
 from chunkstore.recording.step import BaseStep
-from chunkstore.recording.waiting import ThreadPool, is_in_pool, pool_of
+from chunkstore.recording.waiting import is_in_pool, pool_of
 from chunkstore.recording.workers import Workers
 from chunkstore.records.models import PROCESSING, StepAttempt
 
@@ -40,7 +40,7 @@ _MOST_CANCELLED = 3
 _MAIN_HINT = ' (does the script call map outside of `if __name__ == "__main__":`?)'
 
 
-class Dispatcher:
+class Dispatcher(InFlight):
     """Has the branches of one composite step run.
 
     Args:
@@ -64,22 +64,18 @@ class Dispatcher:
         max_in_flight: int | None,
         note: Callable[[Branch, Outcome], None],
     ) -> None:
-        self._run = run
+        super().__init__(run, Workers(InlineExecutor() if interrupts_another() else executor))
         self._step = step
-        self.workers = Workers(InlineExecutor() if interrupts_another() else executor)
         self._max_attempts = max_attempts
         self._backoff = backoff
         self._max_in_flight = max_in_flight
         self._tell = note
-        #: Branches to come, those that came back without having begun, and those that workers have.
+        #: Branches to come, and those that came back without having begun.
         self._source: Iterator[Branch] = iter(())
         self._waiting: deque[Branch] = deque()
-        self._pending: dict[Future[Any], Branch] = {}
-        self._ended: Ended = self.workers.new_queue()
         #: Branches that were handed to a pool which broke, and of which it is not settled yet what came of them.
         self._lost: list[Branch] = []
-        #: The threads that branches run on, and how many branches were taken back from them.
-        self._threads: ThreadPool | None = None
+        #: How many branches were taken back from the threads that they run on.
         self._taken_back = 0
         #: What tells whether another pool makes sense.
         self._has_progressed = False
@@ -108,6 +104,8 @@ class Dispatcher:
                     self._recover()
         except BaseException as error:
             self._give_up(error)
+            for branch in [*self._waiting, *self._lost]:  # of a pool that broke
+                self._record_end(branch, f"its worker died, and it was not run again: {describe_error(error)}")
             raise
 
     def _await_one(self) -> bool:
@@ -130,34 +128,6 @@ class Dispatcher:
         self._waiting.append(branch)
         return False
 
-    def _next_ended(self, *, would_help: bool = False, timeout: float | None = None) -> Future[Any] | None:
-        if self._threads is None:
-            return self._ended.get(timeout=timeout)
-        return self._threads.next(self._ended, would_help=would_help, timeout=timeout)
-
-    def _give_up(self, error: BaseException) -> None:
-        """Cancel what has not started; what runs comes to its end, unless the whole program is to end now."""
-        running = {future: branch for future, branch in self._pending.items() if not cancel(future)}
-        if isinstance(error, Exception):
-            for each in list(running):
-                each.add_done_callback(self._ended.put)  # again: what came up may have done so just after a look
-            while running:
-                future = self._next_ended()
-                branch = running.pop(future, None) if future else None
-                if branch is not None and future is not None and error_of(future) is not None:
-                    self._record_end(branch, f"its worker gave no answer: {describe_error(error)}")
-        elif self.workers.kill():
-            for branch in running.values():
-                self._record_end(branch, f"interrupted: {describe_error(error)}")
-        for branch in [*self._waiting, *self._lost]:  # of a pool that broke
-            self._record_end(branch, f"its worker died, and it was not run again: {describe_error(error)}")
-
-    def _record_end(self, branch: Branch, message: str) -> None:
-        """Record the failure of a branch that has begun and will not end any more."""
-        recorded = recorded_branch(self._run, branch)
-        if recorded is not None and recorded.status == PROCESSING:
-            record_failure(self._run, branch, message)
-
     @property
     def _most_pending(self) -> int:
         return self._max_in_flight or self.workers.count * _BRANCHES_PER_WORKER
@@ -177,6 +147,7 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - whatever an item's pickling raises
                 self._fail(branch, f"its item could not be sent to a worker: {describe_error(error)}", error)
                 continue
+            self._run.left.add(branch.internal_name)
             try:
                 future = self.workers.submit(run_branch, task)
             except BrokenExecutor as error:
@@ -208,7 +179,7 @@ class Dispatcher:
 
     def _would_help(self) -> bool:
         """Tell whether this thread may be what others wait for, and could run a branch."""
-        if not (self._run.branch or is_in_pool()) or not self.workers.takes_back:
+        if not (self._run.branch or is_in_pool()) or not self.workers.can_be_helped:
             return False
         return any(not future.running() and not future.done() for future in self._pending)
 
@@ -232,7 +203,7 @@ class Dispatcher:
 
     def _take_back(self) -> Branch | None:
         for future in list(self._pending):
-            if cancel(future):
+            if self._is_taken_back(future):
                 self._taken_back += 1
                 return self._pending.pop(future)
         return None
@@ -303,6 +274,7 @@ class Dispatcher:
 
     def _note(self, branch: Branch, outcome: Outcome) -> None:
         self._has_progressed = True
+        self._run.left.discard(branch.internal_name)
         if isinstance(outcome.error, BaseException):
             without_locals(outcome.error)
         self._tell(branch, outcome)

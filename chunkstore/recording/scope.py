@@ -59,6 +59,8 @@ class Scope:
         self._repeated: set[str] = set()
         self._open: dict[str, StepAround] = {}
         self._failed: dict[str, None] = {}
+        #: Branches that were handed to an engine, which may begin with them though nobody waits for them any more.
+        self.left: set[str] = set()
         #: Whether others, too, may record steps here: then this object does not know of all.
         self._shared = False
         note_forks(self)

@@ -122,7 +122,7 @@ class WholeRun(Scope):
             return
         self.end_open_steps(error, begun_by)
         try:
-            self._finish(FAIL, describe_error(error))
+            self._finish_with(error)
         except Exception:
             # The author's own error is the one to raise; that the end could not be recorded must not hide it.
             logger.exception("Cannot record the end of run %s", self.run_id)
@@ -154,7 +154,7 @@ class WholeRun(Scope):
             )
         if status is None:
             if (error := self._errors.error()) is not None:
-                return self._finish(FAIL, describe_error(error))
+                return self._finish_with(error)
             failed, unended, summary = self._unsuccessful_steps()
             message = "; ".join(filter(None, [_step_list(failed, "failed"), _step_list(unended, "did not end")]))
             return self._finish(FAIL if failed or unended else SUCCESS, message, summary)
@@ -175,9 +175,12 @@ class WholeRun(Scope):
         unended = [step.internal_name for step in counted if step.status == PROCESSING]
         return failed, unended, summary
 
+    def _finish_with(self, error: BaseException) -> RunLog:
+        reason = describe_error(error)
+        return self._finish(FAIL, reason, self._summed_up()._replace(reason=reason))
+
     def _finish(self, status: str, message: str, summary: Summary | None = None) -> RunLog:
-        if summary is None:
-            summary = self._summed_up()
+        summary = (summary or self._summed_up())._replace(pending=self.left)
 
         def change(log: RunLog) -> None:
             log.status = status

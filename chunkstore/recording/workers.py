@@ -114,8 +114,16 @@ class Workers:
 
     @property
     def takes_back(self) -> bool:
-        """Whether cancelling a future takes back what has not begun, and only that."""
-        return self._engine.takes_back or not isinstance(self._executor, Engine)
+        """Whether cancelling a future takes back what has not begun, and only that: some engines say yes to all."""
+        if isinstance(self._executor, Engine):
+            return self._executor.takes_back
+        pool = self._pool
+        return pool is None or isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)) or bool(loky_of(pool))
+
+    @property
+    def can_be_helped(self) -> bool:
+        """Whether a thread that waits for branches may run some itself that have not begun."""
+        return not isinstance(self._executor, Engine) or self._executor.takes_back
 
     def new_queue(self) -> Ended:
         """Return what the futures of branches that have ended are put into."""

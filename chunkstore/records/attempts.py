@@ -58,14 +58,18 @@ def counting(steps: Mapping[str, StepLog]) -> Iterator[StepLog]:
     """Yield those of some steps of one run or branch that count."""
     left = left_behind(steps)
     for name, step in steps.items():
-        if name not in left:
+        if name not in left and step.began_late is UNSET:
             yield step
 
 
 def counting_branches(step: StepLog) -> dict[str, BranchLog]:
     """Return those branches of a step that ran in its attempt that counts."""
     counted = counted_attempt(step)
-    return {name: branch for name, branch in step.branches.items() if branch.attempt in (UNSET, counted)}
+    return {
+        name: branch
+        for name, branch in step.branches.items()
+        if branch.attempt in (UNSET, counted) and branch.began_late is UNSET
+    }
 
 
 def has_succeeded(step: StepLog) -> bool:
@@ -100,6 +104,8 @@ def step_counts(records: Iterable[StepLog | BranchLog]) -> dict[str, int]:
     counted: dict[str, int] = {}
     branches: dict[str, int] = {}
     for record in records:
+        if record.began_late is not UNSET:
+            continue
         if isinstance(record, BranchLog):
             if record.attempt is not UNSET:
                 branches[record.internal_name] = record.attempt

@@ -35,6 +35,8 @@ CONTENTS, SUMMING = "contents", "summing"
 #: The note that tells the same of the run that this one resumes.
 RESUMED = "resumed"
 
+_LATE = (("late", str), ("began_late", bool))
+
 
 class CodeIdentity(Record, kw_only=True):
     """Which code ran: a git commit, a function.
@@ -190,6 +192,8 @@ class StepLog(Record, kw_only=True):
         counted_attempt: which attempt counts, counted from 1; unset where it is the last that succeeded, or the last.
         returned: of a composite step, by the last segment of the branch's internal name, the start whose result came
             back, by the last part of its name; empty where none did. Unset where no engine may start a branch again.
+        late: what became of it after the run had ended: a status, or `UNKNOWN`; unset where it had ended before.
+        began_late: whether it only began then; unset where it did not.
     """
 
     FREE = ("user_defined_metrics", "metric_series", "result", "argument_hashes", "result_types", "returned")
@@ -214,6 +218,7 @@ class StepLog(Record, kw_only=True):
         ("inside_attempt", int),
         ("reused_at", str),
         ("counted_attempt", int),
+        *_LATE,
     )
 
     name: str
@@ -239,6 +244,8 @@ class StepLog(Record, kw_only=True):
     result_types: Any = UNSET
     counted_attempt: int | UnsetType = UNSET
     returned: dict[str, Any] | UnsetType = UNSET
+    late: str | UnsetType = UNSET
+    began_late: bool | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_record_name(self.internal_name)
@@ -257,12 +264,12 @@ class BranchLog(Record, kw_only=True):
         message: for a failure outside its steps, the reason; unset elsewhere.
         attempt: in which attempt of the composite step it ran; unset where that had only one.
         attempts: its starts, in the order in which they began; unset where nobody recorded them.
-        counted_attempt: as for a step.
+        counted_attempt: as for a step; `late` and `began_late` too.
     """
 
     FREE = ("parameters", "item")
     SCALARS = (("internal_name", str), ("status", str))
-    OPTIONAL = (("cached_from", str), ("message", str), ("attempt", int), ("counted_attempt", int))
+    OPTIONAL = (("cached_from", str), ("message", str), ("attempt", int), ("counted_attempt", int), *_LATE)
     NESTED: ClassVar[dict[str, type[Record]]] = {"steps": StepLog, "attempts": StepAttempt}
 
     internal_name: str
@@ -275,6 +282,8 @@ class BranchLog(Record, kw_only=True):
     attempt: int | UnsetType = UNSET
     attempts: list[StepAttempt] | UnsetType = UNSET
     counted_attempt: int | UnsetType = UNSET
+    late: str | UnsetType = UNSET
+    began_late: bool | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_record_name(self.internal_name)

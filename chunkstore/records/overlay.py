@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -52,6 +53,13 @@ def apply(change: Change | None, base: Any) -> Any:
                 merged[key] = copy.deepcopy(inner.set)
         return merged
     return base  # the owner has put something else here, in which there is nothing to change
+
+
+def set_by(change: Change | None) -> Collection[str]:
+    """Return the names of the fields of a record that a change sets."""
+    if change is None:
+        return ()
+    return [name for name, inner in change.keys.items() if inner.set is not UNSET]
 
 
 def without_appended(change: Change | None, seen: Any, new: Any) -> Any:

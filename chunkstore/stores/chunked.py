@@ -30,7 +30,6 @@ from chunkstore.names import (
     parameter_file,
 )
 from chunkstore.records.assemble import flatten
-from chunkstore.records.attempts import step_counts
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.garbage import without_collections
@@ -57,7 +56,7 @@ from chunkstore.stores.reading import (
 from chunkstore.stores.runs import Candidate, KnownRun, KnownRuns
 from chunkstore.stores.stored import as_json, as_stored, check_format, is_finished
 from chunkstore.stores.stripes import Stripes
-from chunkstore.stores.summary import Summary
+from chunkstore.stores.summary import Summary, tally
 from chunkstore.stores.writing import ChunkWriter, ParameterFiles, RecordWriter, attempt, seal, unseal
 
 logger = logging.getLogger("chunkstore")
@@ -284,7 +283,6 @@ class ChunkedStore(Store):
     def _sum_up(self, run_id: str, *, whole: bool) -> Summary:
         # Who adds something later than this finds the note and takes it back; what came before is in the sums.
         summing = new_incarnation()
-
         self._change_metadata(run_id, lambda log: with_contents(log, None, summing=summing))
 
         def read() -> Summary:
@@ -292,8 +290,8 @@ class ChunkedStore(Store):
                 chunks = ChunkReader(run_id, reader, keep=whole)
                 chunks.metadata()
                 log = chunks.whole() if whole else None
-                steps = step_counts(chunks.stream() if log is None else flatten(log)[0])
-                return Summary(steps, log, summing, chunks.contents())
+                steps, unended = tally(chunks.stream() if log is None else flatten(log)[0])
+                return Summary(steps, log, summing, chunks.contents(), unended)
 
         return without_collections(read) if whole else read()
 
@@ -422,6 +420,9 @@ class ChunkedStore(Store):
 
     def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         return self._finder.has(run_id, internal_name, kind)
+
+    def _is_left(self, run_id: str, internal_name: str) -> bool:
+        return self._writer.is_left(run_id, self._owned.get(run_id) or self._known(run_id), internal_name)
 
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         return self._finder.find(run_id, internal_name, kind, full=full, known=self._owned.get(run_id))

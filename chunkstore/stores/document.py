@@ -16,12 +16,12 @@ from chunkstore.errors import ChunkstoreError
 from chunkstore.forks import renew_after_fork
 from chunkstore.names import JOINED_FILE, OWNER_FILE, STEP, UNSYNCED_FILE, PinnedRunId, is_meant
 from chunkstore.records.assemble import bare, flatten
-from chunkstore.records.attempts import step_counts
 from chunkstore.records.codec import corrupt
 from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.integrity import without_checksum
+from chunkstore.records.late import LateRecords
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunk_files import KIND_OF, Key, Parameters, key_of
@@ -31,7 +31,7 @@ from chunkstore.stores.reading import MetricLine, Patience, as_series
 from chunkstore.stores.run_document import Document, OwnRecords, RunDocument
 from chunkstore.stores.runs import Candidate, KnownRuns
 from chunkstore.stores.stored import as_stored, check_format, is_finished
-from chunkstore.stores.summary import Summary
+from chunkstore.stores.summary import Summary, tally
 
 logger = logging.getLogger("chunkstore")
 
@@ -195,7 +195,8 @@ class DocumentStore(Store):
 
     def _sum_up(self, run_id: str, *, whole: bool) -> Summary:
         log = self._read(run_id)
-        return Summary(step_counts(flatten(log)[0]), log if whole else None)
+        steps, unended = tally(flatten(log)[0])
+        return Summary(steps, log if whole else None, unended=unended)
 
     def _candidates(self, top: FolderReader) -> list[Candidate]:
         files = [name for name in top.names() if name.endswith(_SUFFIX) and not name.startswith(".")]
@@ -260,6 +261,10 @@ class DocumentStore(Store):
     def _has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         return self._find(run_id, internal_name, kind, full=False) is not None
 
+    def _is_left(self, run_id: str, internal_name: str) -> bool:
+        late = LateRecords.of(self._load(run_id))
+        return late is not None and late.is_left(internal_name)
+
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         log = self._read(run_id)
         found: dict[Key, StepLog | BranchLog] = {}
@@ -275,7 +280,7 @@ class DocumentStore(Store):
         key = (KIND_OF[kind], internal_name)
 
         def edit(document: Document) -> _R | None:
-            current = document.records.get(key)
+            current = document.seen(key) if key in document.records else None
             if not isinstance(current, kind):
                 return None
             new = as_stored(change(as_stored(current)))

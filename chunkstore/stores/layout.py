@@ -132,6 +132,10 @@ class Layout(ABC):
         """Return a record, with all inside it if `full` is set, or None."""
 
     @abstractmethod
+    def _is_left(self, run_id: str, internal_name: str) -> bool:
+        """Tell whether the run has ended, and nobody waits any more for what has this name."""
+
+    @abstractmethod
     def _change(self, run_id: str, internal_name: str, kind: type[_R], change: Callable[[_R], _R]) -> _R | None:
         """Change a record without inner records, under the lock; return it, or None if there is none."""
 

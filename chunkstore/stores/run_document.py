@@ -14,6 +14,7 @@ from chunkstore.records import overlay
 from chunkstore.records.assemble import assemble, flatten
 from chunkstore.records.codec import encode
 from chunkstore.records.decoding import RecordCodec
+from chunkstore.records.late import LateRecords
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import Key, key_of
 from chunkstore.stores.reading import MetricLine, add_lines
@@ -53,6 +54,7 @@ class Document:
         records, self.parameters = flatten(document)
         self.records: dict[Key, StepLog | BranchLog] = {key_of(record): record for record in records}
         self.bookkeeping = Bookkeeping() if document.bookkeeping is UNSET else document.bookkeeping
+        self._late = LateRecords.of(document)
         self.altered = False
 
     def to_write(self) -> RunDocument:
@@ -76,14 +78,25 @@ class Document:
                 add_lines(step, (line for line in of_step if line.over in ("", stamp)))
             else:
                 problems.append(Problem("orphan", name, f"there is no step {readable_name(name)}"))
+        for key in self.records if self._late else ():
+            self.records[key] = self.seen(key)
         log = assemble(self.log, self.records.values(), self.parameters, problems)
         return RunLog(**{name: getattr(log, name) for name in RunLog.__struct_fields__})
+
+    def seen(self, key: Key) -> StepLog | BranchLog:
+        """Return a record as readers see it, should it have come after the end of the run."""
+        record = self.records[key]
+        if self._late is None:
+            return record
+        told = msgspec.structs.replace(record)
+        is_late = self._late.tell(told, overlay.set_by(self.bookkeeping.changes.get(_text(*key))))
+        return told if is_late else record
 
     def change(self, key: Key, new: StepLog | BranchLog) -> None:
         """Lay a change over a record: what makes another of it."""
         changes = self.bookkeeping.changes
         earlier = changes.get(_text(*key))
-        difference = overlay.merge(as_json(self.records[key]), earlier, as_json(new))
+        difference = overlay.merge(as_json(self.seen(key)), earlier, as_json(new))
         if difference is not None and difference is not earlier:
             changes[_text(*key)] = difference
             self.records[key] = new

@@ -148,6 +148,8 @@ def step_logs(internal_names: st.SearchStrategy[str] = names) -> st.SearchStrate
             result_types=st.just(UNSET) | json_values,
             counted_attempt=st.just(UNSET) | st.integers(0, 3),
             returned=st.just(UNSET) | st.dictionaries(keys, _texts, max_size=1),
+            late=st.just(UNSET) | _texts,
+            began_late=st.just(UNSET) | st.booleans(),
         )
     )
 
@@ -168,6 +170,8 @@ def branch_logs(internal_names: st.SearchStrategy[str]) -> st.SearchStrategy[Bra
         attempt=st.just(UNSET) | st.integers(0, 2**53),
         attempts=st.just(UNSET) | st.lists(attempts, max_size=2),
         counted_attempt=st.just(UNSET) | st.integers(0, 3),
+        late=st.just(UNSET) | _texts,
+        began_late=st.just(UNSET) | st.booleans(),
     )
 
 

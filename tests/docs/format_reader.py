@@ -173,6 +173,7 @@ def read_run(folder):
                 records.pop(key, None)
                 records[key], origins[key] = part, file
     _add_metrics(chunks, ordered, records, origins)
+    tell_late(run, records, {key: changes.get(file, {}) for key, file in origins.items()})
     for file in sorted(chunks.names()):
         if file.startswith("Parameter-") and file.endswith(".json"):
             parameters.update(chunks.tried(file, _parameters) or {})
@@ -239,10 +240,45 @@ def add_points(step, line, own):
         added = [point for point in map(point_of, new) if point not in known.get(metric, [])]
         series[metric] = series.get(metric, []) + added
     if series:
-        fields = {**whose, "metric_series": series}
-        whose.clear()
-        order = [*(name for name, *_ in RECORDS[kind]), *fields]
-        whose.update({name: fields[name] for name in order if name in fields})
+        set_fields(whose, kind, metric_series=series)
+
+
+def set_fields(whose, kind, **new):
+    """Set fields of a record; all are in the order of the page afterwards."""
+    fields = {**whose, **new}
+    whose.clear()
+    order = [*(name for name, *_ in RECORDS[kind]), *fields]
+    whose.update({name: fields[name] for name in order if name in fields})
+
+
+# --- what still ran at the end ---------------------------------------------------------------------------------------
+
+
+def tell_late(run, records, changes):
+    """Have records say what they were when the run ended, and what became of them later."""
+    notes = run["run_config"].get("chunkstore", {})
+    left = notes.get("left_running", {})
+    known, began = left.get("records", {}), set()
+    why = f": interrupted: {left['reason']}" if left.get("reason") else ""
+    for key, found in records.items():
+        name, keys = found["internal_name"], changes.get(key, {}).get("keys", {})
+        starts = [name[: dot.start()] for dot in reversed([*re.finditer(r"\.", name)])]
+        nearest = next((known[outer] for outer in (found.get("inside", ""), *starts) if outer in known), None)
+        has_begun_late = found.get("inside", "") in began or (nearest is not None and name not in nearest)
+        if "late" in found or "set" in keys.get("status", {}) or (name not in known and not has_begun_late):
+            continue
+        late = "UNKNOWN" if found["status"] == "PROCESSING" else found["status"]
+        message = "still ran when the run ended" if name in known else "began after the run had ended"
+        message += f"{why}; it may have ended later" if late == "UNKNOWN" else f"{why}; it ended later: {late}"
+        set_fields(found, key[0], status="FAIL", late=late)
+        if name not in known:
+            set_fields(found, key[0], began_late=True)
+            began.add(name)
+        if "set" not in keys.get("message", {}):
+            set_fields(found, key[0], message=message)
+        for attempt in found.get("attempts", []):
+            if attempt["status"] == "PROCESSING":
+                attempt.update(status="FAIL", message=message, end_time=notes.get("finished", ""))
 
 
 # --- assembling ------------------------------------------------------------------------------------------------------
@@ -306,4 +342,5 @@ def read_document(path):
         owner = notes.get("owners", {}).get(" ".join(key), "first")
         if key in records and line.get("over", "") in ("", owner):
             add_points(records[key], line, own)
+    tell_late(run, records, {tuple(key.split(" ", 1)): change for key, change in notes.get("changes", {}).items()})
     return assembled(run, records, parameters)

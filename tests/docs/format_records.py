@@ -111,9 +111,11 @@ StepLog name:text internal_name:text status:text="FAIL" step_type:text="task" me
   code_identities:CodeIdentity[]=[] attempts:StepAttempt[]=[] user_defined_metrics:values={} branches:BranchLog{}={}
   data_catalog:DataCatalog[]=[] metric_series:points=- result:any=- input_hash:text=- cached_from:text=-
   planned_branches:integer=- inside:text=- inside_attempt:integer=- reused_at:text=- argument_hashes:values=-
-  result_types:any=- counted_attempt:integer=- returned:values=-
+  result_types:any=- counted_attempt:integer=- returned:values=- late:text=-
+  began_late:bool=-
 BranchLog internal_name:text status:text="FAIL" steps:StepLog{}={} parameters:values={} item:any=- cached_from:text=-
-  message:text=- attempt:integer=- attempts:StepAttempt[]=- counted_attempt:integer=-
+  message:text=- attempt:integer=- attempts:StepAttempt[]=- counted_attempt:integer=- late:text=-
+  began_late:bool=-
 StepAttempt attempt_number:integer=1 start_time:text="" end_time:text="" duration:text="" status:text="FAIL"
   message:text="" parameters:values={} input_parameters:values=- output_parameters:values=-
   user_defined_metrics:values=- retry_indicator:text=- code_identities:CodeIdentity[]=- metrics:values=-

@@ -264,7 +264,7 @@ def _superseded(run_id: str, chunk: ChunkName, found: _Records) -> Iterator[Find
 
 def _stale(run_id: str, chunk: ChunkName, found: _Records, counting: set[str], damaged: set[str]) -> Iterator[Finding]:
     try:
-        over = found.chunks.file_changed_by(chunk)
+        over = found.chunks.updates.changed_file(chunk)
     except ChunkstoreError:
         return
     if over is not None and over.file not in counting and over.file not in damaged:

@@ -111,6 +111,16 @@ class RecordMethods(Layout):
         with self._existing(run_id):
             return self._has(run_id, internal_name, BranchLog)
 
+    def is_left(self, run_id: str, internal_name: str) -> bool:
+        """Tell whether a run has ended while a step or branch had not, or was yet to begin: nobody waits for it.
+
+        Raises:
+            RunLogNotFoundError: there is no such run.
+        """
+        check_name(internal_name)
+        with self._existing(run_id):
+            return self._is_left(run_id, internal_name)
+
     def get_step_log(self, run_id: str, internal_name: str, *, full: bool = True) -> StepLog:
         """Return a step.
 

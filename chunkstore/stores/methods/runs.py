@@ -15,6 +15,7 @@ from chunkstore.clock import utc_now
 from chunkstore.errors import CorruptChunkError, RunLogExistsError
 from chunkstore.names import check_run_id, data_folders, generate_run_id, incarnation_of, is_meant, new_incarnation
 from chunkstore.records.attempts import step_counts
+from chunkstore.records.late import without_late
 from chunkstore.records.models import (
     INCARNATION,
     NOTES,
@@ -273,7 +274,7 @@ class RunMethods(Layout):
             if incarnation and new.notes:  # else the record is meant to be as another tool has it
                 new.run_config = {**new.run_config, NOTES: {**new.notes, INCARNATION: incarnation}}
             if has_ended and not is_finished(new):
-                new = with_contents(new, None)  # it goes on
+                new = without_late(with_contents(new, None))  # it goes on
             ends = is_finished(new) and not has_ended
             if new.run_id != run_id:
                 raise refused("run_id", "the id of a run cannot change", "Create another run.")

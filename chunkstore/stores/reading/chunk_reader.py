@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 from typing import Any, TypeVar
 
-import msgspec
-
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import clock
@@ -25,24 +23,21 @@ from chunkstore.names import (
     is_meant,
     is_parameter_file,
     parameter_file,
-    parse_chunk_file,
 )
 from chunkstore.records import codec, overlay
 from chunkstore.records.assemble import assemble, bare, flatten_inside, flatten_steps
 from chunkstore.records.decoding import RecordCodec
+from chunkstore.records.late import LateRecords
 from chunkstore.records.models import CONTENTS, SUMMING, BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import (
     KIND_OF,
     TYPE_OF,
-    UPDATE_KINDS,
     Key,
     Parameters,
-    Update,
     check_is_file_of,
     checked_run_log,
     key_of,
     names_of_files,
-    update_file,
 )
 from chunkstore.stores.contents import Contents
 from chunkstore.stores.packed import PackedFile, unpack
@@ -53,6 +48,7 @@ from chunkstore.stores.reading.problems import UNREADABLE, Problems, as_error
 from chunkstore.stores.reading.run_files import RunFiles
 from chunkstore.stores.reading.seen_changes import changes_seen
 from chunkstore.stores.reading.unfinished import without_unfinished
+from chunkstore.stores.reading.update_reader import UpdateReader
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
@@ -94,9 +90,13 @@ class ChunkReader:
         # By `id` of a record, the file that it was read from, and the change that was laid over it.
         self._origins: dict[int, ChunkName] = {}
         self._changes: dict[int, overlay.Change] = {}
+        #: What others have changed.
+        self.updates = UpdateReader(self._files, self._problems)
         self._with_bodies = with_bodies
         #: By `id`, which it keeps to itself, what has a file for itself, and its bytes.
         self.bodies: dict[int, tuple[object, bytes]] = {}
+        #: Tells what came after the end of the run; `metadata` sets it.
+        self.late: LateRecords | None = None
         # Parameters that stand in records, where other tools put them; files of parameters come before them.
         self._inner_parameters: dict[str, dict[str, Any]] = {}
         # By file, records that were decoded together with others.
@@ -161,6 +161,7 @@ class ChunkReader:
             if not isinstance(found, bytes):
                 self._problems.add("missing", RUN_FILE, "the run's own record is missing: this is it as it was sealed")
             self._files.sums = {} if {CONTENTS, SUMMING} & log.notes.keys() else None
+            self.late = LateRecords.of(log)
             return log
         return RunLog(run_id=str(self._run_id), status=UNKNOWN)
 
@@ -204,7 +205,7 @@ class ChunkReader:
             inside: an internal name: only those inside the record of that name; None for all.
         """
         chunks = self._chunks if inside is None else self._chunks_inside(inside)
-        updates = self._updates(chunks)
+        updates = self.updates.over_all(chunks)
         if inside is None and not self._with_bodies:
             for kind, cls in TYPE_OF.items():
                 self._decoded.update(self._files.decode_sealed(f"{kind}-", cls))
@@ -221,7 +222,15 @@ class ChunkReader:
         metrics = [chunk for chunk in chunks if chunk.kind == METRIC]
         if metrics:
             self._add_series(metrics, {name: record for (kind, name), record in newest.items() if kind == STEP})
+        for record in newest.values() if self.late else ():
+            self._tell_if_late(record)
         return list(newest.values())
+
+    def _tell_if_late(self, record: _R) -> _R:
+        change = self._changes.get(id(record))
+        if self.late is not None and self.late.tell(record, overlay.set_by(change)):
+            self.bodies.pop(id(record), None)
+        return record
 
     def stream(self) -> Iterator[StepLog | BranchLog]:
         """Yield the steps and branches that count, in order of execution, each without what is inside it."""
@@ -229,7 +238,7 @@ class ChunkReader:
         for chunk in self._chunks:
             key = (chunk.kind, chunk.encoded)
             groups[key] = groups.get(key, 0) + 1
-        updates = self._updates(self._chunks)
+        updates = self.updates.over_all(self._chunks)
         superseded = self._superseded({key for key, count in groups.items() if count > 1})
         for chunk in self._chunks:
             if chunk.kind not in TYPE_OF or chunk.file in superseded:
@@ -239,7 +248,7 @@ class ChunkReader:
                 continue
             if isinstance(record, StepLog) and (METRIC, chunk.encoded) in groups:
                 self._add_series(self._chunks_of(METRIC, chunk.encoded), {record.internal_name: record})
-            yield from map(bare, self._flat(record))
+            yield from (bare(self._tell_if_late(flat)) for flat in self._flat(record))
             self._origins.clear()
             self._changes.clear()
 
@@ -300,12 +309,12 @@ class ChunkReader:
         for name in names_of_files(internal_name):  # the name inside decides
             encoded = encode_for_file(name)
             for chunk in reversed(self._chunks_of(KIND_OF[kind], encoded)):
-                update = self._update_over(chunk, internal_name, strict=strict)
+                update = self.updates.over(chunk, internal_name, strict=strict)
                 record = self._record(chunk, update, strict=True)
                 if isinstance(record, kind) and record.internal_name == internal_name:
                     if isinstance(record, StepLog) and with_series:
                         self._add_series(self._chunks_of(METRIC, encoded), {internal_name: record})
-                    return record
+                    return self._tell_if_late(record)
         if self._files.unreadable is not None:
             raise self._files.unreadable
         return None
@@ -323,17 +332,8 @@ class ChunkReader:
         record = self._record(chunk, None, strict=True)
         if record is None:
             return None
-        change = self._update_over(chunk, record.internal_name, strict=True)
+        change = self.updates.over(chunk, record.internal_name, strict=True)
         return record if change is None else self._record(chunk, change, strict=True)
-
-    def file_changed_by(self, update: ChunkName) -> ChunkName | None:
-        """Return the chunk that a file of changes lies over.
-
-        Raises:
-            CorruptChunkError: the file cannot be read.
-        """
-        found = self._update(update.file, strict=True)
-        return parse_chunk_file(found.over) if found else None
 
     def files_of(self, records: Iterable[StepLog | BranchLog]) -> dict[Key, ChunkName]:
         """Return the files that records were read from, by kind and internal name."""
@@ -370,37 +370,6 @@ class ChunkReader:
         if is_ours and self._with_bodies:  # what other tools write may lack fields
             self.bodies[id(record)] = record, data
         return record
-
-    def _updates(self, chunks: Iterable[ChunkName]) -> dict[str, overlay.Change]:
-        found: dict[str, overlay.Change] = {}
-        for chunk in chunks:
-            if chunk.kind in UPDATE_KINDS and (update := self._update(chunk.file)) is not None:
-                over = parse_chunk_file(update.over)
-                if over and over.kind in TYPE_OF and update_file(over, update.internal_name) == chunk.file:
-                    found[update.over] = update.change
-                else:
-                    self._problems.report(
-                        chunk.file, codec.corrupt(chunk.file, 0, "it is not the file for what it changes")
-                    )
-        return found
-
-    def _update_over(self, chunk: ChunkName, internal_name: str, *, strict: bool) -> overlay.Change | None:
-        """Return the change over one file; its name tells where it is, so that no listing can miss it."""
-        update = self._update(update_file(chunk, internal_name), is_listed=False, strict=strict)
-        return update.change if update is not None and update.over == chunk.file else None
-
-    def _update(self, file: str, *, is_listed: bool = True, strict: bool = False) -> Update | None:
-        try:
-            body, _ = self._files.content(file, is_listed=is_listed)
-            update: Update = codec.decode(body, file, codec.decoder_of(Update))
-        except FileNotFoundError:
-            return None
-        except (*UNREADABLE, msgspec.ValidationError) as error:
-            if strict:
-                raise as_error(file, error) from None
-            self._problems.report(file, error)
-            return None
-        return update
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 

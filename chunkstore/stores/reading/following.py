@@ -31,6 +31,7 @@ from chunkstore.names import (
 )
 from chunkstore.records import overlay
 from chunkstore.records.assemble import branch_of_step, step_of_branch
+from chunkstore.records.late import LateRecords
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.chunk_files import Key, Parameters
 from chunkstore.stores.packed import PackedFile
@@ -224,18 +225,18 @@ class FollowedRun:
     def _insert(self, few: ChunkReader, file: str) -> bool:
         """Put what one file holds now into the log; tell whether that could be done without a look at the rest."""
         tree = self._tree
-        if tree.log.found_orphans is not UNSET or tree.log.found_problems is not UNSET:
+        if tree.log.found_orphans is not UNSET or tree.log.found_problems is not UNSET or LateRecords.of(tree.log):
             return False
         if file == RUN_FILE:
             metadata = few.metadata()
-            if metadata.steps or metadata.parameters or few.problems:
+            if metadata.steps or metadata.parameters or few.problems or few.late:
                 return False
             tree.replace_metadata(metadata)
             return True
         chunk = parse_chunk_file(file)
         try:
             if chunk and chunk.kind in _UPDATES:
-                chunk = few.file_changed_by(chunk)
+                chunk = few.updates.changed_file(chunk)
             record = few.record_in(chunk) if chunk and chunk.kind in _RECORDS else None
         except (ChunkstoreError, FileNotFoundError):
             return False

@@ -25,7 +25,7 @@ class ProblemFinder(ChunkReader):
     def find(self) -> list[Problem]:
         """Return what cannot be read, or is not what the run finished with; not whether each record has its place."""
         metadata = self.metadata()
-        updates = self._updates(self._chunks)
+        updates = self.updates.over_all(self._chunks)
         for chunk in self._chunks:
             if chunk.kind in TYPE_OF:
                 self._record(chunk, updates.get(chunk.file))

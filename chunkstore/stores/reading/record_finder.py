@@ -7,14 +7,16 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from chunkstore.backends.base import Backend
-from chunkstore.backends.reader import FolderReader
-from chunkstore.names import JOURNAL_PREFIX, SEALED_PREFIX
+from chunkstore.backends.reader import FileVersion, FolderReader
+from chunkstore.names import JOURNAL_PREFIX, RUN_FILE, SEALED_PREFIX
 from chunkstore.records.assemble import assemble
+from chunkstore.records.late import LateRecords
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
-from chunkstore.stores.chunk_files import KIND_OF, observe_all, update_file
+from chunkstore.stores.chunk_files import KIND_OF, checked_run_log, observe_all, update_file
 from chunkstore.stores.reading.chunk_reader import ChunkReader
 from chunkstore.stores.reading.listing import Listing, ListingMemory
 from chunkstore.stores.reading.order import newest_listed
+from chunkstore.stores.reading.problems import UNREADABLE
 from chunkstore.stores.reading.run_files import RunFiles
 from chunkstore.stores.runs import KnownRun
 
@@ -24,6 +26,8 @@ _R = TypeVar("_R", bound=StepLog | BranchLog)
 
 #: Who has written a record.
 NOBODYS, OURS, OTHERS = "nobody", "we alone", "others too"
+#: Of so many runs it is remembered what still ran at their end.
+_MOST_REMEMBERED = 32
 
 
 class RecordFinder:
@@ -37,6 +41,8 @@ class RecordFinder:
     def __init__(self, backend: Backend, listings: ListingMemory) -> None:
         self.backend = backend
         self._listings = listings
+        #: What the own records of some runs say of what still ran at their end, by run.
+        self._late: dict[str, tuple[FileVersion, LateRecords | None]] = {}
 
     @property
     def remembers(self) -> bool:
@@ -124,13 +130,30 @@ class RecordFinder:
         with_series: bool = True,
     ) -> tuple[ChunkReader, _R | None]:
         """Return the record of one name that counts, and what read it; first by way of a recent listing."""
+        late = self._late_of(run_id, reader)
         if recent is not None:
             chunks = ChunkReader(run_id, reader, recent)
+            chunks.late = late
             record = chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
             if record is not None or self._is_unchanged_since(recent, run_id, reader):
                 return chunks, record
         chunks = ChunkReader(run_id, reader, self._fresh_listing(run_id, reader))
+        chunks.late = late
         return chunks, chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
+
+    def _late_of(self, run_id: str, reader: FolderReader) -> LateRecords | None:
+        """Return what the run's own record says of what still ran at its end; it is read only when it has changed."""
+        try:
+            version = reader.version(RUN_FILE)
+            known = self._late.get(run_id)
+            if known is None or known[0] != version:
+                if len(self._late) >= _MOST_REMEMBERED:
+                    self._late.clear()
+                known = version, LateRecords.of(checked_run_log(reader.load(RUN_FILE), run_id))
+                self._late[str(run_id)] = known
+        except (FileNotFoundError, *UNREADABLE):
+            return None
+        return known[1]
 
     def _is_unchanged_since(self, listing: Listing, run_id: str, reader: FolderReader) -> bool:
         """Tell whether nobody else has changed anything in the folder since it was listed."""

@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import RUN_FILE
+from chunkstore.records.late import LateRecords
 from chunkstore.records.models import CONTENTS, SUMMING, RunLog
 from chunkstore.stores.chunk_files import Key
 from chunkstore.stores.stored import is_finished
@@ -25,16 +26,18 @@ class End(NamedTuple):
         version: of the record.
         is_finished: whether the run has ended.
         is_summed: whether it is noted what the chunks hold, or somebody sums that up: then nobody may change it unsaid.
+        late: tells what still ran then; None if nothing did.
     """
 
     version: FileVersion
     is_finished: bool
     is_summed: bool
+    late: LateRecords | None = None
 
     @classmethod
     def of(cls, version: FileVersion, log: RunLog) -> End:
         """Return what a record says."""
-        return cls(version, is_finished(log), CONTENTS in log.notes or SUMMING in log.notes)
+        return cls(version, is_finished(log), CONTENTS in log.notes or SUMMING in log.notes, LateRecords.of(log))
 
 
 class KnownRun:

@@ -109,6 +109,11 @@ class ChunkWriter:
         """Tell whether a run has finished at a level at which that makes it durable."""
         return self.backend.durability == AT_THE_END and self.end_of(run_id, known).is_finished
 
+    def is_left(self, run_id: str, known: KnownRun, internal_name: str) -> bool:
+        """Tell whether the run has ended, and nobody waits any more for what has this name."""
+        late = self.end_of(run_id, known).late
+        return late is not None and late.is_left(internal_name)
+
     def end_of(self, run_id: str, known: KnownRun) -> End:
         """Return what the run's own record says of its end; it is read only when it has changed."""
         version = self.backend.version(run_id, RUN_FILE)

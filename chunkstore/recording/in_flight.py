@@ -1,0 +1,94 @@
+"""Branches that an engine has: waited for, taken back, or given up."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+from chunkstore.engines.base import Ended
+from chunkstore.engines.futures import cancel, error_of
+from chunkstore.recording.branch_records import Branch, record_failure, recorded_branch
+from chunkstore.recording.failures import describe_error
+from chunkstore.recording.scope import Scope
+from chunkstore.recording.waiting import ThreadPool
+from chunkstore.recording.workers import Workers
+from chunkstore.records.models import PROCESSING
+
+
+class InFlight:
+    """The branches of a composite step that its engine has, and of which it is not settled what came of them.
+
+    Args:
+        run: the run, or the branch, that the step belongs to.
+        workers: the engine.
+    """
+
+    def __init__(self, run: Scope, workers: Workers) -> None:
+        self._run = run
+        self.workers = workers
+        self._pending: dict[Future[Any], Branch] = {}
+        self._ended: Ended = workers.new_queue()
+        #: The threads that branches run on, if they are some of this process.
+        self._threads: ThreadPool | None = None
+
+    def _next_ended(self, *, would_help: bool = False, timeout: float | None = None) -> Future[Any] | None:
+        if self._threads is None:
+            return self._ended.get(timeout=timeout)
+        return self._threads.next(self._ended, would_help=would_help, timeout=timeout)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Cancel what has not started; what runs comes to its end, unless the whole program is to end now."""
+        try:
+            if isinstance(error, Exception):
+                self._end_running(error)
+        except BaseException as interrupt:
+            self._abandon(interrupt)
+            raise
+        if not isinstance(error, Exception):
+            self._abandon(error)
+
+    def _end_running(self, error: Exception) -> None:
+        """Cancel what has not started, and wait for the others."""
+        running = {future: branch for future, branch in self._pending.items() if not self._is_taken_back(future)}
+        for each in list(running):
+            each.add_done_callback(self._ended.put)  # again: what came up may have done so just after a look
+        while running:
+            future = self._next_ended()
+            branch = running.pop(future, None) if future else None
+            if branch is None or future is None:
+                continue
+            if error_of(future) is not None:
+                self._record_end(branch, f"its worker gave no answer: {describe_error(error)}")
+            self._run.left.discard(branch.internal_name)
+
+    def _is_taken_back(self, future: Future[Any]) -> bool:
+        """Cancel a branch, if it has not begun; return whether nobody has to wait for it."""
+        branch = self._pending[future]
+        if self.workers.takes_back:
+            is_cancelled = cancel(future)
+            if is_cancelled:
+                self._run.left.discard(branch.internal_name)
+            return is_cancelled
+        # Whatever the engine says: only its record tells whether a branch has begun.
+        return recorded_branch(self._run, branch) is None and cancel(future)
+
+    def _abandon(self, error: BaseException) -> None:
+        """Stop what can be stopped, and wait for nothing.
+
+        What may still run, or begin, the run knows to be left: whoever ends it notes that.
+        """
+        running = dict(self._pending)
+        for future, branch in self._pending.items():
+            if cancel(future) and self.workers.takes_back:
+                self._run.left.discard(branch.internal_name)
+                del running[future]
+        if self.workers.kill():
+            for branch in running.values():
+                self._record_end(branch, f"interrupted: {describe_error(error)}")
+                self._run.left.discard(branch.internal_name)
+
+    def _record_end(self, branch: Branch, message: str) -> None:
+        """Record the failure of a branch that has begun and will not end any more."""
+        recorded = recorded_branch(self._run, branch)
+        if recorded is not None and recorded.status == PROCESSING:
+            record_failure(self._run, branch, message)
