@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from chunkstore.maintenance.checking import Finding, verify
     from chunkstore.maintenance.getting_data import get_data
     from chunkstore.maintenance.importing import ImportProblem, ImportReport, import_runs
+    from chunkstore.maintenance.workers import EngineReport, WorkerReport, check_engine
     from chunkstore.recording.run import Run, Step, current_run, current_step
     from chunkstore.views.compare import RunDiff, compare_runs
     from chunkstore.views.pages import render_tree
@@ -101,6 +102,7 @@ __all__ = [
     "CorruptChunkError",
     "DataCatalog",
     "DataNotFoundError",
+    "EngineReport",
     "Finding",
     "ImportProblem",
     "ImportReport",
@@ -134,7 +136,9 @@ __all__ = [
     "StoreUsageError",
     "UnsupportedFormatError",
     "WorkerDiedError",
+    "WorkerReport",
     "__version__",
+    "check_engine",
     "compare_runs",
     "current_run",
     "current_step",
@@ -183,12 +187,15 @@ RunLog._repr_pretty_ = _write_run_log  # type: ignore[attr-defined]
 
 #: Where that is which is loaded when it is asked for.
 _LOADED_WHEN_USED = {
+    "EngineReport": "maintenance.workers",
     "Finding": "maintenance.checking",
     "ImportProblem": "maintenance.importing",
     "ImportReport": "maintenance.importing",
     "Run": "recording.run",
     "RunDiff": "views.compare",
     "Step": "recording.run",
+    "WorkerReport": "maintenance.workers",
+    "check_engine": "maintenance.workers",
     "compare_runs": "views.compare",
     "current_run": "recording.run",
     "current_step": "recording.run",

@@ -48,8 +48,9 @@ ONLY_IMPORTER = {
 #: Extras, imported where they are used.
 LATE = {"watchfiles", "yaml"}
 
-#: What imports modules by their names: the commands and what is loaded when it is used of ours, pandas and pyarrow.
-BY_NAME = {TOP, f"{TOP}.cli.app", f"{TOP}.views.tables.frames"}
+#: What imports modules by their names: the commands and what is loaded when it is used of ours, pandas and pyarrow,
+#: and the module of a user.
+BY_NAME = {TOP, f"{TOP}.cli.app", f"{TOP}.cli.chosen_engine", f"{TOP}.views.tables.frames"}
 
 LONGEST_FILE = 450
 CODE = {".py", ".html", ".css", ".js"}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
@@ -30,6 +31,17 @@ def examine_folder(
     ] = None,
     store: StoreOption = None,
     config: ConfigOption = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            metavar="ENGINE",
+            help="Let workers try it with this process: of `processes`, `dask:ADDRESS`, `ray:ADDRESS`, `slurm`, "
+            "`module:executor`, or of a command that starts them, 'srun -n4'.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for workers.", min=0.1)] = 30.0,
     json: JsonOption = False,
 ) -> None:
     """Try what the file system of a folder does, and say what holds there.
@@ -38,7 +50,15 @@ def examine_folder(
     files in a hidden folder, lets processes get in each other's way, kills
     some, and removes everything again; it takes some seconds. The exit code is
     1 if something does not hold that chunkstore relies on.
+
+    With an engine, its workers say whether they see this folder, and this
+    process what they write there, whether locks exclude each other, and how
+    well clocks and versions agree: a line for each. The command is run with
+    `python -m …` behind it, if it does not end with a python of its own.
     """
+    if engine is not None:
+        _examine_workers(folder, store, config, engine, timeout, json=json)
+        return
     from chunkstore.maintenance.doctor.examination import examine  # noqa: PLC0415 - other commands need none of it
 
     where = _log_folder(store, config) if folder is None else folder
@@ -49,6 +69,23 @@ def examine_folder(
         print_json(report)
     else:
         _print_report(console(), report)
+    if not report.holds:
+        raise typer.Exit(PROBLEMS)
+
+
+def _examine_workers(
+    folder: str | None, store: str | None, config: str | None, engine: str, timeout: float, *, json: bool
+) -> None:
+    from chunkstore.cli.chosen_engine import chosen_engine  # noqa: PLC0415 - as above
+    from chunkstore.cli.worker_table import print_engine_report  # noqa: PLC0415 - as above
+    from chunkstore.maintenance.workers import check_engine  # noqa: PLC0415 - as above
+
+    opened = open_chosen_store(store if folder is None else f"chunked-fs:{folder}", config)
+    with chosen_engine(engine) as (workers, name):
+        report = msgspec.structs.replace(check_engine(opened, workers, timeout=timeout), engine=name)
+        # While the engine is there: to end one whose workers hang may take long.
+        print_json(report) if json else print_engine_report(report)
+        sys.stdout.flush()
     if not report.holds:
         raise typer.Exit(PROBLEMS)
 

@@ -16,6 +16,7 @@ from chunkstore.cli.watching import RunChange, StepOutput
 from chunkstore.maintenance.doctor.report import DoctorReport
 from chunkstore.maintenance.getting_data import GotData
 from chunkstore.maintenance.importing import ImportReport
+from chunkstore.maintenance.workers.report import EngineReport
 from chunkstore.records.fields import ExtraFields
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.views.compare import RunDiff
@@ -29,6 +30,7 @@ PRINTED: dict[str, Any] = {
     "demo": RunPage,
     "diff": RunDiff,
     "doctor": DoctorReport,
+    "doctor --with": EngineReport,
     "export": ExportReport,
     "gc": GcReport,
     "get": GotData,

@@ -3,37 +3,13 @@
 import os
 import pickle
 import shutil
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from elsewhere import Elsewhere
 
 import chunkstore
 from chunkstore import BranchFailedError, StoreNotSharedError
-
-
-def run_pickled(data):
-    function, arguments = pickle.loads(data)
-    return function(*arguments)
-
-
-class Elsewhere(Executor):
-    """Runs what it gets in processes for which one folder is another: as it is in a container, or on another host."""
-
-    def __init__(self, here, there, wrong=lambda count: True):
-        self._paths = [str(path).encode() for path in (here, there)]
-        self._pool = ProcessPoolExecutor(1)
-        self._wrong = wrong
-        self._count = 0
-
-    def submit(self, function, /, *arguments):
-        data = pickle.dumps((function, arguments))
-        assert len(self._paths[0]) == len(self._paths[1])
-        assert self._paths[0] in data
-        self._count += 1
-        return self._pool.submit(run_pickled, data.replace(*self._paths) if self._wrong(self._count) else data)
-
-    def shutdown(self, wait=True, *, cancel_futures=False):
-        self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
 def note(item):

@@ -1,0 +1,96 @@
+"""What `--with` names: an executor of somebody's program, an engine that is known by name, or a command."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from importlib import import_module
+from operator import attrgetter
+from typing import Any
+
+import typer
+
+from chunkstore import engines
+from chunkstore.engines import as_executor
+
+_IMPORTED = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)")
+
+
+def _dask(address: str) -> Any:
+    return import_module("distributed").Client(address or None, set_as_default=False)
+
+
+def _ray(address: str) -> Any:
+    import_module("ray").init(address=address or None, include_dashboard=False, configure_logging=False)
+    return engines.ray()
+
+
+def _processes(count: str) -> Any:
+    return ProcessPoolExecutor(int(count) if count else None)
+
+
+#: Engines that are known by name, with an address or a number behind a colon.
+_KNOWN: dict[str, Callable[[str], Any]] = {"processes": _processes, "dask": _dask, "ray": _ray}
+#: Batch systems, and the command that starts workers there.
+_COMMANDS = {"slurm": "srun"}
+
+
+@contextmanager
+def chosen_engine(text: str) -> Iterator[tuple[Executor | Sequence[str], str]]:
+    """Make what `--with` names, and end it after use if it was made for that; also return what to call it.
+
+    Raises:
+        typer.BadParameter: it names nothing.
+    """
+    name, _, address = text.partition(":")
+    if name in _KNOWN and " " not in text:
+        with _ended(_made(text, lambda: _KNOWN[name](address))) as engine:
+            yield engine, text
+        return
+    words = shlex.split(_COMMANDS.get(text, text))
+    if words and shutil.which(words[0]):
+        yield words, text
+        return
+    found = _IMPORTED.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} names no engine: there is no command {' '.join(words[:1])!r} here, and it is neither "
+            f"module:executor nor one of {', '.join([*_KNOWN, *_COMMANDS])}.",
+            param_hint="--with",
+        )
+    made = _made(text, lambda: _imported(*found.groups()))
+    if callable(getattr(made, "submit", None)):
+        yield as_executor(made), text
+        return
+    with _ended(_made(text, made)) as engine:
+        yield engine, text
+
+
+def _made(text: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except Exception as error:
+        raise typer.BadParameter(
+            f"{text!r} gives no executor: {type(error).__name__}: {error}", param_hint="--with"
+        ) from error
+
+
+def _imported(module: str, attribute: str) -> Any:
+    sys.path.insert(0, os.getcwd())  # as `python -m` does
+    return attrgetter(attribute)(import_module(module))
+
+
+@contextmanager
+def _ended(made: Any) -> Iterator[Executor]:
+    try:
+        yield as_executor(made)
+    finally:
+        end = getattr(made, "close", None) or getattr(made, "shutdown", None)
+        if callable(end):
+            end()
