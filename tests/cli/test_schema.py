@@ -23,6 +23,7 @@ def examples_of_commands(old):
         "demo": ["demo", "--limit", "2"],
         "diff": ["diff", "one", "one"],
         "doctor": ["doctor"],
+        "doctor --with": ["doctor", "--with", "processes:1"],
         "export": ["export", "one", "--to", os.path.join(old, "..", "out.json")],
         "gc": ["gc", "--keep-last", "5", "--dry-run"],
         "get": ["get", "one", "load.execution.log", "--to", os.path.join(old, "..")],
