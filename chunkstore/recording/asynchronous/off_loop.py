@@ -24,12 +24,14 @@ logger = logging.getLogger("chunkstore")
 
 _T = TypeVar("_T")
 
-#: So many threads wait at most for slow storage.
-_MOST_THREADS = 32
 #: How often is looked whether more threads are needed, in seconds.
 _INTERVAL = 0.005
-#: A thread that does fewer calls than this in that time waits for something: another one can do more meanwhile.
-_FEWEST = 2
+#: So many threads there may be when a call takes so long, in seconds. More than are needed would only keep the loop, and
+#: each other, from running: a busy machine looks like slow storage, too.
+_THREADS = ((0.02, 32), (0.0025, 4), (0.0, 1))
+_MOST_THREADS = 32
+#: The loop is told so often of what has been done, in seconds: each time costs as much as a short call.
+_BATCH = 1e-3
 _PAUSE = 1e-3
 
 
@@ -89,6 +91,7 @@ class Threads:
         # The rest is the loop's alone.
         self._working = 0
         self._lately = 0
+        self._last = time.perf_counter()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
@@ -103,6 +106,7 @@ class Threads:
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._waiting and not self._working:
+            self._last, self._lately = time.perf_counter(), 0
             self._hire(loop)
         if self._timer is None and self._working:
             self._timer = loop.call_later(_INTERVAL, self._look, loop)
@@ -118,14 +122,18 @@ class Threads:
         """Look whether more threads could do more, and whether anything was done that nobody has told of."""
         self._timer = None
         self._deliver(loop)
-        if self._lately < _FEWEST * self._working:
-            for _ in range(min(self._working, _MOST_THREADS - self._working, len(self._waiting))):
-                self._hire(loop)
-        self._lately = 0
+        now = time.perf_counter()
+        pace = (now - self._last) * self._working / max(self._lately, 1)
+        most = next(threads for seconds, threads in _THREADS if pace >= seconds)
+        for _ in range(min(self._working, most - self._working, len(self._waiting))):
+            self._hire(loop)
+        if self._lately:
+            self._last, self._lately = now, 0
         self._begin(loop)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Do what there is to do; in a thread."""
+        told = time.perf_counter()
         try:
             while True:
                 try:
@@ -135,7 +143,9 @@ class Threads:
                 if job.take():
                     job.do()
                     self._over.append(job)
-                    self._tell(loop)
+                    if (now := time.perf_counter()) - told > _BATCH:
+                        told = now
+                        self._tell(loop)
         finally:
             self._over.append(None)
             self._tell(loop)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chunkstore.recording.asynchronous.step import AwaitableStep
+from chunkstore.recording.functions import check_is_awaited
 from chunkstore.recording.retries import DEFAULT_BACKOFF, RAISE, check_retries
 from chunkstore.recording.scope import actor
 from chunkstore.recording.whole_run import WholeRun
@@ -79,6 +80,7 @@ class AwaitableRun(WholeRun):
             StoreUsageError: this is no task of asyncio.
         """
         check_retries(name, max_attempts, on_error, backoff)  # before a name is given out
+        check_is_awaited(function)
         step = self._new_step(name, step_type=step_type, max_attempts=max_attempts, on_error=on_error, backoff=backoff)
         result: _T = await step.aexecute(function, arguments, keywords)
         return result

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable, Mapping
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from chunkstore.interrupts import passable
-from chunkstore.recording.functions import awaitable, check_is_awaited, is_coroutine_function
+from chunkstore.recording.functions import awaitable, is_coroutine_function
 from chunkstore.recording.identity import InputHash, identities
 from chunkstore.recording.output import OutputFile
 from chunkstore.recording.results import kept_result, result_of
@@ -109,7 +109,6 @@ class AwaitableStep(BaseStep[_Scope]):
             before: is called before the step is recorded, off the loop; tells whether an earlier result may be taken.
             after: is called when its end has been recorded, off the loop, with the error that ended it.
         """
-        check_is_awaited(function)
         off_loop = _off_loop()
 
         def begin() -> None:
@@ -212,7 +211,8 @@ def _ended_by(error: BaseException) -> BaseException:
     return _off_loop().closed() if isinstance(error, GeneratorExit) else error
 
 
-def _off_loop() -> ModuleType | Any:
+@functools.cache
+def _off_loop() -> Any:
     """Return the module that loads asyncio, which takes as long as all of this library."""
     from chunkstore.recording.asynchronous import off_loop  # noqa: PLC0415 - see above
 
