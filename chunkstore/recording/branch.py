@@ -63,6 +63,7 @@ def run_branch(task: BranchTask) -> Outcome | NotSeen:
     if task.origin == this_process():
         with running_on(task.pool):
             return _run(task)
+    task.run.sends_by_value = task.by_value
     try:
         outcome = _run(task)
     except RunLogNotFoundError as missing:

@@ -64,7 +64,8 @@ class Dispatcher(InFlight):
         max_in_flight: int | None,
         note: Callable[[Branch, Outcome], None],
     ) -> None:
-        super().__init__(run, Workers(InlineExecutor() if interrupts_another() else executor))
+        inner = InlineExecutor() if interrupts_another() else executor
+        super().__init__(run, Workers(inner, by_value=run.sends_by_value))
         self._step = step
         self._max_attempts = max_attempts
         self._backoff = backoff
@@ -224,7 +225,7 @@ class Dispatcher(InFlight):
             self._backoff,
             earlier_attempts,
             this_process(),
-            by_value=not self.workers.are_standard_processes,
+            by_value=not self.workers.are_standard_processes or self._run.sends_by_value,
             pool=0 if isinstance(threads, ThreadPoolExecutor) else id(threads),
             inputs=branch.inputs,
             attempt=branch.attempt,

@@ -52,6 +52,8 @@ class Scope:
         self._repeats = repeats
         #: The step whose function is all that records here, if that is a branch.
         self.function_step: StepAround | None = None
+        #: Whether this is a worker's, whose functions came by value: others may not be able to import them.
+        self.sends_by_value = False
         #: The same in another process than the step's own: its name, and its attempt.
         self._around = around
         # Changed by single operations alone: threads, and handlers of signals, may do so at any time.

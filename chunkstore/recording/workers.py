@@ -66,9 +66,11 @@ class Workers:
 
     Args:
         executor: the user's; None for our own.
+        by_value: whether functions are sent to processes by value that they cannot import.
     """
 
-    def __init__(self, executor: Executor | None) -> None:
+    def __init__(self, executor: Executor | None, *, by_value: bool = False) -> None:
+        self._by_value = by_value
         executor = as_executor(executor)
         self._use(executor, own=executor is None)
         self._broken_by: BaseException | None = None
@@ -155,7 +157,7 @@ class Workers:
         elif not self.are_standard_processes:
             return  # threads need no pickling, and of other pools nothing is known
         try:
-            pickle.dumps((run.bound_to(run.branch), function))
+            (dumped if self._by_value else pickle.dumps)((run.bound_to(run.branch), function))
         except ChunkstoreError:
             raise
         except Exception as error:
@@ -173,7 +175,7 @@ class Workers:
         if (loky := loky_of(self._executor)) is not None:
             reduction = sys.modules[loky.__name__.removesuffix("process_executor") + "backend.reduction"]
             return Packed(bytes(reduction.dumps(value)))
-        if self._is_elsewhere:
+        if self._is_elsewhere or (self._by_value and self.are_standard_processes):
             return Packed(dumped(value))
         return packed(value, by_value=False) if self.are_standard_processes else value
 
