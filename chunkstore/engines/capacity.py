@@ -68,7 +68,7 @@ def _of_one_of_parsl(one: Any) -> Any:
         return threads
     provider = one.provider
     blocks = provider.max_blocks if math.isfinite(provider.max_blocks) else 1
-    return max(one.connected_workers, one.workers_per_node * provider.nodes_per_block * blocks)
+    return one.workers_per_node * provider.nodes_per_block * blocks
 
 
 def _of_executorlib(executor: Any) -> Any:

@@ -14,8 +14,6 @@ from chunkstore.errors import StoreUsageError
 
 #: How long the scheduler has to say how many threads there are, in seconds.
 _LONGEST_ANSWER = 5
-#: Of an address that is reached without leaving the process.
-_IN_PROCESS = "inproc://"
 
 
 class DaskEngine(Engine):
@@ -40,7 +38,6 @@ class DaskEngine(Engine):
         self._client = client
         self._options = options
         self._executor: Executor = client.get_executor()
-        self.is_elsewhere = not client.scheduler.address.startswith(_IN_PROCESS)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DaskEngine, (None, self._options)

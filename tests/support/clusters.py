@@ -24,6 +24,10 @@ ALL = [*STANDARD, *OURS, *AS_THEY_ARE]
 #: Those whose branches run in other processes than the driver's.
 WITH_PROCESSES = [name for name in ALL if name not in {"threads", "joblib-threading"}]
 
+# Workers import what the tests define.
+_TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_TESTS, os.environ.get("PYTHONPATH")]))
+
 _clusters = ExitStack()
 _made = {}
 atexit.register(_clusters.close)
