@@ -36,6 +36,8 @@ OWNER_FILE = ".owner"
 JOINED_FILE = ".joined"
 #: Stands beside files of which a sync has failed: the kernel forgets that they are not on the disk.
 UNSYNCED_FILE = ".unsynced"
+#: Files of lines.
+LINES_SUFFIX = ".jsonl"
 TEMPORARY_PREFIX = ".tmp-"
 DELETED_PREFIX = ".deleted-"
 #: What a file is renamed to while it is being removed, so that it can be put back; see `Backend.remove_unchanged`.
@@ -48,7 +50,7 @@ ROOT_SCOPE = "root"
 END_OF_TIME = 9_000_000_000_000_000_000
 
 _KINDS = {STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC}
-_SUFFIXES = {kind: ".jsonl" if kind == METRIC else ".json" for kind in _KINDS}
+_SUFFIXES = {kind: LINES_SUFFIX if kind == METRIC else ".json" for kind in _KINDS}
 
 #: What a run's identity looks like: what tells it from every other that had its id before or gets it later.
 _INCARNATION = re.compile(r"[0-9a-f]{16}\Z")
@@ -258,6 +260,11 @@ def is_sealed_file(file: str) -> bool:
 def is_journal_file(file: str) -> bool:
     """Tell whether `file` is the name of a journal."""
     return file.startswith(JOURNAL_PREFIX) and _PACKED_FILE.match(file) is not None
+
+
+def is_appended_to(file: str) -> bool:
+    """Tell whether a file grows while it is read, as far as its name says; all others are replaced."""
+    return file.endswith(LINES_SUFFIX) and not file.startswith(SEALED_PREFIX)
 
 
 def timestamp_of_packed(file: str) -> int:

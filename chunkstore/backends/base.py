@@ -33,6 +33,18 @@ PROCESS, AT_THE_END, STEP = "process", "run", "step"
 DURABILITY_LEVELS = (PROCESS, AT_THE_END, STEP)
 
 
+class Holder(NamedTuple):
+    """Who holds a file alone.
+
+    Attributes:
+        data: what it has written.
+        is_alive: whether it still holds the file; None if that cannot be looked at.
+    """
+
+    data: bytes
+    is_alive: bool | None
+
+
 class Joined(NamedTuple):
     """Who holds a file together.
 
@@ -312,8 +324,8 @@ class Backend(ABC):
         """
         return lambda: None
 
-    def is_held(self, folder: str, file: str) -> bool | None:
-        """Tell whether the process that holds a file alone lives; None if there is no such file, or nobody can tell.
+    def holder(self, folder: str, file: str) -> Holder | None:
+        """Return who holds a file alone, or held it; None if there is no such file.
 
         Nobody is kept from anything by that, and nobody else who asks takes the question for a holder.
         """

@@ -8,6 +8,8 @@ import msgspec
 _LOCAL = frozenset(
     "apfs bcachefs btrfs ext2 ext3 ext4 f2fs hfs jfs ntfs3 overlay ramfs reiserfs tmpfs ufs vfat exfat xfs zfs".split()
 )
+#: File systems of many hosts on which each sees at once what the others do.
+_COHERENT = frozenset("ceph gfs2 gpfs lustre ocfs2".split())
 #: File systems whose `flock` is seen by all hosts, unless they are mounted with one of the options.
 _SHARED: dict[str, frozenset[str]] = {
     "nfs4": frozenset({"nolock", "local_lock=all", "local_lock=flock"}),
@@ -39,6 +41,11 @@ class Mount(msgspec.Struct, frozen=True):
     def is_local(self) -> bool:
         """Whether no other host can have it mounted."""
         return self.type in _LOCAL
+
+    @property
+    def is_coherent(self) -> bool:
+        """Whether many hosts can have it mounted, and each sees at once what the others do."""
+        return self.type in _COHERENT
 
     @property
     def has_shared_locks(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import UnsetType
 
+from chunkstore.backends.disk.freshness import looked_at_afresh
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import incarnation_of, is_data_folder
@@ -78,7 +79,7 @@ def _candidates(store: Store, location: str) -> list[str]:
 def holding(found: list[Catalog], entry: DataCatalog) -> Catalog | None:
     """Return which of some catalogs has the folder that a record names; None if that is nowhere."""
     folder = entry.catalog_relative_path.partition("/")[0]
-    there = [catalog for catalog in found if os.path.isdir(os.path.join(catalog.path, folder))]
+    there = [catalog for catalog in found if os.path.isdir(os.path.join(looked_at_afresh(catalog.path), folder))]
     return next((catalog for catalog in there if folder in catalog.folders()), there[0] if there else None)
 
 
@@ -113,7 +114,11 @@ def data_of_run(store: Store, run_id: str) -> DataOfRun:
     named = sorted({location for entry in entries if (location := _named(entry, str(run_id)))})
     where = ", ".join(named)
     folders = {entry.catalog_relative_path.partition("/")[0] for entry in entries}
-    there = [c.path for c in others if any(os.path.isdir(os.path.join(c.path, folder)) for folder in folders)]
+    there = [
+        c.path
+        for c in others
+        if any(os.path.isdir(os.path.join(looked_at_afresh(c.path), folder)) for folder in folders)
+    ]
     if there:
         return DataOfRun(
             left=f"its records say that its data is in the catalog {there[0]}, where nothing says that it is its own: "

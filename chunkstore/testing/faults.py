@@ -19,6 +19,7 @@ WRITING_CALLS = (
     "create",
     "write",
     "pwrite",
+    "flush",
     "fsync",
     "syncfs",
     "link",

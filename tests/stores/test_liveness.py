@@ -173,7 +173,7 @@ def test_who_stops_while_it_looks_keeps_nobody_from_its_lock(tmp_path, monkeypat
                 time.sleep(0.02 if not with_range_locks else 5)
 
         fcntl.flock = slow
-        held.is_held(files(tmp_path).backend._folders.fresh(RUN), ".owner")
+        held.holder(files(tmp_path).backend._folders.fresh(RUN), ".owner")
 
     with Forked(look_and_stop) as looker:
         assert looker.wait_for_line() == "looking"

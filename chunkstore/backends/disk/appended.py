@@ -81,9 +81,13 @@ def _append(folder: Folder, fd: int, data: bytes, *, durable: bool, is_durable: 
         elif is_durable():
             syscalls.fsync(fd)
             folder.sync_self()
+        elif folder.memory:
+            syscalls.flush(fd)
         _require(folder.is_current())
-    except BaseException:
+    except BaseException as error:
         _cut(syscalls, fd, size)
+        if isinstance(error, OSError):
+            _require(error.errno != errno.ESTALE)  # its server knows of no such file any more
         raise
     finally:
         unlock(fd)
@@ -168,10 +172,16 @@ class DirectoryJournal(Journal):
         try:
             try:
                 _lock(fd)
+                if self._folder.memory:
+                    # The lock has made this host ask the server, and nobody removes the file while we have it.
+                    _require(self._syscalls.fstat(fd).st_nlink > 0)
                 write_whole(self._syscalls, fd, data)
                 if self._durable or is_durable():
                     self._sync(fd)
+                elif self._folder.memory:
+                    self._syscalls.flush(fd)
                 # Looked at after the deed: if the path leads elsewhere by then, nobody is going to read the line.
+                _require(self._folder.memory is None or self._folder.is_current())
                 status = self._syscalls.lstat(self._path)
                 _require((status.st_dev, status.st_ino) == self._identity)
                 self._size += len(data)
@@ -183,6 +193,8 @@ class DirectoryJournal(Journal):
         except (FileNotFoundError, NotADirectoryError):
             raise MissingError(self._path) from None
         except OSError as error:
+            if error.errno == errno.ESTALE:
+                raise MissingError(self._path) from None  # the server knows of no such file any more
             raise os_error(error, self._path) from error
 
     def _sync(self, fd: int) -> None:

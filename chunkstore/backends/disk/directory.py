@@ -7,14 +7,27 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-from chunkstore.backends.base import AT_THE_END, PROCESS, STEP, Backend, Data, Joined, Journal, Judge, Within, never
+from chunkstore.backends.base import (
+    AT_THE_END,
+    PROCESS,
+    STEP,
+    Backend,
+    Data,
+    Holder,
+    Joined,
+    Journal,
+    Judge,
+    Within,
+    never,
+)
 from chunkstore.backends.disk.appended import DirectoryJournal, append_and_close, open_to_append
 from chunkstore.backends.disk.checks import check_what_ending_needs
 from chunkstore.backends.disk.creation import create_folder, make_top
 from chunkstore.backends.disk.folder import Folder, version_of
-from chunkstore.backends.disk.held import HeldFile, JoinedFile, is_held, joined
+from chunkstore.backends.disk.freshness import again_if_stale
+from chunkstore.backends.disk.held import HeldFile, JoinedFile, holder, joined
 from chunkstore.backends.disk.listing import entries_in
 from chunkstore.backends.disk.locks import OpenLocks, SidecarLock
 from chunkstore.backends.disk.mounts import mount_of
@@ -36,6 +49,8 @@ from chunkstore.errors import ChunkstoreError, CorruptChunkError, StoreIOError
 from chunkstore.forks import renew_after_fork
 from chunkstore.names import LOCK_FILE
 
+_T = TypeVar("_T")
+
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -47,6 +62,7 @@ class DirectoryBackend(Backend):
         durability: one of `DURABILITY_LEVELS`.
         lock_timeout: seconds to wait for a lock.
         syscalls: how files are touched; tests pass one that fails.
+        find_mount: tells what is mounted where a path leads; tests pass one that knows of a file server.
     """
 
     shared_between_processes = True
@@ -58,12 +74,14 @@ class DirectoryBackend(Backend):
         durability: str = AT_THE_END,
         lock_timeout: float = 60.0,
         syscalls: Syscalls = SYSTEM,
+        find_mount: Callable[[str], Mount | None] = mount_of,
     ) -> None:
         self.location = os.path.abspath(root)
         self.durability = durability
         self._sync_writes = durability == STEP
         self._lock_timeout = lock_timeout
-        self._folders = OpenFolders(syscalls, self.location, sync_writes=self._sync_writes)
+        self._find_mount = find_mount
+        self._folders = OpenFolders(syscalls, self.location, sync_writes=self._sync_writes, find_mount=find_mount)
         self._locks = OpenLocks()
         self._syncs = Syncs()
         self._was_checked = False
@@ -92,9 +110,13 @@ class DirectoryBackend(Backend):
     # --- folders -----------------------------------------------------------------------------------------------------
 
     def folders(self) -> dict[str, int]:
-        try:
+        @again_if_stale
+        def scan() -> dict[str, int]:
             top = self._folders.fresh("")
             return self._folders.syscalls.scan_folders(top.fd)
+
+        try:
+            return scan()
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -108,9 +130,10 @@ class DirectoryBackend(Backend):
         create_folder(self._folders, folder, files, durable=durable, while_locked=while_locked)
 
     def remove_folder(self, folder: str) -> None:
-        self._folders.forget(folder)
         path = self._folders.path(folder)
         try:
+            self._folders.look_afresh()
+            self._folders.forget(folder)
             move_and_remove(self._folders.syscalls, path)
             if self._sync_writes:
                 self._folders.fresh("").sync_self()
@@ -150,13 +173,20 @@ class DirectoryBackend(Backend):
         if not folder:
             self._make_top()
         durable = durable or self._sync_writes
-        # A file at the top is a whole run, which others may have joined by the time that something fails.
-        self._folders.do(
-            folder,
-            lambda handle: publish(handle, file, data, durable=durable, take_back=bool(folder)),
-            (lambda handle, _: discard(handle, file)) if folder else None,
-            within=within,
-        )
+
+        def make(handle: Folder) -> None:
+            try:
+                # A file at the top is a whole run, which others may have joined by the time that something fails.
+                publish(handle, file, data, durable=durable, take_back=bool(folder))
+            except FileExistsError:
+                # This host may remember one that another host has removed since.
+                handle.look_afresh()
+                if not handle.memory or handle.has_entry(file):
+                    raise
+                publish(handle, file, data, durable=durable, take_back=bool(folder))
+
+        undo = (lambda handle, _: discard(handle, file)) if folder else None
+        self._folders.do(folder, make, undo, within=within)
 
     def write_together(
         self,
@@ -231,39 +261,51 @@ class DirectoryBackend(Backend):
         return self._folders.do(folder, open_file, lambda _, stale: stale.close(), within=within)
 
     def remove_unchanged(self, folder: str, file: str, data: bytes) -> bool:
-        return self._folders.do(folder, lambda handle: remove_unchanged(handle, file, data))
+        return self._afresh(folder, lambda handle: remove_unchanged(handle, file, data))
 
     def remove_complete(self, folder: str, file: str, size: int) -> bool:
-        return self._folders.do(folder, lambda handle: remove_complete(handle, file, size))
+        return self._afresh(folder, lambda handle: remove_complete(handle, file, size))
 
     def remove(self, folder: str, file: str) -> None:
-        self._folders.do(folder, lambda handle: remove(handle, file, durable=self._sync_writes))
+        self._afresh(folder, lambda handle: remove(handle, file, durable=self._sync_writes))
+
+    def _afresh(self, folder: str, verb: Callable[[Folder], _T]) -> _T:
+        """Do something in a folder that is open, perhaps for long, as other hosts have left it."""
+
+        def do(handle: Folder) -> _T:
+            handle.look_afresh()
+            return verb(handle)
+
+        return self._folders.do(folder, do)
 
     def changed_at(self, folder: str) -> int:
-        return self._folders.do(folder, lambda handle: handle.changed_at())
+        return self._afresh(folder, lambda handle: handle.changed_at())
 
     def has(self, folder: str, file: str, *, within: Within = None) -> bool:
         # Whoever wants to know goes on to write, which tells whether the folder is there.
         try:
-            return self._folders.meant(folder, within).has_entry(file)
+            handle = self._folders.meant(folder, within)
+            handle.look_afresh()
+            return handle.has_entry(file)
         except OSError as error:
             fail(error, self._folders.path(folder))
 
     def version(self, folder: str, file: str) -> FileVersion:
         try:
-            status = self._folders.syscalls.lstat(f"{self._folders.path(folder)}{os.sep}{file}")
+            if self._folders.memory:
+                return self._folders.fresh(folder).version(file)
+            return version_of(self._folders.syscalls.lstat(f"{self._folders.path(folder)}{os.sep}{file}"))
         except OSError as error:
             fail(error, self._folders.path(folder))
-        return version_of(status)
 
     def entries(self, folder: str) -> list[Entry]:
         try:
-            return entries_in(self._folders.fresh(folder))
+            return again_if_stale(lambda: entries_in(self._folders.fresh(folder)))()
         except OSError as error:
             fail(error, self._folders.path(folder))
 
     def quarantine(self, folder: str, file: str, is_damaged: Judge) -> str:
-        return self._folders.do(folder, lambda handle: quarantine(handle, file, is_damaged))
+        return self._afresh(folder, lambda handle: quarantine(handle, file, is_damaged))
 
     def remove_left_over(self, folder: str, name: str) -> None:
         path = os.path.join(self._folders.path(folder), name)
@@ -285,11 +327,13 @@ class DirectoryBackend(Backend):
             return lambda: None  # then nobody can tell whether this process lives; that is no reason not to work
         return held.release
 
-    def is_held(self, folder: str, file: str) -> bool | None:
+    def holder(self, folder: str, file: str) -> Holder | None:
         try:
-            return is_held(self._folders.fresh(folder), file)
-        except OSError:
+            return holder(self._folders.fresh(folder), file)
+        except FileNotFoundError:
             return None
+        except OSError:
+            return Holder(b"", None)
 
     def joined(self, folder: str, file: str) -> Joined | None:
         try:
@@ -308,7 +352,7 @@ class DirectoryBackend(Backend):
         self._was_checked = True
 
     def mount(self) -> Mount | None:
-        return mount_of(self.location)
+        return self._find_mount(self.location)
 
     def acquire_lock(self, folder: str, file: str, *, within: Within = None) -> Callable[[], None]:
         def acquire(handle: Folder) -> tuple[Folder, SidecarLock]:

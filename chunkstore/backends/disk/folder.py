@@ -10,12 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
+from chunkstore.backends.disk.freshness import Memory, again_if_stale, look_afresh
 from chunkstore.backends.disk.locks import SidecarLock
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import Syscalls, has_unnamed_files
 from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.backends.reader import FileVersion, FolderReader
-from chunkstore.names import ASIDE_PREFIX, END_OF_TIME, TEMPORARY_PREFIX
+from chunkstore.names import ASIDE_PREFIX, END_OF_TIME, TEMPORARY_PREFIX, is_appended_to
 from chunkstore.records.codec import MAX_BYTES
 
 #: Device and inode.
@@ -26,9 +27,10 @@ _Entry = TypeVar("_Entry")
 _BLOCK = 1 << 20
 _GLANCE = 1 << 14
 _MAX_IDLE_LOCKS = 64
-_READ_ATTEMPTS = 5
-_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 _NOT_REGULAR = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
+#: What a disk says of a file that it cannot read, or a server that does not answer.
+_BROKEN = {errno.EIO, errno.ETIMEDOUT}
 #: How a file is opened that may by now be something else: no link is followed, and nothing waits for a pipe.
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -49,10 +51,12 @@ class Folder(FolderReader):
         path: where the folder is.
         follow: whether the folder may be a symbolic link to one.
         within: the open folder that it is in, so that no link on the way there is followed; None to go by the path.
+        memory: what is to be minded where it is, if what others do may be seen late there; see `freshness`.
 
     Attributes:
         fd: the descriptor.
         syscalls: how files are touched.
+        memory: the same; of the folder that it is in if that is given.
         has_unnamed_files: whether the file system has files without a name; yes, until it has refused to make one.
         has_hard_links: whether it has hard links, likewise.
         has_exclusive_renames: whether it has renames that replace nothing, likewise.
@@ -62,10 +66,19 @@ class Folder(FolderReader):
         NotADirectoryError: there is something else, or a symbolic link that is not to be followed.
     """
 
-    def __init__(self, syscalls: Syscalls, path: str, *, follow: bool = False, within: Folder | None = None) -> None:
+    def __init__(
+        self,
+        syscalls: Syscalls,
+        path: str,
+        *,
+        follow: bool = False,
+        within: Folder | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         self.location = path
         self.fd = -1
         self.syscalls = syscalls
+        self.memory: Memory | None = within.memory if within is not None else memory
         self.has_unnamed_files = has_unnamed_files()
         self.has_hard_links = True
         self.has_exclusive_renames = True
@@ -98,6 +111,8 @@ class Folder(FolderReader):
         """Tell whether the folder's path still leads here: it may have been removed, moved, or made anew."""
         try:
             identity = self.identity()
+            if self.memory:
+                look_afresh(self.syscalls, os.path.dirname(self.location))
             status = (self.syscalls.stat if self._follow else self.syscalls.lstat)(self.location)
         except OSError as error:
             if error.errno in _NOT_THERE:
@@ -117,6 +132,15 @@ class Folder(FolderReader):
         if self._examined is None:
             self._examined = examine(self)
         return self._examined
+
+    def look_afresh(self) -> None:
+        """Learn what other hosts have done in the folder since it was opened, where this host would not ask.
+
+        Raises:
+            OSError: the folder was removed.
+        """
+        if self.memory:
+            self.syscalls.close(self.syscalls.open(".", os.O_RDONLY | os.O_DIRECTORY, self.fd))
 
     def names(self, *, to_load: bool = False) -> list[str]:
         """Return the names of all entries.
@@ -155,6 +179,7 @@ class Folder(FolderReader):
     def all_entries(self) -> list[str]:
         return self._listing(self.syscalls.list)
 
+    @again_if_stale
     def _listing(self, listed: Callable[[int], list[_Entry]]) -> list[_Entry]:
         # A fresh descriptor: one that was read before starts at its end, and NFS would answer from its cache.
         fd = self.syscalls.open(".", os.O_RDONLY | os.O_DIRECTORY, self.fd)
@@ -173,7 +198,7 @@ class Folder(FolderReader):
     def modified_at(self, file: str) -> int:
         """Return when a file was written last, in nanoseconds."""
         try:
-            return self.syscalls.lstat(file, self.fd).st_mtime_ns
+            return self.status(file).st_mtime_ns
         except OSError:
             return END_OF_TIME  # who reads it will be told
 
@@ -195,6 +220,7 @@ class Folder(FolderReader):
         """Tell whether there is a file of that name."""
         return self.has_entry(file) or self.has_entry(ASIDE_PREFIX + file) or self.has_entry(file)
 
+    @again_if_stale
     def has_entry(self, name: str) -> bool:
         """Tell whether there is anything of that name."""
         try:
@@ -220,20 +246,17 @@ class Folder(FolderReader):
         except (FileNotFoundError, UnreadableFileError):
             return self.load_entry(file)  # it may have been put back
 
+    @again_if_stale
     def load_entry(self, file: str) -> bytes:
         """Return the bytes of a regular file of this very name; `load` finds it also while it is set aside."""
-        for attempt in range(1, _READ_ATTEMPTS + 1):
-            try:
-                return self._load(file)
-            except OSError as error:
-                if error.errno in _NOT_REGULAR:
-                    raise UnreadableFileError.because(file, "it is no regular file") from None
-                if error.errno == errno.EIO:
-                    raise os_error(error, os.path.join(self.location, file)) from error
-                if error.errno != errno.ESTALE or attempt == _READ_ATTEMPTS:
-                    raise
-                # A file server forgets a file that is replaced while it is read: there is a new one.
-        raise AssertionError  # the last attempt has returned or raised
+        try:
+            return self._load(file)
+        except OSError as error:
+            if error.errno in _NOT_REGULAR:
+                raise UnreadableFileError.because(file, "it is no regular file") from None
+            if error.errno in _BROKEN:
+                raise os_error(error, os.path.join(self.location, file)) from error
+            raise
 
     def _load(self, file: str) -> bytes:
         if not self.is_regular(file):
@@ -244,7 +267,7 @@ class Folder(FolderReader):
             raise UnreadableFileError.because(file, "permission denied") from None
 
     def _read_regular(self, file: str) -> bytes:
-        fd = self.syscalls.open(file, READ_FLAGS, self.fd)
+        fd = self._open_to_read(file)
         try:
             status = self.syscalls.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -259,18 +282,42 @@ class Folder(FolderReader):
 
     def version(self, file: str) -> FileVersion:
         """Return something that is another one after a file was replaced, or appended to."""
-        return version_of(self.syscalls.lstat(file, self.fd))
+        return version_of(self.status(file))
 
     def size(self, file: str) -> int:
         """Return the length of a file in bytes."""
-        return self.syscalls.lstat(file, self.fd).st_size
+        return self.status(file).st_size
 
+    @again_if_stale
+    def status(self, file: str) -> os.stat_result:
+        """Return what is known of a file; of one that is appended to, what its server knows now."""
+        status = self.syscalls.lstat(file, self.fd)
+        if not (self.memory and is_appended_to(file) and stat.S_ISREG(status.st_mode)):
+            return status
+        try:
+            return self.status_when_opened(file)
+        except PermissionError:
+            return status
+
+    def status_when_opened(self, file: str) -> os.stat_result:
+        """Return what the server knows of a regular file now, where this host remembers what it knew before."""
+        fd = self._open_to_read(file)
+        try:
+            return self.syscalls.fstat(fd)
+        finally:
+            self.syscalls.close(fd)
+
+    def _open_to_read(self, file: str) -> int:
+        asking = self.memory.asking if self.memory and is_appended_to(file) else 0
+        return self.syscalls.open(file, READ_FLAGS | asking, self.fd)
+
+    @again_if_stale
     def load_part(self, file: str, start: int, size: int) -> bytes:
         """Return up to `size` bytes of a regular file, from the byte `start` on."""
         if not self.is_regular(file):
             raise UnreadableFileError.because(file, "it is no regular file, but a folder, link, pipe or device")
         try:
-            fd = self.syscalls.open(file, READ_FLAGS, self.fd)
+            fd = self._open_to_read(file)
         except PermissionError:
             raise UnreadableFileError.because(file, "permission denied") from None
         except OSError as error:

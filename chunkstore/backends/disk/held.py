@@ -15,8 +15,9 @@ import weakref
 
 import msgspec
 
-from chunkstore.backends.base import Joined
+from chunkstore.backends.base import Holder, Joined
 from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.freshness import again_if_stale
 from chunkstore.backends.disk.locks import lock_now, unlock
 from chunkstore.backends.disk.range_locks import (
     ARE_THERE,
@@ -32,9 +33,12 @@ from chunkstore.forks import in_forked_children
 from chunkstore.records.codec import decoder_of, encode
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-_LOOKING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-#: For how long, in seconds, somebody who only looks may keep a holder from its lock of flock(2).
+_LOOKING = os.O_NOFOLLOW | os.O_NONBLOCK
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+#: For how long, in seconds, somebody who only looks may keep a holder from its lock.
 _LOOK, _LOOKS = 1e-3, 50
+#: Bytes that one holder says about itself, at most.
+_MOST_TOLD = 1 << 14
 #: Of more processes that have joined a run, only the last are named.
 _MOST_NAMED = 1 << 20
 
@@ -88,6 +92,8 @@ class HeldFile(_OwnFile):
                 return
             folder.syscalls.truncate(self._fd, 0)
             folder.syscalls.write(self._fd, data)
+            if folder.memory:
+                folder.syscalls.flush(self._fd)
         except BaseException:
             self.release()
             raise
@@ -105,7 +111,7 @@ def _lock(fd: int) -> bool:
     """Lock a file; tell whether nobody else holds it. Where no locks work, nobody who needs them gets further."""
     if ARE_THERE:
         try:
-            if not lock_range(fd, 0, TO_THE_END):
+            if not _lock_range_long_enough(fd):
                 return False
         except OSError:
             pass  # not on this file system
@@ -113,6 +119,17 @@ def _lock(fd: int) -> bool:
             _try_long_enough(fd)  # for older versions; that does not matter to us
             return True
     return _try_long_enough(fd)
+
+
+def _lock_range_long_enough(fd: int) -> bool:
+    """Lock a range, unless somebody holds it: on NFS those who look at the lock of flock(2) have this one too."""
+    for _ in range(_LOOKS):
+        if lock_range(fd, 0, TO_THE_END):
+            return True
+        if locked_range(fd, 0, TO_THE_END, to_share=True) is not None:
+            return False
+        time.sleep(_LOOK)
+    return False
 
 
 def _try_long_enough(fd: int) -> bool:
@@ -150,22 +167,37 @@ def _is_locked(fd: int) -> bool | None:
     return False
 
 
-def is_held(folder: Folder, file: str) -> bool | None:
-    """Tell whether the process that made a file lives; None if there is no such file, or locks do not work.
+def holder(folder: Folder, file: str) -> Holder:
+    """Return who has made a file, and whether that process lives.
 
     Raises:
-        OSError: it cannot be looked at.
+        OSError: there is no such file, or it cannot be looked at.
     """
     syscalls = folder.syscalls
-    fd = syscalls.open(file, _LOOKING, folder.fd)
+    fd = _open_to_look(folder, file)
     try:
-        if not syscalls.fstat(fd).st_size:
-            return None
+        data = syscalls.pread(fd, _MOST_TOLD, 0)
+        if not data:
+            return Holder(b"", None)  # it is about to be locked
         if ARE_THERE and locked_range(fd, 0, TO_THE_END) is not None:
-            return True
-        return _is_locked(fd)
+            return Holder(data, is_alive=True)
+        return Holder(data, _is_locked(fd))
     finally:
         syscalls.close(fd)
+
+
+@again_if_stale
+def _open_to_look(folder: Folder, file: str) -> int:
+    """Open a file whose locks are to be looked at; nothing is written to it."""
+    asking = folder.memory.asking if folder.memory else 0
+    if asking:
+        try:
+            # Of a file that is open for writing too, the server itself tells.
+            return folder.syscalls.open(file, _LOOKING | os.O_RDWR | asking, folder.fd)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+    return folder.syscalls.open(file, _LOOKING | os.O_RDONLY | asking, folder.fd)
 
 
 # --- held by several -------------------------------------------------------------------------------------------------
@@ -198,6 +230,8 @@ class JoinedFile(_OwnFile):
         try:
             self._wait_and_join()
             folder.syscalls.write(self._fd, encode(_Line(self._place, msgspec.Raw(data))) + b"\n")
+            if folder.memory:
+                folder.syscalls.flush(self._fd)
         except BaseException:
             self.release()
             raise
@@ -242,7 +276,7 @@ def joined(folder: Folder, file: str) -> Joined:
         OSError: there is no such file, or locks do not work here.
     """
     syscalls = folder.syscalls
-    fd = syscalls.open(file, _LOOKING, folder.fd)
+    fd = _open_to_look(folder, file)
     try:
         places = list(locked_places(fd))
         size = syscalls.fstat(fd).st_size

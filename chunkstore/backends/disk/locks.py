@@ -27,6 +27,8 @@ _FIRST_PAUSE = 50e-6
 #: Between two attempts to lock a file that others lock for the length of one write.
 _PAUSE = 5e-3
 _ATTEMPTS = 200
+#: How often a lock file is opened anew that its server has forgotten.
+_FORGOTTEN = 5
 _MAX_OPEN_LOCKS = 8
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -141,6 +143,7 @@ class SidecarLock:
     def _lock_file(self, deadline: float, timeout: float) -> None:
         turn: Turn | None = None
         pause = _FIRST_PAUSE
+        forgotten = 0
         try:
             while True:
                 if self._fd is None:
@@ -150,8 +153,16 @@ class SidecarLock:
                     self._has_turns = has_turns(self._fd, self._location)
                 if turn is None:
                     turn = Turn(self._fd, has_turns=self._has_turns)
-                if turn.has_come() and self._try(self._fd):
-                    if self._syscalls.fstat(self._fd).st_nlink:
+                try:
+                    is_locked = turn.has_come() and self._try(self._fd)
+                    is_there = not is_locked or self._syscalls.fstat(self._fd).st_nlink > 0
+                except OSError as error:
+                    forgotten += 1
+                    if error.errno != errno.ESTALE or forgotten > _FORGOTTEN:
+                        raise
+                    is_locked, is_there = True, False  # its server knows of no such file any more
+                if is_locked:
+                    if is_there:
                         return
                     turn.end()
                     turn = None
@@ -171,6 +182,8 @@ class SidecarLock:
         try:
             return lock_descriptor(fd, blocking=False)
         except OSError as error:
+            if error.errno == errno.ESTALE:
+                raise
             raise self._no_locks(error) from error
 
     def release(self) -> None:
@@ -238,10 +251,14 @@ class SidecarLock:
         )
 
     def _no_locks(self, error: OSError) -> StoreIOError:
-        reason = "this file system has no working locks" if error.errno in _NO_LOCKS else os.strerror(error.errno or 0)
+        if error.errno == errno.ENOLCK:
+            reason, advice = "no more locks are to be had here", "see whether the file server's lock service runs, or "
+        else:
+            none = error.errno in _NO_LOCKS
+            reason, advice = "this file system has no working locks" if none else os.strerror(error.errno or 0), ""
         return StoreIOError(
             f"Cannot lock {self._location}: {reason}. Changes that need a lock are refused, as they could be lost; "
-            "move log_folder to a file system with locks.",
+            f"{advice}move log_folder to a file system with locks.",
             file=self._location,
             errno=error.errno,
         )

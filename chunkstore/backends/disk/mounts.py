@@ -9,6 +9,11 @@ from chunkstore.backends.mount import Mount
 
 #: Linux lists them there, see proc_pid_mountinfo(5).
 _MOUNTS = "/proc/self/mountinfo"
+_NAMESPACE, _PROCESS = "/proc/self/ns/pid", "/proc/{}/stat"
+#: Where in the latter, behind the name of the program and its state, it says when the process was started.
+_STARTED = 19
+#: The states of one that has ended and is not forgotten yet.
+_DEAD = {"Z", "X", "x"}
 _BOOT = "/proc/sys/kernel/random/boot_id"
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -53,4 +58,18 @@ def boot_id() -> str:
         with open(_BOOT, encoding="ascii") as file:
             return file.read().strip()
     except OSError:
+        return ""
+
+
+def process_identity(pid: int) -> str:
+    """Return what no other process has or gets that has this number, empty if there is none, or nobody tells.
+
+    What stands before the colon is the same for all processes that see each other by their numbers.
+    """
+    try:
+        namespace = os.stat(_NAMESPACE).st_ino
+        with open(_PROCESS.format(pid), encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+            return "" if fields[0] in _DEAD else f"{namespace}:{fields[_STARTED]}"
+    except (OSError, IndexError):
         return ""

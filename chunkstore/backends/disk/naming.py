@@ -33,7 +33,7 @@ def give_name(folder: Folder, temporary: str, file: str) -> None:
 def _has_another_name(folder: Folder, temporary: str) -> bool:
     """Tell whether a file that was written under a temporary name has got, or changed it for, another one."""
     try:
-        return folder.syscalls.lstat(temporary, folder.fd).st_nlink > 1
+        return _link_count(folder, temporary) > 1
     except FileNotFoundError:
         return True
     except OSError:
@@ -57,8 +57,14 @@ def _link(folder: Folder, temporary: str, file: str) -> None:
         folder.syscalls.link(temporary, file, folder.fd)
     except FileExistsError:
         # NFS repeats a call whose answer was lost, and then finds the name that it has made itself.
-        if folder.syscalls.lstat(temporary, folder.fd).st_nlink == 1:
+        if _link_count(folder, temporary) == 1:
             raise
+
+
+def _link_count(folder: Folder, file: str) -> int:
+    """Return how many names a file of our own has; a host that remembers it would not know of a lost answer."""
+    status = folder.status_when_opened(file) if folder.memory else folder.syscalls.lstat(file, folder.fd)
+    return status.st_nlink
 
 
 def _rename_new(folder: Folder, temporary: str, file: str) -> bool:

@@ -10,10 +10,12 @@ from typing import TypeVar
 
 from chunkstore.backends.base import Within
 from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.freshness import Memory, again_if_stale, look_afresh, memory_of
 from chunkstore.backends.disk.os_errors import fail
 from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.backends.errors import MissingError
+from chunkstore.backends.mount import Mount
 from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import ChunkstoreError
 
@@ -21,7 +23,11 @@ _T = TypeVar("_T")
 _MAX_OPEN_FOLDERS = 112
 #: What a folder that was removed may answer; EPERM is what ext4 says when asked for a file without a name in it.
 _STALE = {errno.ENOENT, errno.ESTALE, errno.EPERM}
+#: What a folder says that holds no run any more.
+_EMPTY = {errno.ENOENT, errno.ESTALE}
 _ATTEMPTS = 2
+#: How often something is done anew because a file server has forgotten what it was done with.
+_FORGOTTEN = 5
 
 
 class OpenFolders:
@@ -31,16 +37,21 @@ class OpenFolders:
         syscalls: how files are touched.
         top: the path of the top folder.
         sync_writes: whether all that is written must survive a loss of power at once.
+        find_mount: tells what is mounted where a path leads.
 
     Attributes:
         syscalls: how files are touched.
         top: the path of the top folder.
     """
 
-    def __init__(self, syscalls: Syscalls, top: str, *, sync_writes: bool) -> None:
+    def __init__(
+        self, syscalls: Syscalls, top: str, *, sync_writes: bool, find_mount: Callable[[str], Mount | None]
+    ) -> None:
         self.syscalls = syscalls
         self.top = top
         self._sync_writes = sync_writes
+        self._find_mount = find_mount
+        self._memory: tuple[Memory | None] | None = None
         self._open: OrderedDict[str, Folder] = OrderedDict()
         # The top folder, if the way to it is known to be durable; while it is open, no other gets its inode.
         self._durable_top: Folder | None = None
@@ -49,14 +60,35 @@ class OpenFolders:
         """Return the path of a folder."""
         return f"{self.top}{os.sep}{folder}" if folder else self.top  # quicker than to join them
 
+    @property
+    def memory(self) -> Memory | None:
+        """What is to be minded where the folders are; found out when that matters."""
+        if self._memory is None:
+            self._memory = (memory_of(self._find_mount(self.top)),)
+        return self._memory[0]
+
+    def look_afresh(self) -> None:
+        """Learn which folders other hosts have made or removed, where this host would not ask.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        if self.memory:
+            look_afresh(self.syscalls, self.top)
+
+    @again_if_stale
     def fresh(self, folder: str) -> Folder:
         """Open a folder for one use.
 
         Raises:
             OSError: that cannot be done.
         """
+        path = self.path(folder)
+        if self.memory:
+            # A run may have come since it was asked for in vain, or another one have its name; so may the top.
+            look_afresh(self.syscalls, self.top if folder else path)
         # The top may be a symbolic link, as its owner chose it; a run's folder may not.
-        return Folder(self.syscalls, self.path(folder), follow=not folder)
+        return Folder(self.syscalls, path, follow=not folder, memory=self.memory)
 
     def cached(self, folder: str) -> Folder:
         """Return a folder that is open, perhaps for long: its path may lead elsewhere by now.
@@ -93,8 +125,9 @@ class OpenFolders:
             try:
                 if handle.examined(within.examine) == within.incarnation:
                     return handle
-            except FileNotFoundError:
-                pass  # it holds no run any more
+            except OSError as error:
+                if error.errno not in _EMPTY and not isinstance(error, FileNotFoundError):
+                    raise
             if attempt == _ATTEMPTS or handle.is_current():
                 break
             self.forget(folder)
@@ -153,12 +186,15 @@ class OpenFolders:
             ChunkstoreError: what the operating system says else, for users.
         """
         try:
-            for attempt in range(1, _ATTEMPTS + 1):
+            for attempt in range(1, _FORGOTTEN + 1):
                 handle = self.meant(folder, within)
                 try:
                     result = verb(handle)
                 except OSError as error:
-                    if attempt == _ATTEMPTS or error.errno not in _STALE or handle.is_current():
+                    is_forgotten = error.errno == errno.ESTALE
+                    if attempt >= (_FORGOTTEN if is_forgotten else _ATTEMPTS) or error.errno not in _STALE:
+                        raise
+                    if not is_forgotten and handle.is_current():
                         raise
                 else:
                     current = False
@@ -169,6 +205,8 @@ class OpenFolders:
                     finally:
                         if undo is not None and not current:
                             undo(handle, result)
+                    if attempt >= _ATTEMPTS:
+                        break
                 self.forget(folder)
             raise MissingError(self.path(folder))
         except OSError as error:

@@ -9,6 +9,14 @@ from typing import NoReturn
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError, StoreAccessError, StoreFullError, StoreIOError
 
+#: What to do next; the disk is to be checked after all others.
+_HINTS = {
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Raise the limit with `ulimit -n`."),
+    errno.ESTALE: "The file server does not know it any more, though it was looked for again: if its export was made "
+    "anew, mount it again; if others replace it all the time, try again.",
+    errno.ETIMEDOUT: "The file server does not answer: see whether it is there. Mounted `hard`, not `soft`, it is "
+    "waited for.",
+}
 #: What settings are called in messages, if not by their own names.
 _NAMES = {"catalog_folder": "the catalog"}
 
@@ -38,7 +46,7 @@ def os_error(error: OSError, where: str, setting: str = "log_folder") -> Chunkst
             expected="a folder that can be written to",
             errno=error.errno,
         )
-    hint = "Raise the limit with `ulimit -n`." if error.errno in (errno.EMFILE, errno.ENFILE) else "Check the disk."
+    hint = _HINTS.get(error.errno or 0, "Check the disk.")
     reason = os.strerror(error.errno) if error.errno else str(error)
     return StoreIOError(f"Cannot use {where}: {reason}. {hint}", file=where, errno=error.errno)
 

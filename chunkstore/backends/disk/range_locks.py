@@ -53,13 +53,19 @@ def unlock_range(fd: int, start: int, length: int) -> None:
     fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _RANGE.pack(fcntl.F_UNLCK, _FROM_THE_START, start, length, 0))
 
 
-def locked_range(fd: int, start: int, length: int) -> tuple[int, int] | None:
+def locked_range(fd: int, start: int, length: int, *, to_share: bool = False) -> tuple[int, int] | None:
     """Return the start and the length of a range that another open file has locked, of those that meet this one.
+
+    Args:
+        fd: the file.
+        start: where the range begins.
+        length: of the range.
+        to_share: whether locks that are shared do not count.
 
     Raises:
         OSError: locks do not work here.
     """
-    asked = _RANGE.pack(fcntl.F_WRLCK, _FROM_THE_START, start, length, 0)
+    asked = _RANGE.pack(fcntl.F_RDLCK if to_share else fcntl.F_WRLCK, _FROM_THE_START, start, length, 0)
     kind, _, found, size, _ = _RANGE.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
     return None if kind == fcntl.F_UNLCK else (found, size)
 

@@ -113,6 +113,13 @@ class Syscalls:
         """Close a descriptor."""
         os.close(fd)
 
+    def flush(self, fd: int) -> None:
+        """Send what was written to an open file to its server, if it has one, so that others can read it.
+
+        It waits for no disk, as a sync would; but what is wrong with the writing is known then.
+        """
+        os.close(os.dup(fd))  # closing any descriptor of a file does that
+
     def link(self, source: str, target: str, dir_fd: int, source_fd: int | None = None) -> None:
         """Give a file, which may be in another folder, another name; fails if the name exists."""
         if not hasattr(os, "link"):  # as on Android

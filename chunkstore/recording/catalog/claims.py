@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import msgspec
 
 from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.freshness import looked_at_afresh
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
@@ -63,12 +64,13 @@ class DataFolders(msgspec.Struct, frozen=True):
 
     def _claim_on(self, folder: str) -> str | None:
         """Return what this run has to do with a folder: that it has made it, or keeps it; None if nothing."""
-        claims = os.path.join(self.path, _CLAIMS, folder)
+        claims = looked_at_afresh(os.path.join(self.path, _CLAIMS, folder))
         for kind in (MADE, KEPT):
             if os.path.isdir(f"{claims}/{self.incarnation}{kind}"):
                 return kind
         # A run of another tool, or of an older version, has made a folder that nobody says to have made.
-        if self.is_unclaimed and os.path.isdir(os.path.join(self.path, folder)) and not _makers(claims):
+        place = os.path.join(looked_at_afresh(self.path), folder)
+        if self.is_unclaimed and os.path.isdir(place) and not _makers(claims):
             return MADE
         return None
 
@@ -89,7 +91,7 @@ class DataFolders(msgspec.Struct, frozen=True):
     def _make(self, folder: str) -> bool:
         """Claim a folder that nobody has; tell whether that was so."""
         claims = os.path.join(self.path, _CLAIMS, folder)
-        if os.path.lexists(os.path.join(self.path, folder)) or os.path.lexists(claims):
+        if os.path.lexists(os.path.join(looked_at_afresh(self.path), folder)) or os.path.lexists(claims):
             return False
         # It says whose it is before it gets its name, so that one run alone has made it.
         temporary = os.path.join(self.path, temporary_names.next())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from chunkstore.backends.disk.folder import READ_FLAGS, Folder
+from chunkstore.backends.disk.freshness import again_if_stale, looked_at_afresh, memory_at
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.errors import ChunkstoreError, InvalidNameError, StoreAccessError
@@ -36,6 +37,7 @@ def make_folders(path: str) -> None:
             pass  # another process was faster
 
 
+@again_if_stale
 def open_folder(top: str, parts: Sequence[str], *, make: bool = False) -> Folder:
     """Open a folder of the catalog; the top may be a link, as its owner chose it, and nothing below.
 
@@ -52,7 +54,7 @@ def open_folder(top: str, parts: Sequence[str], *, make: bool = False) -> Folder
         try:
             if make:
                 make_folders(top)
-            folder = Folder(SYSTEM, top, follow=True)
+            folder = Folder(SYSTEM, looked_at_afresh(top), follow=True, memory=memory_at(top))
             for part in parts:
                 folder = inner_folder(folder, part, make=make)
         except FileNotFoundError:
@@ -78,6 +80,7 @@ def inner_folder(folder: Folder, name: str, *, make: bool = False) -> Folder:
     return Folder(folder.syscalls, path, within=folder)
 
 
+@again_if_stale
 def open_file(folder: Folder, name: str) -> int:
     """Return a descriptor of a regular file, of which nothing else is opened, and nobody waits for a pipe.
 

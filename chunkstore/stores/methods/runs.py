@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from chunkstore.backends.base import AT_THE_END
+from chunkstore.backends.disk.freshness import looked_at_afresh
 from chunkstore.backends.errors import MissingError
 from chunkstore.clock import utc_now
 from chunkstore.errors import CorruptChunkError, RunLogExistsError
@@ -298,9 +299,10 @@ class RunMethods(Layout):
 
     def _may_have_data(self, run_id: str, incarnation: str) -> bool:
         """Tell whether a run may have data, at little cost."""
+        catalog = looked_at_afresh(self.catalog_path)
         if not incarnation:
-            return os.path.isdir(self.catalog_path)
-        return any(os.path.isdir(os.path.join(self.catalog_path, name)) for name in data_folders(run_id, incarnation))
+            return os.path.isdir(catalog)
+        return any(os.path.isdir(os.path.join(catalog, name)) for name in data_folders(run_id, incarnation))
 
     @abstractmethod
     def _sync_data(self, run_id: str, incarnation: str) -> None:

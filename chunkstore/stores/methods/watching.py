@@ -77,7 +77,7 @@ class WatchingMethods(Layout):
             meant = PinnedRunId(run_id, incarnation_of(run_id) or self._incarnation(run_id) or "")
             files = self._owner_files(run_id, meant.incarnation)
             file = files.joined if joined else files.owner
-            release = self.backend.hold(files.folder, file, encode(Owner.here()), together=joined)
+            release = self.backend.hold(files.folder, file, encode(Owner.here(self.backend.mount())), together=joined)
             try:
                 found = self._incarnation(run_id)
                 if found is None or is_meant(meant, found):
@@ -108,8 +108,9 @@ class WatchingMethods(Layout):
             return Liveness(state=LIVE, why="It is in the memory of this process.", pid=os.getpid())
         with self._existing(run_id):
             files = self._owner_files(run_id, self._incarnation(run_id) or "")
-            owner = self._owner(files.folder, files.owner)
-            is_held = self.backend.is_held(files.folder, files.owner)
+            held = self.backend.holder(files.folder, files.owner)
+            owner = Owner.read(held.data) if held else None
+            is_held = held.is_alive if held else None
             if is_held:
                 return judge(owner or Owner(), is_held, self.backend.mount)
             joined = self.backend.joined(files.folder, files.joined)
@@ -119,11 +120,6 @@ class WatchingMethods(Layout):
         if owner is None and joined:
             return judge_left(Owner.read(joined.last), last_heard)
         return judge(owner, is_held, self.backend.mount, last_heard)
-
-    def _owner(self, folder: str, file: str) -> Owner | None:
-        """Return what the owner of a run has written about itself; None if there is no such file."""
-        with self.backend.reader(folder) as reader:
-            return Owner.read(reader.glance("", file)) if reader.has(file) else None
 
     def follow(self, run_id: str) -> Iterator[RunLog]:
         """Yield a run as it is now, and again whenever it has changed, until it has ended.

@@ -12,14 +12,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from chunkstore.backends.disk.mounts import boot_id
+from chunkstore.backends.disk.mounts import boot_id, process_identity
 from chunkstore.backends.mount import Mount
 from chunkstore.clock import utc_now
 
 LIVE, LOST, UNKNOWN = "LIVE", "LOST", "UNKNOWN"
+_OF_ONE_HOST = "host"
 
 
-class Owner(msgspec.Struct, frozen=True, kw_only=True):
+class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who records a run, as it has written about itself.
 
     Attributes:
@@ -27,17 +28,32 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
         host: the name of its host.
         since: when it began, in UTC.
         boot: which start of which kernel it runs on; empty if that does not tell.
+        process: what tells it from every other process of that kernel; empty if that does not tell.
+        locks: `host` if its locks may be seen on its host alone.
     """
 
     pid: int = 0
     host: str = ""
     since: str = ""
     boot: str = ""
+    process: str = ""
+    locks: str = ""
 
     @classmethod
-    def here(cls) -> Owner:
-        """Return this process."""
-        return cls(pid=os.getpid(), host=os.uname().nodename, since=utc_now(), boot=boot_id())
+    def here(cls, mount: Mount | None = None) -> Owner:
+        """Return this process.
+
+        Args:
+            mount: where its locks are, as far as that is known.
+        """
+        return cls(
+            pid=os.getpid(),
+            host=os.uname().nodename,
+            since=utc_now(),
+            boot=boot_id(),
+            process=process_identity(os.getpid()),
+            locks="" if mount is None or mount.is_local or mount.has_shared_locks else _OF_ONE_HOST,
+        )
 
     @classmethod
     def read(cls, data: bytes) -> Owner:
@@ -109,14 +125,13 @@ def judge(
 def _judge_free_lock(owner: Owner, who: str, find_mount: Callable[[], Mount | None]) -> tuple[str, str]:
     """Return what it means that nobody holds a lock, as far as it can be seen from here."""
     here = Owner.here()
-    if owner.boot and owner.boot == here.boot:
-        return LOST, f"It was recorded by {who}, which has ended without finishing it."
     mount = find_mount()
+    if owner.boot and owner.boot == here.boot:
+        return _judge_on_this_kernel(owner, who, mount, here)
     if owner.host == here.host or (not owner.host and mount is not None and mount.is_local):
-        if owner.boot:
-            return LOST, f"It was recorded by {who}, which has been started anew since."
-        return LOST, f"It was recorded by {who}, which has ended without finishing it."
-    if mount is not None and mount.has_shared_locks:
+        ended = "been started anew since" if owner.boot else "ended without finishing it"
+        return LOST, f"It was recorded by {who}, which has {ended}."
+    if mount is not None and _shows_locks(owner, mount):
         return LOST, f"It was recorded by {who}, which holds its lock on this {mount.type} no more."
     if mount is not None and mount.is_local:
         return (
@@ -124,4 +139,25 @@ def _judge_free_lock(owner: Owner, who: str, find_mount: Callable[[], Mount | No
             f"It was recorded by {who}; this is {here.host}: the folder was copied, or the host renamed.",
         )
     kind = f"a {mount.type} mount" if mount else "this file system"
-    return UNKNOWN, f"It was recorded by {who}, and locks of that host may not be seen through {kind}."
+    hidden = "are kept to itself" if owner.locks == _OF_ONE_HOST else f"may not be seen through {kind}"
+    return UNKNOWN, f"It was recorded by {who}, and locks of that host {hidden}."
+
+
+def _judge_on_this_kernel(owner: Owner, who: str, mount: Mount | None, here: Owner) -> tuple[str, str]:
+    """As `_judge_free_lock`; the lock may be that of another mount of the same server, but a kernel knows who lives."""
+    is_alive = False if mount is None or mount.is_local else _is_alive(owner, here)
+    if is_alive or (is_alive is None and not (mount and _shows_locks(owner, mount))):
+        return UNKNOWN, f"It was recorded by {who}, which may live: its lock would not be seen here for sure."
+    return LOST, f"It was recorded by {who}, which has ended without finishing it."
+
+
+def _shows_locks(owner: Owner, mount: Mount) -> bool:
+    """Tell whether a lock of an owner, wherever that is, is surely seen through a mount of this host."""
+    return mount.has_shared_locks and owner.locks != _OF_ONE_HOST
+
+
+def _is_alive(owner: Owner, here: Owner) -> bool | None:
+    """Tell whether an owner on the kernel of this process lives; None if it is not seen from here."""
+    if not owner.process or owner.process.partition(":")[0] != here.process.partition(":")[0]:
+        return None  # of an older version, or in another container
+    return process_identity(owner.pid) == owner.process

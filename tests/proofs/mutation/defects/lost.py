@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         "who waits for a lock comes whenever it finds it free",
         LOCKS,
-        "if turn.has_come() and self._try(self._fd):",
-        "if self._try(self._fd):",
+        "is_locked = turn.has_come() and self._try(self._fd)",
+        "is_locked = self._try(self._fd)",
         "tests/backends/test_lock_turns.py -k has_just_had",
     ),
     Mutant(

@@ -296,8 +296,8 @@ MUTANTS = (
     Mutant(
         "a follower goes on when the owner of the run has died",
         HELD,
-        "        if ARE_THERE and locked_range(fd, 0, TO_THE_END) is not None:\n            return True\n",
-        "        return True\n",
+        "        if ARE_THERE and locked_range(fd, 0, TO_THE_END) is not None:",
+        "        if True:",
         _FOLLOWING.format("owner_of_the_run_was_killed and files"),
         may_hang=True,
     ),
@@ -311,7 +311,7 @@ MUTANTS = (
     Mutant(
         "an owner that is about to lock its file is taken for dead",
         HELD,
-        "        if not syscalls.fstat(fd).st_size:\n            return None\n",
+        '        if not data:\n            return Holder(b"", None)  # it is about to be locked\n',
         "",
         _FOLLOWING.format("about_to_be_locked"),
     ),

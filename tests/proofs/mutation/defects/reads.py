@@ -14,6 +14,7 @@ from defects.sources import (
     DOCUMENT,
     FIELDS,
     FOLDER,
+    FRESHNESS,
     INTEGRITY,
     LISTING,
     LOCKS,
@@ -301,8 +302,8 @@ MUTANTS = (
     ),
     Mutant(
         "a file that a server has forgotten is not read again",
-        FOLDER,
-        "                if error.errno != errno.ESTALE or attempt == _READ_ATTEMPTS:",
+        FRESHNESS,
+        "                if error.errno != errno.ESTALE:",
         "                if True:",
         f"{_BACKENDS} -k server_forgot",
     ),

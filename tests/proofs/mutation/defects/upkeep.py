@@ -18,8 +18,8 @@ MUTANTS = (
     Mutant(
         "whoever is on another host is dead",
         _LIVENESS,
-        '    return UNKNOWN, f"It was recorded by {who}, and locks of that host may not be seen',
-        '    return LOST, f"It was recorded by {who}, and locks of that host may not be seen',
+        '    return UNKNOWN, f"It was recorded by {who}, and locks of that host {hidden}',
+        '    return LOST, f"It was recorded by {who}, and locks of that host {hidden}',
         "tests/stores/test_liveness.py -k free_lock",
     ),
     Mutant(
