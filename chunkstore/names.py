@@ -194,6 +194,13 @@ def scopes_of(branch: str) -> Iterator[str]:
     yield ""
 
 
+def names_around(internal_name: str) -> Iterator[str]:
+    """Yield the internal names of the branches and steps around one, the innermost first."""
+    while outer := internal_name.rpartition(".")[0]:
+        yield outer
+        internal_name = outer
+
+
 def _percent(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match.group().encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from chunkstore.recording.identity import InputHash
 from chunkstore.recording.items import shown_item
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
 from chunkstore.recording.sharing import NotSeen
+from chunkstore.recording.starting import end_attempt, new_attempt
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.waiting import running_on
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt
@@ -73,25 +75,25 @@ def run_branch(task: BranchTask) -> Outcome | NotSeen:
 
 
 def _run(task: BranchTask) -> Outcome:
-    run = task.run
+    run = of_this_start(task.run)
     if run.store.is_left(run.identity, run.branch):
         too_late = f"The branch {run.branch!r} was not run: run {run.run_id!r} had ended before it began."
         return Outcome(None, StoreUsageError(too_late), failed=True)
-    log = BranchLog(internal_name=run.branch, status=PROCESSING, attempt=task.attempt or UNSET)
+    log = log_of(run, task.attempt)
+    start = run.start_in(os.getpid())
     what = "function"
     try:
         function = unpacked(task.function)
         what = "item"
         arguments = unpacked(task.arguments)
     except Exception as broken:  # noqa: BLE001 - whatever their unpickling raises
-        log.status, log.message = FAIL, f"its {what} could not be rebuilt in the worker: {describe_error(broken)}"
-        run.store.add_branch_log(run.identity, log)
-        return Outcome(None, broken, failed=True)
+        log.message = f"its {what} could not be rebuilt in the worker: {describe_error(broken)}"
+        return Outcome(None, broken, record_end(run, log, broken), start)
     record_begin(run, log, arguments)
     value: Any = None
     error: BaseException | None = None
     with CURRENT_RUN.being(run), CURRENT_STEP.being(None):
-        step = step_of(task)
+        step = step_of(task, run)
         try:
             value = step.execute(
                 function, arguments, {}, task.code, inputs=task.inputs, may_reuse=is_all_there_was(run)
@@ -106,7 +108,26 @@ def _run(task: BranchTask) -> Outcome:
         except Exception as broken:  # noqa: BLE001 - whatever a result's pickling raises
             log.message = f"its result could not be sent back: {describe_error(broken)}"
             value, error = None, broken
-    return Outcome(value, error, record_end(run, log, error))
+    return Outcome(value, error, record_end(run, log, error), start)
+
+
+def of_this_start(run: Scope) -> Scope:
+    """Return what a start records its branch through, which shall not take what another one has recorded for its own.
+
+    An engine may start a branch again in the same process, even with the very object that was sent for the first start.
+    """
+    if run.store.has_recorded(run.identity, run.branch):
+        again = run.bound_to(run.branch)
+        again.store = run.store.anew()
+        return again
+    return run.bound_to(run.branch) if run.has_started else run
+
+
+def log_of(run: Scope, attempt: int) -> BranchLog:
+    """Return the record of a branch that starts now, in this process, and in an attempt of its composite step."""
+    process = os.getpid()
+    attempts = [new_attempt(1, process, run.start_in(process))]
+    return BranchLog(internal_name=run.branch, status=PROCESSING, attempt=attempt or UNSET, attempts=attempts)
 
 
 def record_begin(run: Scope, log: BranchLog, arguments: tuple[Any, ...]) -> None:
@@ -116,9 +137,8 @@ def record_begin(run: Scope, log: BranchLog, arguments: tuple[Any, ...]) -> None
     run.store.add_branch_log(run.identity, log)
 
 
-def step_of(task: BranchTask) -> BaseStep[Any]:
+def step_of(task: BranchTask, run: Scope) -> BaseStep[Any]:
     """Return the step that runs the function of a branch."""
-    run = task.run
     run.function_step = step = task.step_class(
         run,
         task.step_name,
@@ -134,6 +154,8 @@ def record_end(run: Scope, log: BranchLog, error: BaseException | None) -> bool:
     """Record how a branch ended; tell whether it failed."""
     failed = error is not None or bool(run.failed_steps)
     log.status = FAIL if failed else SUCCESS
+    for start in log.attempts or ():
+        end_attempt(start, log.status)
     run.store.add_branch_log(run.identity, log)
     return failed
 

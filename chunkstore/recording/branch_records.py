@@ -18,6 +18,7 @@ from chunkstore.recording.results import result_of
 from chunkstore.recording.scope import Scope
 from chunkstore.records.attempts import set_aside
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
+from chunkstore.records.starts import start_of
 
 
 class Branch(NamedTuple):
@@ -91,8 +92,12 @@ def attempts_of(scope: Scope, branch: Branch, message: str) -> list[StepAttempt]
     return attempts
 
 
-def record_failure(scope: Scope, branch: Branch, message: str) -> None:
-    """Record the failure of a branch whose worker cannot do it."""
+def record_failure(scope: Scope, branch: Branch, message: str) -> str:
+    """Record the failure of a branch whose worker cannot do it.
+
+    Returns:
+        Of which start it was recorded; empty if the branch had not started.
+    """
 
     def fail_step(log: StepLog) -> None:
         log.status, log.message = FAIL, message
@@ -101,19 +106,22 @@ def record_failure(scope: Scope, branch: Branch, message: str) -> None:
 
     store, run_id = scope.store, scope.identity
     attempt = branch.attempt or UNSET
-    log = BranchLog(internal_name=branch.internal_name, status=FAIL, message=message, attempt=attempt)
+    log = BranchLog(internal_name=branch.internal_name, status=FAIL, message=message, attempt=attempt, attempts=[])
     if recorded_branch(scope, branch) is None:
         store.add_branch_log(run_id, log)
-        return
+        return ""
 
     def fail_branch(log: BranchLog) -> None:
         log.status, log.message = FAIL, message
+        if log.attempts and log.attempts[-1].status != FAIL:
+            log.attempts[-1] = _failed(log.attempts[-1], message)
 
-    store.update_branch_log(run_id, branch.internal_name, fail_branch)
+    changed = store.update_branch_log(run_id, branch.internal_name, fail_branch)
     try:
         store.update_step_log(run_id, branch.step_internal_name, fail_step)
     except StepLogNotFoundError:
         pass  # it died before its function began
+    return start_of(changed) or ""
 
 
 def _failed(attempt: StepAttempt, message: str) -> StepAttempt:

@@ -13,7 +13,7 @@ from chunkstore.errors import StoreUsageError, WorkerDiedError
 from chunkstore.interrupts import interrupts_another
 from chunkstore.recording.answers import Outcome, SentError, this_process, unpacked, without_locals
 from chunkstore.recording.branch import BranchTask, run_branch
-from chunkstore.recording.branch_records import Branch, attempts_of, outcome_of, record_failure, recorded_branch
+from chunkstore.recording.branch_records import Branch, attempts_of, outcome_of, recorded_branch
 from chunkstore.recording.failures import describe_error, text_of
 from chunkstore.recording.in_flight import InFlight
 from chunkstore.recording.inline import InlineExecutor
@@ -65,8 +65,7 @@ class Dispatcher(InFlight):
         note: Callable[[Branch, Outcome], None],
     ) -> None:
         inner = InlineExecutor() if interrupts_another() else executor
-        super().__init__(run, Workers(inner, by_value=run.sends_by_value))
-        self._step = step
+        super().__init__(run, step, Workers(inner, by_value=run.sends_by_value))
         self._max_attempts = max_attempts
         self._backoff = backoff
         self._max_in_flight = max_in_flight
@@ -266,11 +265,13 @@ class Dispatcher(InFlight):
             self._fail(branch, f"its result could not be rebuilt: {describe_error(broken)}", broken)
             return
         error = outcome.error.rebuilt() if isinstance(outcome.error, SentError) else outcome.error
-        self._note(branch, Outcome(value, error, outcome.failed))
+        if outcome.start and self.workers.may_start_again:
+            self._step.note_returned(branch.internal_name, outcome.start)
+        self._note(branch, outcome._replace(value=value, error=error))
 
     def _fail(self, branch: Branch, message: str, error: BaseException) -> None:
         """Record and note the failure of a branch whose worker cannot do it."""
-        record_failure(self._run, branch, message)
+        self._record_failure(branch, message)
         self._note(branch, Outcome(None, error, failed=True))
 
     def _note(self, branch: Branch, outcome: Outcome) -> None:

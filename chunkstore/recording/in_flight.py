@@ -10,6 +10,7 @@ from chunkstore.engines.futures import cancel, error_of
 from chunkstore.recording.branch_records import Branch, record_failure, recorded_branch
 from chunkstore.recording.failures import describe_error
 from chunkstore.recording.scope import Scope
+from chunkstore.recording.step import BaseStep
 from chunkstore.recording.waiting import ThreadPool
 from chunkstore.recording.workers import Workers
 from chunkstore.records.models import PROCESSING
@@ -20,11 +21,13 @@ class InFlight:
 
     Args:
         run: the run, or the branch, that the step belongs to.
+        step: the composite step.
         workers: the engine.
     """
 
-    def __init__(self, run: Scope, workers: Workers) -> None:
+    def __init__(self, run: Scope, step: BaseStep[Any], workers: Workers) -> None:
         self._run = run
+        self._step = step
         self.workers = workers
         self._pending: dict[Future[Any], Branch] = {}
         self._ended: Ended = workers.new_queue()
@@ -91,4 +94,9 @@ class InFlight:
         """Record the failure of a branch that has begun and will not end any more."""
         recorded = recorded_branch(self._run, branch)
         if recorded is not None and recorded.status == PROCESSING:
-            record_failure(self._run, branch, message)
+            self._record_failure(branch, message)
+
+    def _record_failure(self, branch: Branch, message: str) -> None:
+        start = record_failure(self._run, branch, message)
+        if self.workers.may_start_again:
+            self._step.note_returned(branch.internal_name, start)  # whatever becomes of that start, or of another one

@@ -186,6 +186,7 @@ def taken_over(step: StepLog, run_id: str, catalog: Catalog) -> StepLog:
         attempts=list(map(_without_left, step.attempts)),
         user_defined_metrics=dict(step.user_defined_metrics),
         cached_from=run_id,
+        returned=UNSET,
         reused_at=utc_now(),
         data_catalog=catalog.adopt(step.data_catalog, run_id),
         branches={name: taken_over_branch(branch, run_id, catalog) for name, branch in counting_branches(step).items()},

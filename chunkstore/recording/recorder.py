@@ -84,7 +84,8 @@ class Recorder:
         previous = PreviousRun(store, log.resumed) if log.resumed else None
         forget()  # what was read of a run of that id for another one
         return Run(
-            store,
+            # Who joins again has started again, and hides nothing of what was recorded before.
+            store.anew() if store.has_recorded(log.run_id) else store,
             PinnedRunId(log.run_id, log.incarnation),
             capture_output=capture_output,
             code_identity=git_identity(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from chunkstore.recording.catalog import PUT, Catalog, catalog_of
 from chunkstore.recording.context import Current
 from chunkstore.recording.inner_names import InnerNames
 from chunkstore.recording.previous import PreviousRun
+from chunkstore.recording.starting import start_inside
 from chunkstore.records.models import CodeIdentity, DataCatalog, StepLog
 from chunkstore.stores.base import Store
 
@@ -39,6 +41,7 @@ class Scope:
         previous: PreviousRun | None = None,
         repeats: bool = False,
         around: tuple[str, int] | None = None,
+        start: str = "",
     ) -> None:
         self.store = store
         self.identity = run_id if isinstance(run_id, PinnedRunId) else PinnedRunId(run_id, "")
@@ -56,6 +59,9 @@ class Scope:
         self.sends_by_value = False
         #: The same in another process than the step's own: its name, and its attempt.
         self._around = around
+        #: What the start around this one is called; and by process, what this one is, as a forked child is another.
+        self._start_around = start
+        self._starts: dict[int, str] = {}
         # Changed by single operations alone: threads, and handlers of signals, may do so at any time.
         self._taken: TakenNames = {}
         self._repeated: set[str] = set()
@@ -71,6 +77,19 @@ class Scope:
         """In the parent of a forked child: the child may record steps of this run too."""
         self._shared = True
 
+    def start_in(self, process: int) -> str:
+        """Return what this start is called: the work that a process does through this object, told from all others.
+
+        Args:
+            process: the id of the process, which is this one.
+        """
+        return self._starts.get(process) or self._starts.setdefault(process, start_inside(self._start_around))
+
+    @property
+    def has_started(self) -> bool:
+        """Whether this process has recorded anything through this object."""
+        return os.getpid() in self._starts
+
     def bound_to(self, branch: str, *, repeats: bool = False) -> Self:
         """Return an object that records inside a branch of this run.
 
@@ -78,7 +97,8 @@ class Scope:
             branch: its internal name.
             repeats: whether the branch was begun before, and what that came to does not count.
         """
-        options = {**self._options(), "branch": branch, "repeats": self._repeats or repeats}
+        start = self._start_around if branch == self.branch else self.start_in(os.getpid())
+        options = {**self._options(), "branch": branch, "repeats": self._repeats or repeats, "start": start}
         return type(self)(self.store, self.identity, **options)
 
     def _options(self) -> dict[str, Any]:
@@ -90,6 +110,7 @@ class Scope:
             "code_identity": self.code_identity,
             "previous": self.previous,
             "repeats": self._repeats,
+            "start": self._starts.get(os.getpid(), self._start_around),
         }
 
     # --- steps: their names, and how they end ------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from chunkstore.recording.output import OutputFile
 from chunkstore.recording.results import kept_result, result_of
 from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
 from chunkstore.recording.scope import CURRENT_STEP, Scope, actor
+from chunkstore.recording.starting import new_attempt
 from chunkstore.recording.step_reuse import ReusableStep
 from chunkstore.recording.streams import KeptOutput
 from chunkstore.records.attempts import set_aside
@@ -268,8 +269,9 @@ class BaseStep(ReusableStep[_Scope]):
         with passable(self._mutex):
             if self._log.attempts:
                 set_aside(self._log)
-            attempt = StepAttempt(attempt_number=len(self._log.attempts) + 1, start_time=utc_now(), status=PROCESSING)
-            self._log.attempts.append(attempt)
+            start = self.run.start_in(self._owner_pid)
+            self._log.attempts.append(new_attempt(len(self._log.attempts) + 1, self._owner_pid, start))
+            self._log.returned = UNSET
             self._log.status = PROCESSING
             self._write()
         self._recorded = True
@@ -388,6 +390,15 @@ class BaseStep(ReusableStep[_Scope]):
             self._write()
         self._ended = True
         self.run.note_outcome(self.internal_name, failed=status == FAIL)
+
+    def note_returned(self, branch: str, start: str) -> None:
+        """Note which start of a branch gave what has come back; empty if none did, and the branch has failed.
+
+        It is written with the end of the step.
+        """
+        noted = {} if self._log.returned is UNSET else self._log.returned
+        noted[branch.rpartition(".")[2]] = start.rpartition("/")[2]
+        self._log.returned = noted
 
     def _end_reused(self) -> None:
         """End a block that was taken over, with what it printed and logged itself."""

@@ -46,6 +46,7 @@ class WholeRun(Scope):
         previous: PreviousRun | None = None,
         repeats: bool = False,
         around: tuple[str, int] | None = None,
+        start: str = "",
         finishes: bool = False,
         joins: bool = False,
     ) -> None:
@@ -59,6 +60,7 @@ class WholeRun(Scope):
             previous=previous,
             repeats=repeats,
             around=around,
+            start=start,
         )
         self._finishes = finishes
         # Others are told that the run is recorded, as long as this object lives in this process.

@@ -136,6 +136,12 @@ class Workers:
         return self._engine.waiting()
 
     @property
+    def may_start_again(self) -> bool:
+        """Whether the engine may start a branch again by itself; the pools of the standard library and loky do not."""
+        pools = (ProcessPoolExecutor, ThreadPoolExecutor, InlineExecutor)
+        return not (self.are_standard_processes or isinstance(self._executor, pools) or loky_of(self._executor))
+
+    @property
     def are_standard_processes(self) -> bool:
         """Whether the workers are processes of the standard library's pool, ours or the user's."""
         return self._executor is None or isinstance(self._executor, ProcessPoolExecutor)

@@ -1,7 +1,8 @@
 """Which attempt of a step counts, and what the others have left. Pure: no I/O.
 
-Of the attempts of a step, the last that succeeded counts; if none did, the last. What another one recorded is in that
-attempt, and the steps that ran inside it are no part of what the run came to.
+Of the attempts of a step, the last that succeeded counts; if none did, the last; or the one that the record says, as
+where an engine has started a branch several times. What another one recorded is in that attempt, and the steps that ran
+inside it are no part of what the run came to.
 """
 
 from __future__ import annotations
@@ -9,14 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
 from msgspec import UNSET
 
 from chunkstore.records.models import SUCCESS, BranchLog, DataCatalog, StepAttempt, StepLog
 
 
-def counted_attempt(step: StepLog) -> int:
-    """Return which attempt of a step counts, by its place, counted from 1; of a step without attempts, 1."""
-    attempts = step.attempts
+def counted_attempt(record: StepLog | BranchLog) -> int:
+    """Return which attempt of a step or branch counts, by its place, counted from 1; 1 if it has none.
+
+    Of a branch, 0 says that none of its starts counts, but what was recorded by who waited for it.
+    """
+    attempts, noted = record.attempts, record.counted_attempt
+    if attempts is UNSET:
+        return 1
+    if noted is not UNSET and 0 <= noted <= len(attempts) and (noted or isinstance(record, BranchLog)):
+        return noted
     if len(attempts) > 1 and attempts[-1].status != SUCCESS:
         for place in range(len(attempts) - 1, 0, -1):
             if attempts[place - 1].status == SUCCESS:
@@ -133,9 +142,17 @@ def data_of(step: StepLog) -> Iterator[DataCatalog]:
     yield from step.data_catalog
 
 
+def left_by(step: StepLog) -> list[StepAttempt]:
+    """Return the attempts of a step that does not count, each with all that it has recorded."""
+    copy = msgspec.structs.replace(step, attempts=list(map(msgspec.structs.replace, step.attempts)))
+    if copy.attempts:
+        set_aside(copy)
+    return copy.attempts
+
+
 def set_aside(step: StepLog) -> None:
-    """Give what a step has recorded to its last attempt, as another one begins."""
-    last: StepAttempt = step.attempts[-1]
+    """Give what a step has recorded to its attempt that counts, as another one begins."""
+    last: StepAttempt = step.attempts[(step.counted_attempt or 0) - 1]  # as its writer goes on with the last
     if step.user_defined_metrics:
         last.metrics, step.user_defined_metrics = step.user_defined_metrics, {}
     if step.data_catalog:

@@ -18,6 +18,8 @@ from chunkstore.records.fields import MetricPoint
 SUCCESS = "SUCCESS"
 FAIL = "FAIL"
 PROCESSING = "PROCESSING"
+#: What readers give to an attempt that has not ended, where another one counts that has; nobody writes it.
+LOST = "LOST"
 
 #: Shorter names need no closer look; records are made by the ten thousand.
 _USUAL_LENGTH = 1_000

@@ -11,7 +11,7 @@ from chunkstore.stores.methods import RecordMethods, RunMethods, UpkeepMethods, 
 from chunkstore.stores.options import StoreOptions
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # for the default alone: no dependency
+    from typing_extensions import Self, TypeVar  # for the default alone: no dependency
 
     RunT_co = TypeVar("RunT_co", default=Any, covariant=True)
 else:
@@ -66,6 +66,12 @@ class Store(RunMethods, RecordMethods, WatchingMethods, UpkeepMethods, Generic[R
     def __reduce__(self) -> tuple[Any, ...]:
         # The receiver owns no record, and what it writes shall be ordered after what the sender has seen.
         return _unpickle, (type(self), self.backend, self.options, self.catalog_path, clock.latest)
+
+    def anew(self) -> Self:
+        """Return a store object for the same place that has recorded nothing yet, and so replaces nothing."""
+        new = type(self)(self.backend, self.options)
+        new.catalog_path = self.catalog_path
+        return new
 
     def close(self) -> None:
         """Give back what is held open; the store can be used again."""

@@ -280,7 +280,7 @@ class DocumentStore(Store):
         key = (KIND_OF[kind], internal_name)
 
         def edit(document: Document) -> _R | None:
-            current = document.seen(key) if key in document.records else None
+            current = document.counting(key)
             if not isinstance(current, kind):
                 return None
             new = as_stored(change(as_stored(current)))

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from chunkstore.backends.base import Backend
 from chunkstore.backends.errors import MissingError
@@ -39,6 +39,13 @@ class OwnerFiles(NamedTuple):
     folder: str
     owner: str
     joined: str
+
+
+class Remembered(Protocol):
+    """What a store object remembers of a run."""
+
+    def has_recorded(self, branch: str) -> bool:
+        """Tell whether it has recorded a branch, or anything if that is empty."""
 
 
 class Layout(ABC):
@@ -185,7 +192,12 @@ class Layout(ABC):
     def _must_be_durable(self, run_id: str) -> bool:
         """Tell whether a run has ended, at a level at which what belongs to it must survive a loss of power then."""
 
-    def _remembered(self, run_id: str) -> object:  # noqa: ARG002 - not every layout remembers something
+    def has_recorded(self, run_id: str, branch: str = "") -> bool:
+        """Tell whether this very object has recorded a branch of a run, or anything of it."""
+        known = self._remembered(run_id)
+        return known is not None and known.has_recorded(branch)
+
+    def _remembered(self, run_id: str) -> Remembered | None:  # noqa: ARG002 - not every layout remembers something
         """Return what is remembered of the run that had an id when that was looked at last."""
         return None
 

@@ -26,6 +26,7 @@ from format_records import (
     point_of,
     record,
 )
+from format_starts import joined
 
 _PACKED = re.compile(r"(Journal-[0-9]{1,19}|Sealed)-([0-9]{1,19})\.jsonl\Z")
 
@@ -162,18 +163,19 @@ def read_run(folder):
     ordered.sort(key=lambda chunk: is_early(chunk[0]))
     changes = _changes(chunks, ordered)
     parameters = {"": run["parameters"]}
-    records = {(kind, found["internal_name"]): found for kind, found in take_apart(run["steps"], parameters)}
+    found = [((kind, part["internal_name"]), part) for kind, part in take_apart(run["steps"], parameters)]
     origins = {}
     for _, file, (kind, _, _) in ordered:
         if kind in ("StepLog", "BranchLog"):
             whole = chunks.tried(file, lambda fields, file: _record(apply(changes.get(file, {}), fields), file))
             take = take_branch_apart if kind == "BranchLog" else take_step_apart
             for part_kind, part in take(whole, parameters) if whole else ():
-                key = part_kind, part["internal_name"]
-                records.pop(key, None)
-                records[key], origins[key] = part, file
-    _add_metrics(chunks, ordered, records, origins)
-    tell_late(run, records, {key: changes.get(file, {}) for key, file in origins.items()})
+                found.append(((part_kind, part["internal_name"]), part))
+                origins[id(part)] = file
+    counting, starts = joined(found)
+    _add_metrics(chunks, ordered, starts, origins)
+    records = {key: starts.shown(key, part) for key, part in counting}
+    tell_late(run, records, {key: changes.get(origins.get(id(part)), {}) for key, part in counting})
     for file in sorted(chunks.names()):
         if file.startswith("Parameter-") and file.endswith(".json"):
             parameters.update(chunks.tried(file, _parameters) or {})
@@ -216,18 +218,19 @@ def _change(update, file):
     return {update["over"]: update["change"]}
 
 
-def _add_metrics(chunks, ordered, records, origins):
+def _add_metrics(chunks, ordered, starts, origins):
     own = {}
     for _, file, (kind, _, _) in ordered:
         if kind != "Metric":
             continue
         for line in chunks.lines(file):
             key = "StepLog", line["internal_name"]
-            if key not in origins:
+            if key not in starts.by_key:
                 chunks.problems.append(file)
                 break
-            if line.get("over", "") in ("", origins[key]):
-                add_points(records[key], line, own)
+            for step in starts.by_key[key]:
+                if line.get("over", "") in (origins.get(id(step)), "" if step is starts.counting(key) else None):
+                    add_points(step, line, own)
 
 
 def add_points(step, line, own):
@@ -335,12 +338,22 @@ def read_document(path):
     for branch in orphans["branches"].values():
         found += take_branch_apart(branch, parameters)
     parameters |= orphans["parameters"]
-    records = {(kind, part["internal_name"]): part for kind, part in found}
+    everything, stamps, changes = [], {}, {}
+    for kind, part in found:
+        key = kind, part["internal_name"]
+        for start in notes.get("starts", {}).get(" ".join(key), []):
+            everything.append((key, record(start["record"], kind)))
+            stamps[id(everything[-1][1])], changes[id(everything[-1][1])] = start["stamp"], start.get("change") or {}
+        everything.append((key, part))
+        stamps[id(part)] = notes.get("owners", {}).get(" ".join(key), "first")
+        changes[id(part)] = notes.get("changes", {}).get(" ".join(key), {})
+    counting, starts = joined(everything)
     own = {}
     for line in notes.get("metrics", []):
         key = "StepLog", line["internal_name"]
-        owner = notes.get("owners", {}).get(" ".join(key), "first")
-        if key in records and line.get("over", "") in ("", owner):
-            add_points(records[key], line, own)
-    tell_late(run, records, {tuple(key.split(" ", 1)): change for key, change in notes.get("changes", {}).items()})
+        for step in starts.by_key.get(key, ()):
+            if line.get("over", "") in (stamps[id(step)], "" if step is starts.counting(key) else None):
+                add_points(step, line, own)
+    records = {key: starts.shown(key, part) for key, part in counting}
+    tell_late(run, records, {key: changes[id(part)] for key, part in counting})
     return assembled(run, records, parameters)

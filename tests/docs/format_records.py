@@ -184,6 +184,9 @@ _KINDS = {
 
 def counted_attempt(step):
     """Return which attempt of a step counts, counted from 1."""
+    noted, places = step.get("counted_attempt"), range(0 if "name" not in step else 1, len(step["attempts"]) + 1)
+    if noted in places:
+        return noted
     succeeded = [place for place, attempt in enumerate(step["attempts"], 1) if attempt["status"] == "SUCCESS"]
     return succeeded[-1] if succeeded else len(step["attempts"])
 

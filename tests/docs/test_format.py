@@ -19,8 +19,9 @@ import msgspec
 import pytest
 from format_reader import read_document, read_run
 from format_records import checksum, parsed, sum_of
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.starts import perform, programs
 
 import chunkstore
 from chunkstore import BranchLog, MetricPoint, StepAttempt, StepLog
@@ -97,7 +98,16 @@ def check(store, run_id):
 def test_the_reader_needs_the_standard_library_alone():
     for file in Path(__file__).parent.glob("format_*.py"):
         imported = re.findall(r"^(?:from|import) (\w+)", file.read_text(), re.MULTILINE)
-        assert {*imported} <= {*sys.stdlib_module_names, "format_records"}
+        assert {*imported} <= {*sys.stdlib_module_names, "format_records", "format_starts"}
+
+
+@stores
+@given(program=programs())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+def test_what_several_starts_have_left_is_read_as_the_page_says(store_name, program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    perform(program, lambda: opened(store_name, folder))
+    check(opened(store_name, folder), "run")
 
 
 # --- runs of others --------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_a_result_brings_along_what_its_worker_has_seen(behind):
     clock.observe(ahead)
     sent = pickle.dumps(Outcome(1, None, failed=False))
     behind()
-    assert pickle.loads(sent) == (1, None, False)
+    assert pickle.loads(sent) == Outcome(1, None, failed=False)
     assert clock.tick() > ahead
 
 

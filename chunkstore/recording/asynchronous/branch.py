@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import UNSET
-
 from chunkstore.recording.answers import Outcome, without_locals
 from chunkstore.recording.asynchronous.step import AwaitableStep
-from chunkstore.recording.branch import BranchTask, is_all_there_was, record_begin, record_end, step_of
+from chunkstore.recording.branch import (
+    BranchTask,
+    is_all_there_was,
+    log_of,
+    of_this_start,
+    record_begin,
+    record_end,
+    step_of,
+)
 from chunkstore.recording.failures import is_failure
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, actor
-from chunkstore.records.models import PROCESSING, BranchLog
 
 
 async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
@@ -28,8 +34,8 @@ async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: 
         KeyboardInterrupt: the program is to end.
         Exception: it cannot be recorded.
     """
-    run = task.run
-    log = BranchLog(internal_name=run.branch, status=PROCESSING, attempt=task.attempt or UNSET)
+    run = of_this_start(task.run)
+    log = log_of(run, task.attempt)
     me = actor()
     has_begun = False
     failed: bool | None = None
@@ -50,7 +56,7 @@ async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: 
     error: BaseException | None = None
     value = None
     with CURRENT_RUN.being(run), CURRENT_STEP.being(None):
-        step = step_of(task)
+        step = step_of(task, run)
         assert isinstance(step, AwaitableStep)
         try:
             value = await step.aexecute(
@@ -62,4 +68,4 @@ async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: 
             error = raised if is_failure(raised) else None
     if error is not None:
         without_locals(error)
-    return Outcome(value, error, bool(failed))
+    return Outcome(value, error, bool(failed), run.start_in(os.getpid()))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import takewhile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from msgspec import UNSET
+
 from chunkstore.backends.errors import MissingError
-from chunkstore.backends.reader import FolderReader
-from chunkstore.clock import clock
-from chunkstore.forks import ComputedOnce
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -19,36 +17,32 @@ from chunkstore.names import (
     STEP_UPDATE,
     ChunkName,
     encode_for_file,
-    inner_prefixes,
     is_meant,
     is_parameter_file,
+    names_around,
     parameter_file,
 )
-from chunkstore.records import codec, overlay
+from chunkstore.records import overlay
 from chunkstore.records.assemble import assemble, bare, flatten_inside, flatten_steps
 from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.late import LateRecords
-from chunkstore.records.models import CONTENTS, SUMMING, BranchLog, Problem, RunLog, StepLog
+from chunkstore.records.models import CONTENTS, SUMMING, BranchLog, RunLog, StepLog
+from chunkstore.records.starts import Accounts, Starts, start_of
+from chunkstore.records.starts import Key as StartsKey
 from chunkstore.stores.chunk_files import (
     KIND_OF,
     TYPE_OF,
-    Key,
-    Parameters,
-    check_is_file_of,
     checked_run_log,
     key_of,
     names_of_files,
 )
 from chunkstore.stores.contents import Contents
-from chunkstore.stores.packed import PackedFile, unpack
-from chunkstore.stores.reading.listing import Listing
-from chunkstore.stores.reading.metric_lines import MetricLine, add_lines, lines_of_steps, metric_lines
-from chunkstore.stores.reading.order import in_order
-from chunkstore.stores.reading.problems import UNREADABLE, Problems, as_error
-from chunkstore.stores.reading.run_files import RunFiles
-from chunkstore.stores.reading.seen_changes import changes_seen
+from chunkstore.stores.packed import unpack
+from chunkstore.stores.reading.chunk_source import ChunkSource
+from chunkstore.stores.reading.metric_lines import add_lines, lines_of_steps
+from chunkstore.stores.reading.problems import UNREADABLE
+from chunkstore.stores.reading.records_found import RecordsFound, RepeatedChunks
 from chunkstore.stores.reading.unfinished import without_unfinished
-from chunkstore.stores.reading.update_reader import UpdateReader
 
 _R = TypeVar("_R", bound=StepLog | BranchLog)
 
@@ -59,7 +53,7 @@ _CODEC_OF = {kind: RecordCodec.of(record_type) for kind, record_type in TYPE_OF.
 _KINDS = (STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC)
 
 
-class ChunkReader:
+class ChunkReader(ChunkSource):
     """The chunks of one run, listed once.
 
     Args:
@@ -70,71 +64,6 @@ class ChunkReader:
         packed: packed files that an earlier read has looked through; further ones are added to them.
         with_bodies: whether `bodies` are kept.
     """
-
-    def __init__(
-        self,
-        run_id: str,
-        reader: FolderReader,
-        listing: Listing | None = None,
-        *,
-        keep: bool = True,
-        packed: dict[str, PackedFile] | None = None,
-        with_bodies: bool = False,
-    ) -> None:
-        self._run_id = run_id
-        self._reader = reader
-        self._problems = Problems()
-        self._files = RunFiles(reader, listing, self._problems.report, keep=keep)
-        if packed is not None:
-            self._files.reuse(packed)
-        # By `id` of a record, the file that it was read from, and the change that was laid over it.
-        self._origins: dict[int, ChunkName] = {}
-        self._changes: dict[int, overlay.Change] = {}
-        #: What others have changed.
-        self.updates = UpdateReader(self._files, self._problems)
-        self._with_bodies = with_bodies
-        #: By `id`, which it keeps to itself, what has a file for itself, and its bytes.
-        self.bodies: dict[int, tuple[object, bytes]] = {}
-        #: Tells what came after the end of the run; `metadata` sets it.
-        self.late: LateRecords | None = None
-        # Parameters that stand in records, where other tools put them; files of parameters come before them.
-        self._inner_parameters: dict[str, dict[str, Any]] = {}
-        # By file, records that were decoded together with others.
-        self._decoded: dict[str, StepLog | BranchLog] = {}
-
-    @property
-    def problems(self) -> list[Problem]:
-        """What could not be read so far."""
-        return self._problems.all()
-
-    @ComputedOnce
-    def _names(self) -> list[str]:
-        return self._files.names()
-
-    @ComputedOnce
-    def _chunks(self) -> list[ChunkName]:
-        return self._in_order(self._names)
-
-    def _in_order(self, files: Iterable[str]) -> list[ChunkName]:
-        """Return the chunks among some files in order of execution; times beyond reason are a problem."""
-        chunks = in_order(files)
-        horizon = clock.horizon()
-        early = list(takewhile(lambda chunk: chunk.timestamp > horizon, chunks))
-        for file in [*(chunk.file for chunk in early), *self._files.beyond_reason]:
-            self._problems.add("time", file, "its name has a time far ahead of now: it counts as older than all others")
-        return chunks
-
-    def _chunks_of(self, kind: str, encoded: str) -> list[ChunkName]:
-        """Return the chunks of one kind and encoded name, in order of execution."""
-        files = self._files.starting_with(f"{kind}-{encoded}-")
-        return [chunk for chunk in self._in_order(files) if chunk.encoded == encoded]
-
-    def _chunks_inside(self, internal_name: str) -> list[ChunkName]:
-        """Return the chunks that may belong inside the record of a name, in order of execution."""
-        prefixes = inner_prefixes(internal_name)
-        return self._in_order(
-            {file for kind in _KINDS for start in prefixes for file in self._files.starting_with(f"{kind}-{start}")}
-        )
 
     # --- the run's own record ----------------------------------------------------------------------------------------
 
@@ -209,26 +138,29 @@ class ChunkReader:
         if inside is None and not self._with_bodies:
             for kind, cls in TYPE_OF.items():
                 self._decoded.update(self._files.decode_sealed(f"{kind}-", cls))
-        newest: dict[Key, StepLog | BranchLog] = {}
+        found = RecordsFound(self._accounts_of)
         for chunk in chunks:
             if chunk.kind in TYPE_OF and (outer := self._record(chunk, updates.get(chunk.file))) is not None:
                 for record in self._flat(outer):
                     if inside is not None and not record.internal_name.startswith(f"{inside}."):
                         continue  # a shortened name in the file name did not tell
-                    # Later ones replace earlier ones, and take their place in the order of execution.
-                    key = key_of(record)
-                    newest.pop(key, None)
-                    newest[key] = record
+                    found.add(record)
         metrics = [chunk for chunk in chunks if chunk.kind == METRIC]
         if metrics:
-            self._add_series(metrics, {name: record for (kind, name), record in newest.items() if kind == STEP})
-        for record in newest.values() if self.late else ():
-            self._tell_if_late(record)
-        return list(newest.values())
+            self._add_series(metrics, found.steps(), found.starts)
+        records = found.all(may_be_inside_several=inside is not None and self._may_be_several(inside))
+        for record in records if self.late else ():
+            self._tell_if_late(record, found.account_of(record))
+        return records
 
-    def _tell_if_late(self, record: _R) -> _R:
-        change = self._changes.get(id(record))
-        if self.late is not None and self.late.tell(record, overlay.set_by(change)):
+    def _tell_if_late(self, record: _R, account: StepLog | BranchLog) -> _R:
+        """Have a record say so if it came after the end of the run.
+
+        Args:
+            record: what readers get; it is altered.
+            account: what was read of it in the chunk that counts.
+        """
+        if self.late is not None and self.late.tell(record, overlay.set_by(self._changes.get(id(account)))):
             self.bodies.pop(id(record), None)
         return record
 
@@ -239,35 +171,33 @@ class ChunkReader:
             key = (chunk.kind, chunk.encoded)
             groups[key] = groups.get(key, 0) + 1
         updates = self.updates.over_all(self._chunks)
-        superseded = self._superseded({key for key, count in groups.items() if count > 1})
+        repeated = RepeatedChunks(self._accounts_of)
         for chunk in self._chunks:
-            if chunk.kind not in TYPE_OF or chunk.file in superseded:
+            if chunk.kind in TYPE_OF and groups[chunk.kind, chunk.encoded] > 1:
+                record = self._record(chunk, updates.get(chunk.file))
+                if record is not None:
+                    repeated.add(record, chunk)
+        are_of_several = repeated.are_of_several_starts
+        for chunk in self._chunks:
+            record = self._record(chunk, updates.get(chunk.file)) if chunk.kind in TYPE_OF else None
+            files = repeated.joined_with(record, chunk) if record is not None else []
+            if record is None or not files:
                 continue
-            record = self._record(chunk, updates.get(chunk.file))
-            if record is None:
-                continue
+            if len(files) > 1:
+                read = (self._record(file, updates.get(file.file)) for file in files)
+                accounts = [account for account in read if account is not None]
+            else:
+                accounts = [record]
             if isinstance(record, StepLog) and (METRIC, chunk.encoded) in groups:
-                self._add_series(self._chunks_of(METRIC, chunk.encoded), {record.internal_name: record})
-            yield from (bare(self._tell_if_late(flat)) for flat in self._flat(record))
+                self._add_series(
+                    self._chunks_of(METRIC, chunk.encoded), {record.internal_name: accounts}, repeated.starts
+                )
+            shown = repeated.starts.joined(accounts) if are_of_several else record
+            yield bare(self._tell_if_late(shown, record))
+            for inner in self._flat(record)[1:]:
+                yield bare(self._tell_if_late(inner, inner))
             self._origins.clear()
             self._changes.clear()
-
-    def _superseded(self, groups: set[tuple[str, str]]) -> set[str]:
-        """Return the files that do not count, as there are newer ones for the same record.
-
-        Args:
-            groups: kinds and encoded names of which there are several files.
-        """
-        newest: dict[tuple[str, str], str] = {}
-        superseded: set[str] = set()
-        for chunk in self._chunks:
-            if chunk.kind in TYPE_OF and (chunk.kind, chunk.encoded) in groups:
-                record = self._record(chunk, None)
-                if record is not None:
-                    older = newest.get((chunk.kind, record.internal_name))
-                    superseded.update((older,) if older else ())
-                    newest[chunk.kind, record.internal_name] = chunk.file
-        return superseded
 
     def _flat(self, record: StepLog | BranchLog) -> list[StepLog | BranchLog]:
         """Return a record and those inside it: other tools write whole branches into one file."""
@@ -291,98 +221,96 @@ class ChunkReader:
         self._inner_parameters = {"": log.parameters, **parameters, **self._inner_parameters}
         return list(inner.values()) or records
 
-    def newest(
-        self, kind: type[_R], internal_name: str, *, strict: bool = False, with_series: bool = True
-    ) -> _R | None:
+    def newest(self, kind: type[_R], internal_name: str, *, strict: bool = False) -> _R | None:
         """Return the record of one name that counts, or None.
 
         Args:
             kind: `StepLog` or `BranchLog`.
             internal_name: compared whole.
             strict: whether an unreadable change of it raises; else it is a problem.
-            with_series: whether the points of metric files are put into a step.
 
         Raises:
             CorruptChunkError: the newest file of that name cannot be read; an older one must not pass for it. Or there
                 is none, and a file in which it may be packed cannot be read.
         """
-        for name in names_of_files(internal_name):  # the name inside decides
-            encoded = encode_for_file(name)
-            for chunk in reversed(self._chunks_of(KIND_OF[kind], encoded)):
-                update = self.updates.over(chunk, internal_name, strict=strict)
-                record = self._record(chunk, update, strict=True)
-                if isinstance(record, kind) and record.internal_name == internal_name:
-                    if isinstance(record, StepLog) and with_series:
-                        self._add_series(self._chunks_of(METRIC, encoded), {internal_name: record})
-                    return self._tell_if_late(record)
-        if self._files.unreadable is not None:
-            raise self._files.unreadable
-        return None
+        accounts = self._accounts(kind, internal_name, strict=strict)
+        if not accounts:
+            return None
+        starts = Starts(self._accounts_of)
+        if isinstance(accounts[0], StepLog):
+            encoded = self._origins[id(accounts[0])].encoded
+            self._add_series(self._chunks_of(METRIC, encoded), {internal_name: accounts}, starts)
+        is_alone = len(accounts) == 1 and not self._may_be_several(internal_name.rpartition(".")[0], accounts[0])
+        record = accounts[0] if is_alone else starts.joined(accounts)
+        return self._tell_if_late(record, starts.chosen(accounts))
 
-    def origin(self, record: StepLog | BranchLog) -> tuple[ChunkName, overlay.Change | None]:
-        """Return the file that a record was read from, and the change that was laid over it."""
-        return self._origins[id(record)], self._changes.get(id(record))
-
-    def record_in(self, chunk: ChunkName) -> StepLog | BranchLog | None:
-        """Return the record in one file, with what others have changed of it, or None if the file is gone.
+    def counting(self, kind: type[_R], internal_name: str) -> _R | None:
+        """Return what the chunk holds that counts for a name, without what other starts have told of it; or None.
 
         Raises:
-            CorruptChunkError: it cannot be read.
+            CorruptChunkError: as for `newest`.
         """
-        record = self._record(chunk, None, strict=True)
-        if record is None:
+        accounts = self._accounts(kind, internal_name, strict=True)
+        if not accounts:
             return None
-        change = self.updates.over(chunk, record.internal_name, strict=True)
-        return record if change is None else self._record(chunk, change, strict=True)
+        chosen = Starts(self._accounts_of).chosen(accounts)
+        return self._tell_if_late(chosen, chosen)
 
-    def files_of(self, records: Iterable[StepLog | BranchLog]) -> dict[Key, ChunkName]:
-        """Return the files that records were read from, by kind and internal name."""
-        origins = ((record, self._origins.get(id(record))) for record in records)
-        return {key_of(record): chunk for record, chunk in origins if chunk}
+    def _accounts(self, kind: type[_R], internal_name: str, *, strict: bool) -> list[_R]:
+        """Return what several starts have told of a step or branch, in order; the newest if starts are not known."""
 
-    def _note_origin(self, record: StepLog | BranchLog, chunk: ChunkName, change: overlay.Change | None) -> None:
-        self._origins[id(record)] = chunk
-        if change is not None:
-            self._changes[id(record)] = change
-            changes_seen.add(chunk.file)
+        def read(chunk: ChunkName) -> _R | None:
+            record = self._record(chunk, self.updates.over(chunk, internal_name, strict=strict), strict=True)
+            return record if isinstance(record, kind) and record.internal_name == internal_name else None
 
-    def _record(
-        self, chunk: ChunkName, change: overlay.Change | None, *, strict: bool = False
-    ) -> StepLog | BranchLog | None:
-        data, is_ours = b"", False
-        decoded = self._decoded.pop(chunk.file, None) if self._decoded and change is None else None
+        for name in names_of_files(internal_name):  # the name inside decides
+            chunks = self._chunks_of(KIND_OF[kind], encode_for_file(name))
+            while chunks:
+                newest = read(chunks.pop())
+                if newest is None:
+                    continue
+                accounts = Accounts()
+                for earlier in map(read, chunks if start_of(newest) is not None else ()):
+                    if earlier is not None:
+                        accounts.add(earlier)
+                accounts.add(newest)
+                return accounts.all()
+        if self._files.unreadable is not None:
+            raise self._files.unreadable
+        return []
+
+    def _accounts_of(self, key: StartsKey) -> list[Any]:
+        """Return what several starts have told of what is around something; none if that cannot be read."""
+        kind, name = key
         try:
-            if decoded is None:
-                data, is_ours = self._files.content(chunk.file)
-                if change is not None:
-                    data = codec.encode(overlay.apply(change, codec.decode(data, chunk.file)))
-                decoded = _CODEC_OF[chunk.kind].decode(data, chunk.file)
-            record = decoded
-            check_is_file_of(record.internal_name, chunk)
-        except FileNotFoundError:
-            return None  # removed since it was listed
-        except (*UNREADABLE, RecursionError) as error:
-            if strict:
-                raise as_error(chunk.file, error) from None
-            self._problems.report(chunk.file, error)
-            return None
-        self._note_origin(record, chunk, change)
-        if is_ours and self._with_bodies:  # what other tools write may lack fields
-            self.bodies[id(record)] = record, data
-        return record
+            return self._accounts(kind, name, strict=False) if name else []
+        except (*UNREADABLE, RecursionError):
+            return []  # which is told where it is read itself
+
+    def _may_be_several(self, internal_name: str, inside: StepLog | BranchLog | None = None) -> bool:
+        """Tell whether several starts may have recorded a step or branch, or what is around it.
+
+        Args:
+            internal_name: the step or branch; empty for none.
+            inside: what is inside it, and may be inside another step of the same branch.
+        """
+        names = [internal_name, *names_around(internal_name)] if internal_name else []
+        if isinstance(inside, StepLog) and inside.inside is not UNSET:
+            names.append(inside.inside)
+        encoded = map(encode_for_file, names)
+        return any(len(self._chunks_of(kind, name)) > 1 for name in encoded for kind in TYPE_OF)
 
     # --- metrics -----------------------------------------------------------------------------------------------------
 
-    def _add_series(self, chunks: Iterable[ChunkName], steps: Mapping[str, StepLog | BranchLog]) -> None:
-        """Put the points of metric files, the `chunks`, into their steps."""
+    def _add_series(self, chunks: Iterable[ChunkName], steps: Mapping[str, Sequence[Any]], starts: Starts) -> None:
+        """Put the points of metric files, the `chunks`, into their steps: what their starts have told of those."""
         files = {chunk.file: self._metric_lines(chunk) for chunk in chunks}
-        for step, lines in lines_of_steps(files, steps, self._problems):
-            file = self._origins[id(step)].file
-            add_lines(step, (line for line in lines if line.over in ("", file)))
-            self.bodies.pop(id(step), None)  # those are without the points
-
-    def _metric_lines(self, chunk: ChunkName) -> Iterator[MetricLine]:
-        return metric_lines(self._files.load, chunk.file, self._problems)
+        for accounts, lines in lines_of_steps(files, steps, self._problems):
+            counting = starts.chosen(accounts)
+            for step in accounts:
+                over = (self._origins[id(step)].file, "") if step is counting else (self._origins[id(step)].file,)
+                add_lines(step, (line for line in lines if line.over in over))
+                self.bodies.pop(id(step), None)  # those are without the points
 
     # --- parameters --------------------------------------------------------------------------------------------------
 
@@ -403,16 +331,3 @@ class ChunkReader:
         """Return the parameters of one scope; empty if it has none."""
         found = self._parameters(parameter_file(scope), is_listed=False)
         return found.parameters if found else self._inner_parameters.get(scope, {})
-
-    def _parameters(self, file: str, *, is_listed: bool) -> Parameters | None:
-        try:
-            data, _ = self._files.content(file, is_listed=is_listed)
-            found = Parameters.read(data, file)
-        except FileNotFoundError:
-            return None
-        except UNREADABLE as error:
-            self._problems.report(file, error)
-            return None
-        if self._with_bodies:
-            self.bodies[id(found.parameters)] = found.parameters, data
-        return found

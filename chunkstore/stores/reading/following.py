@@ -27,6 +27,7 @@ from chunkstore.names import (
     is_journal_file,
     is_parameter_file,
     is_sealed_file,
+    names_around,
     parse_chunk_file,
 )
 from chunkstore.records import overlay
@@ -240,7 +241,7 @@ class FollowedRun:
             record = few.record_in(chunk) if chunk and chunk.kind in _RECORDS else None
         except (ChunkstoreError, FileNotFoundError):
             return False
-        if record is None or chunk is None or chunk.timestamp > clock.horizon():
+        if record is None or chunk is None or chunk.timestamp > clock.horizon() or tree.is_joined(record):
             return False
         self._parsed[chunk.file] = _Parsed(record=record, change=few.origin(record)[1])
         copy = msgspec.structs.replace(record)
@@ -285,6 +286,18 @@ class _Tree:
         self._beginnings: set[str] = set()
         for step in log.steps.values():
             self._note_step(step, "")
+        # Records of several starts, or inside some: no single chunk tells what they are. And the names around those.
+        self._joined = {name for name in self._steps if (STEP, name) not in self._files}
+        self._joined |= {name for name in self._branches if (BRANCH, name) not in self._files}
+        self._around_joined = {outer for name in self._joined for outer in names_around(name)}
+
+    def is_joined(self, record: StepLog | BranchLog) -> bool:
+        """Tell whether it takes more than its own chunk to tell what a record is, or others that are inside it."""
+        name = record.internal_name
+        names = [name, *names_around(name)]
+        if isinstance(record, StepLog) and record.inside is not UNSET:
+            names.append(record.inside)
+        return name in self._around_joined or not self._joined.isdisjoint(names)
 
     def _note_step(self, step: StepLog, home: str) -> None:
         name = step.internal_name

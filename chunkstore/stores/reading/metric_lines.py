@@ -15,7 +15,7 @@ from chunkstore.records.attempts import counted_attempt
 from chunkstore.records.decoding import revived_point
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.integrity import has_checksum, without_checksum
-from chunkstore.records.models import BranchLog, StepAttempt, StepLog
+from chunkstore.records.models import StepAttempt, StepLog
 from chunkstore.stores.reading.problems import UNREADABLE, Problems
 
 Series = dict[str, list[MetricPoint]]
@@ -85,8 +85,8 @@ def metric_lines(load: Callable[[str], bytes], file: str, problems: Problems) ->
 
 
 def lines_of_steps(
-    files: Mapping[str, Iterable[MetricLine]], steps: Mapping[str, StepLog | BranchLog], problems: Problems
-) -> Iterator[tuple[StepLog, list[MetricLine]]]:
+    files: Mapping[str, Iterable[MetricLine]], steps: Mapping[str, Sequence[StepLog]], problems: Problems
+) -> Iterator[tuple[Sequence[StepLog], list[MetricLine]]]:
     """Yield steps with the lines for them; of a file for a step that there is not, the rest is passed over."""
     found: dict[str, list[MetricLine]] = {}
     for file, lines in files.items():
@@ -96,9 +96,7 @@ def lines_of_steps(
                 break
             found.setdefault(line.internal_name, []).append(line)
     for name, of_step in found.items():
-        step = steps[name]
-        assert isinstance(step, StepLog)
-        yield step, of_step
+        yield steps[name], of_step
 
 
 def add_lines(step: StepLog, lines: Iterable[MetricLine]) -> None:

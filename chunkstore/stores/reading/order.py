@@ -32,8 +32,13 @@ def _place(chunk: ChunkName) -> tuple[int, str]:
     return chunk.timestamp, chunk.file
 
 
-def newest_listed(listing: Listing | RunFiles, kind: str, internal_name: str) -> ChunkName | None:
-    """Return the newest of the files that are named after a record, or None."""
+def all_listed(listing: Listing | RunFiles, kind: str, internal_name: str) -> list[ChunkName]:
+    """Return the files that are named after a record, in order."""
     encoded = encode_for_file(internal_name)
     files = listing.starting_with(f"{kind}-{encoded}-")
-    return next((chunk for chunk in reversed(in_order(files)) if chunk.encoded == encoded), None)
+    return [chunk for chunk in in_order(files) if chunk.encoded == encoded]
+
+
+def newest_listed(listing: Listing | RunFiles, kind: str, internal_name: str) -> ChunkName | None:
+    """Return the newest of the files that are named after a record, or None."""
+    return next(reversed(all_listed(listing, kind, internal_name)), None)

@@ -15,7 +15,7 @@ from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import KIND_OF, checked_run_log, observe_all, update_file
 from chunkstore.stores.reading.chunk_reader import ChunkReader
 from chunkstore.stores.reading.listing import Listing, ListingMemory
-from chunkstore.stores.reading.order import newest_listed
+from chunkstore.stores.reading.order import all_listed, newest_listed
 from chunkstore.stores.reading.problems import UNREADABLE
 from chunkstore.stores.reading.run_files import RunFiles
 from chunkstore.stores.runs import KnownRun
@@ -56,12 +56,13 @@ class RecordFinder:
             if listing is None:
                 listing = self._fresh_listing(run_id, reader)
             files = RunFiles(reader, listing)
-            newest = newest_listed(files, KIND_OF[kind], name)
+            listed = all_listed(files, KIND_OF[kind], name)
             if files.unreadable is not None:
                 raise files.unreadable  # it may be there, or a newer one
-            if newest is None:
+            if not listed:
                 return NOBODYS
-            if newest.file != known.owned.get((KIND_OF[kind], name)):
+            newest = listed[-1]
+            if len(listed) > 1 or newest.file != known.owned.get((KIND_OF[kind], name)):
                 return OTHERS
             try:
                 files.load(update_file(newest, name), is_listed=False)
@@ -125,21 +126,29 @@ class RecordFinder:
         internal_name: str,
         kind: type[_R],
         recent: Listing | None,
-        *,
-        strict: bool = False,
-        with_series: bool = True,
     ) -> tuple[ChunkReader, _R | None]:
         """Return the record of one name that counts, and what read it; first by way of a recent listing."""
         late = self._late_of(run_id, reader)
         if recent is not None:
             chunks = ChunkReader(run_id, reader, recent)
             chunks.late = late
-            record = chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
+            record = chunks.newest(kind, internal_name)
             if record is not None or self._is_unchanged_since(recent, run_id, reader):
                 return chunks, record
         chunks = ChunkReader(run_id, reader, self._fresh_listing(run_id, reader))
         chunks.late = late
-        return chunks, chunks.newest(kind, internal_name, strict=strict, with_series=with_series)
+        return chunks, chunks.newest(kind, internal_name)
+
+    def counting(
+        self, run_id: str, reader: FolderReader, internal_name: str, kind: type[_R]
+    ) -> tuple[ChunkReader, _R | None]:
+        """Return what the chunk holds that counts for a name, and what read it.
+
+        Not by way of an earlier listing: a change that lies over anything but that chunk would be lost.
+        """
+        chunks = ChunkReader(run_id, reader, self._fresh_listing(run_id, reader))
+        chunks.late = self._late_of(run_id, reader)
+        return chunks, chunks.counting(kind, internal_name)
 
     def _late_of(self, run_id: str, reader: FolderReader) -> LateRecords | None:
         """Return what the run's own record says of what still ran at its end; it is read only when it has changed."""

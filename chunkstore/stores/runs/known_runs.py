@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError
-from chunkstore.names import RUN_FILE
+from chunkstore.names import BRANCH, RUN_FILE
 from chunkstore.records.late import LateRecords
 from chunkstore.records.models import CONTENTS, SUMMING, RunLog
 from chunkstore.stores.chunk_files import Key
@@ -81,6 +81,10 @@ class KnownRun:
             self._seen = version, log.incarnation or _unnamed(reader.identity())
             self.end = End.of(version, log)
         return self._seen[1]
+
+    def has_recorded(self, branch: str) -> bool:
+        """Tell whether this object has recorded a branch, or anything if that is empty."""
+        return (BRANCH, branch) in self.owned if branch else bool(self.owned)
 
     def is_as_good_as_new(self) -> bool:
         """Tell whether nothing is lost when the run is forgotten."""

@@ -70,9 +70,7 @@ class RecordWriter:
 
         def publish() -> None:
             with self.backend.reader(run_id) as reader:
-                chunks, record = self._finder.newest(
-                    run_id, reader, name, TYPE_OF[kind], None, strict=True, with_series=False
-                )
+                chunks, record = self._finder.counting(run_id, reader, name, TYPE_OF[kind])
                 change = chunks.origin(record)[1] if record is not None else None
             own = body
             if change is not None and record is not None:
@@ -225,10 +223,7 @@ class RecordWriter:
         self, run_id: str, known: KnownRun, internal_name: str, kind: type[_R], change: Callable[[_R], _R]
     ) -> _R | None:
         with self.backend.reader(run_id) as reader:
-            # Not by way of an earlier listing: a change that lies over anything but the newest record would be lost.
-            chunks, record = self._finder.newest(
-                run_id, reader, internal_name, kind, None, strict=True, with_series=False
-            )
+            chunks, record = self._finder.counting(run_id, reader, internal_name, kind)
             if record is None:
                 return None
             chunk, earlier = chunks.origin(record)

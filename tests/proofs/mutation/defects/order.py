@@ -4,6 +4,7 @@ from mutant import Mutant
 
 from defects.sources import (
     CATALOG,
+    CHUNK_SOURCE,
     CHUNK_WRITER,
     CLOCK,
     ORDER,
@@ -12,6 +13,7 @@ from defects.sources import (
     READER,
     RECORD_FINDER,
     RECORD_WRITER,
+    RECORDS_FOUND,
     RUN_DOCUMENT,
     RUN_FILES,
     STORE,
@@ -54,16 +56,16 @@ MUTANTS = (
     ),
     Mutant(
         "the older of two records counts in a run",
-        READER,
-        "                    newest.pop(key, None)\n                    newest[key] = record\n",
-        "                    newest.setdefault(key, record)\n",
+        RECORDS_FOUND,
+        "        self._newest[key] = record ",
+        "        self._newest[key] = earlier or record ",
         _CHUNKED.format("newest_of_two"),
     ),
     Mutant(
         "the older of two records is found by its name",
         READER,
-        "for chunk in reversed(self._chunks_of(KIND_OF[kind], encoded)):",
-        "for chunk in self._chunks_of(KIND_OF[kind], encoded):",
+        "newest = read(chunks.pop())",
+        "newest = read(chunks.pop(0))",
         _CHUNKED.format("newest_of_two"),
     ),
     Mutant(
@@ -76,22 +78,22 @@ MUTANTS = (
     Mutant(
         "an older record passes for a newer one that is damaged",
         READER,
-        "record = self._record(chunk, update, strict=True)",
-        "record = self._record(chunk, update)",
+        "strict=strict), strict=True)",
+        "strict=strict))",
         "tests/stores/test_other_writers.py -k older_record",
     ),
     Mutant(
         "names that begin alike are one",
         ORDER,
-        "if chunk.encoded == encoded), None)",
-        "if chunk.encoded.startswith(encoded)), None)",
+        "in in_order(files) if chunk.encoded == encoded]",
+        "in in_order(files) if chunk.encoded.startswith(encoded)]",
         "tests/stores/test_other_writers.py -k begin_alike",
     ),
     Mutant(
         "a step of another name counts if its file is named alike",
         READER,
-        "if isinstance(record, kind) and record.internal_name == internal_name:",
-        "if isinstance(record, kind):",
+        "if isinstance(record, kind) and record.internal_name == internal_name else None",
+        "if isinstance(record, kind) else None",
         "tests/stores/test_other_writers.py -k what_is_in_them",
     ),
     Mutant(
@@ -156,12 +158,8 @@ MUTANTS = (
     Mutant(
         "the owner of a record in a document erases what others have changed",
         RUN_DOCUMENT,
-        """\
-                self.records[key] = _with_change(
-                    record, self.bookkeeping.changes.get(_text(*key)), as_json(self.records[key])
-                )
-""",
-        "                self.records[key] = record\n",
+        "self.records[key] = _with_change(record, self.bookkeeping.changes.get(text), as_json(self.records[key]))\n",
+        "self.records[key] = record\n",
         _DOCUMENT.format("undo_each_other"),
     ),
     Mutant(
@@ -202,15 +200,15 @@ MUTANTS = (
     Mutant(
         "points of an earlier record are shown with a newer one",
         READER,
-        """if line.over in ("", file)""",
-        "if True",
+        "(line for line in lines if line.over in over)",
+        "lines",
         "tests/stores/test_other_writers.py -k points_of_a_record",
     ),
     Mutant(
         "points of an earlier record are shown with a newer one in a document",
         RUN_DOCUMENT,
-        """if line.over in ("", stamp)""",
-        "if True",
+        "(line for line in of_step if line.over in over)",
+        "of_step",
         "tests/stores/test_other_writers.py -k points_of_a_record",
     ),
     Mutant(
@@ -292,7 +290,7 @@ MUTANTS = (
     ),
     Mutant(
         "nobody is told of an absurd time",
-        READER,
+        CHUNK_SOURCE,
         "        for file in [*(chunk.file for chunk in early), *self._files.beyond_reason]:",
         "        for file in early[:0]:",
         "tests/test_clock.py -k absurd_time",

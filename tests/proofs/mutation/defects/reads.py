@@ -7,6 +7,7 @@ from defects.sources import (
     CATALOG_PLACES,
     CATALOG_SOURCES,
     CHUNK_FILES,
+    CHUNK_SOURCE,
     CHUNKED,
     CODEC,
     DECODING,
@@ -159,14 +160,14 @@ MUTANTS = (
     ),
     Mutant(
         "a file that cannot be read hides the others",
-        READER,
+        CHUNK_SOURCE,
         "            if strict:\n                raise as_error(chunk.file, error)",
         "            if True:\n                raise as_error(chunk.file, error)",
         f"{_SECURITY} -k 'hides_nothing and StepLog'",
     ),
     Mutant(
         "a step that cannot be read is passed over in silence",
-        READER,
+        CHUNK_SOURCE,
         "            self._problems.report(chunk.file, error)\n            return None\n        self._note_origin",
         "            return None\n        self._note_origin",
         f"{_SECURITY} -k 'hides_nothing and StepLog'",
@@ -422,7 +423,7 @@ MUTANTS = (
     ),
     Mutant(
         "a copy of a record under another's name counts",
-        READER,
+        CHUNK_SOURCE,
         "            check_is_file_of(record.internal_name, chunk)\n",
         "",
         "tests/proofs/bad_bytes/test_other_bytes.py -k copy_of_a_step",
