@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,37 @@ def squared(number: int) -> float:
 
 def named() -> str:
     return "a"
+
+
+async def halved(number: int) -> float:
+    return number / 2
+
+
+async def counted(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        yield number
+
+
+async def awaiting(store: Store) -> None:
+    async with store.start_run("run-1") as run:
+        assert_type(run, Run)
+        async with run.step("load") as step:
+            assert_type(step, Step)
+
+        @run.step("train", max_attempts=3)
+        async def train(depth: int) -> str:
+            return str(depth)
+
+        assert_type(await train(3), str)
+        await train("deep")  # type: ignore[arg-type]
+
+        assert_type(await run.astep("half", halved, 3, max_attempts=2, backoff=0.1), float)
+        await run.astep("square", squared, 3)  # type: ignore[arg-type]
+        assert_type(await run.amap("map", [1, 2], halved), list[float | None])
+        assert_type(await run.amap("map", counted(9), halved, max_in_flight=3, name_of=str), list[float | None])
+        assert_type(await run.amap("map", range(9), lambda number: halved(number + 1)), list[float | None])
+        await run.amap("map", ["a"], halved)  # type: ignore[arg-type]
+        assert_type(await run.aparallel("both", {"a": lambda: halved(1)}), dict[str, float | None])
 
 
 def recording(store: Store) -> None:

@@ -26,10 +26,10 @@ _T = TypeVar("_T")
 
 #: How often is looked whether more threads are needed, in seconds.
 _INTERVAL = 0.005
-#: So many threads there may be when a call takes so long, in seconds. More than are needed would only keep the loop, and
-#: each other, from running: a busy machine looks like slow storage, too.
+#: So many threads there may be when a call takes so long, in seconds: a busy machine looks like slow storage, but there
+#: more threads would only keep the loop, and each other, from running.
 _THREADS = ((0.02, 32), (0.0025, 4), (0.0, 1))
-_MOST_THREADS = 32
+MOST_THREADS = 32
 #: The loop is told so often of what has been done, in seconds: each time costs as much as a short call.
 _BATCH = 1e-3
 _PAUSE = 1e-3
@@ -83,7 +83,7 @@ class Threads:
     """The threads of one event loop."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="chunkstore-asyncio")
+        self._executor = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="chunkstore-asyncio")
         self._waiting: deque[_Job] = deque()
         #: What has been done, and None for each thread that has found nothing more to do.
         self._over: deque[_Job | None] = deque()
