@@ -14,6 +14,7 @@ from typing import Any
 import submitit
 
 from chunkstore.engines.base import Engine, settle
+from chunkstore.engines.in_submitit_job import JobWork
 from chunkstore.errors import WorkerDiedError
 
 #: How long jobs are gathered before they are submitted together, and how often it is looked for results, in seconds.
@@ -63,7 +64,7 @@ class SubmititEngine(Engine):
         """Have a job submitted with others in a moment."""
         future: Future[Any] = Future()
         with self._mutex:
-            self._gathered[future] = partial(function, *arguments, **keywords)
+            self._gathered[future] = JobWork(partial(function, *arguments, **keywords))
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="chunkstore-submitit", daemon=True)
                 self._watcher.start()

@@ -13,5 +13,5 @@ def slurm():
     require_slurm()
     with Slurm() as cluster:
         path = os.pathsep.join([os.path.dirname(sys.executable), cluster.environment["PATH"]])
-        cluster.environment |= {"PATH": path, "PYTHONPATH": str(PROJECT)}
+        cluster.environment |= {"PATH": path, "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, PROJECT / "tests")))}
         yield cluster
