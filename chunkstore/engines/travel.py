@@ -44,36 +44,38 @@ def _by_value() -> Callable[[Any], bytes] | None:
     return dumps
 
 
-def call(data: bytes) -> Any:
-    """Call a function with arguments, both of them pickled; sent as text, so that nothing of ours needs to be there."""
-    import pickle  # noqa: PLC0415 - as text it takes no names along
+class Call:
+    """Calls a function with arguments, both of them pickled.
 
-    try:
-        function, arguments = pickle.loads(data)  # noqa: S301 - from the driver
-    except Exception as error:
-        import os  # noqa: PLC0415 - likewise
-        import socket  # noqa: PLC0415 - likewise
-        import sys  # noqa: PLC0415 - likewise
+    It is pickled as the text that follows, by any pickler and again by who has unpickled it: nothing of ours needs to
+    be where it comes to.
+    """
 
-        raise ImportError(
-            f"The worker on {socket.gethostname()} (process {os.getpid()}, {sys.executable}) cannot take a branch: "
-            f"{type(error).__name__}: {error}. Install chunkstore there, with the packages and in the versions that "
-            "the driver has."
-        ) from error
-    return function(*arguments)
+    __name__ = "run_branch"  # as engines show it
 
-
-class _Call:
-    """`call`, as it is submitted: to any executor, by any pickler."""
-
-    __name__ = __qualname__ = "run_branch"  # as engines show it
-
-    def __call__(self, data: bytes) -> Any:
-        return call(data)
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return eval, (_EXPRESSION,)
+        return eval, ("(exec(text, globals()), Call(text))[1]", {"text": self._text})
+
+    def __call__(self, data: bytes) -> Any:
+        """Call the function."""
+        import pickle  # noqa: PLC0415 - the text takes no names along
+
+        try:
+            function, arguments = pickle.loads(data)  # noqa: S301 - from the driver
+        except Exception as error:
+            import os  # noqa: PLC0415 - likewise
+            import socket  # noqa: PLC0415 - likewise
+            import sys  # noqa: PLC0415 - likewise
+
+            raise ImportError(
+                f"The worker on {socket.gethostname()} (process {os.getpid()}, {sys.executable}) cannot take a branch: "
+                f"{type(error).__name__}: {error}. Install chunkstore there, with the packages and in the versions "
+                "that the driver has."
+            ) from error
+        return function(*arguments)
 
 
-CALL = _Call()
-_EXPRESSION = f"(lambda names: (exec({inspect.getsource(call)!r}, names), names['call'])[1])({{'Any': object}})"
+CALL = Call(f"from __future__ import annotations\n{inspect.getsource(Call)}")

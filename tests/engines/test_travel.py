@@ -41,4 +41,11 @@ def test_a_worker_without_chunkstore_says_which_it_is_and_what_is_missing():
 
 def test_a_call_runs_what_was_sent():
     assert CALL(dumped((work.double, (3,)))) == 6
-    assert pickle.loads(pickle.dumps(CALL))(dumped((work.double, (4,)))) == 8
+
+
+def test_who_has_unpickled_a_call_can_hand_it_on():
+    """A scheduler that does so for each branch must not have to pickle code by value: that costs milliseconds."""
+    once = pickle.loads(pickle.dumps(CALL))
+    twice = pickle.loads(pickle.dumps(once))
+    assert twice(dumped((work.double, (4,)))) == 8
+    assert pickle.dumps(twice) == pickle.dumps(CALL)
