@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Collection
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+
+from chunkstore.engines.futures import cancel
 
 Ended = queue.SimpleQueue[Future[Any] | None]
 
@@ -46,6 +49,14 @@ class Engine(Executor):
         """
         del workers
         return None
+
+    def stop(self, futures: Collection[Future[Any]]) -> None:
+        """Take back what has not begun of some functions, and stop what runs as far as that can be done, soon.
+
+        What cannot be stopped goes on.
+        """
+        for future in futures:
+            cancel(future)
 
     def kill(self) -> bool:
         """End at once what still runs; return whether that was possible."""

@@ -6,8 +6,9 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ _INTERVAL = 0.25
 _SLURM_INTERVAL = 5.0
 #: How long Slurm has to answer, in seconds.
 _LONGEST_ANSWER = 60
+#: How long a program that ends waits until its jobs are cancelled, and how often it looks, in seconds.
+_LONGEST_STOP, _LOOK = 10.0, 0.02
 #: How long a result may take to be seen here after its job has ended, in seconds: file systems remember what is absent.
 _LONGEST_ARRIVAL = {"slurm": 30.0}
 #: So many jobs at most in one array: the limit that Slurm has unless it is told otherwise.
@@ -56,6 +59,9 @@ class SubmititEngine(Engine):
         self._jobs: dict[Future[Any], _Job] = {}
         self._watcher: threading.Thread | None = None
         self._ask_next = 0.0
+        #: What has not ended, nor been cancelled for good; and what wakes who watches before its time.
+        self._unsettled: set[Future[Any]] = set()
+        self._wake = threading.Event()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SubmititEngine, (self._folder, self._cluster, self._parameters)
@@ -64,11 +70,20 @@ class SubmititEngine(Engine):
         """Have a job submitted with others in a moment."""
         future: Future[Any] = Future()
         with self._mutex:
+            self._unsettled.add(future)
             self._gathered[future] = JobWork(partial(function, *arguments, **keywords))
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="chunkstore-submitit", daemon=True)
                 self._watcher.start()
         return future
+
+    def stop(self, futures: Collection[Future[Any]]) -> None:
+        """Cancel jobs, and see to it that this is done before the program ends."""
+        super().stop(futures)
+        deadline = time.monotonic() + _LONGEST_STOP
+        while not self._unsettled.isdisjoint(futures) and time.monotonic() < deadline:
+            self._wake.set()
+            time.sleep(_LOOK)
 
     def capacity(self) -> int | None:
         """Return how many processors there are for local jobs, or how many of an array may run; else Slurm's queue."""
@@ -80,9 +95,9 @@ class SubmititEngine(Engine):
     # --- in the thread that watches ----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        pause = threading.Event()
         while True:
-            pause.wait(_INTERVAL)
+            self._wake.wait(_INTERVAL)
+            self._wake.clear()
             with self._mutex:
                 if not (self._gathered or self._jobs):
                     self._watcher = None
@@ -91,6 +106,7 @@ class SubmititEngine(Engine):
                 for future, _ in gathered:
                     del self._gathered[future]
             self._submit_all([(future, work) for future, work in gathered if not future.cancelled()])
+            self._unsettled.difference_update(future for future, _ in gathered if future not in self._jobs)
             gathered.clear()
             self._look()
 
@@ -108,14 +124,26 @@ class SubmititEngine(Engine):
 
     def _look(self) -> None:
         states = self._states()
+        self._cancel([job for future, job in self._jobs.items() if future.cancelled()])
         for future, job in list(self._jobs.items()):
-            if future.cancelled():
-                job.cancel()
-            elif not job.has_ended(states):
-                continue
-            else:
+            if not future.cancelled():
+                if not job.has_ended(states):
+                    continue
                 settle(future, *job.outcome())
             del self._jobs[future]
+            self._unsettled.discard(future)
+
+    def _cancel(self, jobs: list[_Job]) -> None:
+        if self._executor.cluster != "slurm":
+            for job in jobs:
+                job.cancel()
+        elif jobs:  # all at once: there may be many
+            with suppress(OSError, subprocess.SubprocessError):  # they have ended, or the command is not there
+                subprocess.run(  # noqa: S603 - likewise
+                    ["scancel", *(job.job_id for job in jobs)],  # noqa: S607 - where users have it
+                    check=False,
+                    timeout=_LONGEST_ANSWER,
+                )
 
     def _states(self) -> dict[str, str] | None:
         """Return what Slurm says of all jobs that it knows; None if it was not asked, or does not answer."""
@@ -143,6 +171,7 @@ class _Job:
     def __init__(self, job: Any, longest_arrival: float) -> None:
         self._job = job
         self._longest_arrival = longest_arrival
+        self.job_id: str = job.job_id
         self._last_state = ""
         self._over_since: float | None = None
 

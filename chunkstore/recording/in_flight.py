@@ -80,14 +80,15 @@ class InFlight:
 
         What may still run, or begin, the run knows to be left: whoever ends it notes that.
         """
-        running = dict(self._pending)
+        try:
+            self.workers.stop(self._pending)
+        finally:
+            was_killed = self.workers.kill()
         for future, branch in self._pending.items():
-            if cancel(future) and self.workers.takes_back:
-                self._run.left.discard(branch.internal_name)
-                del running[future]
-        if self.workers.kill():
-            for branch in running.values():
+            is_taken_back = self.workers.takes_back and future.cancelled()
+            if was_killed and not is_taken_back:
                 self._record_end(branch, f"interrupted: {describe_error(error)}")
+            if was_killed or is_taken_back:
                 self._run.left.discard(branch.internal_name)
 
     def _record_end(self, branch: Branch, message: str) -> None:

@@ -16,6 +16,7 @@ from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.identity import same_code
 from chunkstore.recording.results import result_of
 from chunkstore.records.attempts import counting, counting_branches, has_branch_succeeded, has_succeeded, steps_inside
+from chunkstore.records.late import count_late
 from chunkstore.records.models import SUCCESS, BranchLog, CodeIdentity, DataCatalog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
 
@@ -112,6 +113,7 @@ def _read(_location: str, run_id: str, _incarnation: str, uncompared: _Uncompare
 def _indexed(store: Store, run_id: str) -> _Index:
     index = _Index({}, {})
     for log in _chain(store, run_id):
+        count_late(log.steps)
         _add_steps(index, log.steps, log.run_id)
     return index
 

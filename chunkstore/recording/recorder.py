@@ -8,17 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from chunkstore.errors import RunLivesError, RunLogExistsError, RunLogNotFoundError
-from chunkstore.names import PinnedRunId
+from chunkstore.names import PinnedRunId, readable_name
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import PreviousRun, forget
 from chunkstore.recording.run import Run
 from chunkstore.recording.whole_run import is_recorded_here
+from chunkstore.records.late import still_running
+from chunkstore.records.models import RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs import LIVE, UNKNOWN
 from chunkstore.stores.stored import check_format, is_finished
 
 logger = logging.getLogger("chunkstore")
+
+#: So many branches are named that may still run.
+_SHOWN_RUNNING = 5
 
 
 class Recorder:
@@ -47,6 +52,7 @@ class Recorder:
             original = PinnedRunId(resume, resumed.incarnation)
             if not resume_live and not is_finished(resumed):
                 _check_is_over(store, original)
+            _warn_of_running(resumed)
             previous = PreviousRun(store, original)
         code_identity = git_identity()  # takes its time: an interrupt meanwhile leaves no run
         log = store.create_run_log(
@@ -96,6 +102,21 @@ class Recorder:
     def sync_data(self, store: Store, run_id: str, incarnation: str) -> None:
         """See `chunkstore.stores.base.Recorder`."""
         catalog_of(store, run_id, incarnation).sync()
+
+
+def _warn_of_running(resumed: RunLog) -> None:
+    """Log a warning if branches of a run that has ended may still run, which then would write the same outputs."""
+    if names := list(still_running(resumed.steps)):
+        shown = ", ".join(map(readable_name, names[:_SHOWN_RUNNING]))
+        more = f" and {len(names) - _SHOWN_RUNNING:,} more" if len(names) > _SHOWN_RUNNING else ""
+        logger.warning(
+            "Run %s is resumed, and %s of its branches still ran when it ended: %s%s. They may still run; they are run "
+            "again, as no end of them has been recorded since.",
+            resumed.run_id,
+            f"{len(names):,}",
+            shown,
+            more,
+        )
 
 
 def _check_is_over(store: Store, run_id: PinnedRunId) -> None:

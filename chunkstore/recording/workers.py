@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, suppress
@@ -298,6 +298,10 @@ class Workers:
         if self._own and self._pool is not None:
             self._pool.shutdown(wait=True)
 
+    def stop(self, futures: Collection[Future[Any]]) -> None:
+        """Take back what has not begun, and stop what runs as far as the engine can, soon."""
+        self._engine.stop(futures)
+
     def kill(self) -> bool:
         """End the workers of a pool of our own at once; return False for the user's, which is not ours to end."""
         if not self._own or self._pool is None or isinstance(self._pool, ThreadPoolExecutor):
@@ -308,12 +312,15 @@ class Workers:
             self._pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]  # loky's own argument
             return True
         self._pool.shutdown(wait=False)
-        for process in self._processes.values():
-            with suppress(ValueError, OSError):  # it has ended and was given back already
-                process.terminate()
-        deadline = time.monotonic() + _LONGEST_FAREWELL
-        for process in self._processes.values():
-            if _exit_code(process, deadline) is None:
+        try:
+            for process in self._processes.values():
+                with suppress(ValueError, OSError):  # it has ended and was given back already
+                    process.terminate()
+            deadline = time.monotonic() + _LONGEST_FAREWELL
+            for process in self._processes.values():
+                _exit_code(process, deadline)
+        finally:  # also where somebody is too impatient for a farewell
+            for process in self._processes.values():
                 with suppress(ValueError, OSError):
                     process.kill()
         return True

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.records.models import FAIL, NOTES, PROCESSING, BranchLog, RunLog, StepAttempt, StepLog
+from chunkstore.records.models import FAIL, NOTES, PROCESSING, SUCCESS, BranchLog, RunLog, StepAttempt, StepLog
 
 #: The note of what still ran.
 LEFT_RUNNING = "left_running"
@@ -50,6 +50,32 @@ def without_late(log: RunLog) -> RunLog:
     """Return the own record of a run that goes on again: what still ran when it ended is part of it as all else."""
     notes = {key: value for key, value in log.notes.items() if key != LEFT_RUNNING}
     return msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes})
+
+
+def count_late(steps: Mapping[str, StepLog]) -> None:
+    """Alter steps, and all inside them, so that what came late counts as what it came to: the work is done."""
+    for step in steps.values():
+        _count(step)
+        for branch in step.branches.values():
+            _count(branch)
+            count_late(branch.steps)
+
+
+def _count(record: StepLog | BranchLog) -> None:
+    if record.late not in (UNSET, UNKNOWN):
+        record.status, record.late, record.began_late = str(record.late), UNSET, UNSET
+        if record.status == SUCCESS:
+            record.message = "" if isinstance(record, StepLog) else UNSET
+
+
+def still_running(steps: Mapping[str, StepLog]) -> Iterator[str]:
+    """Yield the names of branches, at any depth, that may still run though their run has ended."""
+    for step in steps.values():
+        for name, branch in step.branches.items():
+            if branch.late == UNKNOWN:
+                yield name
+            else:
+                yield from still_running(branch.steps)
 
 
 class Unended:

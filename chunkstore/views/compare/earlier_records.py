@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeGuard
 
 from chunkstore.records.attempts import counting, counting_branches, has_branch_succeeded, has_succeeded, steps_inside
+from chunkstore.records.late import count_late
 from chunkstore.records.models import BranchLog, DataCatalog, RunLog, StepLog
 
 AnyRecord = StepLog | BranchLog
@@ -42,6 +43,7 @@ class EarlierRecords:
         """Look into a run; a success counts more than what a nearer run has recorded."""
         self.runs.append(log.run_id)
         self.has_problems = self.has_problems or bool(log.problems)
+        count_late(log.steps)
         self._add_steps(log.steps, log)
 
     def _add_steps(self, steps: Mapping[str, StepLog], log: RunLog) -> None:

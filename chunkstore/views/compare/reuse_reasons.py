@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.names import is_data_folder, readable_name
+from chunkstore.records.late import UNKNOWN
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
 from chunkstore.views.compare.earlier_records import PUT, AnyRecord, EarlierRecords, Put, function_step, step_of
 from chunkstore.views.recorded_values import (
@@ -160,6 +161,9 @@ def _block_reasons(new: StepLog, old: StepLog, run: RunLog) -> list[Reason]:
 
 def _ended_badly(old: AnyRecord, run: RunLog, new: AnyRecord) -> Reason | None:
     """Return what kept a record from counting as a success when the run was resumed."""
+    if old.late == UNKNOWN:
+        text = f"It still ran when run {run.run_id} ended, and no end of it has been recorded since."
+        return Reason(kind=NOT_ENDED, text=text)
     if old.status == FAIL:
         message = first_line(_message_of(old))
         return Reason(kind=FAILED, text=f"It had failed in run {run.run_id}{f': {message}' if message else '.'}")
