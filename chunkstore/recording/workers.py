@@ -119,8 +119,8 @@ class Workers:
         """Whether cancelling a future takes back what has not begun, and only that: some engines say yes to all."""
         if isinstance(self._executor, Engine):
             return self._executor.takes_back
-        pool = self._pool
-        return pool is None or isinstance(pool, (ThreadPoolExecutor, ProcessPoolExecutor)) or bool(loky_of(pool))
+        one = self._executor  # what wraps a pool may have futures of its own
+        return one is None or isinstance(one, (ThreadPoolExecutor, ProcessPoolExecutor)) or bool(loky_of(one))
 
     @property
     def can_be_helped(self) -> bool:
