@@ -1,5 +1,6 @@
 """A job array records one run, whatever Slurm does to its tasks, and the log says what that was."""
 
+import json
 import os
 import signal
 from collections import Counter
@@ -73,12 +74,16 @@ def test_slurm_did_to_the_tasks_what_is_to_be_told(array):
 
 
 def test_every_task_is_a_step_and_every_start_an_attempt(array, log):
-    folder, _, _ = array
+    folder, job, _ = array
     assert set(log.steps) == {f"task-{task}" for task in range(TASKS)}
     assert log.problems == []
     for task in range(TASKS):
         attempts = log.steps[f"task-{task}"].attempts
-        assert len(attempts) <= len(pids(folder, task)) == STARTS.get(task, 1), task
+        assert len(attempts) == len(pids(folder, task)) == STARTS.get(task, 1), task
+        assert [attempt.pid for attempt in attempts] == pids(folder, task)
+        assert {attempt.host for attempt in attempts} == {os.uname().nodename}
+        jobs = [f"Slurm {job}_{task}", f"Slurm {job}_{task}, restart 1"][: len(attempts)]
+        assert [attempt.job for attempt in attempts] == jobs
 
 
 def test_what_became_of_each_task_is_its_status(log):
@@ -96,6 +101,14 @@ def test_a_task_that_slurm_ends_says_that_it_was_told_to(array, log, task):
     assert step.user_defined_metrics == {"index": task}
 
 
+@pytest.mark.parametrize(("task", "first"), [(REQUEUED, "FAIL"), (KILLED, "LOST")])
+def test_the_start_that_came_to_nothing_hides_not_the_one_that_succeeded(log, task, first):
+    step = log.steps[f"task-{task}"]
+    assert [attempt.status for attempt in step.attempts] == [first, "SUCCESS"]
+    assert ("SIGTERM" in step.attempts[0].message) == (first == "FAIL")
+    assert step.user_defined_metrics == {"index": task}
+
+
 def test_the_user_is_told_of_it_by_the_commands(array, slurm):
     folder, job, _ = array
 
@@ -106,6 +119,13 @@ def test_the_user_is_told_of_it_by_the_commands(array, slurm):
     assert f"array-{job}" in page
     assert "SIGTERM" in page
     assert f"task-{DEAF}" in page
+    assert "2 attempts" in page
+    told = json.loads(chunkstore_("show", "--json"))
+    assert told["liveness"]["state"] != "LIVE"
+    (row,) = json.loads(chunkstore_("ls", "--json"))
+    assert row["steps"] == {"done": TASKS - 3, "failed": 2, "total": TASKS}
+    step = json.loads(chunkstore_("show", "--step", f"task-{REQUEUED}", "--json"))
+    assert len(step["attempts"]) == 2
 
 
 def test_the_run_ends_with_what_failed_and_what_did_not_end(array):

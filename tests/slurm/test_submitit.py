@@ -51,6 +51,8 @@ def test_branches_are_jobs_of_one_array_and_say_which(store, engine):
     assert len({job.partition("_")[0] for job in jobs}) == 1
     branches = list(store.get_run_log("r").steps["m"].branches.values())
     assert {branch.status for branch in branches} == {"SUCCESS"}
+    named = {step.attempts[-1].job for branch in branches for step in branch.steps.values()}
+    assert named == {f"Slurm {job}" for job in jobs}
 
 
 def test_each_job_comes_to_its_own_end_and_each_start_is_an_attempt(store, slurm, mapping, tmp_path):
@@ -73,6 +75,9 @@ def test_each_job_comes_to_its_own_end_and_each_start_is_an_attempt(store, slurm
     for item in (requeued, displaced):
         first, second = jobs_in(item)
         assert first == second
+        attempts = branches[item].attempts
+        assert [attempt.job for attempt in attempts] == [f"Slurm {first}", f"Slurm {first}, restart 1"]
+        assert attempts[-1].status == "SUCCESS"
 
 
 def test_a_job_whose_time_is_almost_over_says_so(store, slurm, mapping, tmp_path):
