@@ -57,7 +57,9 @@ class Call:
         self._text = text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return eval, ("(exec(text, globals()), Call(text))[1]", {"text": self._text})
+        # What is loaded already costs less than to read the text again.
+        here = "__import__('sys').modules.get('chunkstore.engines.travel')"
+        return eval, (f"getattr({here}, 'CALL', None) or (exec(text, globals()), Call(text))[1]", {"text": self._text})
 
     def __call__(self, data: bytes) -> Any:
         """Call the function."""

@@ -31,7 +31,7 @@ def test_the_error_about_what_cannot_be_sent_is_that_of_pickle():
 def test_a_worker_without_chunkstore_says_which_it_is_and_what_is_missing():
     """Nothing of ours is there when an engine unpickles what it was given: only the call itself fails, and says why."""
     call, data = pickle.dumps(CALL), dumped((chunkstore.current_run, ()))
-    code = f"import pickle; pickle.loads({call!r})({data!r})"
+    code = f"import pickle; pickle.loads(pickle.dumps(pickle.loads({call!r})))({data!r})"
     worker = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
     last = worker.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: The worker on ")
@@ -45,7 +45,8 @@ def test_a_call_runs_what_was_sent():
 
 def test_who_has_unpickled_a_call_can_hand_it_on():
     """A scheduler that does so for each branch must not have to pickle code by value: that costs milliseconds."""
-    once = pickle.loads(pickle.dumps(CALL))
-    twice = pickle.loads(pickle.dumps(once))
-    assert twice(dumped((work.double, (4,)))) == 8
-    assert pickle.dumps(twice) == pickle.dumps(CALL)
+    call = pickle.dumps(CALL)
+    code = f"import pickle; print(pickle.dumps(pickle.loads({call!r})) == {call!r})"
+    scheduler = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert scheduler.stdout == "True\n"
+    assert pickle.loads(call) is CALL
