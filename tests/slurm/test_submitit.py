@@ -1,5 +1,6 @@
 """Branches as jobs of a real Slurm: where they ran, and what becomes of those that Slurm ends or starts again."""
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -89,3 +90,16 @@ def test_a_job_whose_time_is_almost_over_says_so(store, slurm, mapping, tmp_path
         mapped.result()
     (branch,) = store.get_run_log("r").steps["m"].branches.values()
     assert branch.status == "FAIL"
+
+
+def test_workers_at_slurm_are_asked_whether_they_can_record(store, engine, tmp_path):
+    for kind in (["srun", "-n3"], engine(5)):
+        report = chunkstore.check_engine(store, kind, workers=3, timeout=60)
+        assert report.holds, report
+        assert len(report.workers) == 3
+        assert all(worker.job.startswith("Slurm ") for worker in report.workers)
+    done = subprocess.run(
+        ["chunkstore", "doctor", "runs", "--with", "slurm"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done
+    assert "(Slurm " in done.stdout
