@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from benchmarks.measure import Scenario
-from benchmarks.scenarios import following, importing, mapping, reading, writing
+from benchmarks.scenarios import awaiting, following, importing, mapping, reading, writing
 
 ALL: tuple[Scenario, ...] = (
     *writing.SCENARIOS,
     *reading.SCENARIOS,
     *following.SCENARIOS,
     *mapping.SCENARIOS,
+    *awaiting.SCENARIOS,
     *importing.SCENARIOS,
 )

@@ -1,6 +1,7 @@
 """All the deliberate defects."""
 
 from defects import (
+    asynchronous,
     attempts,
     branches,
     exclusion,
@@ -31,6 +32,7 @@ MUTANTS = (
     *upkeep.MUTANTS,
     *views.MUTANTS,
     *branches.MUTANTS,
+    *asynchronous.MUTANTS,
 )
 
 #: Applied as all the others are, and no defect: the tests must pass.

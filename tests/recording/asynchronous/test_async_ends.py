@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def test_a_reason_for_cancelling_is_recorded(store):
     assert step_of(store).message == "CancelledError: the budget is spent"
 
 
-def test_a_cancelled_map_cancels_its_branches_and_begins_no_more(store):
+def test_a_cancelled_map_cancels_its_branches_and_begins_no_more(store, tmp_path):
     given_out = []
 
     async def items():
@@ -99,6 +100,8 @@ def test_a_cancelled_map_cancels_its_branches_and_begins_no_more(store):
 
     asyncio.run(main())
     assert branches_of(store) == {str(item): ("FAIL", ("FAIL", CANCELLED)) for item in range(3)}
+    files = [json.loads(path.read_text()) for path in tmp_path.rglob("BranchLog-*.json")]
+    assert [file["status"] for file in files] == ["FAIL"] * 3
     assert (step_of(store, "score").status, step_of(store, "score").message) == ("FAIL", CANCELLED)
 
 
