@@ -76,7 +76,7 @@ def run_branch(task: BranchTask) -> Outcome | NotSeen:
 
 def _run(task: BranchTask) -> Outcome:
     run = of_this_start(task.run)
-    if run.store.is_left(run.identity, run.branch):
+    if run.tell_store(run.store.is_left, run.branch):
         too_late = f"The branch {run.branch!r} was not run: run {run.run_id!r} had ended before it began."
         return Outcome(None, StoreUsageError(too_late), failed=True)
     log = log_of(run, task.attempt)
@@ -134,7 +134,8 @@ def record_begin(run: Scope, log: BranchLog, arguments: tuple[Any, ...]) -> None
     """Record that a branch begins, with its item as it is before the function can change it."""
     if arguments:
         log.item = shown_item(arguments[0])
-    run.store.add_branch_log(run.identity, log)
+    run.tell_store(run.store.add_branch_log, log)
+    run.is_under_way = True
 
 
 def step_of(task: BranchTask, run: Scope) -> BaseStep[Any]:
@@ -156,7 +157,7 @@ def record_end(run: Scope, log: BranchLog, error: BaseException | None) -> bool:
     log.status = FAIL if failed else SUCCESS
     for start in log.attempts or ():
         end_attempt(start, log.status)
-    run.store.add_branch_log(run.identity, log)
+    run.tell_store(run.store.add_branch_log, log)
     return failed
 
 

@@ -150,5 +150,5 @@ def take_over(scope: Scope, branch: Branch) -> Any:
         record.attempt = branch.attempt or UNSET
     except DataNotFoundError:
         return UNSET  # what it put is gone: only the work itself can make it again
-    scope.store.add_branch_log(scope.identity, record)
+    scope.tell_store(scope.store.add_branch_log, record)
     return result_of(step)

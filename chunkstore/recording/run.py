@@ -206,7 +206,7 @@ class Run(AwaitableRun):
         """
         checked = CheckedValues(parameters, "parameter")
         if checked.good:
-            self.store.set_parameters(self.identity, checked.good, self.branch)
+            self.tell_store(self.store.set_parameters, checked.good, self.branch)
         checked.raise_refusals()
 
     def get_parameters(self) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from chunkstore.errors import StepLogNotFoundError
+from chunkstore.errors import RunLogNotFoundError, StepLogNotFoundError
 from chunkstore.forks import note_forks
 from chunkstore.names import PinnedRunId, TakenNames, check_name, join_name, numbered, scopes_of
 from chunkstore.recording.catalog import PUT, Catalog, catalog_of
@@ -21,6 +22,8 @@ from chunkstore.stores.base import Store
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # for annotations alone: no dependency
+
+logger = logging.getLogger("chunkstore")
 
 
 class Scope:
@@ -69,6 +72,8 @@ class Scope:
         self._failed: dict[str, None] = {}
         #: Branches that were handed to an engine, which may begin with them though nobody waits for them any more.
         self.left: set[str] = set()
+        #: Whether a branch has begun here that is not to fail if its run is deleted meanwhile.
+        self.is_under_way = False
         #: Whether others, too, may record steps here: then this object does not know of all.
         self._shared = False
         note_forks(self)
@@ -99,7 +104,9 @@ class Scope:
         """
         start = self._start_around if branch == self.branch else self.start_in(os.getpid())
         options = {**self._options(), "branch": branch, "repeats": self._repeats or repeats, "start": start}
-        return type(self)(self.store, self.identity, **options)
+        bound = type(self)(self.store, self.identity, **options)
+        bound.is_under_way = self.is_under_way
+        return bound
 
     def _options(self) -> dict[str, Any]:
         """Return what another object needs, besides store and run, to record here."""
@@ -230,8 +237,25 @@ class Scope:
     def keep(self, entries: Iterable[DataCatalog]) -> None:
         """Make data durable that was put just now, if the run has ended at a level at which that must be."""
         entries = [entry for entry in entries if entry.stage == PUT]
-        if entries and self.store.must_be_durable(self.identity):
+        if entries and self.tell_store(self.store.must_be_durable):
             self.catalog.sync_entries(entries)
+
+    def tell_store(self, verb: Callable[..., Any], *what: Any, **options: Any) -> Any:
+        """Call a method of the store for this run, which records something; return what it returns.
+
+        If the run was deleted while a branch of it goes on, nothing is recorded, and None returned: an engine may go on
+        with a branch for long after its run has ended, and nobody's work shall fail because it is recorded.
+
+        Raises:
+            RunLogNotFoundError: there is no such run, and this is no branch that has begun.
+        """
+        try:
+            return verb(self.identity, *what, **options)
+        except RunLogNotFoundError:
+            if not self.is_under_way:
+                raise
+            logger.info("Run %s is gone: what its branch %s does is not recorded", self.run_id, self.branch)
+            return None
 
 
 def actor() -> int:

@@ -95,7 +95,7 @@ class MetricSeries:
                 points.setdefault(name, []).append(point)
             self._flushed = time.monotonic()
             told = {"attempt": attempt} if attempt else {}
-            self._scope.store.append_metrics(self._scope.identity, self._internal_name, points, **told)
+            self._scope.tell_store(self._scope.store.append_metrics, self._internal_name, points, **told)
         except BaseException:
             if self._waiting and batch and self._waiting[0] is batch[-1]:
                 batch.pop()

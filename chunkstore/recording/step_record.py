@@ -70,7 +70,7 @@ class StepRecord(Generic[_Scope]):
         """Write the record; tell whether nothing was added to it meanwhile."""
         self._last_write = mark = object()
         try:
-            self.run.store.add_step_log(self.run.identity, self._log)
+            self.run.tell_store(self.run.store.add_step_log, self._log)
         except RuntimeError:  # it has changed while it was looked through
             if self._last_write is mark:
                 raise
@@ -88,7 +88,7 @@ class StepRecord(Generic[_Scope]):
                 change(self._log)
                 self._write()
         else:
-            self.run.store.update_step_log(self.run.identity, self.internal_name, change)
+            self.run.tell_store(self.run.store.update_step_log, self.internal_name, change)
 
     @property
     def attempt_to_tell(self) -> int:

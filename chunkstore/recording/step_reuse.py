@@ -114,7 +114,7 @@ class ReusableStep(StepRecord[_Scope]):
             if self._output:
                 self._output.resume()
         for step in inside:
-            self.run.store.add_step_log(self.run.identity, step)
+            self.run.tell_store(self.run.store.add_step_log, step)
             self.run.keep(step.data_catalog)
         self.run.keep(self._log.data_catalog)
         return True

@@ -202,3 +202,25 @@ def test_who_follows_the_run_sees_it_end_with_nothing_that_goes_on(store, gate, 
     interrupted(store, gate, engine)
     logs.extend(store.follow("run"))
     assert set(statuses(logs[-1]).values()) == {"FAIL", "SUCCESS"}
+
+
+def test_a_branch_whose_run_was_deleted_goes_on_undisturbed_and_makes_no_run(any_store, gate, engine, capsys):
+    def through(item):
+        run, step = chunkstore.current_run(), chunkstore.current_step()
+        gate.begun.release()
+        assert gate.open.wait(20)
+        step.log_metric("loss", item)
+        step.log_metric("loss", 1, step=1)
+        run.set_parameters({"item": item})
+        with run.step("after") as after:
+            after.log_metric("item", item)
+        return run.map("inner", [item], work.double, executor=work.threads())
+
+    gate.through = through
+    interrupted(any_store, gate, engine)
+    any_store.delete_run("run")
+    end(gate, engine)
+    assert sorted(future.result().value for future in engine.futures[:2]) == [["aa"], ["badbad"]]
+    assert not any_store.has_run("run")
+    assert list(any_store.list_runs()) == []
+    assert "Traceback" not in capsys.readouterr().err
