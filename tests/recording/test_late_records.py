@@ -7,10 +7,14 @@ from contextlib import suppress
 
 import pytest
 from msgspec import UNSET
+from msgspec.structs import asdict
 
 import chunkstore
 from chunkstore.maintenance.checking.verification import verify
 from chunkstore.records.models import PROCESSING
+from chunkstore.views.compare.reuse import explain
+from chunkstore.views.tables import rows_of
+from chunkstore.views.timeline import timeline_of
 from chunkstore.views.walking import all_records
 from recording import gates, work
 from recording.gates import Gate, Unstoppable, interrupted
@@ -224,3 +228,28 @@ def test_a_branch_whose_run_was_deleted_goes_on_undisturbed_and_makes_no_run(any
     assert not any_store.has_run("run")
     assert list(any_store.list_runs()) == []
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_came_late_is_shown_as_that(store, gate, engine):
+    interrupted(store, gate, engine)
+    end(gate, engine)
+    log = store.get_run_log("run")
+    tree = chunkstore.render_tree(log)
+    (line,) = (line for line in tree.splitlines() if " a " in line)
+    assert "✘ a  late  still ran when the run ended: interrupted: KeyboardInterrupt; it ended later: SUCCESS" in line
+    assert sum("  late  " in line for line in tree.splitlines()) == 8
+    late = {row["internal_name"]: row["late"] for row in map(asdict, rows_of(log, "steps"))}
+    assert late["score.a.go_through"] == late["score.a.after"] == "SUCCESS"
+    assert (late["score.bad.go_through"], late["score.a.before"], late["score"]) == ("FAIL", "", "")
+    spans = {span.internal_name: span.late for span in timeline_of(log).spans}
+    assert (spans["score.a.go_through"], spans["score"]) == ("SUCCESS", "")
+
+
+def test_why_a_step_ran_again_tells_that_it_still_ran_when_its_run_ended(store, gate, engine):
+    interrupted(store, gate, engine)
+    gate.through = str  # those of the first run are in the middle of theirs
+    with store.start_run("second", resume="run") as run:
+        run.map("score", ["a"], gates.go_through, executor=work.threads())
+    log = store.get_run_log("second")
+    (verdict,) = explain(log, log.steps["score"], [store.get_run_log("run")]).branches
+    assert verdict.reasons[0].text == "It still ran when run run ended, and no end of it has been recorded since."

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from chunkstore.clock import parse_time
 from chunkstore.names import readable_name, unescape_segment
 from chunkstore.records.attempts import counting_branches, left_behind
+from chunkstore.records.late import UNKNOWN as NO_END
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, Problem, RunLog, StepLog
 from chunkstore.views.durations import run_duration, step_duration
 from chunkstore.views.formats import format_seconds, mark_of
@@ -245,8 +246,17 @@ def _branch_node(branch: BranchLog, parent: StepLog, folding: Folding, note: str
 
 def _branch_line(branch: BranchLog, name: str, folding: Folding, note: str = "") -> Line:
     return spaced(
-        [*_head(branch.status, name, folding), Part(note, DETAIL), Part(shown_message(failure_of(branch)), MESSAGE)]
+        [
+            *_head(branch.status, name, folding),
+            Part(note, DETAIL),
+            Part(_late(branch), DETAIL),
+            Part(shown_message(failure_of(branch)), MESSAGE),
+        ]
     )
+
+
+def _late(record: StepLog | BranchLog) -> str:
+    return "" if record.late in (UNSET, NO_END) else "late"
 
 
 def _head(status: str, name: str, folding: Folding) -> Line:
@@ -264,6 +274,7 @@ def _line(status: str, name: str, step: StepLog, folding: Folding, note: str = "
             Part(attempts, DETAIL),
             Part(cached, DETAIL),
             Part(note, DETAIL),
+            Part(_late(step), DETAIL),
             Part(shown_message(failure_of(step)), MESSAGE),
             Part(_metrics_text(step), METRIC),
             Part(_data_text(step), DATA),

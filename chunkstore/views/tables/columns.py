@@ -72,6 +72,7 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         mock: whether it was not really run.
         is_orphan: whether the record of its branch is missing.
         shown_name: what the step is called where people read.
+        late: what became of it after the run had ended: a status, or `UNKNOWN`; empty where it had ended before.
     """
 
     run_id: str
@@ -94,6 +95,7 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mock: bool
     is_orphan: bool
     shown_name: str
+    late: str
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):

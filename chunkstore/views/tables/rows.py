@@ -124,6 +124,7 @@ def _step_rows(log: RunLog) -> Iterator[StepRow]:
             mock=record.mock,
             is_orphan=place.is_orphan,
             shown_name=readable_name(place.internal_name),
+            late=_text(step.late) if step else "",
         )
 
 

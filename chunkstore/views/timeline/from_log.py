@@ -180,6 +180,7 @@ class _Builder:
             is_running=status == PROCESSING,
             attempts=tries,
             taken_over_from=taken_over_from,
+            late="" if isinstance(record, JobLog) or record.late is UNSET else record.late,
         )
         self.spans.append(span)
         self.records.append(record)

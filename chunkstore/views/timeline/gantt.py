@@ -154,7 +154,7 @@ class _Gantt:
         failed = f"{span.failed_branches:,} of {span.branches:,} failed" if span.failed_branches else ""
         notes = [failed or (counted(span.branches, "branch") if span.branches else "")]
         notes += [f"{len(span.attempts)} attempts" if len(span.attempts) > 1 else ""]
-        notes += ["taken over" if span.taken_over_from else ""]
+        notes += ["taken over" if span.taken_over_from else "", "late" if span.late else ""]
         note = ", ".join(filter(None, notes))
         return f"{indent}{self._mark(span.status)} {printable(span.name)}", f"  {note}" if note else "", row
 

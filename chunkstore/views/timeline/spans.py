@@ -53,6 +53,7 @@ class Span(msgspec.Struct, kw_only=True):
         failed_branches: how many of them failed.
         attempts: one entry per try, those without a start left out; of what was taken over, none.
         taken_over_from: the run whose result was taken over, at one moment; empty for what ran.
+        late: what became of it after the run had ended; empty where it had ended before.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Span(msgspec.Struct, kw_only=True):
     failed_branches: int = 0
     attempts: list[TimelineAttempt] = msgspec.field(default_factory=list)
     taken_over_from: str = ""
+    late: str = ""
 
     @property
     def seconds(self) -> float:

@@ -148,6 +148,8 @@ def _arguments(span: Span, record: StepLog | BranchLog | JobLog, branch: BranchL
         found["running"] = True
     if span.taken_over_from:
         found["taken_over_from"] = span.taken_over_from
+    if span.late:
+        found["late"] = span.late
     if span.waited:
         found["waited_seconds"] = span.waited
     if span.branches:

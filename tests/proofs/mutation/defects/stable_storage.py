@@ -400,7 +400,7 @@ MUTANTS = (
     Mutant(
         "data that is put into a run that has ended is not made durable",
         SCOPE,
-        "        if entries and self.store.must_be_durable(self.identity):",
+        "        if entries and self.tell_store(self.store.must_be_durable):",
         "        if False:",
         "tests/proofs/test_finished_is_durable.py -k another_process_puts",
     ),
