@@ -12,6 +12,7 @@ from chunkstore.recording.answers import Outcome, this_process
 from chunkstore.recording.asynchronous.branch import run_branch
 from chunkstore.recording.asynchronous.items import END, Items
 from chunkstore.recording.asynchronous.off_loop import do, do_at_end, do_surely, loop_here
+from chunkstore.recording.asynchronous.reasons import told
 from chunkstore.recording.branch import BranchTask
 from chunkstore.recording.branch_records import Branch, record_failure
 from chunkstore.recording.composite import Composite
@@ -110,7 +111,7 @@ class AsyncFanOut(Composite):
             await do(self._begin, total)
             await self._run_all(next_branch)
         except BaseException as error:
-            await do_at_end(error, self._step.end_with, error)
+            await do_at_end(self._step.end_with, error)
             raise
         finally:
             self._progress.close()
@@ -195,19 +196,28 @@ class AsyncFanOut(Composite):
         if isinstance(error, GeneratorExit):  # nothing can be awaited any more
             self._cancel_all()
             return
-        is_patient = isinstance(error, Exception) and error is not self._broken
-        if not is_patient:
-            self._cancel_all()
+        if not isinstance(error, Exception) or error is self._broken:
+            self._cancel_soon(error)
         cancelled: BaseException | None = None
         while self._running:
             try:
                 await asyncio.wait(list(self._running))
             except asyncio.CancelledError as again:
                 cancelled = again
-                self._cancel_all()
+                self._cancel_soon(again)
         if cancelled is not None and isinstance(error, Exception):
             raise cancelled from error
 
-    def _cancel_all(self) -> None:
+    def _cancel_soon(self, error: BaseException) -> None:
+        """Cancel all branches for the same reason, which is found out while this task waits for them."""
+        task = asyncio.current_task()
+
+        def cancel() -> None:
+            known = told(error, task)
+            self._cancel_all(str(known) if isinstance(known, asyncio.CancelledError) else None)
+
+        self._loop.call_soon(cancel)
+
+    def _cancel_all(self, reason: str | None = None) -> None:
         for task in list(self._running):
-            task.cancel()
+            task.cancel(reason)

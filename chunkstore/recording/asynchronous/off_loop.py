@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from chunkstore.errors import StoreUsageError
+from chunkstore.recording.asynchronous.reasons import told
 
 logger = logging.getLogger("chunkstore")
 
@@ -214,11 +215,12 @@ async def do_surely(function: Callable[..., _T], *arguments: Any) -> _T:
     return await _do(partial(function, *arguments), may_drop=False)
 
 
-async def do_at_end(error: BaseException | None, function: Callable[..., _T], *arguments: Any) -> _T:
-    """Record surely what an error has ended; at once, where nothing can be awaited any more."""
+async def do_at_end(function: Callable[..., _T], error: BaseException | None, *arguments: Any) -> _T:
+    """Call a function surely that records what an error has ended; at once, where nothing can be awaited any more."""
     if isinstance(error, GeneratorExit):  # the coroutine is closed, or an async generator
-        return function(*arguments)
-    return await do_surely(function, *arguments)
+        return function(error, *arguments)
+    task = asyncio.current_task()
+    return await do_surely(lambda: function(told(error, task), *arguments))
 
 
 async def _do(call: Callable[[], _T], *, may_drop: bool) -> _T:

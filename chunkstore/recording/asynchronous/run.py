@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chunkstore.recording.asynchronous.step import AwaitableStep
+from chunkstore.recording.asynchronous.step import AwaitableStep, off_loop_module
 from chunkstore.recording.functions import check_is_awaited
 from chunkstore.recording.retries import DEFAULT_BACKOFF, RAISE, check_retries
 from chunkstore.recording.scope import actor
@@ -40,9 +40,7 @@ class AwaitableRun(WholeRun):
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if self._leave_block():
-            from chunkstore.recording.asynchronous.off_loop import do_at_end  # noqa: PLC0415 - it loads asyncio
-
-            await do_at_end(error, self._end_block, error, actor())
+            await off_loop_module().do_at_end(self._end_block, error, actor())
 
     async def astep(
         self,
@@ -81,6 +79,7 @@ class AwaitableRun(WholeRun):
         """
         check_retries(name, max_attempts, on_error, backoff)  # before a name is given out
         check_is_awaited(function)
+        off_loop_module().loop_here()
         step = self._new_step(name, step_type=step_type, max_attempts=max_attempts, on_error=on_error, backoff=backoff)
         result: _T = await step.aexecute(function, arguments, keywords)
         return result

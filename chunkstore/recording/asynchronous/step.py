@@ -51,13 +51,14 @@ class AwaitableStep(BaseStep[_Scope]):
 
     async def __aenter__(self) -> Self:
         self._check_can_be_entered()
-        off_loop = _off_loop()
+        off_loop = off_loop_module()
+        off_loop.loop_here()
         try:
             self._take_charge_in_loop()
             await off_loop.do(self._record_block)
             self._be_current()
         except BaseException as error:
-            await off_loop.do_at_end(error, self.end_with, error)
+            await off_loop.do_at_end(self.end_with, error)
             raise
         return self
 
@@ -72,7 +73,7 @@ class AwaitableStep(BaseStep[_Scope]):
             return False
         in_course_of = self._errors.error() if error is None else error
         self._leave()
-        await _off_loop().do_at_end(error, self._end_block, error, in_course_of)
+        await off_loop_module().do_at_end(lambda told: self._end_block(told, told or in_course_of), error)
         return self._is_passed_over(error)
 
     def __call__(self, function: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -109,7 +110,8 @@ class AwaitableStep(BaseStep[_Scope]):
             before: is called before the step is recorded, off the loop; tells whether an earlier result may be taken.
             after: is called when its end has been recorded, off the loop, with the error that ended it.
         """
-        off_loop = _off_loop()
+        off_loop = off_loop_module()
+        off_loop.loop_here()
 
         def begin() -> None:
             may_reuse = before()
@@ -135,7 +137,7 @@ class AwaitableStep(BaseStep[_Scope]):
             result = result_of(self._log) if self._reused else await self._tried(function, arguments, keywords)
         except BaseException as raised:
             self._leave()
-            await off_loop.do_at_end(raised, end, _ended_by(raised))
+            await off_loop.do_at_end(lambda told: end(_ended_by(told)), raised)
             if self._on_error == CONTINUE and isinstance(raised, Exception) and self._ended:
                 return None
             raise
@@ -147,7 +149,7 @@ class AwaitableStep(BaseStep[_Scope]):
         self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> Any:
         """Await the function, again if it fails and has attempts left."""
-        off_loop = _off_loop()
+        off_loop = off_loop_module()
         while True:
             self._be_current()
             try:
@@ -164,7 +166,7 @@ class AwaitableStep(BaseStep[_Scope]):
     # --- what is written soon ----------------------------------------------------------------------------------------
 
     def _take_charge_in_loop(self) -> None:
-        off_loop = _off_loop()
+        off_loop = off_loop_module()
         self._line = off_loop.Line(off_loop.loop_here())
         self.take_charge()
 
@@ -208,11 +210,11 @@ class AwaitableStep(BaseStep[_Scope]):
 
 def _ended_by(error: BaseException) -> BaseException:
     """Return what to record of an error: of a coroutine that was closed, that it was."""
-    return _off_loop().closed() if isinstance(error, GeneratorExit) else error
+    return off_loop_module().closed() if isinstance(error, GeneratorExit) else error
 
 
 @functools.cache
-def _off_loop() -> Any:
+def off_loop_module() -> Any:
     """Return the module that loads asyncio, which takes as long as all of this library."""
     from chunkstore.recording.asynchronous import off_loop  # noqa: PLC0415 - see above
 
