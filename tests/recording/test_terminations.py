@@ -89,7 +89,7 @@ def test_forked_children_are_ended_at_once(tmp_path):
         for _ in range(20):
             pid = os.fork()
             if not pid:
-                time.sleep(30)
+                time.sleep(10)
                 os._exit(0)
             os.kill(pid, signal.SIGTERM)
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM

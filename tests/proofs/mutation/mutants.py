@@ -4,6 +4,7 @@ from defects import (
     asynchronous,
     attempts,
     branches,
+    elsewhere,
     exclusion,
     identity,
     incarnations,
@@ -33,6 +34,7 @@ MUTANTS = (
     *views.MUTANTS,
     *branches.MUTANTS,
     *asynchronous.MUTANTS,
+    *elsewhere.MUTANTS,
 )
 
 #: Applied as all the others are, and no defect: the tests must pass.
