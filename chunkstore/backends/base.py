@@ -50,11 +50,12 @@ class Joined(NamedTuple):
 
     Attributes:
         living: what those have written who live; empty bytes for one of whom nothing is known.
-        last: what the last one has written who ever held it.
+        dead: what those have written who have died without giving it back; of each, too, what those wrote who came
+            later.
     """
 
     living: list[bytes]
-    last: bytes
+    dead: Sequence[tuple[bytes, Sequence[bytes]]] = ()
 
 
 class Expected(Protocol):
@@ -310,7 +311,15 @@ class Backend(ABC):
         """
         return poll()
 
-    def hold(self, folder: str, file: str, data: bytes, *, together: bool = False) -> Callable[[], None]:
+    def hold(
+        self,
+        folder: str,
+        file: str,
+        data: bytes,
+        *,
+        together: bool = False,
+        is_over: Callable[[], bool] = lambda: True,
+    ) -> Callable[[], None]:
         """Make a file that says that this process lives, until it ends or gives it back; nothing if that cannot be.
 
         Args:
@@ -318,9 +327,10 @@ class Backend(ABC):
             file: the file.
             data: who this process is; a JSON object.
             together: whether others hold the same file beside this process.
+            is_over: tells, as one gives back what was held together, whether nobody will ask any more who has died.
 
         Returns:
-            Gives it back; the last one removes the file.
+            Gives it back; the last one removes the file, unless it tells of somebody who has died.
         """
         return lambda: None
 

@@ -125,9 +125,10 @@ def _check_is_over(store: Store, run_id: PinnedRunId) -> None:
     What this process has begun and left alone, as in a notebook whose cell failed, is recorded by nobody any more.
     """
     liveness = store.liveness(run_id)
-    if liveness.state == UNKNOWN:
+    is_alone = liveness.state == LIVE and not liveness.pid  # all have left who had joined it
+    if liveness.state == UNKNOWN or is_alone:
         logger.warning("Run %s is resumed, which has not ended; somebody may still record it. %s", run_id, liveness.why)
-    if liveness.state != LIVE:
+    if liveness.state != LIVE or is_alone:
         return
     is_own = (liveness.pid, liveness.host or os.uname().nodename) == (os.getpid(), os.uname().nodename)
     if is_own and not is_recorded_here(run_id):

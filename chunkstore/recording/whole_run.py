@@ -17,6 +17,7 @@ from chunkstore.names import PinnedRunId, readable_name
 from chunkstore.recording.catalog import Catalog
 from chunkstore.recording.context import leave_all
 from chunkstore.recording.failures import ErrorWatch, describe_error, is_failure
+from chunkstore.recording.jobs import job_here
 from chunkstore.recording.previous import PreviousRun
 from chunkstore.recording.scope import CURRENT_RUN, Scope
 from chunkstore.recording.terminations import note_terminations
@@ -64,9 +65,9 @@ class WholeRun(Scope):
         )
         self._finishes = finishes
         # Others are told that the run is recorded, as long as this object lives in this process.
-        self._release: Callable[[], None] = (
-            store.hold(self.identity, joined=joins) if finishes or joins else lambda: None
-        )
+        self._release: Callable[[], None] = lambda: None
+        if finishes or joins:
+            self._release = store.hold(self.identity, joined=joins, start=self.start_in(os.getpid()), job=job_here())
         self._errors = ErrorWatch()
         if finishes or joins:
             _runs.add(self)

@@ -319,10 +319,20 @@ class DirectoryBackend(Backend):
     def watch(self, folder: str) -> Iterator[set[str]]:
         return changes_in(self._folders.path(folder))
 
-    def hold(self, folder: str, file: str, data: bytes, *, together: bool = False) -> Callable[[], None]:
-        kind = JoinedFile if together else HeldFile
+    def hold(
+        self,
+        folder: str,
+        file: str,
+        data: bytes,
+        *,
+        together: bool = False,
+        is_over: Callable[[], bool] = lambda: True,
+    ) -> Callable[[], None]:
+        def hold_it(handle: Folder) -> HeldFile | JoinedFile:
+            return JoinedFile(handle, file, data, is_over) if together else HeldFile(handle, file, data)
+
         try:
-            held = self._folders.do(folder, lambda handle: kind(handle, file, data), lambda _, stale: stale.release())
+            held = self._folders.do(folder, hold_it, lambda _, stale: stale.release())
         except (ChunkstoreError, MissingError):
             return lambda: None  # then nobody can tell whether this process lives; that is no reason not to work
         return held.release

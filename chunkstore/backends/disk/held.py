@@ -6,12 +6,14 @@ versions of this library, which know no other, it is also one of flock(2); those
 
 from __future__ import annotations
 
+import atexit
 import errno
 import fcntl
 import os
 import random
 import time
 import weakref
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -28,6 +30,7 @@ from chunkstore.backends.disk.range_locks import (
     locked_range,
     unlock_range,
 )
+from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.backends.disk.writing import discard
 from chunkstore.forks import in_forked_children
 from chunkstore.records.codec import decoder_of, encode
@@ -208,24 +211,52 @@ class _Line(msgspec.Struct):
 
     place: int
     holder: msgspec.Raw = msgspec.Raw(b"{}")
+    left: bool = False
+
+
+class _Lines:
+    """What several holders have written.
+
+    Args:
+        data: the end of the file.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        lines = [line for line in map(_parsed, data.splitlines()) if line]
+        self._left = {line.place for line in lines if line.left}
+        self.known = {line.place: bytes(line.holder) for line in lines if not line.left}
+
+    def dead(self, held: Iterable[int]) -> list[tuple[bytes, list[bytes]]]:
+        """Return who holds nothing any more, but has not given it back; of each, too, who came later."""
+        gone = self._left.union(held)
+        holders = list(self.known.values())
+        return [(who, holders[after:]) for after, (place, who) in enumerate(self.known.items(), 1) if place not in gone]
+
+
+def _lines(syscalls: Syscalls, fd: int) -> _Lines:
+    size = syscalls.fstat(fd).st_size
+    return _Lines(syscalls.pread(fd, _MOST_NAMED, max(0, size - _MOST_NAMED)))
 
 
 class JoinedFile(_OwnFile):
     """A file that any number of processes hold together: each locks a byte of its own, and appends who it is.
 
-    The last one removes it.
+    Who gives it back says so in another line: whoever has a line, but no lock, and has not said so, has died. A process
+    that ends in order gives back what it holds. The last one removes the file, unless it tells of one that has died.
 
     Args:
         folder: where the file is.
         file: its name.
         data: who holds it: a JSON object.
+        is_over: tells whether nobody will ask who has died.
 
     Raises:
         OSError: it cannot be made, or locks do not work here.
     """
 
-    def __init__(self, folder: Folder, file: str, data: bytes) -> None:
+    def __init__(self, folder: Folder, file: str, data: bytes, is_over: Callable[[], bool] = lambda: True) -> None:
         super().__init__(folder, file)
+        self._is_over = is_over
         self._place = random.SystemRandom().randrange(PLACES.start, PLACES.stop)
         try:
             self._wait_and_join()
@@ -259,14 +290,23 @@ class JoinedFile(_OwnFile):
         if self._fd < 0:
             return
         try:
+            is_over = self._is_over()
+            self._syscalls.write(self._fd, encode(_Line(self._place, left=True)) + b"\n")
             unlock_range(self._fd, self._place, 1)  # forked children may have it open too
             if lock_range(self._fd, 0, TO_THE_END):  # nobody else holds it, and nobody can begin to
-                if self._syscalls.fstat(self._fd).st_nlink:  # else the name is that of others by now
+                is_ours = self._syscalls.fstat(self._fd).st_nlink  # else the name is that of others by now
+                if is_ours and (is_over or not _lines(self._syscalls, self._fd).dead(())):
                     discard(self._folder, self._file)
                 unlock_range(self._fd, 0, TO_THE_END)
         except OSError:
             pass  # then it stays; without a lock it means nothing
         self.abandon()
+
+    def __del__(self) -> None:
+        try:
+            self.release()
+        except Exception:  # noqa: BLE001, S110 - at interpreter exit anything may be gone already
+            pass
 
 
 def joined(folder: Folder, file: str) -> Joined:
@@ -279,12 +319,10 @@ def joined(folder: Folder, file: str) -> Joined:
     fd = _open_to_look(folder, file)
     try:
         places = list(locked_places(fd))
-        size = syscalls.fstat(fd).st_size
-        lines = syscalls.pread(fd, _MOST_NAMED, max(0, size - _MOST_NAMED)).splitlines()
+        lines = _lines(syscalls, fd)
     finally:
         syscalls.close(fd)
-    known = {line.place: bytes(line.holder) for line in map(_parsed, lines) if line}
-    return Joined([known.get(place, b"") for place in places], next(reversed(known.values()), b""))
+    return Joined([lines.known.get(place, b"") for place in places], lines.dead(places))
 
 
 def _parsed(line: bytes) -> _Line | None:
@@ -299,6 +337,14 @@ def _abandon_all() -> None:
     """In a forked child: it does not stand for its parent, which may die before."""
     for held in list(_held):
         held.abandon()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """At the end of a process that was not killed: give back what it holds together with others."""
+    for held in list(_held):
+        if isinstance(held, JoinedFile):
+            held.release()
 
 
 in_forked_children(_abandon_all)

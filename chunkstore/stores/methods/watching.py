@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 
+from chunkstore.backends.base import Joined
 from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import PinnedRunId, incarnation_of, is_meant
 from chunkstore.records.codec import encode
 from chunkstore.records.models import RunLog
+from chunkstore.records.ranks import WorkOfStarts
 from chunkstore.records.summaries import RunSummary
-from chunkstore.stores.layout import Layout
+from chunkstore.stores.layout import Layout, OwnerFiles
 from chunkstore.stores.runs import (
     LIVE,
     LOST,
@@ -26,6 +29,7 @@ from chunkstore.stores.runs import (
     summary_in,
     summary_of,
 )
+from chunkstore.stores.stored import is_finished
 
 
 class WatchingMethods(Layout):
@@ -60,12 +64,14 @@ class WatchingMethods(Layout):
             return RunSummary(run_id=run_id, problem=str(error))
         return summary_of(log)
 
-    def hold(self, run_id: str, *, joined: bool = False) -> Callable[[], None]:
+    def hold(self, run_id: str, *, joined: bool = False, start: str = "", job: str = "") -> Callable[[], None]:
         """Let others know, as long as this process lives, that somebody records a run.
 
         Args:
             run_id: the run.
             joined: whether this process is one of several, any of which may leave; else the run ends with it.
+            start: what this process is called in the attempts that it records.
+            job: of which job of a batch system it is part.
 
         Returns:
             To be called when the run has ended.
@@ -77,7 +83,9 @@ class WatchingMethods(Layout):
             meant = PinnedRunId(run_id, incarnation_of(run_id) or self._incarnation(run_id) or "")
             files = self._owner_files(run_id, meant.incarnation)
             file = files.joined if joined else files.owner
-            release = self.backend.hold(files.folder, file, encode(Owner.here(self.backend.mount())), together=joined)
+            who = encode(Owner.here(self.backend.mount(), start=start, job=job))
+            is_over = partial(self._is_told_otherwise, meant, files)
+            release = self.backend.hold(files.folder, file, who, together=joined, is_over=is_over)
             try:
                 found = self._incarnation(run_id)
                 if found is None or is_meant(meant, found):
@@ -87,6 +95,15 @@ class WatchingMethods(Layout):
                 raise
         release()  # the folder is that of another run by now, which is none of ours
         raise self._no_run(meant)
+
+    def _is_told_otherwise(self, run_id: str, files: OwnerFiles) -> bool:
+        """Tell whether nobody needs to know who had joined a run: it has ended, is gone, or is somebody's own."""
+        try:
+            return (
+                is_finished(self._read_metadata(run_id)) or self.backend.holder(files.folder, files.owner) is not None
+            )
+        except (ChunkstoreError, FileNotFoundError):
+            return True
 
     def is_abandoned(self, run_id: str) -> bool:
         """Tell whether the process that called `hold` for a run has surely died without giving it back."""
@@ -114,12 +131,26 @@ class WatchingMethods(Layout):
             if is_held:
                 return judge(owner or Owner(), is_held, self.backend.mount)
             joined = self.backend.joined(files.folder, files.joined)
+            dead, has_open_work = self._dead_of(run_id, joined) if joined else ([], False)
             if joined and joined.living:
-                return judge_joined(list(map(Owner.read, joined.living)))
+                return judge_joined(list(map(Owner.read, joined.living)), dead)
             last_heard = format_nanoseconds(self._last_written(run_id))
-        if owner is None and joined:
-            return judge_left(Owner.read(joined.last), last_heard)
+        if owner is None and joined and joined.dead:
+            return judge_left(dead, has_open_work=has_open_work, mount=self.backend.mount, last_heard=last_heard)
         return judge(owner, is_held, self.backend.mount, last_heard)
+
+    def _dead_of(self, run_id: str, joined: Joined) -> tuple[list[Owner], bool]:
+        """Return who has joined a run and died, without coming back; and whether anything they began has not ended."""
+        dead = []
+        for who, later in joined.dead:
+            owner = Owner.read(who)
+            if not any(each.came_back_as(owner) for each in map(Owner.read, later)):
+                dead.append(owner)
+        if not dead:
+            return [], False
+        work = WorkOfStarts(self._stream(run_id))
+        dead = [owner for owner in dead if not work.is_done_by_others(owner.start)]
+        return dead, any(work.is_open(owner.start) for owner in dead)
 
     def follow(self, run_id: str) -> Iterator[RunLog]:
         """Yield a run as it is now, and again whenever it has changed, until it has ended.

@@ -30,6 +30,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         boot: which start of which kernel it runs on; empty if that does not tell.
         process: what tells it from every other process of that kernel; empty if that does not tell.
         locks: `host` if its locks may be seen on its host alone.
+        start: what its start is called in the attempts that it records; empty if it has not said.
+        job: of which job of a batch system it is part, as in those.
     """
 
     pid: int = 0
@@ -38,13 +40,17 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     boot: str = ""
     process: str = ""
     locks: str = ""
+    start: str = ""
+    job: str = ""
 
     @classmethod
-    def here(cls, mount: Mount | None = None) -> Owner:
+    def here(cls, mount: Mount | None = None, *, start: str = "", job: str = "") -> Owner:
         """Return this process.
 
         Args:
             mount: where its locks are, as far as that is known.
+            start: what it is called in the attempts that it records.
+            job: of which job of a batch system it is part.
         """
         return cls(
             pid=os.getpid(),
@@ -53,7 +59,18 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             boot=boot_id(),
             process=process_identity(os.getpid()),
             locks="" if mount is None or mount.is_local or mount.has_shared_locks else _OF_ONE_HOST,
+            start=start,
+            job=job,
         )
+
+    @property
+    def who(self) -> str:
+        """What people call it."""
+        return f"process {self.pid} on {self.host}" if self.host else "a process"
+
+    def came_back_as(self, other: Owner) -> bool:
+        """Tell whether the same job of a batch system has come back as another process."""
+        return bool(self.job) and self.job.partition(", ")[0] == other.job.partition(", ")[0]
 
     @classmethod
     def read(cls, data: bytes) -> Owner:
@@ -82,18 +99,46 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True):
     last_heard: str = ""
 
 
-def judge_joined(owners: list[Owner]) -> Liveness:
-    """Return what it means that processes which have joined a run hold their locks."""
+def judge_joined(owners: list[Owner], dead: list[Owner]) -> Liveness:
+    """Return what it means that processes which have joined a run hold their locks.
+
+    Args:
+        owners: they.
+        dead: others that have joined it and died, whose work nobody has done since.
+    """
     first = owners[0]
-    who = f"process {first.pid} on {first.host}" if len(owners) == 1 else f"{len(owners):,} processes"
-    return Liveness(state=LIVE, why=f"It is recorded by {who}.", host=first.host, pid=first.pid)
+    who = first.who if len(owners) == 1 else f"{len(owners):,} processes"
+    died = f" {_have_ended(dead)} without leaving it." if dead else ""
+    return Liveness(state=LIVE, why=f"It is recorded by {who}.{died}", host=first.host, pid=first.pid)
 
 
-def judge_left(last: Owner, last_heard: str) -> Liveness:
-    """Return what it means that processes which had joined a run have died, and none has joined it since."""
-    who = f"process {last.pid} on {last.host}" if last.host else "a process"
-    why = f"It was recorded by {who}, which has ended without leaving it; others may still join it."
-    return Liveness(state=UNKNOWN, why=why, host=last.host, pid=last.pid, last_heard=last_heard)
+def judge_left(
+    dead: list[Owner], *, has_open_work: bool, mount: Callable[[], Mount | None], last_heard: str
+) -> Liveness:
+    """Return what it means that no process records a run which some had joined.
+
+    Args:
+        dead: those that have died, whose work nobody has done since; some others have died as well.
+        has_open_work: whether they had begun something that has not ended.
+        mount: returns where the locks are, as far as that is known.
+        last_heard: when anything was written for the run last.
+    """
+    if not dead:
+        why = "What those had begun that died has been done since; others may join it, or finish it."
+        return Liveness(state=LIVE, why=why, last_heard=last_heard)
+    first = dead[0]
+    state, why = _judge_free_lock(first, first.who, mount)
+    if state == LOST:
+        state = LOST if has_open_work else UNKNOWN
+        now = "nobody has done their work since" if has_open_work else "others may still join it"
+        why = f"{_have_ended(dead)} without leaving it; {now}."
+    return Liveness(state=state, why=why, host=first.host, pid=first.pid, last_heard=last_heard)
+
+
+def _have_ended(dead: list[Owner]) -> str:
+    others = f" and {len(dead) - 1:,} more" if len(dead) > 1 else ""
+    verb = "have" if others else "has"
+    return f"{dead[0].who[0].upper()}{dead[0].who[1:]}{others}, which recorded it, {verb} ended"
 
 
 def judge(
