@@ -50,8 +50,7 @@ class Joined(NamedTuple):
 
     Attributes:
         living: what those have written who live; empty bytes for one of whom nothing is known.
-        dead: what those have written who have died without giving it back; of each, too, what those wrote who came
-            later.
+        dead: what those have written who died without giving it back; of each, too, what those wrote who came later.
     """
 
     living: list[bytes]

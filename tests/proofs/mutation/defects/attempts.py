@@ -11,6 +11,8 @@ _PREVIOUS = "chunkstore/recording/previous.py"
 _FAILURES = "chunkstore/recording/failures.py"
 _RECORDER = "chunkstore/recording/recorder.py"
 
+_STARTS = "chunkstore/records/starts.py"
+
 MUTANTS = (
     Mutant(
         "a later start that dies undoes a success",
@@ -76,9 +78,51 @@ MUTANTS = (
         "tests/recording/test_taking_over.py -k gone_or_changed",
     ),
     Mutant(
+        "a start hides another",
+        _STARTS,
+        "        if start is None:\n            self._found.clear()\n",
+        "        if True:\n            self._found.clear()\n",
+        "tests/recording/test_starts.py -k each_start",
+    ),
+    Mutant(
+        "the first start that succeeded counts, whatever came back",
+        _STARTS,
+        "(returned := step.returned.get(segment)) is not None:",
+        "(returned := None) is not None:",
+        "tests/recording/test_starts.py -k whose_result_came_back",
+    ),
+    Mutant(
+        "an attempt that was cut off goes on for ever",
+        _STARTS,
+        "        if accounts[chosen].status != PROCESSING:\n",
+        "        if False:\n",
+        "tests/recording/test_starts.py -k cut_off_later",
+    ),
+    Mutant(
+        "what ran inside a start is told of another one's attempt",
+        _STARTS,
+        "            place = outer.place(start, record.inside_attempt or 1)\n",
+        "            place = 0\n",
+        "tests/recording/test_starts.py -k cut_off_later",
+    ),
+    Mutant(
+        "a branch that is started again in one process takes the record of its first start for its own",
+        "chunkstore/recording/branch.py",
+        "    if run.store.has_recorded(run.identity, run.branch):\n",
+        "    if False:\n",
+        "tests/recording/test_starts.py -k one_process",
+    ),
+    Mutant(
+        "a rank that comes back does nothing for the one that died",
+        "chunkstore/records/ranks.py",
+        "            is_done = any(attempt.status == SUCCESS for attempt in attempts[place + 1 :])\n",
+        "            is_done = False\n",
+        "tests/recording/test_ranks.py -k comes_back",
+    ),
+    Mutant(
         "a run that lives is resumed unasked",
         _RECORDER,
-        "    if liveness.state != LIVE:\n",
+        "    if liveness.state != LIVE or is_alone:\n",
         "    if True:\n",
         "tests/recording/test_taking_over.py -k unasked",
     ),

@@ -324,8 +324,8 @@ self.options, self.catalog_path, clock.latest), {
     Mutant(
         "the last but one to leave a run takes the file of whoever has joined meanwhile",
         HELD,
-        "                if self._syscalls.fstat(self._fd).st_nlink:  # else the name is that of others by now",
-        "                if True:",
+        "is_ours = self._syscalls.fstat(self._fd).st_nlink  # else the name is that of others by now",
+        "is_ours = True",
         "tests/stores/test_liveness.py -k two_who_leave",
     ),
 )

@@ -39,8 +39,8 @@ MUTANTS = (
     Mutant(
         "a run that was joined is lost when its processes have died",
         _LIVENESS,
-        "    return Liveness(state=UNKNOWN, why=why, host=last.host",
-        "    return Liveness(state=LOST, why=why, host=last.host",
+        "state = LOST if has_open_work else UNKNOWN",
+        "state = LOST",
         "tests/stores/test_liveness.py -k joined",
     ),
     Mutant(
