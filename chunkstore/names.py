@@ -50,6 +50,7 @@ ROOT_SCOPE = "root"
 END_OF_TIME = 9_000_000_000_000_000_000
 
 _KINDS = {STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC}
+_MOSTLY_FINAL = (f"{STEP}-", f"{BRANCH}-", SEALED_PREFIX)
 _SUFFIXES = {kind: LINES_SUFFIX if kind == METRIC else ".json" for kind in _KINDS}
 
 #: What a run's identity looks like: what tells it from every other that had its id before or gets it later.
@@ -272,6 +273,11 @@ def is_journal_file(file: str) -> bool:
 def is_appended_to(file: str) -> bool:
     """Tell whether a file grows while it is read, as far as its name says; all others are replaced."""
     return file.endswith(LINES_SUFFIX) and not file.startswith(SEALED_PREFIX)
+
+
+def is_mostly_final(file: str) -> bool:
+    """Tell whether a file is one of many that are rarely changed after they were made, as far as its name says."""
+    return file.startswith(_MOSTLY_FINAL)
 
 
 def timestamp_of_packed(file: str) -> int:

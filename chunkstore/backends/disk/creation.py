@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 
 from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.freshness import again_if_stale
 from chunkstore.backends.disk.open_folders import OpenFolders
 from chunkstore.backends.disk.os_errors import fail, os_error
 from chunkstore.backends.disk.publishing import publish, replace
@@ -80,6 +81,7 @@ def create_folder(
         fail(error, path)
 
 
+@again_if_stale
 def _fill_and_rename(folders: OpenFolders, folder: str, files: Mapping[str, bytes], *, durable: bool) -> bool:
     """Make a folder, unless there is one; tell whether that is done.
 

@@ -283,17 +283,21 @@ class DirectoryBackend(Backend):
 
     def has(self, folder: str, file: str, *, within: Within = None) -> bool:
         # Whoever wants to know goes on to write, which tells whether the folder is there.
-        try:
+        @again_if_stale
+        def look() -> bool:
             handle = self._folders.meant(folder, within)
             handle.look_afresh()
             return handle.has_entry(file)
+
+        try:
+            return look()
         except OSError as error:
             fail(error, self._folders.path(folder))
 
     def version(self, folder: str, file: str) -> FileVersion:
         try:
             if self._folders.memory:
-                return self._folders.fresh(folder).version(file)
+                return again_if_stale(lambda: self._folders.fresh(folder).version(file))()
             return version_of(self._folders.syscalls.lstat(f"{self._folders.path(folder)}{os.sep}{file}"))
         except OSError as error:
             fail(error, self._folders.path(folder))
@@ -356,7 +360,7 @@ class DirectoryBackend(Backend):
             return
         self._make_top()
         try:
-            check_what_ending_needs(self._folders.fresh(""), syncs=self.durability != PROCESS)
+            again_if_stale(lambda: check_what_ending_needs(self._folders.fresh(""), syncs=self.durability != PROCESS))()
         except OSError as error:
             fail(error, self.location)
         self._was_checked = True
@@ -389,13 +393,17 @@ class DirectoryBackend(Backend):
             discard(self._folders.cached(folder), file)
 
     def sync(self, folder: str, file: str | None = None) -> None:
-        try:
+        @again_if_stale  # what has failed is written again, see `Syncs`
+        def sync() -> None:
             handle = self._folders.fresh(folder)
             if file is None:
                 self._syncs.sync_folder(handle)
             else:
                 self._syncs.sync_file(handle, file, by_itself=not folder)
             self._folders.sync_way_to(folder)
+
+        try:
+            sync()
         except OSError as error:
             fail(error, self._folders.path(folder))
 

@@ -16,7 +16,7 @@ from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import Syscalls, has_unnamed_files
 from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.backends.reader import FileVersion, FolderReader
-from chunkstore.names import ASIDE_PREFIX, END_OF_TIME, TEMPORARY_PREFIX, is_appended_to
+from chunkstore.names import ASIDE_PREFIX, END_OF_TIME, TEMPORARY_PREFIX, is_appended_to, is_mostly_final
 from chunkstore.records.codec import MAX_BYTES
 
 #: Device and inode.
@@ -27,7 +27,7 @@ _Entry = TypeVar("_Entry")
 _BLOCK = 1 << 20
 _GLANCE = 1 << 14
 _MAX_IDLE_LOCKS = 64
-_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _NOT_REGULAR = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
 #: What a disk says of a file that it cannot read, or a server that does not answer.
 _BROKEN = {errno.EIO, errno.ETIMEDOUT}
@@ -111,6 +111,11 @@ class Folder(FolderReader):
         """Tell whether the folder's path still leads here: it may have been removed, moved, or made anew."""
         try:
             identity = self.identity()
+        except OSError as error:
+            if error.errno == errno.ESTALE:
+                return False  # its server knows of no such folder any more
+            raise
+        try:
             if self.memory:
                 look_afresh(self.syscalls, os.path.dirname(self.location))
             status = (self.syscalls.stat if self._follow else self.syscalls.lstat)(self.location)
@@ -120,6 +125,7 @@ class Folder(FolderReader):
             raise  # that the path cannot be looked at does not mean that it leads elsewhere
         return (status.st_dev, status.st_ino) == identity
 
+    @again_if_stale
     def identity(self) -> FolderIdentity:
         """Return what no other folder has while this object is in use."""
         if self._identity is None:
@@ -142,6 +148,7 @@ class Folder(FolderReader):
         if self.memory:
             self.syscalls.close(self.syscalls.open(".", os.O_RDONLY | os.O_DIRECTORY, self.fd))
 
+    @again_if_stale
     def names(self, *, to_load: bool = False) -> list[str]:
         """Return the names of all entries.
 
@@ -188,6 +195,7 @@ class Folder(FolderReader):
         finally:
             self.syscalls.close(fd)
 
+    @again_if_stale
     def changed_at(self) -> int:
         """Return when anything in the folder was made, replaced or removed last, in nanoseconds.
 
@@ -208,7 +216,7 @@ class Folder(FolderReader):
         try:
             if not stat.S_ISREG(self.syscalls.lstat(path, self.fd).st_mode):
                 return b""  # a pipe or device is not even opened
-            fd = self.syscalls.open(path, READ_FLAGS, self.fd)
+            fd = self._open_to_read(path)
             try:
                 return self.syscalls.read(fd, _GLANCE)
             finally:
@@ -307,9 +315,10 @@ class Folder(FolderReader):
         finally:
             self.syscalls.close(fd)
 
-    def _open_to_read(self, file: str) -> int:
-        asking = self.memory.asking if self.memory and is_appended_to(file) else 0
-        return self.syscalls.open(file, READ_FLAGS | asking, self.fd)
+    def _open_to_read(self, path: str) -> int:
+        # What is written once, and read often, may be left to this host.
+        asking = self.memory.asking if self.memory and not is_mostly_final(path) else 0
+        return self.syscalls.open(path, READ_FLAGS | asking, self.fd)
 
     @again_if_stale
     def load_part(self, file: str, start: int, size: int) -> bytes:

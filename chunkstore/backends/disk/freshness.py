@@ -45,6 +45,25 @@ def memory_of(mount: Mount | None) -> Memory | None:
     return Memory(getattr(os, "O_DIRECT", 0) if mount is not None and mount.type in _OF_SERVERS else 0)
 
 
+def again_if_stale(look: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let something that changes nothing be done again when the server no longer knows what it was done with (ESTALE).
+
+    Whoever replaces or removes a file does not ask who reads it. Looked for by its name, there is a new one, or none.
+    """
+
+    @functools.wraps(look)
+    def look_again(*arguments: _P.args, **options: _P.kwargs) -> _T:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return look(*arguments, **options)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+        return look(*arguments, **options)
+
+    return look_again
+
+
 @functools.lru_cache(maxsize=64)
 def memory_at(path: str) -> Memory | None:
     """Return what is to be minded where a path leads."""
@@ -85,6 +104,7 @@ def look_afresh(syscalls: Syscalls, folder: str) -> None:
         _open_and_close(syscalls, folder)
 
 
+@again_if_stale
 def _open_and_close(syscalls: Syscalls, folder: str) -> None:
     try:
         syscalls.close(syscalls.open(folder, os.O_RDONLY | os.O_DIRECTORY))
@@ -93,20 +113,20 @@ def _open_and_close(syscalls: Syscalls, folder: str) -> None:
             raise
 
 
-def again_if_stale(look: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Let something that changes nothing be done again when the server no longer knows what it was done with (ESTALE).
+class PatientSyscalls(Syscalls):
+    """System calls of which those that go by a name are made again when its server has forgotten what that stood for.
 
-    Whoever replaces or removes a file does not ask who reads it. Looked for by its name, there is a new one, or none.
+    Those that go by an open file are not: it takes another one.
+
+    Args:
+        syscalls: makes them.
     """
 
-    @functools.wraps(look)
-    def look_again(*arguments: _P.args, **options: _P.kwargs) -> _T:
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return look(*arguments, **options)
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise
-        return look(*arguments, **options)
+    def __init__(self, syscalls: Syscalls) -> None:
+        for name in _METHODS:
+            method = getattr(syscalls, name)
+            setattr(self, name, again_if_stale(method) if name in _BY_NAME else method)
 
-    return look_again
+
+_METHODS = [name for name in vars(Syscalls) if not name.startswith("_")]
+_BY_NAME = {"open", "stat", "lstat", "link", "link_unnamed", "rename", "rename_new", "unlink", "mkdir", "rmdir"}

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from chunkstore.backends.base import Within
 from chunkstore.backends.disk.folder import Folder
-from chunkstore.backends.disk.freshness import Memory, again_if_stale, look_afresh, memory_of
+from chunkstore.backends.disk.freshness import Memory, PatientSyscalls, again_if_stale, look_afresh, memory_of
 from chunkstore.backends.disk.os_errors import fail
 from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import Syscalls
@@ -40,14 +40,14 @@ class OpenFolders:
         find_mount: tells what is mounted where a path leads.
 
     Attributes:
-        syscalls: how files are touched.
         top: the path of the top folder.
     """
 
     def __init__(
         self, syscalls: Syscalls, top: str, *, sync_writes: bool, find_mount: Callable[[str], Mount | None]
     ) -> None:
-        self.syscalls = syscalls
+        self._given_syscalls = syscalls
+        self._syscalls: Syscalls | None = None
         self.top = top
         self._sync_writes = sync_writes
         self._find_mount = find_mount
@@ -66,6 +66,13 @@ class OpenFolders:
         if self._memory is None:
             self._memory = (memory_of(self._find_mount(self.top)),)
         return self._memory[0]
+
+    @property
+    def syscalls(self) -> Syscalls:
+        """How files are touched."""
+        if self._syscalls is None:
+            self._syscalls = PatientSyscalls(self._given_syscalls) if self.memory else self._given_syscalls
+        return self._syscalls
 
     def look_afresh(self) -> None:
         """Learn which folders other hosts have made or removed, where this host would not ask.
