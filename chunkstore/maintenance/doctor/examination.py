@@ -14,6 +14,7 @@ from chunkstore.backends.errors import MissingError
 from chunkstore.backends.mount import Mount
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.doctor import probes, races
+from chunkstore.maintenance.doctor.file_server import tried_at_server
 from chunkstore.maintenance.doctor.probes import Latencies, Place, reason_of
 from chunkstore.maintenance.doctor.report import BAD, CAUTION, Check, DoctorReport
 from chunkstore.maintenance.doctor.surroundings import surroundings_of
@@ -41,7 +42,8 @@ def examine(
         ChunkstoreError: nothing can be written there.
     """
     where = closest_folder(folder)
-    surroundings = surroundings_of(find_mount(where))
+    mount = find_mount(where)
+    surroundings = surroundings_of(mount)
     name = temporary_names.next()
     place = Place(syscalls, os.path.join(where, name))
     checks = {}
@@ -59,6 +61,11 @@ def examine(
         note(surroundings.as_check())
         for check in _all_checks(place):
             note(check)
+        try:
+            for check in tried_at_server(place, mount):
+                note(check)
+        except (OSError, ChunkstoreError) as error:
+            note(_failed("fresh-look", "Whoever opens a folder sees what other hosts have done", error))
         try:
             measured, check = probes.latencies(place)
             note(check)

@@ -25,9 +25,9 @@ def guarantees(checks: Mapping[str, Check], where: Surroundings) -> list[Guarant
     """
     return [
         _by_checks("What was recorded is never lost, torn or mixed, whoever is killed", checks, _WHOLE),
-        _by_checks("A read shows everything that was recorded before it", checks, ("listing", "replace")),
+        _by_checks("A read shows everything that was recorded before it", checks, ("listing", "replace", "fresh-look")),
         _by_checks("Changes that several processes make at once are all kept", checks, _LOCKS),
-        _by_checks("A run whose process died is told from one that is slow", checks, _LOCKS),
+        _liveness(checks, where),
         _many_hosts(checks, where),
         _power(checks, where),
     ]
@@ -40,9 +40,19 @@ def _by_checks(promise: str, checks: Mapping[str, Check], needed: tuple[str, ...
     return Guarantee(promise=promise, result=GOOD)
 
 
+def _liveness(checks: Mapping[str, Check], where: Surroundings) -> Guarantee:
+    promise = "A run whose process died is told from one that is slow"
+    found = _by_checks(promise, checks, _LOCKS)
+    if found.result == BAD or where.hosts == "one":
+        return found
+    if where.locks_are_shared and _by_checks(promise, checks, ("server-lock",)).result == GOOD:
+        return Guarantee(promise=promise, result=GOOD, reason="Also from other hosts.")
+    return Guarantee(promise=promise, result=CAUTION, reason="On its own host alone; elsewhere it is UNKNOWN.")
+
+
 def _many_hosts(checks: Mapping[str, Check], where: Surroundings) -> Guarantee:
     promise = "Several hosts can record one run at once"
-    locks = _by_checks(promise, checks, _LOCKS)
+    locks = _by_checks(promise, checks, (*_LOCKS, "server-lock", "fresh-look"))
     if locks.result == BAD:
         return locks
     if where.hosts == "one":
