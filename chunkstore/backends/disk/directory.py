@@ -297,7 +297,7 @@ class DirectoryBackend(Backend):
     def version(self, folder: str, file: str) -> FileVersion:
         try:
             if self._folders.memory:
-                return again_if_stale(lambda: self._folders.fresh(folder).version(file))()
+                return self._folders.reopened(folder).version(file)
             return version_of(self._folders.syscalls.lstat(f"{self._folders.path(folder)}{os.sep}{file}"))
         except OSError as error:
             fail(error, self._folders.path(folder))

@@ -251,11 +251,8 @@ class SidecarLock:
         )
 
     def _no_locks(self, error: OSError) -> StoreIOError:
-        if error.errno == errno.ENOLCK:
-            reason, advice = "no more locks are to be had here", "see whether the file server's lock service runs, or "
-        else:
-            none = error.errno in _NO_LOCKS
-            reason, advice = "this file system has no working locks" if none else os.strerror(error.errno or 0), ""
+        reason = "this file system has no working locks" if error.errno in _NO_LOCKS else os.strerror(error.errno or 0)
+        advice = "see whether the file server's lock service runs, or " if error.errno == errno.ENOLCK else ""
         return StoreIOError(
             f"Cannot lock {self._location}: {reason}. Changes that need a lock are refused, as they could be lost; "
             f"{advice}move log_folder to a file system with locks.",

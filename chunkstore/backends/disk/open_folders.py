@@ -40,14 +40,14 @@ class OpenFolders:
         find_mount: tells what is mounted where a path leads.
 
     Attributes:
+        syscalls: how files are touched.
         top: the path of the top folder.
     """
 
     def __init__(
         self, syscalls: Syscalls, top: str, *, sync_writes: bool, find_mount: Callable[[str], Mount | None]
     ) -> None:
-        self._given_syscalls = syscalls
-        self._syscalls: Syscalls | None = None
+        self.syscalls = syscalls
         self.top = top
         self._sync_writes = sync_writes
         self._find_mount = find_mount
@@ -65,14 +65,9 @@ class OpenFolders:
         """What is to be minded where the folders are; found out when that matters."""
         if self._memory is None:
             self._memory = (memory_of(self._find_mount(self.top)),)
+            if self._memory[0]:
+                self.syscalls = PatientSyscalls(self.syscalls)
         return self._memory[0]
-
-    @property
-    def syscalls(self) -> Syscalls:
-        """How files are touched."""
-        if self._syscalls is None:
-            self._syscalls = PatientSyscalls(self._given_syscalls) if self.memory else self._given_syscalls
-        return self._syscalls
 
     def look_afresh(self) -> None:
         """Learn which folders other hosts have made or removed, where this host would not ask.
@@ -96,6 +91,13 @@ class OpenFolders:
             look_afresh(self.syscalls, self.top if folder else path)
         # The top may be a symbolic link, as its owner chose it; a run's folder may not.
         return Folder(self.syscalls, path, follow=not folder, memory=self.memory)
+
+    def reopened(self, folder: str) -> Folder:
+        """Open a folder for a look at what is in it, where a look at which folder it is comes later; or as `fresh`."""
+        try:
+            return Folder(self.syscalls, self.path(folder), follow=not folder, memory=self.memory)
+        except FileNotFoundError:
+            return self.fresh(folder)
 
     def cached(self, folder: str) -> Folder:
         """Return a folder that is open, perhaps for long: its path may lead elsewhere by now.

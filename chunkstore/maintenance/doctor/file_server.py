@@ -1,7 +1,7 @@
 """What can be tried of an NFS server from one host: whether it is asked, of what others have done and for locks.
 
-The kernel counts what it asks the server for, see `/proc/self/mountstats`. So what a mount option does is seen, whatever
-it is called.
+The kernel counts what it asks the server for, see `/proc/self/mountstats`. So what a mount option does is seen,
+whatever it is called.
 """
 
 from __future__ import annotations
@@ -22,11 +22,6 @@ _LOOKS = {"GETATTR", "LOOKUP", "ACCESS", "OPEN", "OPEN_NOATTR", "READDIR", "READ
 _LOCKS = {"LOCK", "LOCKU"}
 #: What to mind of how it is mounted: options that begin so, and what they do.
 _OPTIONS = (
-    (
-        "nocto",
-        BAD,
-        "a host does not look whether others have changed anything when it opens a folder: mount it without",
-    ),
     ("soft", CAUTION, "what takes the server long fails, also a write; mount it `hard`"),
     ("noac", TOLD, "it costs time and brings nothing here: what is read is asked for afresh anyhow"),
 )
@@ -49,10 +44,15 @@ def tried_at_server(place: Place, mount: Mount | None, counted: str = _COUNTED) 
     elif looks:
         yield _check("fresh-look", title, GOOD, "the server is asked")
     else:
-        yield _check("fresh-look", title, BAD, "The server is not asked (`nocto`): what others record is found late.")
+        yield _check(
+            "fresh-look",
+            title,
+            BAD,
+            "The server is not asked: what others record is found late. Mount it without `nocto`.",
+        )
     yield from _locking(place, mount, counted)
     for option, result, meaning in _OPTIONS:
-        found = sorted(each for each in mount.options if each == option or each.startswith(f"{option}err"))
+        found = sorted(mount.options & {option, f"{option}err"})
         if found:
             yield _check(
                 f"option-{option}", f"Mounted with `{found[0]}`", result, f"{meaning[0].upper()}{meaning[1:]}."
