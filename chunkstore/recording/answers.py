@@ -37,12 +37,14 @@ class Outcome(NamedTuple):
         error: what it raised; None if it returned.
         failed: whether the branch counts as failed: the function raised, or a step inside failed.
         start: which start of the branch it came of; empty if that is not known.
+        put: who has put data, into which catalog, and where in that some of it lies; empty for nobody.
     """
 
     value: Any
     error: BaseException | SentError | None
     failed: bool
     start: str = ""
+    put: tuple[str, str, str] | tuple[()] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _arrived, (tuple(self), clock.latest)

@@ -14,7 +14,7 @@ from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.identity import InputHash
 from chunkstore.recording.items import shown_item
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
-from chunkstore.recording.sharing import NotSeen
+from chunkstore.recording.sharing import NotSeen, data_put_by
 from chunkstore.recording.starting import end_attempt, new_attempt
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.waiting import running_on
@@ -108,7 +108,7 @@ def _run(task: BranchTask) -> Outcome:
         except Exception as broken:  # noqa: BLE001 - whatever a result's pickling raises
             log.message = f"its result could not be sent back: {describe_error(broken)}"
             value, error = None, broken
-    return Outcome(value, error, record_end(run, log, error), start)
+    return Outcome(value, error, record_end(run, log, error), start, data_put_by(step))
 
 
 def of_this_start(run: Scope) -> Scope:

@@ -18,7 +18,7 @@ from chunkstore.recording.failures import describe_error, text_of
 from chunkstore.recording.in_flight import InFlight
 from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
-from chunkstore.recording.sharing import NotSeen, check_sees
+from chunkstore.recording.sharing import NotSeen, check_sees, warn_of_unseen
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.waiting import is_in_pool, pool_of
 from chunkstore.recording.workers import Workers
@@ -79,6 +79,7 @@ class Dispatcher(InFlight):
         self._taken_back = 0
         #: What tells whether another pool makes sense.
         self._has_progressed = False
+        self._has_seen_data = False
         self._idle_pools = 0
         self._refused = 0
         self._cancelled: Counter[int] = Counter()
@@ -264,6 +265,9 @@ class Dispatcher(InFlight):
         except Exception as broken:  # noqa: BLE001 - whatever a result's unpickling raises
             self._fail(branch, f"its result could not be rebuilt: {describe_error(broken)}", broken)
             return
+        if outcome.put and not self._has_seen_data:
+            self._has_seen_data = True
+            warn_of_unseen(self._run, self._step.name, outcome.put)
         error = outcome.error.rebuilt() if isinstance(outcome.error, SentError) else outcome.error
         if outcome.start and self.workers.may_start_again:
             self._step.note_returned(branch.internal_name, outcome.start)

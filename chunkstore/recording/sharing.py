@@ -6,12 +6,17 @@ recorded into a run that is there: where a worker does not find it, nothing is m
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from chunkstore.backends.disk.freshness import looked_at_afresh
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError, StoreNotSharedError
 from chunkstore.recording.answers import SentError, sent
 from chunkstore.recording.scope import Scope
+from chunkstore.recording.step import BaseStep
+
+logger = logging.getLogger("chunkstore")
 
 
 class NotSeen(NamedTuple):
@@ -68,4 +73,34 @@ def check_sees(run: Scope, step: str, answer: NotSeen) -> None:
         worker=answer.worker,
         run_id=run.run_id,
         location=answer.location,
+    )
+
+
+def data_put_by(step: BaseStep[Any]) -> tuple[str, str, str] | tuple[()]:
+    """Return who has put data in a step, into which catalog, and where in that some of it lies; nothing for none."""
+    put = step.first_put
+    return (process_here(), step.run.catalog.path, put) if put else ()
+
+
+def warn_of_unseen(run: Scope, step: str, put: tuple[str, str, str]) -> None:
+    """Log a warning if data that a worker has put is not seen here: nothing fails, but others will miss it.
+
+    Args:
+        run: the run, or the branch, that the step belongs to.
+        step: what the composite step is called.
+        put: who has put some, into which catalog, and where in that.
+    """
+    worker, catalog, relative = put
+    folder, name = os.path.split(os.path.join(run.catalog.path, relative))
+    if os.path.lexists(os.path.join(looked_at_afresh(folder), name)):
+        return
+    logger.warning(
+        "What branches of step %r of run %s print or put is not seen here: %s puts it into %s, which is not the %s of "
+        "%s. Give a catalog_folder at one path of a file system that both have.",
+        step,
+        run.run_id,
+        worker,
+        catalog,
+        run.catalog.path,
+        process_here(),
     )

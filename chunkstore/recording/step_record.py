@@ -14,6 +14,7 @@ from chunkstore.clock import utc_now
 from chunkstore.errors import InvalidValueError
 from chunkstore.forks import renew_after_fork
 from chunkstore.interrupts import guarded, passable
+from chunkstore.recording.catalog import PUT
 from chunkstore.recording.results import kept_result
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.series import MetricSeries
@@ -100,6 +101,12 @@ class StepRecord(Generic[_Scope]):
     def _may_be_repeated(self) -> bool:
         """Whether another start of this step may follow in this run."""
         return bool(self.run.branch)
+
+    @property
+    def first_put(self) -> str:
+        """Where in the catalog the first lies of what the step has put, or printed; empty for nothing."""
+        put = (entry.catalog_relative_path for entry in self._log.data_catalog if entry.stage == PUT)
+        return next(put, "")
 
     # --- what authors log --------------------------------------------------------------------------------------------
 

@@ -205,8 +205,9 @@ class Closed(Executor):
         (["a-command-that-there-is-not"], "The command cannot be started: No such file or directory."),
         (["sh", "-c", "echo reason >&2; exit 3"], "ended with exit code 3, after 0 answers: reason"),
         (["sh", "-c", "exit 0"], "ended with exit code 0, after 0 answers"),
+        (["sh", "-c", "exit 127"], "If Python lies elsewhere there, end the command with it"),
     ],
-    ids=["idle", "closed", "no command", "failing", "silent"],
+    ids=["idle", "closed", "no command", "failing", "silent", "no Python"],
 )
 def test_an_engine_that_does_not_work_is_told_of(store, engine, said):
     timeout = 0.2 if isinstance(engine, Idle) else 30

@@ -85,3 +85,18 @@ def test_a_run_that_was_deleted_meanwhile_is_not_taken_for_a_folder_that_is_not_
     run = store.start_run("r")
     with ProcessPoolExecutor(1) as executor, pytest.raises((BranchFailedError, chunkstore.RunLogNotFoundError)):
         run.map("m", items(), str, executor=executor)
+
+
+def say(item):
+    print(item)
+
+
+@pytest.mark.parametrize(("there", "warned"), [("data-2", 1), ("data-1", 0)])
+def test_data_that_is_put_elsewhere_is_warned_of_once_and_fails_nothing(tmp_path, caplog, there, warned):
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path / "log-1", catalog_folder=tmp_path / "data-1")
+    with Elsewhere(tmp_path / "data-1", tmp_path / there) as executor, store.start_run("r") as run:
+        run.map("m", range(3), say, executor=executor)
+    warnings = [record.message for record in caplog.records if "not seen here" in record.message]
+    assert len(warnings) == warned
+    assert all(str(tmp_path / there) in text and f"process {os.getpid()} on" in text for text in warnings)
+    assert store.get_run_log("r").status == "SUCCESS"

@@ -33,6 +33,9 @@ _PAUSE = 0.01
 #: How long a command that was told to end has for that, in seconds.
 _FAREWELL = 3.0
 _SHOWN = 300
+#: What shells say of a program that is not there, or cannot be run.
+_NOT_FOUND = (126, 127)
+_OTHER_PYTHON = " If Python lies elsewhere there, end the command with it: 'ssh node3 /opt/bin/python3'."
 
 _Answers = list[tuple[dict[str, Any], int, int]]
 
@@ -185,7 +188,8 @@ def _ask_command(command: Sequence[str], meeting: Meeting, answers: _Answers, pa
         yield f"The command has not ended in {patience.text}{said}."
         yield from _those_who_are_late(meeting, answers, len(meeting.present) - len(answers), patience)
     elif code or not answers:
-        yield f"The command ended with exit code {code}, after {len(answers)} answers{said}."
+        hint = "" if own == [] or code not in _NOT_FOUND else _OTHER_PYTHON
+        yield f"The command ended with exit code {code}, after {len(answers)} answers{said}.{hint}"
 
 
 def _hear(stream: IO[str], answers: _Answers, sent: int) -> None:
