@@ -11,8 +11,8 @@ first  PROCESSING
 └── ✔ load
 
 What is public is in this package itself: `__all__` lists it. Public besides are `chunkstore.testing`, for the tests of
-stores of one's own, and `chunkstore.plugins.runnable`, the store for runnable. All other modules are private: what is
-in them may change or move with any version.
+stores and engines of one's own, and `chunkstore.plugins.runnable`, the store for runnable. All other modules are
+private: what is in them may change or move with any version.
 
 Importing this package loads what stores need. What records, draws, compares, imports or verifies is loaded when it is
 asked for.

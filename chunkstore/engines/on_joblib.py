@@ -133,6 +133,8 @@ class JoblibEngine(Engine):
             self._backend, self._count = None, 0
             backend.stop_call()
             backend.terminate()
+            for future in list(self._pending):
+                future.cancel()  # a pool that is terminated forgets what it had not begun
 
 
 class _Here:

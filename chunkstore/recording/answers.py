@@ -12,6 +12,7 @@ import pickle
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -136,15 +137,18 @@ def packed(value: Any, *, by_value: bool) -> Any:
 
     Args:
         value: anything.
-        by_value: whether what pickle refuses, such as a lambda, is pickled by cloudpickle, or left to the engine.
+        by_value: whether what pickle refuses, such as a lambda, is pickled by cloudpickle, or, where that is not
+            installed, left to the engine. What both refuse would end the workers of some engines.
 
     Raises:
-        Exception: whatever its pickling raises, unless `by_value` is set.
+        Exception: whatever its pickling raises.
     """
     data = _dumped(value, by_value=by_value)
-    if data is None:
-        return value if by_value else Packed(pickle.dumps(value))
-    return Packed(data)
+    if data is not None:
+        return Packed(data)
+    if by_value and find_spec("cloudpickle") is None:
+        return value
+    return Packed(pickle.dumps(value))
 
 
 def unpacked(value: Any) -> Any:

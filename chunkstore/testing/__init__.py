@@ -1,26 +1,58 @@
-"""For tests of stores, chunkstore's own and yours.
+"""For tests of stores and engines, chunkstore's own and yours.
 
 - `StoreConformance`: everything that a store promises, as tests of pytest; see its docstring.
+- `EngineConformance`: everything that `map` and `parallel` promise, on an engine of yours; likewise.
 - `strategies`: hypothesis strategies for run logs, steps, branches and their values.
 - `CountingSyscalls`, `FaultySyscalls`, `KillingSyscalls`, `InterruptedSyscalls`: system calls that are counted, of
   which the Nth fails, writes too little, kills the process or is where the user presses Ctrl-C. Give them to
   `DirectoryBackend(syscalls=…)`.
 - `system_trace.record` and `crash_states.crash_states`: every state that a disk may be in after a loss of power.
 
-`examples/test_own_store.py` uses all of these. Needs `pip install 'chunkstore[testing]'`.
+`examples/test_own_store.py` uses most of these. Needs `pip install 'chunkstore[testing]'`; what workers of an engine
+import of this package does not.
 """
 
-import pytest
+from __future__ import annotations
 
-for _module in ("runs", "records", "updates", "values", "sharing", "sealing", "base"):
-    pytest.register_assert_rewrite(f"{__name__}.suite_{_module}")
+from typing import TYPE_CHECKING, Any
 
-from chunkstore.testing.conformance import StoreConformance  # noqa: E402 - rewriting comes before the import
-from chunkstore.testing.faults import (  # noqa: E402 - as above
-    CountingSyscalls,
-    FaultySyscalls,
-    InterruptedSyscalls,
-    KillingSyscalls,
-)
+if TYPE_CHECKING:
+    from chunkstore.testing.conformance import StoreConformance
+    from chunkstore.testing.engine_conformance import EngineConformance
+    from chunkstore.testing.faults import CountingSyscalls, FaultySyscalls, InterruptedSyscalls, KillingSyscalls
 
-__all__ = ["CountingSyscalls", "FaultySyscalls", "InterruptedSyscalls", "KillingSyscalls", "StoreConformance"]
+__all__ = [
+    "CountingSyscalls",
+    "EngineConformance",
+    "FaultySyscalls",
+    "InterruptedSyscalls",
+    "KillingSyscalls",
+    "StoreConformance",
+]
+
+_STORE_SUITES = ("runs", "records", "updates", "values", "sharing", "sealing", "base")
+_ENGINE_SUITES = ("engine_results", "engine_failures", "engine_drivers", "engine_base")
+
+
+def _rewrite_asserts(suites: tuple[str, ...]) -> None:
+    import pytest  # noqa: PLC0415 - workers of engines have none
+
+    for suite in suites:
+        pytest.register_assert_rewrite(f"{__name__}.suite_{suite}")
+
+
+if not TYPE_CHECKING:  # with it, type checkers would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        """Load what somebody asks for."""
+        if name == "StoreConformance":
+            _rewrite_asserts(_STORE_SUITES)
+            from chunkstore.testing import conformance as module  # noqa: PLC0415 - it imports pytest and hypothesis
+        elif name == "EngineConformance":
+            _rewrite_asserts(_ENGINE_SUITES)
+            from chunkstore.testing import engine_conformance as module  # noqa: PLC0415 - it imports pytest
+        elif name in __all__:
+            from chunkstore.testing import faults as module  # noqa: PLC0415 - few need it
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(module, name)

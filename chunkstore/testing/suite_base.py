@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
-
-_F = TypeVar("_F", bound=Callable[..., Any])
+from chunkstore.testing.capabilities import Capable
 
 #: Gives a store object over the same runs.
 OpenAnother = Callable[[], Store]
@@ -21,20 +20,6 @@ OpenAnother = Callable[[], Store]
 property_settings = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors], deadline=None
 )
-
-
-def needs(*capabilities: str) -> Callable[[_F], _F]:
-    """Mark a test that holds only for stores that declare all of these capabilities.
-
-    Args:
-        capabilities: names of class attributes of `StoreConformance`.
-    """
-
-    def mark(function: _F) -> _F:
-        function.__dict__["needed_capabilities"] = capabilities
-        return function
-
-    return mark
 
 
 def exact(value: Any) -> str:
@@ -106,7 +91,7 @@ def set_status(status: str) -> Callable[[Any], None]:
     return change
 
 
-class SuiteBase:
+class SuiteBase(Capable):
     """Fixtures and capabilities; see `chunkstore.testing.StoreConformance`."""
 
     #: Whether a pickled store works in another process, on the same runs.
@@ -117,14 +102,6 @@ class SuiteBase:
     fences_former_owners: ClassVar[bool] = True
     #: Whether a new record is whole from the first moment that its name is there, as it is with hard links.
     publishes_whole: ClassVar[bool] = True
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Leave out the tests that need a capability which the store does not declare."""
-        super().__init_subclass__(**options)
-        for name in dir(cls):
-            needed = getattr(getattr(cls, name), "needed_capabilities", ())
-            if not all(getattr(cls, capability) for capability in needed):
-                setattr(cls, name, None)
 
     @pytest.fixture
     def open_another(self) -> OpenAnother:

@@ -10,13 +10,13 @@ from chunkstore.errors import BranchLogNotFoundError, InvalidNameError, InvalidV
 from chunkstore.records.fields import ExtraFields, MetricPoint
 from chunkstore.records.models import BranchLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
+from chunkstore.testing.capabilities import needs
 from chunkstore.testing.strategies import HOSTILE_NAMES
 from chunkstore.testing.suite_base import (
     OpenAnother,
     SuiteBase,
     branch_of_steps,
     exact,
-    needs,
     set_status,
     simple_step,
 )

@@ -18,6 +18,7 @@ from chunkstore.records.assemble import flatten
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import StepLog
 from chunkstore.stores.base import Store
+from chunkstore.testing.capabilities import needs
 from chunkstore.testing.suite_base import (
     OpenAnother,
     SuiteBase,
@@ -25,7 +26,6 @@ from chunkstore.testing.suite_base import (
     check_json,
     count_one,
     exact,
-    needs,
     set_status,
     simple_step,
 )

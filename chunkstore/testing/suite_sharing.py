@@ -12,7 +12,8 @@ import pytest
 
 from chunkstore.errors import RunLogExistsError, StoreUsageError
 from chunkstore.stores.base import Store
-from chunkstore.testing.suite_base import OpenAnother, SuiteBase, count_one, needs, simple_step
+from chunkstore.testing.capabilities import needs
+from chunkstore.testing.suite_base import OpenAnother, SuiteBase, count_one, simple_step
 
 _WRITERS = 4
 _TURNS = 10
