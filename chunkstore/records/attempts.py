@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.records.models import SUCCESS, BranchLog, DataCatalog, StepAttempt, StepLog
+from chunkstore.records.models import SUCCESS, BranchLog, DataCatalog, JobLog, StepAttempt, StepLog
 
 
 def counted_attempt(record: StepLog | BranchLog) -> int:
@@ -31,6 +31,15 @@ def counted_attempt(record: StepLog | BranchLog) -> int:
             if attempts[place - 1].status == SUCCESS:
                 return place
     return len(attempts) or 1
+
+
+def counting_attempt(record: StepLog | BranchLog | JobLog) -> StepAttempt | None:
+    """Return the attempt of a step, branch or job that counts; None if none does."""
+    attempts = record.attempts
+    if attempts is UNSET or not attempts:
+        return None
+    place = len(attempts) if isinstance(record, JobLog) else counted_attempt(record)
+    return attempts[place - 1] if place else None
 
 
 def attempt_around(step: StepLog) -> tuple[str, int] | None:

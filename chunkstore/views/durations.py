@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from chunkstore.clock import parse_duration, parse_time
+from chunkstore.records.attempts import counting_attempt
 from chunkstore.records.models import JobLog, RunLog, StepAttempt, StepLog
 
 _NOTHING = timedelta()
@@ -29,13 +30,18 @@ def attempt_duration(attempt: StepAttempt) -> timedelta | None:
 
 
 def step_duration(step: StepLog | JobLog) -> timedelta | None:
-    """Return how long a step took, from the start of its first attempt to the end of its last; None if unknown."""
+    """Return how long a step took, from the start of its first attempt to the end of its last; None if unknown.
+
+    Where an engine has started it several times, it ends with the attempt that counts, and others went on beside it.
+    """
     begun = [attempt for attempt in step.attempts if attempt.start_time]
     if not begun:
         return None
-    took = between(begun[0].start_time, step.attempts[-1].end_time)
+    starts = {attempt.start for attempt in step.attempts}
+    last = (counting_attempt(step) if len(starts) > 1 else None) or step.attempts[-1]
+    took = between(begun[0].start_time, last.end_time)
     attempts = [duration for attempt in begun if (duration := attempt_duration(attempt)) is not None]
-    if took is None or not attempts:
+    if took is None or not attempts or len(starts) > 1:
         return took
     return attempts[0] if len(begun) == len(step.attempts) == 1 else max(took, sum(attempts, _NOTHING))
 

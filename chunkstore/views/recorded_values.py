@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from chunkstore.records import codec
+from chunkstore.records.attempts import counting_attempt
 from chunkstore.records.models import BranchLog, CodeIdentity, DataCatalog, JobLog, RunLog, StepLog
 from chunkstore.views.durations import run_duration, step_duration
 from chunkstore.views.texts import cut
@@ -92,25 +93,27 @@ def failure_of(record: StepLog | BranchLog) -> str:
 
 
 def metrics_of(step: StepLog | JobLog) -> dict[str, Any]:
-    """Return the single metrics of a step by name; where they stand in attempts, as runnable's do, of the last one."""
+    """Return the single metrics of a step by name; where they stand in attempts, as runnable's do, of what counts."""
     metrics = dict(step.user_defined_metrics) if isinstance(step, StepLog) else {}
-    if step.attempts and step.attempts[-1].user_defined_metrics is not UNSET:
-        metrics.update(unwrapped_all(step.attempts[-1].user_defined_metrics))
+    counting = counting_attempt(step)
+    if counting is not None and counting.user_defined_metrics is not UNSET:
+        metrics.update(unwrapped_all(counting.user_defined_metrics))
     return metrics
 
 
 def parameters_of(step: StepLog) -> dict[str, Any]:
-    """Return what the last attempt of a step was called with, as far as that was recorded."""
-    if not step.attempts:
+    """Return what the attempt of a step that counts was called with, as far as that was recorded."""
+    counting = counting_attempt(step)
+    if counting is None:
         return {}
-    last = step.attempts[-1]
-    given = {} if last.input_parameters is UNSET else unwrapped_all(last.input_parameters)  # runnable's
-    return {**given, **last.parameters}
+    given = {} if counting.input_parameters is UNSET else unwrapped_all(counting.input_parameters)  # runnable's
+    return {**given, **counting.parameters}
 
 
 def outputs_of(step: StepLog) -> dict[str, Any]:
-    """Return what the last attempt of a step of `runnable` returned, by name."""
-    outputs = step.attempts[-1].output_parameters if step.attempts else UNSET
+    """Return what the attempt of a step of `runnable` that counts returned, by name."""
+    counting = counting_attempt(step)
+    outputs = counting.output_parameters if counting else UNSET
     return {} if outputs is UNSET else unwrapped_all(outputs)
 
 
@@ -127,10 +130,11 @@ def step_seconds(step: StepLog) -> float | None:
 
 
 def code_of(step: StepLog) -> list[CodeIdentity]:
-    """Return which code a step ran; where that stands in an attempt, what the last one says."""
-    if step.code_identities or not step.attempts or step.attempts[-1].code_identities is UNSET:
+    """Return which code a step ran; where that stands in an attempt, what the one that counts says."""
+    counting = counting_attempt(step)
+    if step.code_identities or counting is None or counting.code_identities is UNSET:
         return step.code_identities
-    return step.attempts[-1].code_identities
+    return counting.code_identities
 
 
 def version_of(identity: CodeIdentity) -> str:

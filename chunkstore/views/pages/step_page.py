@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_time
 from chunkstore.names import readable_name
+from chunkstore.records.attempts import counting_attempt
 from chunkstore.records.models import PROCESSING, StepAttempt, StepLog
 from chunkstore.views.durations import attempt_duration, step_duration
 from chunkstore.views.formats import format_local, format_seconds, status_text
@@ -64,15 +65,19 @@ def step_heading(step: StepLog, unended: str) -> Iterator[Line]:
 def step_sections(step: StepLog) -> Iterator[Section]:
     """Yield the tables of what was recorded of a step, those that hold something."""
     if step.attempts:
+        # Who ran each is of interest where several did.
+        by_several = len({attempt.start for attempt in step.attempts}) > 1
+        counts = counting_attempt(step)
         yield Section(
             "attempts",
-            ("", "status", "started", "took"),
+            ("", "status", "started", "took", *(("where", "") if by_several else ())),
             [
                 (
                     str(attempt.attempt_number),
                     attempt.status,
                     format_local(parse_time(attempt.start_time)),
                     format_seconds(attempt_duration(attempt)),
+                    *((where(attempt), "counts" if attempt is counts else "") if by_several else ()),
                 )
                 for attempt in step.attempts
             ],
@@ -105,6 +110,14 @@ def step_sections(step: StepLog) -> Iterator[Section]:
         yield Section("data", ("", ""), lines)
     if step.result is not UNSET:
         yield Section("result", ("value",), [(_whole(step.result),)])
+
+
+def where(attempt: StepAttempt) -> str:
+    """Return who ran an attempt, and where; empty if nobody recorded that."""
+    process = "" if attempt.pid is UNSET else f"process {attempt.pid}"
+    host = f"on {attempt.host}" if attempt.host else ""
+    job = f"({attempt.job})" if attempt.job else ""
+    return " ".join(filter(None, [process, host, job]))
 
 
 def _left_by(attempt: StepAttempt) -> Iterator[tuple[str, str, str]]:

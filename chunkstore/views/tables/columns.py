@@ -105,12 +105,16 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         run_id: the run.
         internal_name: the dot path of the step.
         attempt_number: counts from 1.
-        status: `SUCCESS`, `FAIL` or `PROCESSING`.
+        status: `SUCCESS`, `FAIL` or `PROCESSING`; `LOST` if it did not end, and another one counts.
         start_time: when it began.
         end_time: when it ended; none while it goes on.
         seconds: from start to end.
         message: for a failure, the traceback.
         shown_name: what the step is called where people read.
+        host: where it ran; empty if nobody recorded that.
+        pid: its process there.
+        start: which start of its branch, or of a process that records the run, it is part of.
+        counts: whether it is the one that counts.
     """
 
     run_id: str
@@ -122,6 +126,10 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     seconds: float | None
     message: str
     shown_name: str
+    host: str
+    pid: int | None
+    start: str
+    counts: bool
 
 
 class MetricRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):

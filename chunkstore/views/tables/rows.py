@@ -12,7 +12,7 @@ from msgspec import UNSET
 from chunkstore.clock import parse_time
 from chunkstore.names import readable_name
 from chunkstore.records import codec
-from chunkstore.records.attempts import step_counts
+from chunkstore.records.attempts import counting_attempt, step_counts
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.views.durations import attempt_duration, step_duration
@@ -130,6 +130,7 @@ def _step_rows(log: RunLog) -> Iterator[StepRow]:
 
 def _attempt_rows(log: RunLog) -> Iterator[AttemptRow]:
     for place in _steps(log):
+        counting = counting_attempt(place.record)
         for attempt in place.record.attempts:
             start, end = _moment(attempt.start_time), _moment(attempt.end_time)
             yield AttemptRow(
@@ -142,6 +143,10 @@ def _attempt_rows(log: RunLog) -> Iterator[AttemptRow]:
                 seconds=_in_seconds(attempt_duration(attempt)),
                 message=attempt.message,
                 shown_name=readable_name(place.internal_name),
+                host=_text(attempt.host),
+                pid=None if attempt.pid is UNSET else _integer(attempt.pid),
+                start=_text(attempt.start),
+                counts=attempt is counting,
             )
 
 
