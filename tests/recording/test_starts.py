@@ -10,6 +10,9 @@ import pytest
 import chunkstore
 from chunkstore.recording.branch import Outcome
 from chunkstore.records.attempts import counted_attempt, left_behind
+from chunkstore.views.pages.step_page import step_sections
+from chunkstore.views.pages.tree import render_tree
+from chunkstore.views.tables.rows import rows_of
 from recording import work
 
 
@@ -180,3 +183,18 @@ def test_a_resumed_run_takes_over_the_attempt_that_counts(store, calls):
 
 def _one(function):
     return lambda _: function()
+
+
+def test_pages_and_tables_tell_of_each_start_who_ran_it_and_which_counts(store, calls):
+    run_one(store, lambda: die_after(calls, 1), Again(3))
+    log, branch = branch_of(store)
+    assert "started 3 times" in render_tree(log)
+    (attempts,) = [part for part in step_sections(branch.steps["m.1.<lambda>"]) if part.title == "attempts"]
+    assert [(row[1], row[-1]) for row in attempts.rows] == [("SUCCESS", "counts"), ("LOST", ""), ("LOST", "")]
+    assert all(
+        f"process {one.pid} on {one.host}" in row for one, row in zip(branch.attempts, attempts.rows, strict=True)
+    )
+    rows = [row for row in rows_of(log, "attempts") if row.internal_name == "m.1.<lambda>"]
+    assert [(row.pid, row.counts) for row in rows] == [
+        (one.pid, number == 0) for number, one in enumerate(branch.attempts)
+    ]

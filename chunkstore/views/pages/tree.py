@@ -239,15 +239,22 @@ def _branch_node(branch: BranchLog, parent: StepLog, folding: Folding, note: str
     steps = list(branch.steps.values())
     if len(steps) == 1 and not steps[0].branches:
         # The usual branch runs one function: one line says it all.
-        return _Node(_line(branch.status, name, steps[0], folding, note), ())
+        told = _starts(branch) if len(branch.attempts or ()) != len(steps[0].attempts) else ""
+        return _Node(_line(branch.status, name, steps[0], folding, ", ".join(filter(None, [told, note]))), ())
     line = _branch_line(branch, name, folding, note)
     return _Node(line, _step_nodes(branch.steps, branch.internal_name, folding))
+
+
+def _starts(branch: BranchLog) -> str:
+    """Return how often a branch was started, if that is more than once."""
+    return f"started {len(branch.attempts)} times" if branch.attempts and len(branch.attempts) > 1 else ""
 
 
 def _branch_line(branch: BranchLog, name: str, folding: Folding, note: str = "") -> Line:
     return spaced(
         [
             *_head(branch.status, name, folding),
+            Part(_starts(branch), DETAIL),
             Part(note, DETAIL),
             Part(_late(branch), DETAIL),
             Part(shown_message(failure_of(branch)), MESSAGE),
