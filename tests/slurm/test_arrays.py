@@ -121,8 +121,9 @@ def test_the_user_is_told_of_it_by_the_commands(array, slurm):
     assert f"task-{DEAF}" in page
     assert "2 attempts" in page
     told = json.loads(chunkstore_("show", "--json"))
-    assert told["liveness"]["state"] != "LIVE"
+    assert told["liveness"]["state"] == "LOST"
     (row,) = json.loads(chunkstore_("ls", "--json"))
+    assert row["status"] == "LOST"
     assert row["steps"] == {"done": TASKS - 3, "failed": 2, "total": TASKS}
     step = json.loads(chunkstore_("show", "--step", f"task-{REQUEUED}", "--json"))
     assert len(step["attempts"]) == 2
