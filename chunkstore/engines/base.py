@@ -41,6 +41,9 @@ class Engine(Executor):
         """Return what the futures of functions that have ended are put into, by any thread, and taken out of here."""
         return queue.SimpleQueue()
 
+    def look(self) -> None:
+        """See that what is waited for can still come; called about once a second, if the engine may grow."""
+
     def alike(self, workers: int | None) -> Engine | None:
         """Return a new engine like this one, which is broken; None if nothing better is to be had.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import distributed
 
-from chunkstore.engines.base import Engine
+from chunkstore.engines.base import Engine, settle
 from chunkstore.errors import StoreUsageError
 
 #: How long the scheduler has to say how many threads there are, in seconds.
@@ -38,6 +39,7 @@ class DaskEngine(Engine):
         self._client = client
         self._options = options
         self._executor: Executor = client.get_executor()
+        self._pending: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DaskEngine, (None, self._options)
@@ -47,7 +49,15 @@ class DaskEngine(Engine):
 
         Never as a pure one: what equal calls return would be taken from one that has run, and nothing be recorded.
         """
-        return self._executor.submit(function, *arguments, **keywords, **{**self._options, "pure": False})
+        future = self._executor.submit(function, *arguments, **keywords, **{**self._options, "pure": False})
+        self._pending.add(future)
+        return future
+
+    def look(self) -> None:
+        """Take for cancelled what a client that has been closed, or has lost its scheduler, will never tell of."""
+        if self._client.status == "closed":
+            for future in list(self._pending):
+                settle(future, None, CancelledError("the client of Dask was closed, or has lost its scheduler"))
 
     def capacity(self) -> int | None:
         """Return how many threads the workers have, all together."""

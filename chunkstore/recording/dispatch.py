@@ -115,10 +115,11 @@ class Dispatcher(InFlight):
         What it looks at is let go of before the next one is waited for: an engine may keep a result, and make a lost
         one anew, as long as somebody refers to it.
         """
-        may_grow = self._is_full and self._max_in_flight is None and self.workers.may_grow
+        interval = _GROWTH_INTERVAL if self.workers.may_grow else None
         try:
-            future = self._next_ended(would_help=self._would_help(), timeout=_GROWTH_INTERVAL if may_grow else None)
+            future = self._next_ended(would_help=self._would_help(), timeout=interval)
         except queue.Empty:
+            self.workers.look()
             return True  # there may be more workers than there were
         if future is None:
             self._help()
@@ -155,7 +156,7 @@ class Dispatcher(InFlight):
                 self.workers.note_broken(error)
                 self._waiting.appendleft(branch)
                 return True
-            except RuntimeError as error:
+            except Exception as error:
                 raise StoreUsageError(
                     f"Cannot go on with {self._step.name!r}: its executor takes no more work ({error}). Branches that "
                     "had not begun are not recorded; resume the run with another executor to run them."

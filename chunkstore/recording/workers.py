@@ -131,6 +131,10 @@ class Workers:
         """Return what the futures of branches that have ended are put into."""
         return self._engine.new_queue()
 
+    def look(self) -> None:
+        """See that what is waited for can still come."""
+        self._engine.look()
+
     def waiting(self) -> AbstractContextManager[Any]:
         """Return what is entered by a thread that waits for branches."""
         return self._engine.waiting()

@@ -15,7 +15,7 @@ from chunkstore.engines.capacity import capacity_of
 from chunkstore.recording import dispatch, workers
 
 #: Longer than anything here takes.
-_LONGEST = 60
+_LONGEST = 20
 
 
 class Unknown(Executor):

@@ -19,6 +19,18 @@ def test_a_function_is_sent_by_value_that_no_other_process_can_import():
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "2\n"
 
 
+def test_what_only_a_script_defines_is_sent_by_value(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from chunkstore.engines.travel import dumped\n"
+        "def double(item):\n    return 2 * item\n"
+        "print(repr(dumped((double, (3,)))))\n"
+    )
+    sent = subprocess.run([sys.executable, str(script)], check=True, capture_output=True, text=True).stdout
+    code = f"import pickle; function, (item,) = pickle.loads({sent}); print(function(item))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "6\n"
+
+
 def test_what_can_be_imported_is_sent_by_its_name():
     assert dumped(os.path.join) == pickle.dumps(os.path.join)
 

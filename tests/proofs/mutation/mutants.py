@@ -5,6 +5,7 @@ from defects import (
     attempts,
     branches,
     elsewhere,
+    engines,
     exclusion,
     identity,
     incarnations,
@@ -35,6 +36,7 @@ MUTANTS = (
     *branches.MUTANTS,
     *asynchronous.MUTANTS,
     *elsewhere.MUTANTS,
+    *engines.MUTANTS,
 )
 
 #: Applied as all the others are, and no defect: the tests must pass.
