@@ -2,6 +2,7 @@
 
 import gc
 import os
+import queue
 import threading
 import weakref
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -28,46 +29,59 @@ class Unknown(Executor):
         return self._submit(function, *arguments, **keywords)
 
 
-class Kept(Executor):
-    """Runs nothing until it is told to, and so shows how much it is given; then it runs all, in order, at once."""
+class Queue(queue.SimpleQueue):
+    """Tells an engine that its futures are waited for."""
 
-    def __init__(self, until):
-        self.until = until
+    def __init__(self, engine):
+        self._engine = engine
+
+    def get(self, block=True, timeout=None):
+        self._engine.is_waited_for()
+        return super().get(block, timeout)
+
+
+class Kept(Engine):
+    """Runs nothing until it is waited for, and so shows how much it is given; then it runs all, in order, at once."""
+
+    is_elsewhere = False
+
+    def __init__(self):
         self.given = []
         self.most = 0
-        self.calls = 0
 
     def submit(self, function, /, *arguments, **keywords):
         future = Future()
-        self.calls += 1
         self.given.append((future, function, arguments))
         self.most = max(self.most, len(self.given))
-        if self.calls >= self.until:
-            self.run()
         return future
 
-    def run(self):
+    def new_queue(self):
+        return Queue(self)
+
+    def is_waited_for(self):
         given, self.given = self.given, []
         for future, function, arguments in given:
             future.set_result(function(*arguments))
 
 
 class Growing(Engine):
-    """Has one worker at first, and three more when two branches are at work."""
+    """Has one worker, and four from when it is waited for."""
 
     is_elsewhere = False
     may_grow = True
 
     def __init__(self):
-        self.submitted = 0
-        self.pool = [ThreadPoolExecutor(1) for _ in range(8)]
+        self.workers = 1
+        self.submit = ThreadPoolExecutor(8).submit
 
-    def submit(self, function, /, *arguments, **keywords):
-        self.submitted += 1
-        return self.pool[self.submitted % 8].submit(function, *arguments, **keywords)
+    def new_queue(self):
+        return Queue(self)
+
+    def is_waited_for(self):
+        self.workers = 4
 
     def capacity(self):
-        return 1 if self.submitted < 2 else 4
+        return self.workers
 
 
 def meet(barrier):
@@ -90,7 +104,7 @@ def test_an_engine_that_does_not_say_how_many_workers_it_has_is_not_starved(stor
 
 def test_no_more_than_a_thousand_items_are_taken_for_an_engine_that_does_not_say(monkeypatch, store):
     monkeypatch.setattr(dispatch, "run_branch", lambda task: dispatch.Outcome(None, None, failed=False))
-    engine = Kept(until=1_000)
+    engine = Kept()
     asked = []
     with store.start_run() as run:
         run.map("lazy", (asked.append(each) or each for each in range(1_500)), abs, executor=engine)
@@ -100,11 +114,9 @@ def test_no_more_than_a_thousand_items_are_taken_for_an_engine_that_does_not_say
 
 @pytest.mark.parametrize("most", [1, 3])
 def test_max_in_flight_overrides_what_an_engine_can_take(store, most):
-    engine = Kept(until=most)
-    taken = []
+    engine = Kept()
     with store.start_run() as run:
-        items = (taken.append(len(engine.given)) or each for each in range(7))
-        assert run.map("few", items, str, executor=engine, max_in_flight=most) == [str(each) for each in range(7)]
+        assert run.map("few", range(7), str, executor=engine, max_in_flight=most) == [str(each) for each in range(7)]
     assert engine.most == most
 
 
@@ -127,7 +139,7 @@ def test_max_in_flight_can_be_more_than_there_are_workers(store):
 
 
 def test_max_in_flight_holds_for_parallel(store):
-    engine = Kept(until=2)
+    engine = Kept()
     with store.start_run() as run:
         run.parallel("two", {"a": str, "b": str, "c": str, "d": str}, executor=engine, max_in_flight=2)
     assert engine.most == 2
@@ -169,7 +181,7 @@ def test_a_settled_future_is_not_held_while_others_run(store):
             yield each
 
     with store.start_run() as run:
-        run.map("held", items(), str, executor=Noting(until=1), max_in_flight=1)
+        run.map("held", items(), str, executor=Noting(), max_in_flight=1)
     gc.collect()
     assert left == [0] * 6
     assert not any(ref() for ref in futures)
