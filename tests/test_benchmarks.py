@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import two_mounts
 from benchmarks.measure import Scenario, Settings, Target, at_most, measure, needs
 from benchmarks.ours import CHUNKSTORE, ChunkstoreRecorder
 from benchmarks.recorder import Contestant
@@ -150,3 +151,23 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
     scratch = tmp_path / "scratch"
     assert command.main(["--folder", str(scratch), "--output", str(tmp_path / "output")]) == 130
     assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize(("contestant", "missing"), [(PEER, 0), (replace(PEER, opens=Losing), 100)])
+def test_on_two_mounts_what_is_acknowledged_and_missing_is_counted(tmp_path, contestant, missing):
+    outcome = two_mounts.add_steps(contestant, (tmp_path, tmp_path))
+    assert (outcome.asked, outcome.acknowledged, outcome.missing, outcome.errors) == (200, 200, missing, [])
+
+
+def test_on_two_mounts_who_fails_is_told(tmp_path):
+    outcome = two_mounts.add_steps(replace(PEER, opens=Locked), (tmp_path, tmp_path))
+    assert (outcome.acknowledged, outcome.missing, len(outcome.errors)) == (2, 0, 198)
+    assert set(outcome.errors) == {"OSError: database is locked"}
+
+
+@pytest.mark.thorough
+def test_on_two_mounts_all_that_killed_processes_acknowledged_is_counted(tmp_path):
+    outcome = two_mounts.kill_writers(PEER, (tmp_path, tmp_path))
+    assert outcome.acknowledged == outcome.asked > 4
+    assert (outcome.missing, outcome.errors) == (0, [])
+    assert 0 < outcome.pauses[0] < 60

@@ -14,17 +14,19 @@ from benchmarks.recorder import Contestant, Recorder
 
 
 class OptunaRecorder(Recorder):
-    """A `JournalFileBackend` with its default lock; a step is one dict, and the last one of a name counts.
+    """A `JournalFileBackend`; a step is one dict, and the last one of a name counts.
 
     Args:
         folder: where the file is.
+        lock: the name of the class of its lock; empty for the default, which is a symbolic link.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lock: str = "") -> None:
         super().__init__(folder)
-        from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415 - a peer, perhaps not installed
+        from optuna.storages import journal  # noqa: PLC0415 - a peer, perhaps not installed
 
-        self._journal = JournalFileBackend(str(folder / "journal.log"))
+        file = str(folder / "journal.log")
+        self._journal = journal.JournalFileBackend(file, getattr(journal, lock)(file) if lock else None)
 
     def prepare(self, step: chunkstore.StepLog) -> dict[str, Any]:
         """Return the step as a dict."""
@@ -52,4 +54,11 @@ def _load() -> None:
 
 OPTUNA = Contestant(
     name="Optuna journal", role="peer", opens=OptunaRecorder, why_skipped=needs(optuna="optuna"), load=_load
+)
+OPTUNA_OPEN_LOCK = Contestant(
+    name="Optuna journal, open lock",
+    role="peer",
+    opens=lambda folder: OptunaRecorder(folder, lock="JournalFileOpenLock"),
+    why_skipped=needs(optuna="optuna"),
+    load=_load,
 )

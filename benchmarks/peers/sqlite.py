@@ -17,17 +17,18 @@ _BUSY_TIMEOUT = 60
 
 
 class SqliteRecorder(Recorder):
-    """A table with a row per step, in a database with a write-ahead log.
+    """A table with a row per step.
 
     Args:
         folder: where the database is.
+        journal: `WAL`: a write-ahead log; `DELETE`: a rollback journal.
         synchronous: `NORMAL`: a commit survives the death of the process; `FULL`: also a loss of power.
     """
 
-    def __init__(self, folder: Path, *, synchronous: str = "NORMAL") -> None:
+    def __init__(self, folder: Path, *, journal: str = "WAL", synchronous: str = "NORMAL") -> None:
         super().__init__(folder)
         self._database = sqlite3.connect(folder / "runs.sqlite", timeout=_BUSY_TIMEOUT, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute(f"PRAGMA journal_mode = {journal}")
         self._database.execute(f"PRAGMA synchronous = {synchronous}")
         self._encode = msgspec.json.Encoder().encode
 
@@ -72,3 +73,6 @@ class SqliteRecorder(Recorder):
 
 NORMAL = Contestant(name="SQLite NORMAL", role="peer", opens=SqliteRecorder)
 FULL = Contestant(name="SQLite FULL", role="peer", opens=lambda folder: SqliteRecorder(folder, synchronous="FULL"))
+ROLLBACK = Contestant(
+    name="SQLite rollback", role="peer", opens=lambda folder: SqliteRecorder(folder, journal="DELETE")
+)

@@ -4,6 +4,7 @@ The kernel is started when tests have been collected, and runs them while others
 place, as if it had run here. Of the processes of pytest-xdist one starts the kernel for all.
 """
 
+import importlib
 import os
 import sys
 import tempfile
@@ -92,8 +93,28 @@ def _inside():
 
 
 @pytest.fixture
-def folders():
-    """A new folder, as it is seen through two mounts that share no cache."""
-    first, second = os.environ["NFS_A"], os.environ["NFS_B"]
+def hosts():
+    """Two hosts that have one export mounted."""
+    from nfs.hosts import Hosts  # which is of use inside alone
+
+    return Hosts()
+
+
+@pytest.fixture
+def folders(hosts):
+    """A new folder, as it is seen through the mounts of both hosts."""
+    first, second = hosts.mounts
     folder = tempfile.mkdtemp(dir=first)
     return Path(folder), Path(second, os.path.basename(folder))
+
+
+@pytest.fixture
+def folder(folders):
+    """A new folder, at the path that it has on both hosts."""
+    return folders[0]
+
+
+@pytest.fixture
+def _ready_to_record(_outside_git):
+    """All is loaded that forked processes need, and there is no repository: asking git takes seconds here."""
+    importlib.import_module("chunkstore.recording.recorder")
