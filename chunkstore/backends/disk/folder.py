@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from chunkstore.backends.disk.freshness import Memory, again_if_stale, look_afresh
 from chunkstore.backends.disk.locks import SidecarLock
@@ -23,6 +24,8 @@ from chunkstore.records.codec import MAX_BYTES
 FolderIdentity = tuple[int, int]
 
 _Entry = TypeVar("_Entry")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _BLOCK = 1 << 20
 _GLANCE = 1 << 14
@@ -38,6 +41,30 @@ READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _QUIET_NS = 1_000_000_000
 _MOST_LISTINGS = 32
 _LISTINGS_WITHOUT_NEWS = 3
+
+
+def _again_if_stale(look: Callable[Concatenate[Folder, _P], _T]) -> Callable[Concatenate[Folder, _P], _T]:
+    """Do `again_if_stale` what looks for a name in a folder, whose names are asked for before each further attempt.
+
+    Else this host may go on with what it remembers of a name: opening that works, and what was opened is not there.
+    """
+
+    @functools.wraps(look)
+    def look_again(folder: Folder, /, *arguments: _P.args, **options: _P.kwargs) -> _T:
+        try:
+            return look(folder, *arguments, **options)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+
+        @again_if_stale
+        def look_after_asking() -> _T:
+            folder.look_afresh()
+            return look(folder, *arguments, **options)
+
+        return look_after_asking()
+
+    return look_again
 
 
 class Folder(FolderReader):
@@ -228,7 +255,7 @@ class Folder(FolderReader):
         """Tell whether there is a file of that name."""
         return self.has_entry(file) or self.has_entry(ASIDE_PREFIX + file) or self.has_entry(file)
 
-    @again_if_stale
+    @_again_if_stale
     def has_entry(self, name: str) -> bool:
         """Tell whether there is anything of that name."""
         try:
@@ -254,7 +281,7 @@ class Folder(FolderReader):
         except (FileNotFoundError, UnreadableFileError):
             return self.load_entry(file)  # it may have been put back
 
-    @again_if_stale
+    @_again_if_stale
     def load_entry(self, file: str) -> bytes:
         """Return the bytes of a regular file of this very name; `load` finds it also while it is set aside."""
         try:
@@ -296,7 +323,7 @@ class Folder(FolderReader):
         """Return the length of a file in bytes."""
         return self.status(file).st_size
 
-    @again_if_stale
+    @_again_if_stale
     def status(self, file: str) -> os.stat_result:
         """Return what is known of a file; of one that is appended to, what its server knows now."""
         status = self.syscalls.lstat(file, self.fd)
@@ -320,7 +347,7 @@ class Folder(FolderReader):
         asking = self.memory.asking if self.memory and not is_mostly_final(path) else 0
         return self.syscalls.open(path, READ_FLAGS | asking, self.fd)
 
-    @again_if_stale
+    @_again_if_stale
     def load_part(self, file: str, start: int, size: int) -> bytes:
         """Return up to `size` bytes of a regular file, from the byte `start` on."""
         if not self.is_regular(file):
