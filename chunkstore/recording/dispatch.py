@@ -15,7 +15,7 @@ from chunkstore.recording.answers import Outcome, SentError, this_process, unpac
 from chunkstore.recording.branch import BranchTask, run_branch
 from chunkstore.recording.branch_records import Branch, attempts_of, outcome_of, recorded_branch
 from chunkstore.recording.failures import describe_error, text_of
-from chunkstore.recording.in_flight import InFlight
+from chunkstore.recording.in_flight import LOOK_INTERVAL, InFlight
 from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.sharing import NotSeen, check_sees, warn_of_unseen
@@ -26,8 +26,6 @@ from chunkstore.records.models import PROCESSING, StepAttempt
 
 #: So many branches per worker are handed out at once: one to run, one to go on with.
 _BRANCHES_PER_WORKER = 2
-#: How often an engine that may grow is asked whether it takes more, while all that it has been given runs, in seconds.
-_GROWTH_INTERVAL = 1.0
 #: So many pools in a row may break before anything has begun in them; then branches are tried alone.
 _MOST_IDLE_POOLS = 2
 #: So many pools of a single worker in a row may break before it does anything; then all branches are given up.
@@ -115,7 +113,7 @@ class Dispatcher(InFlight):
         What it looks at is let go of before the next one is waited for: an engine may keep a result, and make a lost
         one anew, as long as somebody refers to it.
         """
-        interval = _GROWTH_INTERVAL if self.workers.may_grow else None
+        interval = LOOK_INTERVAL if self.workers.may_grow else None
         try:
             future = self._next_ended(would_help=self._would_help(), timeout=interval)
         except queue.Empty:

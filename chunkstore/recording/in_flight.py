@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from concurrent.futures import Future
 from typing import Any
 
@@ -14,6 +15,10 @@ from chunkstore.recording.step import BaseStep
 from chunkstore.recording.waiting import ThreadPool
 from chunkstore.recording.workers import Workers
 from chunkstore.records.models import PROCESSING
+
+#: How often an engine that may grow is asked whether it takes more, and whether what is waited for can still come, in
+#: seconds.
+LOOK_INTERVAL = 1.0
 
 
 class InFlight:
@@ -56,7 +61,11 @@ class InFlight:
         for each in list(running):
             each.add_done_callback(self._ended.put)  # again: what came up may have done so just after a look
         while running:
-            future = self._next_ended()
+            try:
+                future = self._next_ended(timeout=LOOK_INTERVAL if self.workers.may_grow else None)
+            except queue.Empty:
+                self.workers.look()
+                continue
             branch = running.pop(future, None) if future else None
             if branch is None or future is None:
                 continue

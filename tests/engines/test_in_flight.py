@@ -11,9 +11,9 @@ import loky
 import pytest
 
 import chunkstore
-from chunkstore.engines.base import Engine
+from chunkstore.engines.base import Engine, settle
 from chunkstore.engines.capacity import capacity_of
-from chunkstore.recording import dispatch, workers
+from chunkstore.recording import dispatch, in_flight, workers
 
 #: Longer than anything here takes.
 _LONGEST = 20
@@ -156,7 +156,7 @@ def test_a_max_in_flight_that_makes_no_sense_is_refused_before_anything_is_recor
 
 
 def test_an_engine_that_grows_while_all_its_workers_are_busy_gets_more(monkeypatch, store):
-    monkeypatch.setattr(dispatch, "_GROWTH_INTERVAL", 0.02)
+    monkeypatch.setattr(dispatch, "LOOK_INTERVAL", 0.02)
     monkeypatch.setattr(workers, "_CAPACITY_HOLDS", 0.0)
     with store.start_run() as run:
         barrier = threading.Barrier(8)  # the first two branches end only when there are six more
@@ -242,3 +242,28 @@ def test_executorlib_is_asked_for_its_workers_or_its_processors():
     for options, count in [({"max_workers": 3}, 3), ({"max_cores": 6, "resource_dict": {"cores": 2}}, 3)]:
         with executorlib.SingleNodeExecutor(**options) as executor:
             assert capacity_of(executor) == count
+
+
+def test_a_map_whose_engine_takes_no_more_ends_though_it_was_never_told_of_what_ran(monkeypatch, store):
+    """As a client that has lost its cluster: what it was given neither runs nor ends, until somebody looks."""
+    monkeypatch.setattr(in_flight, "LOOK_INTERVAL", 0.02)
+
+    class Lost(Growing):
+        def __init__(self):
+            self.workers = 1
+            self.given = []
+
+        def submit(self, function, /, *arguments, **keywords):
+            if self.given:
+                raise OSError("the connection is closed")
+            self.given.append(Future())
+            return self.given[0]
+
+        def look(self):
+            settle(self.given[0], None, OSError("the connection is closed"))
+
+    with (
+        pytest.raises(chunkstore.StoreUsageError, match="takes no more work"),
+        store.start_run() as run,
+    ):
+        run.map("lost", range(3), str, executor=Lost())
