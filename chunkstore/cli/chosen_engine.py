@@ -91,6 +91,9 @@ def _ended(made: Any) -> Iterator[Executor]:
     try:
         yield as_executor(made)
     finally:
+        processes = getattr(made, "_processes", None)
+        for process in list(processes.values()) if isinstance(processes, dict) else []:
+            process.kill()  # it has nothing more to do, or hangs
         end = getattr(made, "close", None) or getattr(made, "shutdown", None)
         if callable(end):
             end()

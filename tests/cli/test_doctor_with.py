@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 import typer
@@ -15,6 +16,7 @@ app.command()(examine_folder)
 
 MODULE = """
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 sys.path.append({support!r})
@@ -26,6 +28,9 @@ made = []
 def processes():
     made.append(ProcessPoolExecutor(1))
     return made[0]
+
+def hanging():
+    return ProcessPoolExecutor(1, initializer=time.sleep, initargs=(600,))
 
 def elsewhere():
     return Elsewhere({here!r}, {there!r})
@@ -92,6 +97,15 @@ def test_an_executor_or_what_makes_one_may_be_named_and_only_what_was_made_is_en
     assert named.threads.submit(int).result() == 0
     with pytest.raises(RuntimeError):
         named.made[0].submit(int)
+
+
+@pytest.mark.thorough
+def test_nobody_is_waited_for_longer_than_was_said(module):
+    begun = time.monotonic()
+    result = examined(f"{module}:hanging", "--timeout", "1")
+    assert result.exit_code == 1
+    assert "No answer to 1 question in 1 seconds" in result.stdout
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ class Closed(Executor):
 @pytest.mark.parametrize(
     ("engine", "said"),
     [
-        (Idle(), "2 of the questions were not answered in 0.2 seconds"),
+        (Idle(), "No answer to 2 questions in 0.2 seconds"),
         (Closed(), "The engine takes no work: RuntimeError: for good."),
         (["a-command-that-there-is-not"], "The command cannot be started: No such file or directory."),
         (["sh", "-c", "echo reason >&2; exit 3"], "ended with exit code 3, after 0 answers: reason"),

@@ -137,8 +137,8 @@ def _those_who_are_late(meeting: Meeting, answers: _Answers, missing: int, patie
         yield f"process {told['pid']} on {told['host']} has begun, and did not answer in {patience.text}."
     if (unheard := missing - len(begun)) > 0:
         yield (
-            f"{unheard} of the questions were not answered in {patience.text}, and nobody who has begun with them "
-            "was seen in the folder: the engine is busy or still starts, or its workers hang or see another folder."
+            f"No answer to {unheard} question{'s' if unheard > 1 else ''} in {patience.text}, and nobody who has begun "
+            "with that was seen in the folder: the engine is busy or still starts, or its workers hang or see another folder."
         )
 
 
