@@ -138,7 +138,7 @@ def _those_who_are_late(meeting: Meeting, answers: _Answers, missing: int, patie
     if (unheard := missing - len(begun)) > 0:
         yield (
             f"No answer to {unheard} question{'s' if unheard > 1 else ''} in {patience.text}, and nobody who has begun "
-            "with that was seen in the folder: the engine is busy or still starts, or its workers hang or see another folder."
+            "with that was seen in the folder: the engine is busy or still starts, or workers hang or see another one."
         )
 
 
