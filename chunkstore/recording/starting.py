@@ -12,7 +12,7 @@ from functools import cache
 
 from msgspec import UNSET
 
-from chunkstore.clock import format_duration, parse_time, utc_now
+from chunkstore.clock import utc_now
 from chunkstore.recording.jobs import job_here
 from chunkstore.records.models import PROCESSING, StepAttempt
 
@@ -42,7 +42,5 @@ def new_attempt(number: int, process: int, start: str) -> StepAttempt:
 
 
 def end_attempt(attempt: StepAttempt, status: str) -> None:
-    """Have an attempt end now, whose work nobody has timed."""
+    """Have an attempt end now whose work another one inside it has timed."""
     attempt.end_time, attempt.status = utc_now(), status
-    began, ended = parse_time(attempt.start_time), parse_time(attempt.end_time)
-    attempt.duration = format_duration(max((ended - began).total_seconds(), 0.0)) if began and ended else ""

@@ -8,6 +8,7 @@ from support.starts import END, INNER, METRIC, STEP, expected, perform, programs
 
 import chunkstore
 from chunkstore.records.attempts import counted_attempt, left_behind
+from chunkstore.stores.reading import FollowedRun
 
 CONTAINERS = {
     "files": ("chunked-fs", {}),
@@ -68,3 +69,20 @@ def test_any_starts_ends_and_deaths_of_a_branch_are_told_as_they_were(kind, prog
     copy = opened("document" if kind != "document" else "files", tmp_path_factory.mktemp("copy"))
     copy.add_run_log(log)
     check(copy.get_run_log("run", strict=True), program, starts)
+
+
+@given(program=programs())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+def test_who_follows_a_run_sees_of_several_starts_what_whoever_reads_it_sees(program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    store = opened("files", folder)
+    followed = FollowedRun("run", lambda: store.backend.reader("run"))
+
+    def look():
+        with store.backend.reader("run") as reader:
+            names = reader.names()
+        log = followed.read_changed(names)
+        assert log.to_dict()["steps"] == store.get_run_log("run", strict=True).to_dict()["steps"]
+
+    perform(program, lambda: opened("files", folder), after_each=look)
+    look()

@@ -96,13 +96,14 @@ class Start:
             self.store.add_branch_log(self.run_id, self.branch)
 
 
-def perform(program, open_store, run_id="run"):
+def perform(program, open_store, run_id="run", *, after_each=lambda: None):
     """Perform a program, each start through a store of its own; return its starts in the order in which they began.
 
     Args:
         program: what is done.
         open_store: opens the store once more.
         run_id: the run, which is made.
+        after_each: is called after everything that a start does.
     """
     store = open_store()
     store.create_run_log(run_id)
@@ -115,6 +116,7 @@ def perform(program, open_store, run_id="run"):
             succeeds, retried = program.successes[number], program.retried[number]
             starts[number] = Start(open_store(), run_id, "driver", number, succeeds=succeeds, retried=retried)
         starts[number].go_on()
+        after_each()
     if program.returned is not None:
         composite.returned = {"1": f"start{program.returned}"}
     store.add_step_log(run_id, composite)
