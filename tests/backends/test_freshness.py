@@ -7,7 +7,12 @@ import pytest
 
 import chunkstore
 from chunkstore import RunLogNotFoundError, StepLog
+from chunkstore.backends.base import PROCESS
+from chunkstore.backends.disk import held
 from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.freshness import memory_of
+from chunkstore.backends.disk.range_locks import lock_range
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.backends.mount import Mount
 from chunkstore.errors import ChunkstoreError
@@ -112,8 +117,8 @@ def document(folder, **options):
 _stores = pytest.mark.parametrize("open_store", [files, journal, document])
 
 
-def through_a_client(open_store, folder):
-    return open_store(folder, syscalls=OfAClient(), find_mount=lambda _: NFS)
+def through_a_client(open_store, folder, **options):
+    return open_store(folder, syscalls=OfAClient(), find_mount=lambda _: NFS, **options)
 
 
 def step(name):
@@ -181,7 +186,8 @@ def test_what_is_added_to_a_run_that_another_host_has_made_anew_is_in_the_new_on
 
 def test_a_record_of_a_run_that_was_moved_away_meanwhile_is_not_acknowledged(tmp_path):
     for open_store in (files, journal):
-        client, writer = through_a_client(open_store, tmp_path), open_store(tmp_path)
+        # At this level nobody looks whether the run has ended, either.
+        client, writer = through_a_client(open_store, tmp_path, durability=PROCESS), open_store(tmp_path)
         writer.create_run_log(RUN)
         client.add_step_log(RUN, step("a"))
         # As deleting it does; that the folder cannot be removed yet is nothing special on NFS.
@@ -248,6 +254,7 @@ OPERATIONS = {
 }
 
 
+@pytest.mark.sampled
 @_stores
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_what_a_server_has_forgotten_is_looked_for_again_whichever_call_says_so(tmp_path, open_store, name):
@@ -279,3 +286,52 @@ def test_what_a_server_has_forgotten_for_good_is_an_error_that_says_where(tmp_pa
     with pytest.raises(ChunkstoreError, match=f"{tmp_path}"):
         OPERATIONS[name](open_store(tmp_path, syscalls=calls, find_mount=lambda _: CIFS))
     assert list(before.get_run_log(RUN).steps) == ["a"]
+
+
+# --- who holds a file together ----------------------------------------------------------------------------------------
+
+
+def test_on_a_file_server_processes_that_join_a_run_add_their_lines_one_after_the_other(tmp_path):
+    """Else each would write where it remembers the end to be, over the line of another host."""
+
+    class Alone(Syscalls):
+        checked = 0
+
+        def write(self, fd, data):
+            other = os.open(tmp_path / ".joined", os.O_RDWR)
+            assert not lock_range(other, held._APPENDING, 1)
+            os.close(other)
+            self.checked += 1
+            return super().write(fd, data)
+
+    syscalls = Alone()
+    file = held.JoinedFile(Folder(syscalls, str(tmp_path), memory=memory_of(CIFS)), ".joined", b"{}", lambda: False)
+    file.release()
+    assert syscalls.checked == 2
+
+
+def test_what_a_holder_says_of_itself_is_sent_to_the_server_before_it_counts(tmp_path):
+    calls = CountingSyscalls()
+    folder = Folder(calls, str(tmp_path), memory=memory_of(CIFS))
+    kept = held.HeldFile(folder, ".owner", b"{}"), held.JoinedFile(folder, ".joined", b"{}")
+    assert calls.counts["flush"] == 2
+    del kept
+
+
+def test_whether_a_holder_lives_is_asked_of_the_server_also_where_it_may_not_be_written(tmp_path):
+    opened = []
+
+    class OfANetwork(Syscalls):
+        def open(self, path, flags, dir_fd=None):
+            if path == ".owner":
+                opened.append(flags)
+                if flags & os.O_RDWR:
+                    raise OSError(errno.EROFS, "read-only")
+            return super().open(path, flags & ~os.O_DIRECT, dir_fd)
+
+    holder = held.HeldFile(Folder(Syscalls(), str(tmp_path)), ".owner", b"{}")
+    found = held.holder(Folder(OfANetwork(), str(tmp_path), memory=memory_of(NFS)), ".owner")
+    assert found == (b"{}", True)
+    assert all(flags & os.O_DIRECT for flags in opened)
+    holder.abandon()
+    assert held.holder(Folder(OfANetwork(), str(tmp_path), memory=memory_of(NFS)), ".owner") == (b"{}", False)

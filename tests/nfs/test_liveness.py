@@ -2,12 +2,18 @@
 
 import os
 import signal
+import time
+from contextlib import ExitStack
 
 import pytest
 from processes import Forked
 
 import chunkstore
-from chunkstore.stores.runs.liveness import LIVE, LOST
+from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.freshness import memory_at
+from chunkstore.backends.disk.held import JoinedFile, joined
+from chunkstore.backends.disk.syscalls import SYSTEM
+from chunkstore.stores.runs.liveness import LIVE, LOST, Owner
 
 
 def files(folder):
@@ -104,3 +110,33 @@ def test_who_may_not_write_knows_as_well(folders):
         owner.kill()
     with Forked(look) as looker:
         assert looker.wait_for_line() == LOST
+
+
+def test_processes_of_several_hosts_that_join_at_once_are_all_known(folders, tmp_path):
+    go = tmp_path / "go"
+    each = 40
+
+    def join(folder):
+        def hold(say):
+            opened = Folder(SYSTEM, str(folder), memory=memory_at(str(folder)))
+            say("ready")
+            while not go.exists():
+                time.sleep(1e-4)
+            held = [JoinedFile(opened, ".joined", b'{"pid":%d}' % number) for number in range(each)]
+            say("joined")
+            signal.pause()
+            del held
+
+        return hold
+
+    with ExitStack() as stack:
+        holders = [stack.enter_context(Forked(join(folder))) for folder in folders]
+        for holder in holders:
+            holder.wait_for_line()
+        go.touch()
+        for holder in holders:
+            holder.wait_for_line()
+        for folder in folders:
+            found = joined(Folder(SYSTEM, str(folder), memory=memory_at(str(folder))), ".joined")
+            numbers = sorted(Owner.read(who).pid for who in found.living)
+            assert numbers == sorted([*range(each), *range(each)])

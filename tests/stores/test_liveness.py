@@ -14,7 +14,7 @@ from processes import Forked, run_processes
 
 import chunkstore
 from chunkstore.backends.disk import held, mounts
-from chunkstore.backends.disk.mounts import boot_id, mount_of
+from chunkstore.backends.disk.mounts import boot_id, mount_of, process_identity
 from chunkstore.backends.mount import Mount
 from chunkstore.clock import parse_time
 from chunkstore.stores.runs.liveness import LIVE, LOST, UNKNOWN, Owner, judge
@@ -339,6 +339,13 @@ def owner(**changes):
         (owner(host="elsewhere", boot="another"), Mount("/", "nfs", "", frozenset({"nolock"})), UNKNOWN, "nfs"),
         (owner(host="elsewhere", boot="another"), None, UNKNOWN, "this file system"),
         (owner(host="", boot=""), NFS, LOST, "nfs4"),
+        (owner(host="elsewhere", boot="another", locks="host"), NFS, UNKNOWN, "to itself"),
+        # Through two mounts on one host, where only the kernel is sure who lives.
+        (owner(pid=os.getpid(), process=process_identity(os.getpid())), NFS, UNKNOWN, "may live"),
+        (owner(process=process_identity(os.getpid()) + "9"), NFS, LOST, "ended"),
+        (owner(process="1:2", host="container"), NFS, LOST, "ended"),
+        (owner(process="1:2", host="container", locks="host"), NFS, UNKNOWN, "may live"),
+        (owner(process="1:2"), Mount("/", "nfs", "", frozenset({"nolock"})), UNKNOWN, "may live"),
     ],
 )
 def test_a_free_lock_means_what_can_be_known_from_here(who, mount, state, word):
@@ -413,3 +420,25 @@ def test_without_a_list_of_mounts_nothing_is_known_of_any(tmp_path):
 def test_where_these_tests_run_there_is_a_mount():
     found = mount_of(os.getcwd())
     assert (found is not None) == Path(mounts._MOUNTS).exists()
+
+
+def test_a_kernel_tells_one_process_from_another_and_the_dead_from_the_living(tmp_path):
+    def wait(say):
+        say("up")
+        signal.pause()
+
+    with Forked(wait) as child:
+        child.wait_for_line()
+        living = process_identity(child.pid)
+        assert living not in {"", process_identity(os.getpid())}
+        assert process_identity(child.pid) == living
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # nobody has noted its end yet
+        assert process_identity(child.pid) == ""
+    assert process_identity(child.pid) == ""
+
+
+def test_an_owner_says_whether_other_hosts_see_its_locks():
+    assert Owner.here(EXT4).locks == Owner.here(NFS).locks == Owner.here().locks == ""
+    for mount in (Mount("/", "nfs", "", frozenset({"nolock"})), Mount("/", "fuse.sshfs", "", frozenset())):
+        assert Owner.here(mount).locks == "host"

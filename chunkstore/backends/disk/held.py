@@ -40,6 +40,10 @@ _LOOKING = os.O_NOFOLLOW | os.O_NONBLOCK
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 #: For how long, in seconds, somebody who only looks may keep a holder from its lock.
 _LOOK, _LOOKS = 1e-3, 50
+#: Whoever adds a line to a file of several holders on a file server locks this byte, which is nobody's place.
+_APPENDING = PLACES.stop
+#: For how long, in seconds, that is waited for: a line that another one is written over is not worth more.
+_LONGEST_WAIT = 5.0
 #: Bytes that one holder says about itself, at most.
 _MOST_TOLD = 1 << 14
 #: Of more processes that have joined a run, only the last are named.
@@ -260,9 +264,7 @@ class JoinedFile(_OwnFile):
         self._place = random.SystemRandom().randrange(PLACES.start, PLACES.stop)
         try:
             self._wait_and_join()
-            folder.syscalls.write(self._fd, encode(_Line(self._place, msgspec.Raw(data))) + b"\n")
-            if folder.memory:
-                folder.syscalls.flush(self._fd)
+            self._append(_Line(self._place, msgspec.Raw(data)))
         except BaseException:
             self.release()
             raise
@@ -285,13 +287,29 @@ class JoinedFile(_OwnFile):
         self.abandon()
         return False
 
+    def _append(self, line: _Line) -> None:
+        """Add a line; where each host remembers where the file ends, one after the other."""
+        data = encode(line) + b"\n"
+        if not self._folder.memory:
+            self._syscalls.write(self._fd, data)
+            return
+        deadline = time.monotonic() + _LONGEST_WAIT
+        while not (has_turn := lock_range(self._fd, _APPENDING, 1)) and time.monotonic() < deadline:
+            time.sleep(_LOOK * random.uniform(1, 10))  # noqa: S311 - no secret
+        try:
+            self._syscalls.write(self._fd, data)
+            self._syscalls.flush(self._fd)
+        finally:
+            if has_turn:
+                unlock_range(self._fd, _APPENDING, 1)
+
     def release(self) -> None:
         """Hold the file no more."""
         if self._fd < 0:
             return
         try:
             is_over = self._is_over()
-            self._syscalls.write(self._fd, encode(_Line(self._place, left=True)) + b"\n")
+            self._append(_Line(self._place, left=True))
             unlock_range(self._fd, self._place, 1)  # forked children may have it open too
             if lock_range(self._fd, 0, TO_THE_END):  # nobody else holds it, and nobody can begin to
                 is_ours = self._syscalls.fstat(self._fd).st_nlink  # else the name is that of others by now

@@ -133,7 +133,7 @@ class WatchingMethods(Layout):
             joined = self.backend.joined(files.folder, files.joined)
             dead, has_open_work = self._dead_of(run_id, joined) if joined else ([], False)
             if joined and joined.living:
-                return judge_joined(list(map(Owner.read, joined.living)), dead)
+                return judge_joined(list(map(Owner.read, joined.living)), dead, self.backend.mount)
             last_heard = format_nanoseconds(self._last_written(run_id))
         if owner is None and joined and joined.dead:
             return judge_left(dead, has_open_work=has_open_work, mount=self.backend.mount, last_heard=last_heard)

@@ -99,14 +99,16 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True):
     last_heard: str = ""
 
 
-def judge_joined(owners: list[Owner], dead: list[Owner]) -> Liveness:
+def judge_joined(owners: list[Owner], dead: list[Owner], mount: Callable[[], Mount | None]) -> Liveness:
     """Return what it means that processes which have joined a run hold their locks.
 
     Args:
         owners: they.
-        dead: others that have joined it and died, whose work nobody has done since.
+        dead: others that have joined it and hold none, whose work nobody has done since.
+        mount: returns where the locks are, as far as that is known.
     """
     first = owners[0]
+    dead = [each for each in dead if _judge_free_lock(each, each.who, mount)[0] == LOST]
     who = first.who if len(owners) == 1 else f"{len(owners):,} processes"
     died = f" {_have_ended(dead)} without leaving it." if dead else ""
     return Liveness(state=LIVE, why=f"It is recorded by {who}.{died}", host=first.host, pid=first.pid)

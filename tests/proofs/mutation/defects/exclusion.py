@@ -287,6 +287,13 @@ self.options, self.catalog_path, clock.latest), {
         "tests/stores/test_liveness.py -k 'looks'",
     ),
     Mutant(
+        "processes of several hosts add who they are without waiting for each other",
+        HELD,
+        "while not (has_turn := lock_range(self._fd, _APPENDING, 1)) and time",
+        "while not (has_turn := True) and time",
+        "tests/backends/test_freshness.py -k one_after_the_other",
+    ),
+    Mutant(
         "an owner is seen only by those who try to lock its file",
         HELD,
         "        if ARE_THERE and locked_range(fd, 0, TO_THE_END) is not None:",

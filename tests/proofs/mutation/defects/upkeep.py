@@ -16,6 +16,13 @@ MUTANTS = (
         "tests/recording/test_shared_catalogs.py",
     ),
     Mutant(
+        "an owner that shows its locks to nobody is dead",
+        _LIVENESS,
+        "return mount.has_shared_locks and owner.locks != _OF_ONE_HOST",
+        "return mount.has_shared_locks",
+        "tests/stores/test_liveness.py -k free_lock",
+    ),
+    Mutant(
         "whoever is on another host is dead",
         _LIVENESS,
         '    return UNKNOWN, f"It was recorded by {who}, and locks of that host {hidden}',
