@@ -43,7 +43,9 @@ def test_sixteen_workers_of_a_cluster_are_all_busy(store):
     import distributed
 
     with (
-        distributed.Client(processes=False, n_workers=1, threads_per_worker=16, dashboard_address=None) as client,
+        distributed.Client(
+            processes=False, n_workers=1, threads_per_worker=16, dashboard_address="127.0.0.1:0"
+        ) as client,
         store.start_run() as run,
     ):
         assert run.map("meet", range(32), work.meet, executor=client) == list(range(32))
@@ -54,7 +56,7 @@ def test_workers_that_join_a_cluster_of_dask_get_branches_while_the_others_are_b
 
     met = str(tmp_path / "met")
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         distributed.Client(cluster) as client,
         store.start_run() as run,
     ):

@@ -57,7 +57,7 @@ def _dask_client():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         distributed.LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, local_directory=_folder()
+            n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=_folder()
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
