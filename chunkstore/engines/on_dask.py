@@ -61,8 +61,16 @@ class DaskEngine(Engine):
 
     def capacity(self) -> int | None:
         """Return how many threads the workers have, all together."""
-        threads = self._client.nthreads(self._options.get("workers"), callback_timeout=_LONGEST_ANSWER)
-        return int(sum(threads.values()))
+        return sum(self._threads())
+
+    def _threads(self) -> list[int]:
+        workers = self._client.nthreads(self._options.get("workers"), callback_timeout=_LONGEST_ANSWER)
+        return list(workers.values())
+
+    @property
+    def shares_processes(self) -> bool:  # type: ignore[override]  # a worker may have one thread, or more
+        """Whether a worker has several threads; those that have died are not there to be asked."""
+        return any(count != 1 for count in self._threads() or [0])
 
     def waiting(self) -> AbstractContextManager[Any]:
         """Let another task run on this thread's worker, if it is one's."""

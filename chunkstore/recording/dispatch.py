@@ -81,6 +81,9 @@ class Dispatcher(InFlight):
         self._idle_pools = 0
         self._refused = 0
         self._cancelled: Counter[int] = Counter()
+        #: Branches whose workers died, perhaps of another one; and those that have been among them.
+        self._suspects: deque[Branch] = deque()
+        self._were_suspects: set[int] = set()
         #: What branches came to whose workers died, and that are to run again.
         self._earlier_attempts: dict[int, tuple[StepAttempt, ...]] = {}
 
@@ -98,12 +101,15 @@ class Dispatcher(InFlight):
             while True:
                 broken = self._fill()
                 if not broken and not self._pending:
-                    return
+                    if not self._suspects:
+                        return
+                    self._waiting.append(self._suspects.popleft())  # alone: nothing else waits, or runs
+                    continue
                 if broken or not self._await_one():
                     self._recover()
         except BaseException as error:
             self._give_up(error)
-            for branch in [*self._waiting, *self._lost]:  # of a pool that broke
+            for branch in [*self._waiting, *self._lost, *self._suspects]:  # of a pool that broke
                 self._record_end(branch, f"its worker died, and it was not run again: {describe_error(error)}")
             raise
 
@@ -287,18 +293,26 @@ class Dispatcher(InFlight):
     # --- after a worker's death --------------------------------------------------------------------------------------
 
     def _note_death(self, branch: Branch, how: str) -> None:
-        """Go on after a worker died whose engine lives: the branch runs again if it has not had all its attempts."""
+        """Go on after a worker died whose engine lives: the branch runs again if it has not had all its attempts.
+
+        Where it may have died of another branch in the same process, it runs once more, alone, after all the others.
+        """
         if not self._was_running(branch):
             self._cancelled[branch.place] += 1
             if self._waiting and self._waiting[-1] is branch and self._cancelled[branch.place] > _MOST_CANCELLED:
                 self._record_death(self._waiting.pop(), _never_began(how, 0))
             return
         attempts = attempts_of(self._run, branch, _death(how))
-        if len(attempts) < self._max_attempts:
-            self._earlier_attempts[branch.place] = tuple(attempts)
+        is_suspect = branch.place not in self._were_suspects and self.workers.shares_processes
+        if is_suspect:
+            self._were_suspects.add(branch.place)
+            self._suspects.append(branch)
+        elif len(attempts) < self._max_attempts:
             self._waiting.append(branch)
         else:
             self._record_death(branch, _death(how))
+            return
+        self._earlier_attempts[branch.place] = tuple(attempts)
 
     def _recover(self) -> None:
         """Go on after the pool broke: whoever had not started starts again, whoever had is tried alone.

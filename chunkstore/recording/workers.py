@@ -115,6 +115,11 @@ class Workers:
         return self._engine.may_grow
 
     @property
+    def shares_processes(self) -> bool:
+        """Whether a worker that died may have run several branches."""
+        return self._engine.shares_processes
+
+    @property
     def takes_back(self) -> bool:
         """Whether cancelling a future takes back what has not begun, and only that: some engines say yes to all."""
         if isinstance(self._executor, Engine):

@@ -196,3 +196,20 @@ def test_dask_without_a_client_is_refused():
     if distributed.client._get_global_client() is None:
         with pytest.raises(chunkstore.StoreUsageError, match="there is no client here"):
             engines.dask()
+
+
+def test_a_branch_that_shared_its_process_with_one_that_died_does_not_fail(store):
+    """Dask blames all that a worker ran; alone, each shows whether it was the one."""
+    import dask
+    import distributed
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=4, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        store.start_run("r") as run,
+    ):
+        results = run.map("die", range(6), work.kill_among_others, executor=client, on_error="continue")
+    assert results == [0, 1, 2, None, 4, 5]
+    branches = store.get_run_log("r").steps["die"].branches
+    assert [name for name, branch in branches.items() if branch.status == "FAIL"] == ["die.3"]

@@ -32,6 +32,12 @@ def kill_at_three(item):
     return item
 
 
+def kill_among_others(item):
+    """End this process for one of the items, while others are at work in it, or have been for a while."""
+    time.sleep(0.5)
+    return kill_at_three(item) if item == 3 else time.sleep(0.5) or item
+
+
 def kill_once(item):
     """End this process, unless that has been done before."""
     if item is not None and not os.path.exists(item):
