@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant(
         "branches of a broken pool go on for ever after an interrupt",
         DISPATCH,
-        "for branch in [*self._waiting, *self._lost]:",
+        "for branch in [*self._waiting, *self._lost, *self._suspects]:",
         "for branch in []:",
         _POOLS.format("run_alone_leaves"),
     ),
