@@ -16,7 +16,9 @@ from nfs.stores import KINDS, RUN, opened, step
 pytestmark = pytest.mark.usefixtures("_ready_to_record")
 
 _stores = pytest.mark.parametrize("kind", KINDS)
-_both_ways = pytest.mark.parametrize(("owner", "other"), [(FIRST, SECOND), (SECOND, FIRST)], ids=["on b", "on a"])
+_each_store_some_way = pytest.mark.parametrize(
+    ("kind", "owner", "other"), [("files", FIRST, SECOND), ("journal", SECOND, FIRST), ("document", SECOND, FIRST)]
+)
 
 
 def liveness_of(folder, kind):
@@ -50,8 +52,7 @@ def joining(folder, kind, name):
     return record
 
 
-@_stores
-@_both_ways
+@_each_store_some_way
 def test_a_run_is_live_on_the_other_host_while_its_owner_lives_and_lost_when_that_was_killed(
     hosts, folder, kind, owner, other
 ):
@@ -68,7 +69,7 @@ def test_a_run_is_live_on_the_other_host_while_its_owner_lives_and_lost_when_tha
             assert hosts.call(watcher, liveness_of, folder, kind) == (LOST, host, pid)
 
 
-@_stores
+@pytest.mark.parametrize("kind", ["files", "document"])
 def test_a_run_that_both_hosts_have_joined_is_live_on_both_as_long_as_one_process_is(hosts, folder, kind):
     with (
         hosts.forked(FIRST, joining(folder, kind, "a")) as first,
@@ -105,8 +106,7 @@ def go_on(folder, kind):
     return log.original_run_id, {name: found.mock for name, found in log.steps.items()}
 
 
-@_stores
-@_both_ways
+@_each_store_some_way
 def test_a_run_that_was_killed_on_one_host_is_resumed_on_the_other_and_refused_while_it_lives(
     hosts, folder, kind, owner, other
 ):
@@ -176,8 +176,7 @@ def fail(folder, kind):
     opened(folder, kind).update_run_log(RUN, lambda log: setattr(log, "status", "FAIL"))
 
 
-@_stores
-@_both_ways
+@_each_store_some_way
 def test_a_run_is_followed_on_the_other_host_until_it_ends(hosts, folder, kind, owner, other, monkeypatch):
     if (kind, owner) == ("files", FIRST):
         monkeypatch.setitem(sys.modules, "watchfiles", None)

@@ -47,8 +47,7 @@ def clean_up(folder, kind, gone):
     return deleted
 
 
-@_stores
-@pytest.mark.parametrize("cleaner", [FIRST, SECOND], ids=["on a", "on b"])
+@pytest.mark.parametrize(("kind", "cleaner"), [("files", FIRST), ("journal", SECOND), ("document", SECOND)])
 def test_who_collects_on_one_host_takes_only_what_may_go_while_both_record(hosts, folder, kind, cleaner):
     gone = 2 * RUNS // 2
     jobs = [

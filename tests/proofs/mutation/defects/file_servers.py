@@ -35,4 +35,11 @@ MUTANTS = (
         "                if True:",
         f"{_BACKENDS} -k server_forgot",
     ),
+    Mutant(
+        "a name that is known no more is looked for again without asking for the names",
+        FOLDER,
+        "            folder.look_afresh()\n            return look(",
+        "            return look(",
+        "tests/backends/test_names_remembered.py",
+    ),
 )
