@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +16,7 @@ from chunkstore.recording.identity import InputHash, name_of
 from chunkstore.recording.previous import is_same_work, taken_over_branch
 from chunkstore.recording.results import result_of
 from chunkstore.recording.scope import Scope
-from chunkstore.records.attempts import set_aside
+from chunkstore.records.attempts import counting_attempt, set_aside
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, StepAttempt, StepLog
 from chunkstore.records.starts import start_of
 
@@ -68,17 +68,26 @@ def outcome_of(branch: Branch, recorded: BranchLog) -> Outcome | None:
     step = recorded.steps.get(branch.step_internal_name)
     if step is None or recorded.status == PROCESSING:
         return None
+    counting = counting_attempt(recorded)
+    start = counting.start or "" if counting else ""
     if step.status == SUCCESS and (result := result_of(step)) is not UNSET:
-        return Outcome(result, None, failed=recorded.status == FAIL)
+        return Outcome(result, None, failed=recorded.status == FAIL, start=start)
     if step.status == FAIL and recorded.status == FAIL:
         error = RuntimeError(step.message)
         error.__cause__ = RemoteTraceback(step.attempts[-1].message) if step.attempts else None
-        return Outcome(None, error, failed=True)
+        return Outcome(None, error, failed=True, start=start)
     return None
 
 
-def attempts_of(scope: Scope, branch: Branch, message: str) -> list[StepAttempt]:
-    """Return the recorded attempts of a branch whose worker died; the open one ends with `message`."""
+def attempts_of(scope: Scope, branch: Branch, message: str, earlier: Iterable[StepAttempt] = ()) -> list[StepAttempt]:
+    """Return the recorded attempts of a branch whose worker died; the open one ends with `message`.
+
+    Args:
+        scope: where the branch is recorded.
+        branch: the branch.
+        message: what has become of its worker.
+        earlier: its attempts before it was handed out last. Starts that nobody here has asked for are none of them.
+    """
     try:
         step = scope.store.get_step_log(scope.identity, branch.step_internal_name)
     except StepLogNotFoundError:
@@ -89,7 +98,8 @@ def attempts_of(scope: Scope, branch: Branch, message: str) -> list[StepAttempt]
     set_aside(step)
     if attempts[-1].status == PROCESSING:
         attempts[-1] = _failed(attempts[-1], message)
-    return attempts
+    starts = {attempts[-1].start, *(attempt.start for attempt in earlier)}
+    return [attempt for attempt in attempts if attempt.start in starts]
 
 
 def record_failure(scope: Scope, branch: Branch, message: str) -> str:

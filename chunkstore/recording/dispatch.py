@@ -149,7 +149,7 @@ class Dispatcher(InFlight):
             if branch is None:
                 return False
             try:
-                task = self._task(branch, self._earlier_attempts.pop(branch.place, ()))
+                task = self._task(branch, self._earlier_attempts.get(branch.place, ()))
             except Exception as error:  # noqa: BLE001 - whatever an item's pickling raises
                 self._fail(branch, f"its item could not be sent to a worker: {describe_error(error)}", error)
                 continue
@@ -274,8 +274,6 @@ class Dispatcher(InFlight):
             self._has_seen_data = True
             warn_of_unseen(self._run, self._step.name, outcome.put)
         error = outcome.error.rebuilt() if isinstance(outcome.error, SentError) else outcome.error
-        if outcome.start and self.workers.may_start_again:
-            self._step.note_returned(branch.internal_name, outcome.start)
         self._note(branch, outcome._replace(value=value, error=error))
 
     def _fail(self, branch: Branch, message: str, error: BaseException) -> None:
@@ -286,6 +284,8 @@ class Dispatcher(InFlight):
     def _note(self, branch: Branch, outcome: Outcome) -> None:
         self._has_progressed = True
         self._run.left.discard(branch.internal_name)
+        if outcome.start and self.workers.may_start_again:
+            self._step.note_returned(branch.internal_name, outcome.start)
         if isinstance(outcome.error, BaseException):
             without_locals(outcome.error)
         self._tell(branch, outcome)
@@ -302,7 +302,8 @@ class Dispatcher(InFlight):
             if self._waiting and self._waiting[-1] is branch and self._cancelled[branch.place] > _MOST_CANCELLED:
                 self._record_death(self._waiting.pop(), _never_began(how, 0))
             return
-        attempts = attempts_of(self._run, branch, _death(how))
+        earlier = self._earlier_attempts.get(branch.place, ())
+        attempts = attempts_of(self._run, branch, _death(how), earlier)
         is_suspect = branch.place not in self._were_suspects and self.workers.shares_processes
         if is_suspect:
             self._were_suspects.add(branch.place)
@@ -385,8 +386,8 @@ class Dispatcher(InFlight):
                 raise
             finally:
                 alone.close()
-            if self._has_begun(branch, len(attempts)):
-                attempts = attempts_of(self._run, branch, _death(how))
+            if self._has_begun(branch, attempts):
+                attempts = attempts_of(self._run, branch, _death(how), attempts)
                 if len(attempts) >= self._max_attempts:
                     break
             elif not self._refused:
@@ -401,11 +402,12 @@ class Dispatcher(InFlight):
             return False
         return self._settle(branch, future, alone)
 
-    def _has_begun(self, branch: Branch, attempts: int) -> bool:
+    def _has_begun(self, branch: Branch, attempts: list[StepAttempt]) -> bool:
         """Tell whether the function of a branch has begun again, after some attempts."""
         recorded = recorded_branch(self._run, branch)
         step = recorded.steps.get(branch.step_internal_name) if recorded else None
-        return step is not None and len(step.attempts) > attempts
+        known = {attempt.start for attempt in attempts}
+        return step is not None and bool(step.attempts) and step.attempts[-1].start not in known
 
     def _record_death(self, branch: Branch, message: str) -> None:
         self._fail(branch, message, WorkerDiedError(message, branch=branch.internal_name))
