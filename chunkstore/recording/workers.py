@@ -320,6 +320,7 @@ class Workers:
         if loky_of(self._pool):
             self._pool.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]  # loky's own argument
             return True
+        self._note_processes()  # who was interrupted while it handed something over may not have
         self._pool.shutdown(wait=False)
         try:
             for process in self._processes.values():

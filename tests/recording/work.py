@@ -49,6 +49,14 @@ def noted_double(folder, item):
     return item * 2
 
 
+def a_while(item):
+    """Take a moment, with a step in the middle."""
+    time.sleep(0.01)
+    chunkstore.current_run().step("inside", same, item)
+    time.sleep(0.01)
+    return item
+
+
 def same(item):
     return item
 

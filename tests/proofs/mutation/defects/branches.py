@@ -6,6 +6,7 @@ from defects.sources import ANSWERS, BRANCH, COMPOSITE, DISPATCH, RESULTS, STEP,
 
 _POOLS = "tests/recording/test_broken_pools.py -k '{}'"
 _NESTED = "tests/recording/test_nested_pools.py -k '{}'"
+_LATE = "tests/recording/test_late_records.py -k '{}'"
 _VALUES = "tests/recording/test_callers_values.py -k '{}'"
 
 MUTANTS = (
@@ -164,5 +165,26 @@ MUTANTS = (
         "if not self._is_decorator and not self._log.attempts:",
         "if True:",
         "tests/recording/test_calls_not_meant.py -k decorat",
+    ),
+    Mutant(
+        "what still runs when a run ends is not noted",
+        "chunkstore/stores/summary.py",
+        "            LEFT_RUNNING: noted,",
+        "            LEFT_RUNNING: None,",
+        _LATE.format("for_ever"),
+    ),
+    Mutant(
+        "an engine that says it has cancelled something is believed",
+        "chunkstore/recording/in_flight.py",
+        "return recorded_branch(self._run, branch) is None and cancel(future)",
+        "return cancel(future)",
+        _LATE.format("waits_for_what_runs"),
+    ),
+    Mutant(
+        "a branch begins though nobody waits for it any more",
+        BRANCH,
+        "if run.tell_store(run.store.is_left, run.branch):",
+        "if False:",
+        _LATE.format("had_not_begun_with"),
     ),
 )
