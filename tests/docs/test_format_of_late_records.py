@@ -12,17 +12,18 @@ import chunkstore
 @pytest.mark.parametrize("store_name", STORES)
 def test_what_still_ran_when_a_run_ended_is_read(store_name, tmp_path):
     store = opened(store_name, tmp_path)
-    going_on, begun = threading.Event(), threading.Event()
+    going_on, begun = threading.Event(), threading.Semaphore(0)
 
     def items():
         yield from "ab"
-        begun.wait(60)
+        assert begun.acquire(timeout=60)
+        assert begun.acquire(timeout=60)
         raise KeyboardInterrupt
 
     def work(item):
         run = chunkstore.current_run()
         run.step("before", len, item)
-        begun.set()
+        begun.release()
         going_on.wait(60)
         with run.step("after"):
             run.step("inside", len, item)
