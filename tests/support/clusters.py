@@ -68,7 +68,7 @@ def _dask_client():
 def _ray():
     import ray
 
-    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.init("local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
         yield
     finally:
