@@ -97,16 +97,17 @@ class EngineResultSuite(EngineBase):
     ) -> None:
         """A generator of items is not read ahead of what is in flight."""
         ahead: list[int] = []
+        count = min(20, self.many)
 
         def items() -> Iterator[int]:
-            for item in range(20):
+            for item in range(count):
                 ahead.append(item + 1 - sum(work.noted(notes, each) for each in range(item)))
                 yield item
 
         with store.start_run("run") as run:
             function = partial(work.fail_at_first, notes, 0)
             results = run.map("score", items(), function, executor=engine, max_in_flight=3)
-        assert results == [item * 2 for item in range(20)]
+        assert results == [item * 2 for item in range(count)]
         assert max(ahead) <= 3  # noqa: PLR2004 - as many as may be in flight
 
     def test_items_that_fail_in_the_middle_end_the_step(self, engine: Any, store: Store[Any]) -> None:
@@ -133,17 +134,18 @@ class EngineResultSuite(EngineBase):
     def test_futures_of_branches_that_have_ended_are_not_kept(self, engine: Any, store: Store[Any]) -> None:
         """Nor what they hold."""
         alive: list[int] = []
+        count = min(40, self.many)
 
         def items() -> Iterator[int]:
             before = _settled()
-            for item in range(40):
-                if item == 39:  # noqa: PLR2004 - the last one
+            for item in range(count):
+                if item == count - 1:
                     alive.append(_settled() - before)
                 yield item
 
         with store.start_run("run") as run:
             run.map("score", items(), work.double, executor=engine, max_in_flight=2)
-        assert alive[0] < _FEW_FUTURES
+        assert alive[0] < min(_FEW_FUTURES, count - 2)
 
     # --- records -----------------------------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ def dask_client():
         yield distributed.get_client()
     except ValueError:
         with distributed.Client(os.environ[DASK_ADDRESS], set_as_default=False) as client:
+            client.wait_for_workers(WORKERS)  # the last test may have killed some
             yield client
 
 
@@ -67,12 +68,6 @@ def dask_client():
 def dask():
     with dask_client() as client:
         yield engines.dask(client)
-
-
-@contextmanager
-def dask_executor():
-    with dask_client() as client, client.get_executor(pure=False) as executor:
-        yield executor
 
 
 def ray():
