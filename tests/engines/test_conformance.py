@@ -40,5 +40,5 @@ def test_an_engine_conforms(name):
 
 
 def test_every_engine_that_the_documentation_names_is_among_them():
-    named = {"dask", "joblib", "mpi", "pools"}
+    named = {"dask", "joblib", "mpi", "pools", "ray"}
     assert set(SUITES) >= named
