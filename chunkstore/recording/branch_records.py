@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -102,35 +103,38 @@ def attempts_of(scope: Scope, branch: Branch, message: str, earlier: Iterable[St
     return [attempt for attempt in attempts if attempt.start in starts]
 
 
-def record_failure(scope: Scope, branch: Branch, message: str) -> str:
+def record_failure(scope: Scope, branch: Branch, message: str, *, has_died: bool = False) -> str:
     """Record the failure of a branch whose worker cannot do it.
+
+    Args:
+        scope: where the branch is recorded.
+        branch: the branch.
+        message: why it failed.
+        has_died: whether its process has, so that the steps which were open in it do not end any more.
 
     Returns:
         Of which start it was recorded; empty if the branch had not started.
     """
 
-    def fail_step(log: StepLog) -> None:
+    def fail(log: StepLog | BranchLog) -> None:
         log.status, log.message = FAIL, message
         if log.attempts and log.attempts[-1].status != FAIL:
             log.attempts[-1] = _failed(log.attempts[-1], message)
 
     store, run_id = scope.store, scope.identity
-    attempt = branch.attempt or UNSET
-    log = BranchLog(internal_name=branch.internal_name, status=FAIL, message=message, attempt=attempt, attempts=[])
-    if recorded_branch(scope, branch) is None:
+    recorded = recorded_branch(scope, branch)
+    if recorded is None:
+        attempt = branch.attempt or UNSET
+        log = BranchLog(internal_name=branch.internal_name, status=FAIL, message=message, attempt=attempt, attempts=[])
         store.add_branch_log(run_id, log)
         return ""
-
-    def fail_branch(log: BranchLog) -> None:
-        log.status, log.message = FAIL, message
-        if log.attempts and log.attempts[-1].status != FAIL:
-            log.attempts[-1] = _failed(log.attempts[-1], message)
-
-    changed = store.update_branch_log(run_id, branch.internal_name, fail_branch)
-    try:
-        store.update_step_log(run_id, branch.step_internal_name, fail_step)
-    except StepLogNotFoundError:
-        pass  # it died before its function began
+    changed = store.update_branch_log(run_id, branch.internal_name, fail)
+    failed = {branch.step_internal_name}
+    if has_died:
+        failed.update(name for name, step in recorded.steps.items() if step.status == PROCESSING)
+    for name in failed:
+        with suppress(StepLogNotFoundError):  # it died before its function began
+            store.update_step_log(run_id, name, fail)
     return start_of(changed) or ""
 
 

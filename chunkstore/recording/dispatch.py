@@ -278,7 +278,7 @@ class Dispatcher(InFlight):
 
     def _fail(self, branch: Branch, message: str, error: BaseException) -> None:
         """Record and note the failure of a branch whose worker cannot do it."""
-        self._record_failure(branch, message)
+        self._record_failure(branch, message, has_died=isinstance(error, WorkerDiedError))
         self._note(branch, Outcome(None, error, failed=True))
 
     def _note(self, branch: Branch, outcome: Outcome) -> None:

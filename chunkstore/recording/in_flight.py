@@ -104,9 +104,9 @@ class InFlight:
         """Record the failure of a branch that has begun and will not end any more."""
         recorded = recorded_branch(self._run, branch)
         if recorded is not None and recorded.status == PROCESSING:
-            self._record_failure(branch, message)
+            self._record_failure(branch, message, has_died=True)
 
-    def _record_failure(self, branch: Branch, message: str) -> None:
-        start = record_failure(self._run, branch, message)
+    def _record_failure(self, branch: Branch, message: str, *, has_died: bool) -> None:
+        start = record_failure(self._run, branch, message, has_died=has_died)
         if self.workers.may_start_again:
             self._step.note_returned(branch.internal_name, start)  # whatever becomes of that start, or of another one

@@ -4,6 +4,7 @@ import signal
 from functools import partial
 
 import pytest
+from msgspec import UNSET
 
 from chunkstore import BranchFailedError, WorkerDiedError
 from recording import work
@@ -65,6 +66,16 @@ def test_when_every_branch_kills_its_worker_every_branch_fails(store, kind):
         results = run.map("score", ITEMS[:4], partial(work.die_for, ITEMS), executor=executor, on_error="continue")
     assert results == [None] * 4
     assert outcome(store, "run") == dict.fromkeys("0123", "FAIL")
+
+
+def test_steps_that_were_open_in_a_killed_worker_died_with_it_and_do_not_count_as_running_on(store):
+    with store.start_run("run") as run:
+        run.map("score", [1], work.die_in_a_step, on_error="continue")
+        before = store.get_branch_log("run", "score.1").steps["score.1.inner"]
+    inner = store.get_branch_log("run", "score.1").steps["score.1.inner"]
+    assert inner == before
+    assert (inner.status, inner.attempts[-1].status, inner.late) == ("FAIL", "FAIL", UNSET)
+    assert "died" in inner.message
 
 
 def test_a_killed_branch_is_tried_again_as_often_as_its_attempts_allow(store, calls):

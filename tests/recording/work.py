@@ -71,6 +71,11 @@ def fail_for_odd(item):
     return item
 
 
+def die_in_a_step(_item):
+    with chunkstore.current_run().step("inner"):
+        die()
+
+
 def die_for(victims, item):
     if item in victims:
         die()
