@@ -76,9 +76,8 @@ def run_branch(task: BranchTask) -> Outcome | NotSeen:
 
 def _run(task: BranchTask) -> Outcome:
     run = of_this_start(task.run)
-    if run.tell_store(run.store.is_left, run.branch):
-        too_late = f"The branch {run.branch!r} was not run: run {run.run_id!r} had ended before it began."
-        return Outcome(None, StoreUsageError(too_late), failed=True)
+    if (too_late := refusal_of(run)) is not None:
+        return Outcome(None, too_late, failed=True)
     log = log_of(run, task.attempt)
     start = run.start_in(os.getpid())
     what = "function"
@@ -121,6 +120,13 @@ def of_this_start(run: Scope) -> Scope:
         again.store = run.store.anew()
         return again
     return run.bound_to(run.branch) if run.has_started else run
+
+
+def refusal_of(run: Scope) -> StoreUsageError | None:
+    """Return why a branch is not to begin, if its run has ended and nobody waits for it; None if it may."""
+    if not run.tell_store(run.store.is_left, run.branch):
+        return None
+    return StoreUsageError(f"The branch {run.branch!r} was not run: run {run.run_id!r} had ended before it began.")
 
 
 def log_of(run: Scope, attempt: int) -> BranchLog:

@@ -22,9 +22,9 @@ from chunkstore.engines.base import Ended, Engine
 from chunkstore.engines.capacity import capacity_of, is_elsewhere
 from chunkstore.engines.travel import CALL, dumped
 from chunkstore.errors import ChunkstoreError, StoreUsageError
-from chunkstore.interrupts import guarded
 from chunkstore.recording.answers import Packed, packed
 from chunkstore.recording.failures import describe_error
+from chunkstore.recording.handing_over import hand_over
 from chunkstore.recording.inline import InlineExecutor
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.waiting import executors_in, innermost, loky_of
@@ -37,6 +37,8 @@ _CAPACITY_HOLDS = 1.0
 _LONGEST_DEATH = 10.0
 #: How long a worker has for its own end after it was told to, in seconds.
 _LONGEST_FAREWELL = 2.0
+#: How long to wait before workers of a new pool are started again that could not be, in seconds.
+_PAUSES_TO_START = (0.05, 0.2, 0.5)
 #: How often a worker looks whether its parent lives, in seconds.
 _PARENT_INTERVAL = 0.5
 
@@ -207,12 +209,29 @@ class Workers:
         if self._is_elsewhere:
             function, arguments = CALL, (dumped((function, arguments)),)
         try:
-            future = _hand_over(self._executor, function, *arguments)
+            future = self._hand_over(function, *arguments)
         except AssertionError:
             _check_may_have_children()
             raise
         self._note_processes()
         return future
+
+    def _hand_over(self, function: Callable[..., Any], *arguments: Any, tries: int = 1) -> Future[Any]:
+        """Submit something; where a pool of our own cannot start all its workers, end the others, and try again."""
+        assert self._executor is not None
+        try:
+            return hand_over(self._executor, self._pool, function, *arguments)
+        except (RuntimeError, OSError) as error:
+            has_begun = isinstance(error, BrokenExecutor) or self._processes
+            if has_begun or not (self._own and isinstance(self._pool, ProcessPoolExecutor)):
+                raise
+            new = self._new_pool()
+            self.kill()
+            self._use(new, own=True)
+            if tries > len(_PAUSES_TO_START):
+                raise
+        time.sleep(_PAUSES_TO_START[tries - 1])
+        return self._hand_over(function, *arguments, tries=tries + 1)
 
     def begin(self) -> bool:
         """Start a worker of a new pool; return whether it begins at all."""
@@ -334,18 +353,6 @@ class Workers:
                 with suppress(ValueError, OSError):
                     process.kill()
         return True
-
-
-def _hand_over(executor: Executor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    if isinstance(executor, InlineExecutor):
-        return executor.submit(function, *arguments)
-    return _submit(executor, function, *arguments)
-
-
-@guarded
-def _submit(executor: Executor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """Submit something; executors hold mutexes meanwhile that no other call of this thread can take."""
-    return executor.submit(function, *arguments)
 
 
 def _check_may_have_children() -> None:

@@ -7,6 +7,7 @@ import pytest
 import chunkstore
 from chunkstore.recording.identity import git_identity
 from chunkstore.recording.previous import forget
+from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP
 from chunkstore.recording.series import _late_flushes
 
 
@@ -23,6 +24,7 @@ def _outside_git(tmp_path, monkeypatch):
     git_identity.cache_clear()
     forget()
     assert not any(series for _, series in _late_flushes._due), "a step's points outlived it"
+    assert (CURRENT_RUN.find(), CURRENT_STEP.find()) == (None, None), "a block was not left"
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A pool that breaks is renewed as it was, as long as anything comes of it: nothing is lost that could have run."""
 
+import errno
+import itertools
 import multiprocessing
 import os
 import signal
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from chunkstore import StoreUsageError
+from chunkstore.recording import workers as workers_module
 from chunkstore.recording.branch_records import Branch, outcome_of
 from recording import work
 from recording.test_answers import Handing
@@ -263,3 +266,68 @@ def test_a_pool_in_a_daemonic_worker_is_refused_with_a_way_out(store):
         # What an executor of its own kind does is known when it has done it.
         assert queue.get() == ("StoreUsageError", True, ["score"] if isinstance(executor, Handing) else [])
         process.join()
+
+
+def test_pools_in_several_threads_start_their_workers_one_after_the_other(store, monkeypatch):
+    fork, inside, most = os.fork, [], []
+    together = threading.Barrier(3)
+
+    def forked():
+        inside.append(None)
+        most.append(len(inside))
+        time.sleep(0.01)
+        pid = fork()
+        inside.pop()
+        return pid
+
+    def score(name):
+        together.wait(20)
+        return run.map(name, [1, 2], work.double)
+
+    monkeypatch.setattr(os, "fork", forked)
+    with store.start_run("run") as run, ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(score, "abc")) == [[2, 4]] * 3
+    assert max(most) == 1
+
+
+def with_two_processors(monkeypatch):
+    for name in ("cpu_count", "process_cpu_count"):
+        monkeypatch.setattr(os, name, lambda: 2, raising=False)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("another thread forks"), BlockingIOError(errno.EAGAIN, "too many")])
+@pytest.mark.parametrize("refused", [1, 2])
+def test_a_pool_that_cannot_start_all_its_workers_is_made_anew_and_leaves_none_behind(
+    store, monkeypatch, refused, error
+):
+    fork, count = os.fork, itertools.count(1)
+
+    def forked():
+        if next(count) == refused:
+            raise error
+        return fork()
+
+    with_two_processors(monkeypatch)
+    monkeypatch.setattr(os, "fork", forked)
+    with store.start_run("run") as run:
+        assert run.map("score", [1, 2, 3], work.double) == [2, 4, 6]
+    assert next(count) == refused + 3
+    assert not multiprocessing.active_children()
+
+
+def test_a_pool_that_can_start_no_workers_ends_the_map_and_nothing_waits_for_them(store, monkeypatch):
+    fork, pids = os.fork, []
+
+    def forked():
+        if len(pids) % 2:
+            pids.append(0)
+            raise BlockingIOError(errno.EAGAIN, "too many")
+        pids.append(fork())
+        return pids[-1]
+
+    monkeypatch.setattr(workers_module, "_PAUSES_TO_START", (0.01,))
+    with_two_processors(monkeypatch)
+    monkeypatch.setattr(os, "fork", forked)
+    with store.start_run("run") as run, pytest.raises(StoreUsageError, match="too many"):
+        run.map("score", [1, 2, 3], work.double)
+    assert not multiprocessing.active_children()

@@ -2,6 +2,7 @@
 
 import math
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,8 +45,7 @@ def clock(monkeypatch):
             self.now += seconds
 
     fake = Clock()
-    monkeypatch.setattr(series_module.time, "monotonic", lambda: fake.now)
-    monkeypatch.setattr(series_module.time, "sleep", fake.sleep)
+    monkeypatch.setattr(series_module, "time", SimpleNamespace(monotonic=lambda: fake.now, sleep=fake.sleep))
     monkeypatch.setattr(series_module, "start_new_thread", lambda function, _: fake.timers.append(function))
     yield fake
     series_module._late_flushes.reset()

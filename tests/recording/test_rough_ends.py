@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,9 +82,9 @@ def test_a_run_is_not_a_success_if_a_process_it_was_sent_to_failed(store):
 @pytest.mark.parametrize("joined", [True, False])
 def test_a_run_is_not_a_success_while_a_step_has_not_ended(store, joined):
     run = store.start_run("run")
-    run.step("s").__enter__()
-    (store.join_run("run") if joined else run).finish()
-    log = store.get_run_log("run")
+    with run.step("s"):
+        (store.join_run("run") if joined else run).finish()
+        log = store.get_run_log("run")
     assert (log.status, log.notes["message"]) == ("FAIL", "1 step did not end: s")
 
 
@@ -174,14 +175,10 @@ def test_leaving_with_success_in_a_branch_is_success(store):
 
 
 def test_an_interrupt_while_waiting_for_the_next_attempt_fails_the_step(store, monkeypatch):
-    sleep = time.sleep
+    def interrupt(_):
+        raise KeyboardInterrupt
 
-    def interrupt(seconds):
-        if seconds == 0.25:
-            raise KeyboardInterrupt
-        sleep(seconds)
-
-    monkeypatch.setattr(retries.time, "sleep", interrupt)
+    monkeypatch.setattr(retries, "time", SimpleNamespace(sleep=interrupt))
     with pytest.raises(KeyboardInterrupt), store.start_run("run") as run:
         run.step("s", int, "no number", max_attempts=2, backoff=0.25)
     log = store.get_run_log("run")

@@ -1,5 +1,7 @@
 """A step records its attempts, its failure and what it was called with."""
 
+from types import SimpleNamespace
+
 import pytest
 from msgspec import UNSET
 
@@ -19,8 +21,13 @@ def run(any_store):
 def pauses(monkeypatch):
     """The seconds that steps wait between attempts, without the waiting."""
     seconds = []
-    monkeypatch.setattr(retries.time, "sleep", seconds.append)
+    sleep_with(monkeypatch, seconds.append)
     return seconds
+
+
+def sleep_with(monkeypatch, sleep):
+    """Have steps wait between attempts with another function; other parts and threads go on with their own."""
+    monkeypatch.setattr(retries, "time", SimpleNamespace(sleep=sleep))
 
 
 def recorded(run, name="load"):
@@ -171,7 +178,7 @@ def test_after_the_last_attempt_the_step_has_failed(run, calls, pauses):
 
 def test_between_attempts_the_step_is_still_going_on(run, monkeypatch, calls):
     seen = []
-    monkeypatch.setattr(retries.time, "sleep", lambda _: seen.append(recorded(run).status))
+    sleep_with(monkeypatch, lambda _: seen.append(recorded(run).status))
     run.step("load", work.fail_times, calls, 1, 1, max_attempts=2)
     assert seen == ["PROCESSING"]
 

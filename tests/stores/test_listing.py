@@ -53,7 +53,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(listing_module.time, "monotonic_ns", clock.monotonic_ns)
+    monkeypatch.setattr(listing_module, "time", clock)
     return clock
 
 

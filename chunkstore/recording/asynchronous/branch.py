@@ -15,6 +15,7 @@ from chunkstore.recording.branch import (
     of_this_start,
     record_begin,
     record_end,
+    refusal_of,
     step_of,
 )
 from chunkstore.recording.failures import is_failure
@@ -38,10 +39,13 @@ async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: 
     log = log_of(run, task.attempt)
     me = actor()
     has_begun = False
+    too_late: BaseException | None = None
     failed: bool | None = None
 
     def before() -> bool:
-        nonlocal has_begun
+        nonlocal has_begun, too_late
+        if (too_late := refusal_of(run)) is not None:
+            raise too_late
         has_begun = True
         record_begin(run, log, arguments)
         return is_all_there_was(run)
@@ -63,6 +67,8 @@ async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: 
                 function, arguments, {}, task.code, inputs=task.inputs, before=before, after=after
             )
         except BaseException as raised:
+            if raised is too_late:
+                return Outcome(None, raised, failed=True)
             if failed is None or isinstance(raised, (KeyboardInterrupt, GeneratorExit)):
                 raise
             error = raised if is_failure(raised) else None

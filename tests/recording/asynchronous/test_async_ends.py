@@ -105,6 +105,34 @@ def test_a_cancelled_map_cancels_its_branches_and_begins_no_more(store, tmp_path
     assert (step_of(store, "score").status, step_of(store, "score").message) == ("FAIL", CANCELLED)
 
 
+def test_a_map_that_nobody_awaits_begins_no_branch_after_the_end_of_its_run(store):
+    begun = []
+
+    async def main():
+        ended = asyncio.Event()
+
+        async def score(item):
+            begun.append(item)
+            await ended.wait()
+            return item
+
+        async with store.start_run("run") as run:
+            task = asyncio.create_task(run.amap("score", range(4), score, max_in_flight=2))
+            await until(lambda: len(begun) == 2)
+        ended.set()
+        with pytest.raises(chunkstore.BranchFailedError) as caught:
+            await task
+        assert caught.value.results == [0, 1, None, None]
+        assert {str(error).partition(":")[2] for error in caught.value.failures.values()} == {
+            " run 'run' had ended before it began."
+        }
+
+    asyncio.run(main())
+    assert begun == [0, 1]
+    branches = step_of(store, "score").branches
+    assert {name: branch.late for name, branch in branches.items()} == {"score.0": "SUCCESS", "score.1": "SUCCESS"}
+
+
 def test_a_branch_that_cancels_itself_fails_alone(store):
     async def score(item):
         if item == 1:

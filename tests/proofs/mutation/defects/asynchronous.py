@@ -52,6 +52,13 @@ MUTANTS = (
         f"{_TESTS}test_async_ends.py -k cancelled_map",
     ),
     Mutant(
+        "a branch of a task begins after the end of its run",
+        _BRANCH,
+        "if (too_late := refusal_of(run)) is not None:",
+        "if False:",
+        f"{_TESTS}test_async_ends.py -k nobody_awaits",
+    ),
+    Mutant(
         "a generator of items is not closed",
         _FANOUT,
         "                await given.close()",

@@ -25,6 +25,20 @@ MUTANTS = (
         _POOLS.format("idle_workers and counting"),
     ),
     Mutant(
+        "pools start their workers at once",
+        "chunkstore/recording/handing_over.py",
+        "    with passable(_forking):",
+        "    if True:",
+        _POOLS.format("one_after_the_other"),
+    ),
+    Mutant(
+        "a pool that could start some of its workers leaves them",
+        WORKERS,
+        "            self.kill()\n            self._use(new, own=True)",
+        "            self._use(new, own=True)",
+        _POOLS.format("leaves_none_behind"),
+    ),
+    Mutant(
         "a branch that kills its worker before it is recorded is never tried alone",
         DISPATCH,
         "elif self._idle_pools > _MOST_IDLE_POOLS:",
@@ -183,8 +197,8 @@ MUTANTS = (
     Mutant(
         "a branch begins though nobody waits for it any more",
         BRANCH,
-        "if run.tell_store(run.store.is_left, run.branch):",
-        "if False:",
+        "if not run.tell_store(run.store.is_left, run.branch):",
+        "if True:",
         _LATE.format("had_not_begun_with"),
     ),
 )
