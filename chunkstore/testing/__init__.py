@@ -14,6 +14,7 @@ import of this package does not.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,15 +31,14 @@ __all__ = [
     "StoreConformance",
 ]
 
-_STORE_SUITES = ("runs", "records", "updates", "values", "sharing", "sealing", "base")
-_ENGINE_SUITES = ("engine_results", "engine_failures", "engine_drivers", "engine_base")
+_SUITES = (
+    *("runs", "records", "updates", "values", "sharing", "sealing", "base"),
+    *("engine_results", "engine_failures", "engine_drivers", "engine_base"),
+)
 
-
-def _rewrite_asserts(suites: tuple[str, ...]) -> None:
-    import pytest  # noqa: PLC0415 - workers of engines have none
-
-    for suite in suites:
-        pytest.register_assert_rewrite(f"{__name__}.suite_{suite}")
+# Before any of them is imported, by whatever name; workers of engines have no pytest.
+if "pytest" in sys.modules:
+    sys.modules["pytest"].register_assert_rewrite(*(f"{__name__}.suite_{suite}" for suite in _SUITES))
 
 
 if not TYPE_CHECKING:  # with it, type checkers would take any name for one that is there
@@ -46,10 +46,8 @@ if not TYPE_CHECKING:  # with it, type checkers would take any name for one that
     def __getattr__(name: str) -> Any:
         """Load what somebody asks for."""
         if name == "StoreConformance":
-            _rewrite_asserts(_STORE_SUITES)
             from chunkstore.testing import conformance as module  # noqa: PLC0415 - it imports pytest and hypothesis
         elif name == "EngineConformance":
-            _rewrite_asserts(_ENGINE_SUITES)
             from chunkstore.testing import engine_conformance as module  # noqa: PLC0415 - it imports pytest
         elif name in __all__:
             from chunkstore.testing import faults as module  # noqa: PLC0415 - few need it
