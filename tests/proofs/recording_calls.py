@@ -4,6 +4,8 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from msgspec import UNSET
+
 import chunkstore
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import BranchLog, StepLog
@@ -106,6 +108,11 @@ def metrics(log, step="outer"):
     return log.steps[step].user_defined_metrics
 
 
+def came_to(record):
+    """Return how something ended, though perhaps after its run had."""
+    return record.status if record.late is UNSET else record.late
+
+
 #: What is called, and how the log tells that it was.
 CALLS = {
     "print": (lambda world, number: print(f"line {number}"), None),
@@ -127,16 +134,16 @@ CALLS = {
     "flush": (lambda world, number: world.step.flush(), None),
     "block": (
         in_a_step,
-        lambda log, n: (log.steps[f"block-{n}"].status, metrics(log, f"block-{n}")) == ("SUCCESS", {"n": n}),
+        lambda log, n: (came_to(log.steps[f"block-{n}"]), metrics(log, f"block-{n}")) == ("SUCCESS", {"n": n}),
     ),
     "function": (
         lambda world, number: world.run.step(f"function-{number}", abs, -number),
-        lambda log, n: (log.steps[f"function-{n}"].status, log.steps[f"function-{n}"].result) == ("SUCCESS", n),
+        lambda log, n: (came_to(log.steps[f"function-{n}"]), log.steps[f"function-{n}"].result) == ("SUCCESS", n),
     ),
-    "map": (map_on_threads, lambda log, n: log.steps[f"map-{n}"].branches[f"map-{n}.1"].status == "SUCCESS"),
+    "map": (map_on_threads, lambda log, n: came_to(log.steps[f"map-{n}"].branches[f"map-{n}.1"]) == "SUCCESS"),
     "parallel": (
         lambda world, number: world.run.parallel(f"par-{number}", {"a": dict}, executor=ThreadPoolExecutor(1)),
-        lambda log, n: log.steps[f"par-{n}"].branches[f"par-{n}.a"].status == "SUCCESS",
+        lambda log, n: came_to(log.steps[f"par-{n}"].branches[f"par-{n}.a"]) == "SUCCESS",
     ),
     "parameters": (
         lambda world, number: world.run.set_parameters({f"s{number}": number}),
