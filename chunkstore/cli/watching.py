@@ -32,7 +32,7 @@ from chunkstore.records.models import PROCESSING, SUCCESS, BranchLog, RunLog, St
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs.liveness import UNKNOWN
 from chunkstore.views.changes import changed_steps
-from chunkstore.views.durations import step_duration
+from chunkstore.views.durations import last_attempt, step_duration
 from chunkstore.views.formats import format_seconds, mark_of
 from chunkstore.views.pages.run_page import RunPage, heading, run_page
 from chunkstore.views.pages.step_lookup import find_record
@@ -161,7 +161,7 @@ def _print_lines(store: Store, run_id: str) -> RunPage:
 
 def _time_of(step: StepLog) -> str:
     """Return when a step began, or when it ended if it has."""
-    last = step.attempts[-1] if step.attempts else StepAttempt()
+    last = last_attempt(step) or StepAttempt()
     moment = parse_time(last.start_time if step.status == PROCESSING else last.end_time or last.start_time)
     return moment.astimezone().strftime("%H:%M:%S") if moment else ""
 

@@ -29,19 +29,30 @@ def attempt_duration(attempt: StepAttempt) -> timedelta | None:
     return took if measured is None or took is None else timedelta(seconds=measured)
 
 
-def step_duration(step: StepLog | JobLog) -> timedelta | None:
-    """Return how long a step took, from the start of its first attempt to the end of its last; None if unknown.
+def has_several_starts(step: StepLog | JobLog) -> bool:
+    """Tell whether several processes have begun with a step, which may have been at work at once."""
+    return len({attempt.start for attempt in step.attempts}) > 1
 
-    Where an engine has started it several times, it ends with the attempt that counts, and others went on beside it.
+
+def last_attempt(step: StepLog | JobLog) -> StepAttempt | None:
+    """Return the attempt with which a step ended, or goes on; None if it has not begun.
+
+    Where it was started several times, that is the one that counts: others may go on beside it, and after it.
     """
+    if has_several_starts(step):
+        return counting_attempt(step)
+    return step.attempts[-1] if step.attempts else None
+
+
+def step_duration(step: StepLog | JobLog) -> timedelta | None:
+    """Return how long a step took, from the start of its first attempt to the end of its last; None if unknown."""
     begun = [attempt for attempt in step.attempts if attempt.start_time]
-    if not begun:
+    last = last_attempt(step)
+    if not begun or last is None:
         return None
-    starts = {attempt.start for attempt in step.attempts}
-    last = (counting_attempt(step) if len(starts) > 1 else None) or step.attempts[-1]
     took = between(begun[0].start_time, last.end_time)
     attempts = [duration for attempt in begun if (duration := attempt_duration(attempt)) is not None]
-    if took is None or not attempts or len(starts) > 1:
+    if took is None or not attempts or has_several_starts(step):
         return took
     return attempts[0] if len(begun) == len(step.attempts) == 1 else max(took, sum(attempts, _NOTHING))
 

@@ -4,15 +4,20 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures import Executor, Future
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 import chunkstore
+from chunkstore.clock import parse_time
 from chunkstore.recording.branch import Outcome
 from chunkstore.records.attempts import counted_attempt, left_behind
+from chunkstore.views.compare.diff import compare_runs
 from chunkstore.views.pages.step_page import step_sections
 from chunkstore.views.pages.tree import render_tree
 from chunkstore.views.tables.rows import rows_of
+from chunkstore.views.timeline.from_log import timeline_of
 from recording import work
 
 
@@ -179,6 +184,28 @@ def test_a_resumed_run_takes_over_the_attempt_that_counts(store, calls):
     assert work.noted(calls) == {"start": 3}
     branch = store.get_branch_log("again", "m.1")
     assert (branch.status, counted_attempt(branch), len(branch.attempts)) == ("SUCCESS", 2, 3)
+
+
+def test_a_step_ended_for_people_when_the_attempt_that_counts_did_whatever_others_did_later(store, calls):
+    logs = []
+    for run_id in ("one", "two"):
+        with store.start_run(run_id) as run:
+            folder = Path(calls, run_id)
+            folder.mkdir()
+            run.map("m", [1], _one(partial(die_after, str(folder), 1)), executor=Again(3))
+        logs.append(store.get_run_log(run_id, strict=True))
+    log, other = logs
+    (step,) = (step for step in log.steps["m"].branches["m.1"].steps.values() if "inner" not in step.internal_name)
+    ended = parse_time(step.attempts[0].end_time)
+    assert [attempt.status for attempt in step.attempts] == ["SUCCESS", "LOST", "LOST"]
+    (row,) = (row for row in rows_of(log, "steps") if row.internal_name == step.internal_name)
+    assert row.end_time == ended
+    timeline = timeline_of(log)
+    (span,) = (span for span in timeline.spans if span.internal_name == step.internal_name)
+    assert timeline.moment(span.end) == ended
+    assert max(attempt.end for attempt in span.attempts) > span.end
+    assert timeline.wall_seconds >= max(attempt.end for attempt in span.attempts)
+    assert not compare_runs(log, other).outcomes  # which process was lost makes no difference
 
 
 def _one(function):

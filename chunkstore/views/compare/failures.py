@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 
-from chunkstore.records.models import StepLog
+from chunkstore.records.models import LOST, StepLog
 from chunkstore.views.recorded_values import failure_of
 
 #: What a traceback says of places in the code, also inside a group of exceptions, whose lines have a margin.
@@ -59,7 +59,7 @@ class Texts:
         if old.branches or new.branches:
             return "", ""
         for number, (before, after) in enumerate(zip(old.attempts, new.attempts, strict=False), 1):
-            if before.message == after.message:
+            if before.message == after.message or before.status == after.status == LOST:
                 continue
             errors = error_in(before.message), error_in(after.message)
             if self.differ(*errors):

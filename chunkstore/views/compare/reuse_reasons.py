@@ -20,6 +20,7 @@ from chunkstore.names import is_data_folder, readable_name
 from chunkstore.records.late import UNKNOWN
 from chunkstore.records.models import FAIL, PROCESSING, SUCCESS, BranchLog, CodeIdentity, RunLog, StepLog
 from chunkstore.views.compare.earlier_records import PUT, AnyRecord, EarlierRecords, Put, function_step, step_of
+from chunkstore.views.durations import last_attempt
 from chunkstore.views.recorded_values import (
     GIT,
     are_comparable,
@@ -315,4 +316,5 @@ def _start_of(step: StepLog | None) -> datetime | None:
 
 
 def _end_of(step: StepLog | None) -> datetime | None:
-    return parse_time(step.attempts[-1].end_time) if step and step.attempts else None
+    last = last_attempt(step) if step else None
+    return parse_time(last.end_time) if last else None

@@ -15,7 +15,7 @@ from chunkstore.records import codec
 from chunkstore.records.attempts import counting_attempt, step_counts
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import FAIL, PROCESSING, BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
-from chunkstore.views.durations import attempt_duration, step_duration
+from chunkstore.views.durations import attempt_duration, last_attempt, step_duration
 from chunkstore.views.recorded_values import (
     code_of,
     is_number,
@@ -101,7 +101,8 @@ def _step_rows(log: RunLog) -> Iterator[StepRow]:
         record = place.record
         step = record if isinstance(record, StepLog) else None
         start = _moment(record.attempts[0].start_time) if record.attempts else None
-        end = _moment(record.attempts[-1].end_time) if record.attempts else None
+        last = last_attempt(record)
+        end = _moment(last.end_time) if last else None
         codes = code_of(step) if step else record.code_identities
         yield StepRow(
             run_id=log.run_id,

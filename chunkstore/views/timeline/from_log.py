@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import msgspec
@@ -10,7 +11,8 @@ from msgspec import UNSET
 
 from chunkstore.clock import parse_duration, parse_time
 from chunkstore.names import unescape_segment
-from chunkstore.records.models import FAIL, PROCESSING, BranchLog, JobLog, RunLog, StepAttempt, StepLog
+from chunkstore.records.models import FAIL, LOST, PROCESSING, BranchLog, JobLog, RunLog, StepAttempt, StepLog
+from chunkstore.views.durations import has_several_starts, last_attempt
 from chunkstore.views.timeline.critical_path import critical_path
 from chunkstore.views.timeline.spans import BRANCH, STEP, TOP, Span, Timeline, TimelineAttempt, Undated
 
@@ -162,6 +164,10 @@ class _Builder:
         status = status or record.status
         start = min((attempt.start for attempt in tries), default=math.nan)
         end = max((attempt.end for attempt in tries), default=math.nan)
+        if isinstance(record, StepLog) and has_several_starts(record):
+            last = last_attempt(record)
+            dated = _dated(last) if last else None
+            end = end if dated is None else dated.end
         taken_over_from = ""
         if isinstance(record, StepLog) and record.cached_from is not UNSET:
             # It ran in that run; in this one, it took no time.
@@ -193,7 +199,7 @@ class _Builder:
 
     def close(self) -> None:
         """Give every span its place in time, and put aside those that have none."""
-        self._until = max([self._until, *(span.end for span in self.spans if not math.isnan(span.end))])
+        self._until = max([self._until, *self._ends()])
         for span in reversed(self.spans):  # inner ones first
             self._end(span)
             if span.parent != TOP and not math.isnan(span.start):
@@ -202,9 +208,17 @@ class _Builder:
         self.beginning = min((span.start for span in self.spans), default=0.0)
         for span in self.spans:
             self._shift(span)
-        self.wall_seconds = max((span.end for span in self.spans), default=0.0)
+        self.wall_seconds = max(self._ends(), default=0.0)
         for place in critical_path(self.spans):
             self.spans[place].is_critical = True
+
+    def _ends(self) -> Iterator[float]:
+        """Yield when each span ended, and each of its attempts: one that does not count may do so later."""
+        for span in self.spans:
+            if not math.isnan(span.end):
+                yield span.end
+            for attempt in span.attempts:
+                yield attempt.end
 
     def _end(self, span: Span) -> None:
         if not span.is_running:
@@ -212,8 +226,12 @@ class _Builder:
         span.status = self._unfinished
         if not math.isnan(span.start):
             span.end = self._until
-            if span.attempts and span.attempts[-1].status == PROCESSING:
-                span.attempts[-1] = msgspec.structs.replace(span.attempts[-1], end=span.end, status=self._unfinished)
+            span.attempts = [
+                msgspec.structs.replace(attempt, end=span.end, status=self._unfinished)
+                if attempt.status == PROCESSING
+                else attempt
+                for attempt in span.attempts
+            ]
 
     @staticmethod
     def _stretch(span: Span, inner: Span) -> None:
@@ -279,10 +297,11 @@ def _encloses(first: StepLog, others: list[StepLog]) -> bool:
     if not others:
         return True
     starts = [parsed_seconds(attempt.start_time) for attempt in first.attempts[:1]]
-    ends = [parsed_seconds(attempt.end_time) for attempt in first.attempts[-1:]]
+    ends = [end for attempt in first.attempts if (end := parsed_seconds(attempt.end_time)) is not None]
     if not starts or starts[0] is None:
         return False
-    end = math.inf if first.status == PROCESSING or ends[0] is None else ends[0]
+    goes_on = first.status == PROCESSING or any(attempt.status == LOST for attempt in first.attempts)
+    end = math.inf if goes_on or not ends else max(ends)
     inner = [time for step in others for attempt in step.attempts for time in _times(attempt)]
     return all(starts[0] <= time <= end for time in inner)
 

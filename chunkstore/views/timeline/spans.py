@@ -45,7 +45,7 @@ class Span(msgspec.Struct, kw_only=True):
         parent: the place in `Timeline.spans` of what it is in; -1 for none.
         depth: how many spans it is in.
         start: seconds since the timeline's beginning.
-        end: likewise; of what goes on, the timeline's end.
+        end: likewise; of what goes on, the timeline's end. Attempts that do not count may end later.
         waited: of a branch, seconds between the start of its composite step and its own.
         is_running: whether it has not ended.
         is_critical: whether it is on the critical path; see `critical_path`.
@@ -146,7 +146,10 @@ def times_at_work(timeline: Timeline) -> Iterator[tuple[float, float]]:
         inner = children[place]
         if inner and (span.branches or not span.attempts):
             continue
-        busy = sorted((timeline.spans[child].start, timeline.spans[child].end) for child in inner)
+        inside = [timeline.spans[child] for child in inner]
+        busy = [(child.start, child.end) for child in inside]
+        busy += [(attempt.start, attempt.end) for child in inside for attempt in child.attempts]
+        busy.sort()
         for attempt in tries_of(span):
             yield from _between(attempt.start, attempt.end, busy)
 
