@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from numbers import Integral
 from typing import Any
 
@@ -26,6 +26,7 @@ from chunkstore.recording.answers import Packed, packed
 from chunkstore.recording.failures import describe_error
 from chunkstore.recording.handing_over import hand_over
 from chunkstore.recording.inline import InlineExecutor
+from chunkstore.recording.processes import Remembering, begin_worker, end_all, exit_code, made_by
 from chunkstore.recording.scope import Scope
 from chunkstore.recording.waiting import executors_in, innermost, loky_of
 
@@ -35,12 +36,8 @@ _UNKNOWN_CAPACITY = 500
 _CAPACITY_HOLDS = 1.0
 #: How long the processes of a broken pool are waited for, in seconds.
 _LONGEST_DEATH = 10.0
-#: How long a worker has for its own end after it was told to, in seconds.
-_LONGEST_FAREWELL = 2.0
 #: How long to wait before workers of a new pool are started again that could not be, in seconds.
 _PAUSES_TO_START = (0.05, 0.2, 0.5)
-#: How often a worker looks whether its parent lives, in seconds.
-_PARENT_INTERVAL = 0.5
 
 
 def check_executor(executor: Any, max_in_flight: Any) -> None:
@@ -204,7 +201,7 @@ class Workers:
             RuntimeError: the pool takes no more work.
         """
         if self._executor is None:
-            self._use(ProcessPoolExecutor(initializer=_begin_worker, initargs=(None, ())), own=True)
+            self._use(self._new_pool(), own=True)
             assert self._executor is not None
         if self._is_elsewhere:
             function, arguments = CALL, (dumped((function, arguments)),)
@@ -298,9 +295,9 @@ class Workers:
             return _remade(pool, loky.ProcessPoolExecutor, workers, settings)
         if not self._are_processes_here:
             return None
-        if settings["initializer"] is not _begin_worker:
-            settings = {"initializer": _begin_worker, "initargs": (settings["initializer"], settings["initargs"])}
-        settings["mp_context"] = getattr(pool, "_mp_context", None)
+        if settings["initializer"] is not begin_worker:
+            settings = {"initializer": begin_worker, "initargs": (settings["initializer"], settings["initargs"])}
+        settings["mp_context"] = Remembering(getattr(pool, "_mp_context", None))
         if (most := getattr(pool, "_max_tasks_per_child", None)) is not None:  # from Python 3.11 on
             settings["max_tasks_per_child"] = most
         return _remade(pool, ProcessPoolExecutor, workers, settings)
@@ -308,7 +305,7 @@ class Workers:
     def how_they_died(self) -> str:
         """Wait until the workers of a broken pool are gone; say how one of them ended, as far as that is known."""
         deadline = time.monotonic() + _LONGEST_DEATH
-        codes = [_exit_code(process, deadline) for process in self._processes.values()]
+        codes = [exit_code(process, deadline) for process in self._processes.values()]
         for code in codes:
             if code is None or code in {0, -signal.SIGTERM}:
                 continue  # unknown, or ended by the pool itself
@@ -324,7 +321,11 @@ class Workers:
     def close(self) -> None:
         """Wait for a pool of our own to end what it runs, and give it back; the user's stays open."""
         if self._own and self._pool is not None:
-            self._pool.shutdown(wait=True)
+            try:
+                self._pool.shutdown(wait=True)
+            except BaseException:
+                self.kill()  # nobody waits any more
+                raise
 
     def stop(self, futures: Collection[Future[Any]]) -> None:
         """Take back what has not begun, and stop what runs as far as the engine can, soon."""
@@ -341,17 +342,7 @@ class Workers:
             return True
         self._note_processes()  # who was interrupted while it handed something over may not have
         self._pool.shutdown(wait=False)
-        try:
-            for process in self._processes.values():
-                with suppress(ValueError, OSError):  # it has ended and was given back already
-                    process.terminate()
-            deadline = time.monotonic() + _LONGEST_FAREWELL
-            for process in self._processes.values():
-                _exit_code(process, deadline)
-        finally:  # also where somebody is too impatient for a farewell
-            for process in self._processes.values():
-                with suppress(ValueError, OSError):
-                    process.kill()
+        end_all({*self._processes.values(), *made_by(self._pool)})
         return True
 
 
@@ -415,30 +406,3 @@ def _is_inherited(executor: Executor) -> bool:
     # The thread that forked, one of this pool perhaps, is the child's main thread.
     alive = [thread for thread in threads if thread.is_alive() and thread is not threading.main_thread()]
     return bool(threads) and not alive and not getattr(executor, "_shutdown", False)
-
-
-def _begin_worker(initializer: Callable[..., Any] | None, arguments: tuple[Any, ...]) -> None:
-    """Begin the life of a worker of our own: it shall not outlive its parent and go on writing into the run."""
-    # The parent may be a server that forks for the main process, and ends with it.
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    if initializer is not None:
-        initializer(*arguments)
-
-
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_INTERVAL)
-    os._exit(1)
-
-
-def _exit_code(process: Any, deadline: float) -> int | None:
-    """Return how a process ended; the pool may be about to ask for the same, so the answer can take a moment."""
-    while True:
-        try:
-            process.join(0.01)
-            code: int | None = process.exitcode
-        except (AssertionError, ValueError, AttributeError):
-            return None
-        if code is not None or time.monotonic() > deadline:
-            return code
-        time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import multiprocessing
 import os
 import pty
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from multiprocessing import process as process_module
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,42 @@ def test_an_interrupt_after_the_pool_was_renewed_leaves_no_worker_behind(store, 
         run.map("score", items(), partial(work.die_for, (0,)), executor=executor, on_error="continue")
     assert store.get_run_log("run").status == "FAIL"
     work.wait_for(lambda: not children())
+
+
+def interrupt_at(moment):
+    """Do what Ctrl-C does at one of the moments at which Python looks for signals as it starts a process."""
+    left, pid = itertools.count(moment, -1), os.getpid()
+
+    def look(frame, event, _argument):
+        is_starting = frame.f_code.co_name in {"start", "ident"}
+        if os.getpid() != pid:
+            sys.setprofile(None)
+        elif not is_starting or frame.f_code.co_filename != process_module.__file__:
+            return
+        elif event in {"call", "c_return"} and next(left) == 0:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(look)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a process that has half begun
+def test_an_interrupt_while_workers_start_leaves_none_that_the_program_would_wait_for(store, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for moment in itertools.count():
+        interrupted = False
+        with store.start_run() as run:
+            try:
+                interrupt_at(moment)
+                run.map("score", [1], abs)
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                sys.setprofile(None)
+        work.wait_for(lambda: not multiprocessing.active_children())
+        if not interrupted:
+            break
+    assert moment > 4
 
 
 def test_an_error_just_after_a_look_at_what_has_ended_ends_the_map(store, monkeypatch):

@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import ANSWERS, BRANCH, COMPOSITE, DISPATCH, RESULTS, STEP, WAITING, WORKERS
+from defects.sources import ANSWERS, BRANCH, COMPOSITE, DISPATCH, PROCESSES, RESULTS, STEP, WAITING, WORKERS
 
 _POOLS = "tests/recording/test_broken_pools.py -k '{}'"
 _NESTED = "tests/recording/test_nested_pools.py -k '{}'"
@@ -37,6 +37,13 @@ MUTANTS = (
         "            self.kill()\n            self._use(new, own=True)",
         "            self._use(new, own=True)",
         _POOLS.format("leaves_none_behind"),
+    ),
+    Mutant(
+        "a worker is forgotten that was starting when its program was interrupted",
+        PROCESSES,
+        "        self.made.add(process)\n",
+        "",
+        "tests/recording/test_interrupt_and_progress.py -k while_workers_start",
     ),
     Mutant(
         "a branch that kills its worker before it is recorded is never tried alone",
