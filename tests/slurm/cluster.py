@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from filelock import FileLock
 from privileges import skip_or_fail
 
 #: A job that is cancelled or runs out of time gets SIGTERM, and so many seconds later SIGKILL.
@@ -66,36 +67,64 @@ def require_slurm():
 
 
 class Slurm:
-    """A Slurm that is up inside of a `with` block; its commands find it by `environment`."""
+    """A Slurm that is up inside of a `with` block; its commands find it by `environment`.
+
+    Args:
+        shared: a folder. Processes that have it in common have one Slurm: the first starts it, the last ends it.
+    """
+
+    def __init__(self, shared):
+        #: Held by one process at a time.
+        self.turn = FileLock(shared / "slurm.lock")
+        self._noted = shared / "slurm"
 
     def __enter__(self):
-        self._folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # the paths of sockets are short
+        with self.turn:
+            if self._noted.exists():
+                self._be_of(Path(self._noted.read_text()))
+            else:
+                self._be_of(Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp")))  # the paths of sockets are short
+                try:
+                    self._start()
+                except BaseException:
+                    self._end()
+                    raise
+                self._noted.write_text(str(self._folder))
+            (self._folder / "users" / str(os.getpid())).touch()
+        return self
+
+    def __exit__(self, *_):
+        with self.turn:
+            users = self._folder / "users"
+            (users / str(os.getpid())).unlink()
+            if not os.listdir(users):
+                self._noted.unlink()
+                self._end()
+
+    def _be_of(self, folder):
+        self._folder = folder
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        self.environment = {**outside, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": _PATH}
+
+    def _start(self):
         self._folder.chmod(0o755)  # munged wants its socket to be within the reach of all
-        for name in ("state", "spool"):
+        for name in ("state", "spool", "users"):
             (self._folder / name).mkdir()
         key = self._folder / "key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
-        configuration = self._folder / "slurm.conf"
         host = socket.gethostname().partition(".")[0]
-        configuration.write_text(
+        (self._folder / "slurm.conf").write_text(
             _CONFIGURATION.format(host=host, ports=_free_ports(2), folder=self._folder, kill_wait=KILL_WAIT, cpus=CPUS)
         )
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        self.environment = {**outside, "SLURM_CONF": str(configuration), "PATH": _PATH}
-        try:
-            files = {"socket": "munge", "key-file": "key", "pid-file": "munged.pid", "log-file": "munged.log"}
-            files["seed-file"] = "seed"
-            self.run("munged", *(f"--{option}={self._folder / name}" for option, name in files.items()))
-            self.run("slurmctld")
-            self.run("slurmd")
-            wait_until(lambda: self.run("sinfo", "-h", "-o", "%T", check=False) == "idle", "the node is idle")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        files = {"socket": "munge", "key-file": "key", "pid-file": "munged.pid", "log-file": "munged.log"}
+        files["seed-file"] = "seed"
+        self.run("munged", *(f"--{option}={self._folder / name}" for option, name in files.items()))
+        self.run("slurmctld")
+        self.run("slurmd")
+        wait_until(lambda: self.run("sinfo", "-h", "-o", "%T", check=False) == "idle", "the node is idle")
 
-    def __exit__(self, *_):
+    def _end(self):
         self.run("scancel", "--user=root", "--signal=KILL", "--full", check=False)
         for name in ("slurmd", "slurmctld", "munged"):
             try:
