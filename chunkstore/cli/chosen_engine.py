@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 import typer
 
 from chunkstore import engines
+from chunkstore.cli.output import PROBLEMS
 from chunkstore.engines import as_executor
 
 _IMPORTED = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_][\w.]*)")
@@ -39,6 +41,8 @@ def _processes(count: str) -> Any:
 _KNOWN: dict[str, Callable[[str], Any]] = {"processes": _processes, "dask": _dask, "ray": _ray}
 #: Batch systems, and the command that starts workers there.
 _COMMANDS = {"slurm": "srun"}
+#: How long an engine has to be there, in seconds.
+_STARTS_WITHIN = 60.0
 
 
 @contextmanager
@@ -73,12 +77,24 @@ def chosen_engine(text: str) -> Iterator[tuple[Executor | Sequence[str], str]]:
 
 
 def _made(text: str, make: Callable[[], Any]) -> Any:
+    watch = threading.Timer(_STARTS_WITHIN, _give_up, [text])
+    watch.daemon = True
+    watch.start()
     try:
         return make()
     except Exception as error:
         raise typer.BadParameter(
             f"{text!r} gives no executor: {type(error).__name__}: {error}", param_hint="--with"
         ) from error
+    finally:
+        watch.cancel()
+
+
+def _give_up(text: str) -> None:
+    """End the program: Ray, for one, waits minutes for a cluster that is gone, and lets nothing interrupt that."""
+    sys.stderr.write(f"error: {text!r} gives no executor: nothing has answered in {_STARTS_WITHIN:g} seconds.\n")
+    sys.stderr.flush()
+    os._exit(PROBLEMS)
 
 
 def _imported(module: str, attribute: str) -> Any:

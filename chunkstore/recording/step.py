@@ -349,6 +349,7 @@ class BaseStep(ReusableStep[_Scope]):
         with passable(self._mutex):
             if self._log.status == PROCESSING:  # between two attempts
                 self._log.status = FAIL
+                self._log.message = describe_error(error) if is_failure(error) else self._log.message
         self._record_end(error)
         self.run.note_outcome(self.internal_name, failed=self._log.status == FAIL)
 

@@ -19,6 +19,7 @@ from chunkstore.recording.jobs import job_here
 _EXIT_CODE = 128 + signal.SIGTERM
 
 _is_recording: Callable[[], bool] = bool
+_told = ""
 #: Of threads that fork just now: which signals they held back before.
 _masks: dict[int, set[int | signal.Signals]] = {}
 
@@ -49,8 +50,15 @@ def _end(_number: int, _frame: object) -> None:
     if not _is_recording():
         _end_at_once()
         return
+    global _told  # noqa: PLW0603 - as above
     signal.signal(signal.SIGTERM, _ignore)  # srun passes on what the job has got too; SIGKILL waits for nobody
-    raise Terminated(f"SIGTERM: {job_here()} was told to end: cancelled, out of time, or its place is needed")
+    _told = f"SIGTERM: {job_here()} was told to end: cancelled, out of time, or its place is needed"
+    raise Terminated(_told)
+
+
+def told_to_end() -> str:
+    """Return what is recorded of that, if the batch system has told this process to end; else nothing."""
+    return _told
 
 
 def _end_at_once() -> None:
@@ -82,6 +90,8 @@ def _let_through() -> None:
 
 def _leave_to_parent() -> None:
     """In a forked child: workers of pools are ended by SIGTERM, and do nothing else."""
+    global _told  # noqa: PLW0603 - as above
+    _told = ""
     if _has_handler():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _let_through()

@@ -113,7 +113,7 @@ class WholeRun(Scope):
             self._entered = None
         if self._pid != os.getpid():
             return False  # a forked child that leaves the block ends itself, not the run
-        if not self._finishes:
+        if not (self._finishes or self._open or self.left):  # else threads are still at it
             self._release()
         return self._finishes
 

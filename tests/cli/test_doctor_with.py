@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -31,6 +33,9 @@ def processes():
 
 def hanging():
     return ProcessPoolExecutor(1, initializer=time.sleep, initargs=(600,))
+
+def never():
+    time.sleep(600)
 
 def elsewhere():
     return Elsewhere({here!r}, {there!r})
@@ -106,6 +111,20 @@ def test_nobody_is_waited_for_longer_than_was_said(module):
     assert result.exit_code == 1
     assert "No answer to 1 question in 1 seconds" in result.stdout
     assert time.monotonic() - begun < 60
+
+
+@pytest.mark.thorough
+def test_an_engine_that_does_not_come_is_given_up_though_nothing_interrupts_it(module):
+    program = (
+        "import signal, sys; from chunkstore.cli import chosen_engine; from chunkstore.__main__ import main; "
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM}); "
+        "chosen_engine._STARTS_WITHIN = 0.5; sys.argv[1:1] = ['doctor', 'log-1', '--with']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"{module}:never"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"'{module}:never' gives no executor: nothing has answered in 0.5 seconds" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,25 @@ def test_a_process_that_ends_in_order_has_left_though_nobody_said_so(tmp_path):
     )
     subprocess.run([sys.executable, "-c", script, tmp_path], check=True)
     assert store.liveness(RUN).state == LIVE
+
+
+def test_a_process_has_not_left_while_one_of_its_threads_is_at_work(store):
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work(run):
+        with run.step("in a thread"):
+            begun.set()
+            may_end.wait(30)
+
+    with store.join_run(RUN, create=True, capture_output=False) as run:
+        thread = threading.Thread(target=work, args=(run,))
+        thread.start()
+        assert begun.wait(30)
+    try:
+        assert anew(store).liveness(RUN).state == LIVE
+    finally:
+        may_end.set()
+        thread.join()
 
 
 def test_two_processes_of_one_index_at_once_are_two_attempts(store):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -52,6 +53,36 @@ def test_in_a_job_the_step_that_sigterm_ends_says_so(tmp_path, sent):
     step = log_of(tmp_path).steps["s"]
     assert (step.status, step.attempts[-1].status) == ("FAIL", "FAIL")
     assert step.message.startswith("Terminated: SIGTERM: Slurm 70_7 was told to end")
+
+
+def test_a_step_that_waits_for_its_next_attempt_says_so(tmp_path):
+    inside = "run.step('s', lambda: print('at work', flush=True) or 1 / 0, max_attempts=2, backoff=60)"
+    process = started(tmp_path, inside=inside)
+    process.stdout.readline()
+    while not ((step := log_of(tmp_path).steps.get("s")) and step.attempts[-1].status == "FAIL"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    with process:
+        assert process.wait(30) == 128 + signal.SIGTERM
+    step = log_of(tmp_path).steps["s"]
+    assert [attempt.message.splitlines()[-1] for attempt in step.attempts] == ["ZeroDivisionError: division by zero"]
+    assert step.message.startswith("Terminated: SIGTERM: Slurm 70_7 was told to end")
+
+
+@pytest.mark.thorough
+def test_what_asyncio_cancels_for_it_says_so(tmp_path):
+    before = """
+import asyncio
+async def work(item):
+    print('at work', flush=True)
+    await asyncio.sleep(60)
+"""
+    assert ended(started(tmp_path, before=before, inside="asyncio.run(run.amap('m', [1], work))")) == 143
+    step = log_of(tmp_path).steps["m"]
+    (branch,) = step.branches.values()
+    for record in (step, *branch.steps.values()):
+        assert record.status == "FAIL"
+        assert "SIGTERM: Slurm 70_7 was told to end" in record.message
 
 
 def test_a_run_that_was_started_in_the_job_ends_with_it(tmp_path):

@@ -1,4 +1,4 @@
-"""Why a task was cancelled, which asyncio does not say: by a timeout around it, by Ctrl-C, or by somebody."""
+"""Why a task was cancelled, which asyncio does not say: a timeout around it, Ctrl-C, SIGTERM in a job, or somebody."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import gc
 import signal
 from collections.abc import Iterator
 from typing import Any
+
+from chunkstore.recording.terminations import told_to_end
 
 CANCELLED, TIMED_OUT, INTERRUPTED = "cancelled", "timed out", "interrupted by SIGINT"
 
@@ -26,8 +28,8 @@ def told(error: BaseException | None, task: asyncio.Task[Any] | None) -> BaseExc
 def reason_of(task: asyncio.Task[Any] | None) -> str:
     """Return why a task, which is suspended, was cancelled, as far as that can be found out."""
     try:
-        if _is_interrupted():
-            return INTERRUPTED
+        if reason := told_to_end() or (INTERRUPTED if _is_interrupted() else ""):
+            return reason
         return TIMED_OUT if task is not None and any(map(_has_expired, _held_by(task))) else CANCELLED
     except Exception:  # noqa: BLE001 - whatever the objects of others raise: it was cancelled in any case
         return CANCELLED
