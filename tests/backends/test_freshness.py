@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 
 import pytest
 
@@ -15,6 +16,7 @@ from chunkstore.backends.disk.freshness import memory_of
 from chunkstore.backends.disk.range_locks import lock_range
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.backends.mount import Mount
+from chunkstore.clock import parse_time
 from chunkstore.errors import ChunkstoreError
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
@@ -286,6 +288,16 @@ def test_what_a_server_has_forgotten_for_good_is_an_error_that_says_where(tmp_pa
     with pytest.raises(ChunkstoreError, match=f"{tmp_path}"):
         OPERATIONS[name](open_store(tmp_path, syscalls=calls, find_mount=lambda _: CIFS))
     assert list(before.get_run_log(RUN).steps) == ["a"]
+
+
+def test_when_a_run_was_heard_last_the_times_of_a_file_that_was_only_being_made_do_not_tell(tmp_path):
+    """An NFS server keeps in them who makes it; should that one be killed, they may be those of the year 2038."""
+    store = journal(tmp_path)
+    store.create_run_log(RUN)
+    made = tmp_path / "logs" / RUN / "Journal-1-1700000000000000000.jsonl"
+    made.touch()
+    os.utime(made, (2**31 - 1, 2**31 - 1))
+    assert parse_time(store.liveness(RUN).last_heard).timestamp() <= time.time()
 
 
 # --- who holds a file together ----------------------------------------------------------------------------------------

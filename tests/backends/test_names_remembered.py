@@ -7,6 +7,8 @@ import pytest
 
 from backends.test_freshness import NFS, OfAClient
 from chunkstore.backends.disk.directory import DirectoryBackend
+from chunkstore.backends.entries import FILE
+from chunkstore.names import TEMPORARY_PREFIX
 
 
 class HoldingOpen(OfAClient):
@@ -41,6 +43,36 @@ class HoldingOpen(OfAClient):
     def pread(self, fd, size, offset):
         self._check(fd)
         return super().pread(fd, size, offset)
+
+
+class Forgetful(OfAClient):
+    """A client that gets nowhere with what it remembers of temporary files, until it asks for the names again."""
+
+    def __init__(self):
+        super().__init__()
+        self.has_asked = False
+
+    def open(self, path, flags, dir_fd=None):
+        self.has_asked |= path == "." and flags & os.O_DIRECTORY != 0
+        return super().open(path, flags, dir_fd)
+
+    def lstat(self, path, dir_fd=None):
+        if str(path).startswith(TEMPORARY_PREFIX) and not self.has_asked:
+            raise OSError(errno.ESTALE, "its server does not know it")
+        return super().lstat(path, dir_fd)
+
+    def list(self, fd):
+        names = super().list(fd)
+        self.has_asked = False
+        return names
+
+
+def test_what_a_client_has_to_ask_for_again_is_listed_as_what_it_is_and_so_can_be_cleaned_up(tmp_path):
+    here = DirectoryBackend(tmp_path, syscalls=Forgetful(), find_mount=lambda _: NFS)
+    name = f"{TEMPORARY_PREFIX}1-1"
+    DirectoryBackend(tmp_path).create_folder("run", {"file": b"content", name: b"left"})
+    kinds = {entry.name: entry.kind for entry in here.entries("run")}
+    assert kinds == {"file": FILE, name: FILE}
 
 
 LOOKS = {

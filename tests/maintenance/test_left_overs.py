@@ -4,12 +4,13 @@ import json
 import os
 import time
 
+import pytest
 from processes import NO_PROCESS, fork_and_wait
 
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.syscalls import Syscalls
 from chunkstore.maintenance.checking import verify
-from chunkstore.maintenance.retention import remove_left_overs
+from chunkstore.maintenance.retention import clearing_up, remove_left_overs
 from maintenance.old_runs import add, record_with_data
 
 
@@ -70,6 +71,20 @@ def record_data(store, tmp_path):
     with run.step("load") as step:
         step.put_data(tmp_path / "source", "data")
     return run
+
+
+@pytest.mark.parametrize("moment", [0, 2**31 - 1], ids=["long ago", "far ahead"])
+def test_how_old_a_file_is_that_was_only_being_made_its_times_do_not_tell(store, logs, monkeypatch, moment):
+    """An NFS server keeps in them who makes it, until its maker has set them; whoever is killed before does not."""
+    add(store, "run", 1)
+    made = logs / "run" / f".tmp-{NO_PROCESS}-0123456789ab-0"
+    made.touch()
+    os.utime(made, (moment, moment))
+    assert remove_left_overs(store).files == 0  # its maker may be about to write it
+    later = time.time_ns() + 2 * 86_400 * 10**9
+    monkeypatch.setattr(clearing_up.time, "time_ns", lambda: later)
+    assert remove_left_overs(store).files == 1
+    assert not made.exists()
 
 
 def test_what_a_killed_copy_has_left_is_told_when_the_run_has_finished(store, tmp_path):

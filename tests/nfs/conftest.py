@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from hypothesis import settings
 from privileges import skip_or_fail
 
 from nfs.kernel import Kernel, why_not
@@ -25,15 +24,12 @@ _REPORTS = "NFS_REPORTS"
 #: For all tests together; a machine may be slow.
 _SECONDS = 600
 
-settings.register_profile("nfs", settings.get_profile("default"), max_examples=4)
 _kernel = pytest.StashKey()
 _heard = pytest.StashKey()
 
 
 def pytest_configure(config):
-    """Inside, where all is slow, try few examples, and tell how tests go."""
-    if _IS_INSIDE:
-        settings.load_profile("nfs")
+    """Inside, tell how tests go."""
     if _IS_INSIDE and _REPORTS in os.environ:
         config.pluginmanager.register(Told(config, os.environ[_REPORTS]))
 

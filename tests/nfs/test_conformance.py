@@ -20,6 +20,8 @@ class AcrossTwoMounts(SuiteBase):
     store_type = "chunked-fs"
     options = {}  # noqa: RUF012 - nobody alters it
     mount_options = ""
+    # Starting an interpreter takes seconds here; processes that are forked count in `test_many_writers`.
+    test_processes_lose_nothing = None
 
     @pytest.fixture
     def hosts(self):
@@ -31,31 +33,31 @@ class AcrossTwoMounts(SuiteBase):
         return lambda: chunkstore.open_store(self.store_type, log_folder=next(turns), **self.options)
 
 
-class WithoutNewInterpreters:
-    """Starting an interpreter takes seconds here; one suite does it."""
-
-    test_processes_lose_nothing = None
-
-
 class TestChunkedFolder(AcrossTwoMounts, StoreConformance):
-    pass
+    """All but what says the same of every file system, and takes many seconds here: random values."""
+
+    test_any_json_value_reads_back_exactly = None
+    test_any_object_can_be_a_field_of_users = None
+    test_any_tree_of_steps_reads_back_exactly = None
+    test_any_run_can_be_added_whole_and_read_as_json = None
+    test_any_step_can_be_put_over_any_other = None
 
 
-class TestDurableChunkedFolder(WithoutNewInterpreters, AcrossTwoMounts, UpdateSuite, SharingSuite):
+class TestDurableChunkedFolder(AcrossTwoMounts, UpdateSuite, SharingSuite):
     options = {"durability": "step"}  # noqa: RUF012 - as above
 
 
-class TestJournals(WithoutNewInterpreters, AcrossTwoMounts, UpdateSuite, SharingSuite, SealingSuite):
+class TestJournals(AcrossTwoMounts, UpdateSuite, SharingSuite, SealingSuite):
     options = {"container": "journal", "durability": "process"}  # noqa: RUF012 - as above
 
 
-class TestDocumentFolder(WithoutNewInterpreters, AcrossTwoMounts, RunSuite, UpdateSuite, SharingSuite):
+class TestDocumentFolder(AcrossTwoMounts, RunSuite, UpdateSuite, SharingSuite):
     store_type = "file-system"
 
 
-class TestWithoutCachedAttributes(WithoutNewInterpreters, AcrossTwoMounts, UpdateSuite, SharingSuite):
+class TestWithoutCachedAttributes(AcrossTwoMounts, UpdateSuite, SharingSuite):
     mount_options = "noac"
 
 
-class TestWithoutCachedNames(WithoutNewInterpreters, AcrossTwoMounts, UpdateSuite, SharingSuite):
+class TestWithoutCachedNames(AcrossTwoMounts, UpdateSuite, SharingSuite):
     mount_options = "lookupcache=none"

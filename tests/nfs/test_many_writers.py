@@ -42,7 +42,7 @@ def test_whatever_killed_writers_of_documents_on_either_host_acknowledged_is_the
     check_kills(folder, "file-system")
 
 
-def check_kills(folder, store_type, kills=6):
+def check_kills(folder, store_type, kills=4):
     figures = kill_writers(folder, 1, kills, store_type)
     figures.check()
     assert figures.acknowledged > kills
@@ -50,12 +50,12 @@ def check_kills(folder, store_type, kills=6):
 
 @_stores
 def test_no_read_is_torn_or_misses_what_was_acknowledged_on_either_host_before_it_began(folder, store_type):
-    read_under_fire(folder, 1, 200, store_type).check()
+    read_under_fire(folder, 1, 80, store_type).check()
 
 
 @pytest.mark.parametrize("mount_options", ["noac", "lookupcache=none"])
 def test_no_read_is_torn_or_misses_anything_whatever_the_hosts_cache(folder):
-    read_under_fire(folder, 1, 60).check()
+    read_under_fire(folder, 1, 40).check()
 
 
 @pytest.mark.parametrize("update", UPDATES)
@@ -67,14 +67,14 @@ def test_of_changes_of_a_document_on_two_hosts_at_once_each_one_counts(folder):
     check_counts(folder, "file-system", "step")
 
 
-def check_counts(folder, store_type, update, size=80):
+def check_counts(folder, store_type, update, size=40):
     figures = count_at_once(folder, 1, size, store_type=store_type, update=update)
     figures.check()
     assert figures.acknowledged == size
 
 
 def test_sealing_on_one_host_loses_nothing_that_is_written_and_hides_nothing_from_who_reads_on_the_other(folder):
-    seal_under_fire(folder, 1, 100).check()
+    seal_under_fire(folder, 1, 50).check()
 
 
 @_stores

@@ -233,7 +233,7 @@ class Folder(FolderReader):
     def modified_at(self, file: str) -> int:
         """Return when a file was written last, in nanoseconds."""
         try:
-            return self.status(file).st_mtime_ns
+            return written_at(self.status(file))
         except OSError:
             return END_OF_TIME  # who reads it will be told
 
@@ -255,14 +255,18 @@ class Folder(FolderReader):
         """Tell whether there is a file of that name."""
         return self.has_entry(file) or self.has_entry(ASIDE_PREFIX + file) or self.has_entry(file)
 
-    @_again_if_stale
     def has_entry(self, name: str) -> bool:
         """Tell whether there is anything of that name."""
         try:
-            self.syscalls.lstat(name, self.fd)
+            self.entry_status(name)
         except FileNotFoundError:
             return False
         return True
+
+    @_again_if_stale
+    def entry_status(self, name: str) -> os.stat_result:
+        """Return what is known of what has that name, whatever it is."""
+        return self.syscalls.lstat(name, self.fd)
 
     def load(self, file: str) -> bytes:
         """Return the bytes of a regular file; nothing else is opened, no link is followed."""
@@ -391,6 +395,16 @@ class Folder(FolderReader):
     def sync_self(self) -> None:
         """Bring the names in this folder to stable storage."""
         self.syscalls.fsync(self.fd)
+
+
+def written_at(status: os.stat_result) -> int:
+    """Return when a file of which this is known was written last, in nanoseconds.
+
+    An NFS server keeps in the times of a file that is being made who makes it, and there that stays if its maker is
+    killed: any time, also one that is decades ahead. So an empty file has the time of its last change of any kind.
+    """
+    is_empty = stat.S_ISREG(status.st_mode) and not status.st_size
+    return status.st_ctime_ns if is_empty else status.st_mtime_ns
 
 
 def version_of(status: os.stat_result) -> FileVersion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.folder import Folder, written_at
 from chunkstore.backends.entries import FILE, FOLDER, LINK, OTHER, Entry
 
 #: In what stat(2) counts blocks, whatever the file system does.
@@ -18,7 +18,7 @@ def entries_in(folder: Folder) -> list[Entry]:
     found = []
     for name in folder.all_entries():
         try:
-            found.append(_entry(name, folder.syscalls.lstat(name, folder.fd)))
+            found.append(_entry(name, folder.entry_status(name)))
         except FileNotFoundError:
             pass  # removed since it was listed
         except OSError:
@@ -29,4 +29,4 @@ def entries_in(folder: Folder) -> list[Entry]:
 def _entry(name: str, status: os.stat_result) -> Entry:
     kind = next((kind for kind, test in _TESTS if test(status.st_mode)), OTHER)
     is_the_only_name = kind == FOLDER or status.st_nlink <= 1
-    return Entry(name, kind, status.st_blocks * BLOCK if is_the_only_name else 0, status.st_mtime_ns)
+    return Entry(name, kind, status.st_blocks * BLOCK if is_the_only_name else 0, written_at(status))

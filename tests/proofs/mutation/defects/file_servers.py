@@ -36,6 +36,20 @@ MUTANTS = (
         f"{_BACKENDS} -k server_forgot",
     ),
     Mutant(
+        "what is listed is not asked for again",
+        "chunkstore/backends/disk/listing.py",
+        "folder.entry_status(name)",
+        "folder.syscalls.lstat(name, folder.fd)",
+        "tests/backends/test_names_remembered.py",
+    ),
+    Mutant(
+        "the times of a file that was only being made on a file server are believed",
+        FOLDER,
+        "    return status.st_ctime_ns if is_empty else",
+        "    return",
+        "tests/maintenance/test_left_overs.py -k only_being_made",
+    ),
+    Mutant(
         "a name that is known no more is looked for again without asking for the names",
         FOLDER,
         "            folder.look_afresh()\n            return look(",
