@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 from chunkstore.names import scopes_of
 from chunkstore.recording.asynchronous.run import AwaitableRun
-from chunkstore.recording.asynchronous.step import AwaitableStep
+from chunkstore.recording.asynchronous.step import AwaitableStep, off_loop_module
 from chunkstore.recording.fanout import FanOut
 from chunkstore.recording.functions import check_runs_at_once
 from chunkstore.recording.retries import DEFAULT_BACKOFF, RAISE, check_retries
@@ -208,6 +208,10 @@ class Run(AwaitableRun):
         if checked.good:
             self.tell_store(self.store.set_parameters, checked.good, self.branch)
         checked.raise_refusals()
+
+    async def aset_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Set parameters off the event loop; see `set_parameters`."""
+        await off_loop_module().do(self.set_parameters, parameters)
 
     def get_parameters(self) -> dict[str, Any]:
         """Return the parameters that hold here: the run's, and over them those of the branches on the way."""

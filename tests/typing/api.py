@@ -76,6 +76,10 @@ async def awaiting(store: Store) -> None:
         await train("deep")  # type: ignore[arg-type]
 
         assert_type(await run.astep("half", halved, 3, max_attempts=2, backoff=0.1), float)
+        assert_type(await run.aset_parameters({"a": 1}), None)
+        async with run.step("data") as step:
+            assert_type(await step.aput_data("out.csv", "out"), None)
+            assert_type(await step.aget_data("out", step="data"), Path)
         await run.astep("square", squared, 3)  # type: ignore[arg-type]
         assert_type(await run.amap("map", [1, 2], halved), list[float | None])
         assert_type(await run.amap("map", counted(9), halved, max_in_flight=3, name_of=str), list[float | None])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -162,6 +165,17 @@ class AwaitableStep(BaseStep[_Scope]):
             await off_loop.pause(pause_after(self._tries, self._backoff))
             self._take_charge_in_loop()
             await off_loop.do(self._begin_attempt)
+
+    # --- data --------------------------------------------------------------------------------------------------------
+
+    async def aput_data(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+        """Copy a file or folder into the catalog off the event loop; see `put_data`."""
+        await off_loop_module().do(self.put_data, path, name)
+
+    async def aget_data(self, name: str, to: str | os.PathLike[str] | None = None, *, step: str | None = None) -> Path:
+        """Copy data out of the catalog off the event loop; see `get_data`."""
+        path: Path = await off_loop_module().do(partial(self.get_data, step=step), name, to)
+        return path
 
     # --- what is written soon ----------------------------------------------------------------------------------------
 

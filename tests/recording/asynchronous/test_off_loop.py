@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -50,8 +51,17 @@ async def work(item):
     return item
 
 
+async def work_with_data(item):
+    await work(item)
+    step = chunkstore.current_step()
+    await step.aput_data("model.txt", "model")
+    assert (await step.aget_data("model", "copy.txt")).read_text() == "weights"
+    await step.run.aset_parameters({"item": item})
+
+
 @pytest.mark.parametrize("durability", ["process", "step"])
 def test_nothing_is_written_in_the_thread_of_the_loop(tmp_path, monkeypatch, durability):
+    Path("model.txt").write_text("weights")
     store = chunkstore.open_store("chunked-fs", log_folder=str(tmp_path / "log"), durability=durability)
 
     async def main():
@@ -59,13 +69,17 @@ def test_nothing_is_written_in_the_thread_of_the_loop(tmp_path, monkeypatch, dur
         slow = Slow(monkeypatch, 0)
         async with run:
             assert await run.amap("score", range(20), work, max_attempts=2) == list(range(20))
-            await run.aparallel("both", {"a": lambda: work(1)})
-            await run.astep("one", work, 1)
+            await run.aparallel("both", {"a": lambda: work_with_data(1)})
+            await run.astep("one", work_with_data, 2)
         assert slow.calls
         assert slow.calls.get(threading.get_ident(), set()) <= {"close"}  # of what is collected as garbage
 
     asyncio.run(main())
-    assert store.get_run_log("run").status == "SUCCESS"
+    log = store.get_run_log("run")
+    assert (log.status, log.parameters) == ("SUCCESS", {"item": 2})
+    assert store.get_parameters("run", "both.a") == {"item": 1}
+    read = [(entry.name, entry.stage) for entry in log.steps["one"].data_catalog if entry.name == "model"]
+    assert read == [("model", "put"), ("model", "get")]
 
 
 @pytest.mark.thorough
