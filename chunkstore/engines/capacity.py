@@ -1,4 +1,4 @@
-"""What an executor is asked: how many branches it can run at once, and whether they run in other processes.
+"""What an executor is asked: how many branches it can run at once, where, and whether they can be cancelled.
 
 Never the processor of this host answers for it.
 """
@@ -35,6 +35,15 @@ def is_elsewhere(executor: Any) -> bool:
     if kind.startswith("parsl.concurrent."):
         return not all(hasattr(one, "max_threads") for one in _chosen_of_parsl(executor))
     return kind.startswith(("mpi4py.futures.", "executorlib."))
+
+
+def may_cancel(executor: Any) -> bool:
+    """Tell whether futures of an executor can be cancelled without harm to others.
+
+    executorlib's thread that hands functions on ends with an error when it comes to a cancelled one: what is submitted
+    afterwards never runs, and its `shutdown` waits for ever.
+    """
+    return not type(executor).__module__.startswith("executorlib.")
 
 
 def _count(ask: Callable[[], Any]) -> int | None:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from chunkstore.engines.base import Ended
-from chunkstore.engines.futures import cancel, error_of
+from chunkstore.engines.futures import error_of
 from chunkstore.recording.branch_records import Branch, record_failure, recorded_branch
 from chunkstore.recording.failures import describe_error
 from chunkstore.recording.scope import Scope
@@ -77,12 +77,12 @@ class InFlight:
         """Cancel a branch, if it has not begun; return whether nobody has to wait for it."""
         branch = self._pending[future]
         if self.workers.takes_back:
-            is_cancelled = cancel(future)
+            is_cancelled = self.workers.cancel(future)
             if is_cancelled:
                 self._run.left.discard(branch.internal_name)
             return is_cancelled
         # Whatever the engine says: only its record tells whether a branch has begun.
-        return recorded_branch(self._run, branch) is None and cancel(future)
+        return recorded_branch(self._run, branch) is None and self.workers.cancel(future)
 
     def _abandon(self, error: BaseException) -> None:
         """Stop what can be stopped, and wait for nothing.

@@ -19,7 +19,8 @@ from typing import Any
 
 from chunkstore.engines import as_executor, is_of_dask
 from chunkstore.engines.base import Ended, Engine
-from chunkstore.engines.capacity import capacity_of, is_elsewhere
+from chunkstore.engines.capacity import capacity_of, is_elsewhere, may_cancel
+from chunkstore.engines.futures import cancel
 from chunkstore.engines.travel import CALL, dumped
 from chunkstore.errors import ChunkstoreError, StoreUsageError
 from chunkstore.recording.answers import Packed, packed
@@ -329,7 +330,12 @@ class Workers:
 
     def stop(self, futures: Collection[Future[Any]]) -> None:
         """Take back what has not begun, and stop what runs as far as the engine can, soon."""
-        self._engine.stop(futures)
+        if may_cancel(self._executor):
+            self._engine.stop(futures)
+
+    def cancel(self, future: Future[Any]) -> bool:
+        """Cancel a future, if that can be done; return whether it says that it is."""
+        return may_cancel(self._executor) and cancel(future)
 
     def kill(self) -> bool:
         """End the workers of a pool of our own at once; return False for the user's, which is not ours to end."""

@@ -236,6 +236,7 @@ def test_what_is_no_number_of_workers_is_not_believed(said):
 
 
 @pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")  # of what it imports
 def test_executorlib_is_asked_for_its_workers_or_its_processors():
     import executorlib
 

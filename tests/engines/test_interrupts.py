@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,41 @@ def test_workers_go_on_when_their_driver_is_killed_and_a_resumed_run_has_what_th
         lambda: all(driver.store.get_branch_log("run", f"score.{each}").status == "SUCCESS" for each in ended)
     )
     assert driver.store.liveness("run").state == "LOST"
+
+
+class Breakable(Executor):
+    """Hands one function on after the other, in a thread that ends when it comes to a cancelled one, as executorlib."""
+
+    def __init__(self):
+        self.futures = []
+        self.goes_on = threading.Event()
+
+    def submit(self, function, /, *arguments):
+        self.futures.append((Future(), function, arguments))
+        if len(self.futures) == 1:
+            threading.Thread(target=self.hand_on, daemon=True).start()
+        return self.futures[-1][0]
+
+    def hand_on(self):
+        self.goes_on.wait(SOON)
+        for future, function, arguments in self.futures:
+            future.exception(0) if future.cancelled() else future.set_result(function(*arguments))
+
+
+Breakable.__module__ = "executorlib.executor.single"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_no_future_is_cancelled_of_an_engine_that_breaks_of_that(store, error):
+    engine = Breakable()
+
+    def items():
+        yield from range(3)
+        if error is ValueError:  # what runs is waited for
+            threading.Timer(0.05, engine.goes_on.set).start()
+        raise error
+
+    with pytest.raises(error), store.start_run() as run:
+        run.map("score", items(), abs, executor=engine)
+    assert not any(future.cancelled() for future, *_ in engine.futures)
+    engine.goes_on.set()

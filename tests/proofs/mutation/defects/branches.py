@@ -197,9 +197,16 @@ MUTANTS = (
     Mutant(
         "an engine that says it has cancelled something is believed",
         "chunkstore/recording/in_flight.py",
-        "return recorded_branch(self._run, branch) is None and cancel(future)",
-        "return cancel(future)",
+        "return recorded_branch(self._run, branch) is None and self.workers.cancel(future)",
+        "return self.workers.cancel(future)",
         _LATE.format("waits_for_what_runs"),
+    ),
+    Mutant(
+        "futures of executorlib are cancelled, of which it dies",
+        "chunkstore/recording/workers.py",
+        "return may_cancel(self._executor) and cancel(future)",
+        "return cancel(future)",
+        "tests/engines/test_interrupts.py -k breaks_of",
     ),
     Mutant(
         "a branch begins though nobody waits for it any more",
