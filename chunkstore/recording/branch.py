@@ -113,13 +113,14 @@ def _run(task: BranchTask) -> Outcome:
 def of_this_start(run: Scope) -> Scope:
     """Return what a start records its branch through, which shall not take what another one has recorded for its own.
 
-    An engine may start a branch again in the same process, even with the very object that was sent for the first start.
+    An engine may start a branch again in the same process, even at once, with the very object that was sent for the
+    first start.
     """
-    if run.store.has_recorded(run.identity, run.branch):
-        again = run.bound_to(run.branch)
-        again.store = run.store.anew()
-        return again
-    return run.bound_to(run.branch) if run.has_started else run
+    if run.claim() and not run.store.has_recorded(run.identity, run.branch):
+        return run
+    again = run.bound_to(run.branch)
+    again.store = run.store.anew()
+    return again
 
 
 def refusal_of(run: Scope) -> StoreUsageError | None:

@@ -65,6 +65,7 @@ class Scope:
         #: What the start around this one is called; and by process, what this one is, as a forked child is another.
         self._start_around = start
         self._starts: dict[int, str] = {}
+        self._claims: dict[int, object] = {}
         # Changed by single operations alone: threads, and handlers of signals, may do so at any time.
         self._taken: TakenNames = {}
         self._repeated: set[str] = set()
@@ -90,10 +91,10 @@ class Scope:
         """
         return self._starts.get(process) or self._starts.setdefault(process, start_inside(self._start_around))
 
-    @property
-    def has_started(self) -> bool:
-        """Whether this process has recorded anything through this object."""
-        return os.getpid() in self._starts
+    def claim(self) -> bool:
+        """Take this object for a start of its branch in this process; return False if another one has it."""
+        mine = object()
+        return self._claims.setdefault(os.getpid(), mine) is mine  # one operation: starts may be threads
 
     def bound_to(self, branch: str, *, repeats: bool = False) -> Self:
         """Return an object that records inside a branch of this run.

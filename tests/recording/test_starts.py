@@ -3,7 +3,8 @@
 import multiprocessing
 import os
 import signal
-from concurrent.futures import Executor, Future
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -141,6 +142,29 @@ def test_starts_in_one_process_hide_one_another_no_more_than_others_do(any_store
     assert [attempt.metrics or None for attempt in step.attempts] == [{"number": 1}, None, {"number": 3}]
     assert step.user_defined_metrics == {"number": 2}
     assert [attempt.pid for attempt in branch.attempts] == [os.getpid()] * 3
+
+
+def test_starts_in_threads_of_one_process_that_begin_at_once_do_not_mix(any_store, calls, monkeypatch):
+    class AtOnce(Executor):
+        def submit(self, function, /, *arguments):
+            with ThreadPoolExecutor(2) as pool:
+                starts = [pool.submit(function, *arguments) for _ in range(2)]
+            return starts[1]
+
+    begins = threading.Barrier(2)
+    real = type(any_store).add_branch_log
+
+    def when_both_begin(self, run_id, branch):
+        if branch.status == "PROCESSING":
+            begins.wait(60)
+        return real(self, run_id, branch)
+
+    monkeypatch.setattr(type(any_store), "add_branch_log", when_both_begin)
+    (returned,) = run_one(any_store, lambda: count_up(calls), AtOnce())
+    _, branch = branch_of(any_store)
+    (step,) = branch.steps.values()
+    assert [attempt.status for attempt in branch.attempts] == ["SUCCESS"] * 2
+    assert (step.result, step.user_defined_metrics, len(step.attempts)) == (returned, {"number": returned}, 2)
 
 
 def test_retries_within_each_start_are_attempts_of_the_step_and_not_of_the_branch(store, calls):

@@ -108,9 +108,30 @@ MUTANTS = (
     Mutant(
         "a branch that is started again in one process takes the record of its first start for its own",
         "chunkstore/recording/branch.py",
-        "    if run.store.has_recorded(run.identity, run.branch):\n",
+        "    if run.claim() and not run.store.has_recorded(run.identity, run.branch):\n",
+        "    if True:\n",
+        "tests/recording/test_starts.py -k 'one_process and hide'",
+    ),
+    Mutant(
+        "starts of a branch that begin at once in one process are one",
+        "chunkstore/recording/branch.py",
+        "    if run.claim() and not run.store",
+        "    if not run.store",
+        "tests/recording/test_starts.py -k at_once_do_not_mix",
+    ),
+    Mutant(
+        "a step that was started several times ends with the start that ended last",
+        "chunkstore/views/durations.py",
+        "    if has_several_starts(step):\n        return counting_attempt(step)\n",
+        "",
+        "tests/recording/test_starts.py -k for_people",
+    ),
+    Mutant(
+        "a step that was open in a worker that died is told of as running on",
+        "chunkstore/recording/branch_records.py",
+        "    if has_died:\n",
         "    if False:\n",
-        "tests/recording/test_starts.py -k one_process",
+        "tests/recording/test_killed_workers.py -k open_in_a_killed_worker",
     ),
     Mutant(
         "a rank that comes back does nothing for the one that died",
