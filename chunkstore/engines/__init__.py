@@ -19,7 +19,7 @@ def dask(client: Any = None, **options: Any) -> Executor:
 
     Raises:
         ImportError: distributed is not installed.
-        StoreUsageError: there is no client.
+        StoreUsageError: there is no client, or it is asynchronous.
     """
     from chunkstore.engines.on_dask import DaskEngine  # noqa: PLC0415 - the engine is imported when it is used
 

@@ -245,19 +245,14 @@ class Dispatcher(InFlight):
         if error is None:
             self._taken_back = 0  # somebody takes what lies in the queue of the pool
             self._note_answer(branch, future.result())
-        elif means_cancelled(error) and self._may_begin_again(branch):
-            self._waiting.append(branch)
+        elif means_cancelled(error):
+            self._note_death(branch, f"its engine cancelled it ({describe_error(error)})")  # as Dask's `restart` does
         elif means_death(error):
-            how = text_of(error) if isinstance(error, WorkerDiedError) else describe_error(error)
-            self._note_death(branch, how)
+            self._note_death(branch, text_of(error) if isinstance(error, WorkerDiedError) else describe_error(error))
         else:
             # The function's own errors come back as outcomes: this one is the executor's.
             self._fail(branch, f"its worker gave no answer: {describe_error(error)}", error)
         return True
-
-    def _may_begin_again(self, branch: Branch) -> bool:
-        self._cancelled[branch.place] += 1
-        return self._cancelled[branch.place] <= _MOST_CANCELLED and recorded_branch(self._run, branch) is None
 
     def _note_answer(self, branch: Branch, outcome: Outcome | NotSeen) -> None:
         if isinstance(outcome, NotSeen):
@@ -293,7 +288,7 @@ class Dispatcher(InFlight):
     # --- after a worker's death --------------------------------------------------------------------------------------
 
     def _note_death(self, branch: Branch, how: str) -> None:
-        """Go on after a worker died whose engine lives: the branch runs again if it has not had all its attempts.
+        """Go on after a worker died, or was stopped, whose engine lives: who has attempts left runs again.
 
         Where it may have died of another branch in the same process, it runs once more, alone, after all the others.
         """

@@ -47,6 +47,15 @@ def kill_once(item):
     return "lived"
 
 
+def stay_once(item):
+    """Stay until this process is ended, unless that has been done before."""
+    if item is not None and not os.path.exists(item):
+        with open(item, "w"):
+            pass
+        time.sleep(600)
+    return "lived"
+
+
 def wait_for(path):
     """Wait until a file is there."""
     deadline = time.monotonic() + 60

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
 import loky
@@ -154,6 +154,8 @@ def test_an_interrupt_while_branches_of_a_broken_pool_run_alone_leaves_none_at_w
     inner = [inner for branch in step.branches.values() for inner in branch.steps.values()]
     assert {record.status for record in (*step.branches.values(), *inner)} == {"FAIL"}
     assert {attempt.status for record in inner for attempt in record.attempts} == {"FAIL"}
+    messages = [branch.message for branch in step.branches.values()]
+    assert not [message for message in messages if "may have ended later" in message], "they have died"
 
 
 def str_or_killing(item):
@@ -245,6 +247,49 @@ def test_futures_that_were_cancelled_before_they_began_are_handed_out_again(stor
 
     with store.start_run() as run:
         assert run.map("score", range(8), work.double, executor=Cancelling()) == [number * 2 for number in range(8)]
+
+
+class CancellingOnce(Executor):
+    """Takes back the first thing that it was given, as it runs: a cluster that is restarted does."""
+
+    _max_workers = 1
+
+    def __init__(self):
+        self.inner = ThreadPoolExecutor(2)
+        self.begun = threading.Event()
+
+    def submit(self, function, /, *arguments):
+        if self.begun.is_set():
+            return self.inner.submit(function, *arguments)
+        self.inner.submit(function, *arguments)
+        assert self.begun.wait(20)
+        shown = Future()
+        shown.cancel()
+        return shown
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_branch_that_its_engine_has_cancelled_as_it_ran_runs_again_while_it_has_attempts(store, attempts):
+    executor = CancellingOnce()
+    may_end = threading.Event()
+
+    def function(item):
+        if executor.begun.is_set():
+            return item
+        executor.begun.set()
+        assert may_end.wait(20)
+        return "late"
+
+    with store.start_run("run") as run:
+        results = run.map("score", [1, 2], function, executor=executor, max_attempts=attempts, on_error="continue")
+        may_end.set()
+        executor.inner.shutdown()
+    assert results == [None if attempts == 1 else 1, 2]
+    branch = store.get_branch_log("run", "score.1")
+    assert branch.status == ("FAIL" if attempts == 1 else "SUCCESS")
+    assert attempts > 1 or "its engine cancelled it" in branch.message
+    (step,) = branch.steps.values()
+    assert len(step.attempts) == attempts
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

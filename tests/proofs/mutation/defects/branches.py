@@ -97,7 +97,7 @@ MUTANTS = (
     Mutant(
         "what was cancelled before it began has failed",
         DISPATCH,
-        "elif means_cancelled(error) and self._may_begin_again(branch):",
+        "elif means_cancelled(error):",
         "elif False:",
         _POOLS.format("shut_down_meanwhile or cancelled_before"),
     ),
