@@ -106,6 +106,18 @@ def test_a_rank_that_died_between_its_steps_leaves_it_open_what_becomes_of_the_r
     assert store.liveness(RUN).state == UNKNOWN
 
 
+def test_another_process_of_the_same_job_is_not_the_one_that_died_but_one_of_a_restart_is(tmp_path, monkeypatch):
+    store = chunkstore.open_store("chunked-fs", log_folder=tmp_path)
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    dead = killed(store, 1)
+    in_process(store, 2)
+    found = store.liveness(RUN)
+    assert (found.state, found.pid) == (LOST, dead)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    in_process(store, 2)
+    assert store.liveness(RUN).state == LIVE
+
+
 def test_a_process_that_ends_in_order_has_left_though_nobody_said_so(tmp_path):
     store = chunkstore.open_store("chunked-fs", log_folder=tmp_path)
     killed(store, 1)

@@ -70,17 +70,19 @@ def test_a_step_that_waits_for_its_next_attempt_says_so(tmp_path):
 
 
 @pytest.mark.thorough
-def test_what_asyncio_cancels_for_it_says_so(tmp_path):
-    before = """
+@pytest.mark.parametrize("work", ["await asyncio.sleep(60)", "time.sleep(60)"], ids=["waits", "runs"])
+def test_asyncio_ends_with_it_and_what_is_cancelled_says_so(tmp_path, work):
+    before = f"""
 import asyncio
 async def work(item):
-    print('at work', flush=True)
+    if item == 1:
+        print('at work', flush=True)
+        {work}
     await asyncio.sleep(60)
 """
-    assert ended(started(tmp_path, before=before, inside="asyncio.run(run.amap('m', [1], work))")) == 143
+    assert ended(started(tmp_path, before=before, inside="asyncio.run(run.amap('m', [0, 1], work))")) == 143
     step = log_of(tmp_path).steps["m"]
-    (branch,) = step.branches.values()
-    for record in (step, *branch.steps.values()):
+    for record in (step, *(inner for branch in step.branches.values() for inner in branch.steps.values())):
         assert record.status == "FAIL"
         assert "SIGTERM: Slurm 70_7 was told to end" in record.message
 

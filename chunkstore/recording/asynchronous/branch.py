@@ -20,6 +20,7 @@ from chunkstore.recording.branch import (
 )
 from chunkstore.recording.failures import is_failure
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, actor
+from chunkstore.recording.terminations import Terminated
 
 
 async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
@@ -32,7 +33,7 @@ async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: 
 
     Raises:
         asyncio.CancelledError: it was cancelled before it began, and nothing is recorded.
-        KeyboardInterrupt: the program is to end.
+        KeyboardInterrupt: the program is to end; as for `Terminated`.
         Exception: it cannot be recorded.
     """
     run = of_this_start(task.run)
@@ -69,7 +70,7 @@ async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: 
         except BaseException as raised:
             if raised is too_late:
                 return Outcome(None, raised, failed=True)
-            if failed is None or isinstance(raised, (KeyboardInterrupt, GeneratorExit)):
+            if failed is None or isinstance(raised, (KeyboardInterrupt, Terminated, GeneratorExit)):
                 raise
             error = raised if is_failure(raised) else None
     if error is not None:

@@ -69,8 +69,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"process {self.pid} on {self.host}" if self.host else "a process"
 
     def came_back_as(self, other: Owner) -> bool:
-        """Tell whether the same job of a batch system has come back as another process."""
-        return bool(self.job) and self.job.partition(", ")[0] == other.job.partition(", ")[0]
+        """Tell whether the same job of a batch system was started again since; several processes may be of one start."""
+        return self.job != other.job and self.job.partition(", ")[0] == other.job.partition(", ")[0]
 
     @classmethod
     def read(cls, data: bytes) -> Owner:

@@ -2,10 +2,11 @@
 
 from mutant import Mutant
 
-from defects.sources import SHARING, SUBMITIT_JOB, TERMINATIONS, WORKER_VERDICT
+from defects.sources import SHARING, SUBMITIT_JOB, TERMINATIONS, WHOLE_RUN, WORKER_VERDICT
 
 _SHARING = "tests/recording/test_sharing.py -k '{}'"
 _TERMINATIONS = "tests/recording/test_terminations.py -k '{}'"
+_RANKS = "tests/recording/test_ranks.py -k '{}'"
 _ASKED = "tests/maintenance/test_workers.py -k '{}'"
 
 MUTANTS = (
@@ -78,5 +79,19 @@ MUTANTS = (
         "        if left:\n            raise left[0]",
         "        left.clear()",
         "tests/recording/test_submitit_jobs.py",
+    ),
+    Mutant(
+        "a rank that died has come back once another process of its job joins",
+        "chunkstore/stores/runs/liveness.py",
+        "        return self.job != other.job and ",
+        "        return bool(self.job) and ",
+        _RANKS.format("same_job"),
+    ),
+    Mutant(
+        "a process has left a run though one of its threads is at work",
+        WHOLE_RUN,
+        "        if not (self._finishes or self._open or self.left):",
+        "        if not self._finishes:",
+        _RANKS.format("one_of_its_threads"),
     ),
 )
