@@ -69,7 +69,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"process {self.pid} on {self.host}" if self.host else "a process"
 
     def came_back_as(self, other: Owner) -> bool:
-        """Tell whether the same job of a batch system was started again since; several processes may be of one start."""
+        """Tell whether the same job of a batch system was started again since; one start may have several processes."""
         return self.job != other.job and self.job.partition(", ")[0] == other.job.partition(", ")[0]
 
     @classmethod
