@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import ray
@@ -30,12 +30,17 @@ class RayEngine(Engine):
         self._remote = ray.remote(**options)(_call) if options else ray.remote(_call)
         #: What has not ended. Ray makes a lost result anew as long as somebody refers to it.
         self._references: dict[Future[Any], Any] = {}
+        #: Whether Ray was shut down while something ran; it would start anew, elsewhere, by itself.
+        self._is_lost = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RayEngine, (self._options,)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
         """Start a function as a task."""
+        if (self._is_lost or self._references) and not ray.is_initialized():
+            raise RuntimeError("Ray was shut down")
+        self._is_lost = False
         reference = self._remote.remote(function, *arguments, **keywords)
         future: Future[Any] = Future()
         self._references[future] = reference
@@ -50,12 +55,21 @@ class RayEngine(Engine):
 
     def _ended(self, future: Future[Any]) -> None:
         reference = self._references.pop(future, None)
-        if future.cancelled() and reference is not None:
+        if future.cancelled() and reference is not None and ray.is_initialized():
             ray.cancel(reference)
+
+    def look(self) -> None:
+        """Take for cancelled what Ray, which was shut down, will never tell of."""
+        if not ray.is_initialized():
+            for future in list(self._references):
+                self._is_lost = True
+                settle(future, None, CancelledError("Ray was shut down"))
 
     def capacity(self) -> int | None:
         """Return how many tasks fit into the cluster: what it has over what a task asks for, the scarcest first."""
         if not ray.is_initialized():
+            if self._references or self._is_lost:
+                return None
             ray.init()  # as the first task would
         asked = {"CPU": self._options.get("num_cpus", 1), "GPU": self._options.get("num_gpus", 0)}
         asked |= self._options.get("resources") or {}

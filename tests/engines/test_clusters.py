@@ -213,3 +213,24 @@ def test_a_branch_that_shared_its_process_with_one_that_died_does_not_fail(store
     assert results == [0, 1, 2, None, 4, 5]
     branches = store.get_run_log("r").steps["die"].branches
     assert [name for name, branch in branches.items() if branch.status == "FAIL"] == ["die.3"]
+
+
+@pytest.mark.parametrize("error", [chunkstore.BranchFailedError, chunkstore.StoreUsageError])
+def test_a_map_ends_when_ray_is_shut_down_meanwhile_and_starts_no_other_ray(store, tmp_path, monkeypatch, error):
+    import ray
+
+    def items():
+        yield from (str(tmp_path / "go") for _ in range(2))
+        deadline = time.monotonic() + 60
+        while len(store.get_step_log("r", "wait").branches) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("another Ray was started"))
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        yield from [None] * (error is chunkstore.StoreUsageError)
+
+    try:
+        with pytest.raises(error, match="Ray was shut down"), engine("ray") as executor, store.start_run("r") as run:
+            run.map("wait", items(), work.wait_for, executor=executor)
+    finally:
+        (tmp_path / "go").touch()
+    assert "PROCESSING" not in store.get_run_log("r").to_json()

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from recording import work
 import chunkstore
 from chunkstore.records.models import PROCESSING
 from chunkstore.views.walking import all_records
+from engines import interrupted
 
 PROGRAM = "import sys; from engines import interrupted; interrupted.main(*sys.argv[1:])"
 TESTS = Path(__file__).parents[1]
@@ -157,6 +159,12 @@ def test_workers_go_on_when_their_driver_is_killed_and_a_resumed_run_has_what_th
         lambda: all(driver.store.get_branch_log("run", f"score.{each}").status == "SUCCESS" for each in ended)
     )
     assert driver.store.liveness("run").state == "LOST"
+    with driver.store.start_run("second", resume="run") as run:
+        function = partial(interrupted.held, str(driver.notes))
+        assert run.map("score", range(5), function, executor=work.threads()) == list(range(5))
+    branches = driver.store.get_run_log("second").steps["score"].branches
+    taken_over = {name.rpartition(".")[2] for name, branch in branches.items() if branch.cached_from == "run"}
+    assert taken_over >= ended
 
 
 class Breakable(Executor):

@@ -116,6 +116,49 @@ def test_a_resumed_run_takes_over_what_came_to_its_end_late(any_store, gate, eng
     assert "late" not in branch.to_json()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_session_that_goes_on_after_an_interrupt_resumes_while_the_branches_still_run(store, gate, engine, error):
+    def items():
+        yield from "ab"
+        for _ in range(2):
+            assert gate.begun.acquire(timeout=20)
+        raise error("no more")
+
+    with pytest.raises(error), store.start_run("run") as run:
+        run.map("score", items(), gates.go_through, executor=engine)
+    log = store.get_run_log("run")
+    assert (log.status, log.notes["message"]) == ("FAIL", f"{error.__name__}: no more")
+    assert set(statuses(log).values()) == {"FAIL", "SUCCESS"}
+    gate.through = str.upper  # those of the first run are in the middle of theirs
+    with store.start_run("second", resume="run") as run, ThreadPoolExecutor(2) as pool:
+        assert run.map("score", "ab", gates.go_through, executor=pool) == ["A", "B"]
+    second = store.get_run_log("second")
+    end(gate, engine)
+    assert lateness(store) == {"a": ("FAIL", "SUCCESS"), "b": ("FAIL", "SUCCESS")}
+    assert store.get_run_log("second") == second
+
+
+def test_what_a_map_inside_a_branch_goes_on_with_is_late(store, gate, engine):
+    def through(item):
+        gate.through = lambda inner: Gate.through(gate, inner)
+        with ThreadPoolExecutor(2) as pool:
+            return chunkstore.current_run().map("inner", [f"{item}1", f"{item}2"], gates.go_through, executor=pool)
+
+    gate.through = through
+    interrupted(store, gate, engine, items=("a",))
+    before = store.get_run_log("run")
+    assert set(statuses(before).values()) == {"FAIL", "SUCCESS"}
+    assert store.count_steps("run") == before.notes["steps"]
+    end(gate, engine)
+    log = store.get_run_log("run")
+    assert statuses(log).items() >= statuses(before).items()
+    assert lateness(store) == {"a": ("FAIL", "SUCCESS")}
+    inner = log.steps["score"].branches["score.a"].steps["score.a.inner"]
+    assert (inner.late, {branch.late for branch in inner.branches.values()}) == ("SUCCESS", {"SUCCESS"})
+    assert store.count_steps("run") == before.notes["steps"]
+    assert list(store.find_problems("run")) == []
+
+
 def test_resuming_warns_of_what_may_still_run(any_store, gate, engine, caplog):
     interrupted(any_store, gate, engine)
     with caplog.at_level(logging.WARNING, "chunkstore"), any_store.start_run("second", resume="run"):
