@@ -93,7 +93,8 @@ class Threads:
         self._working = 0
         self._lately = 0
         self._last = time.perf_counter()
-        self._timer: asyncio.TimerHandle | None = None
+        # Nothing here holds the loop: the threads end with it.
+        self._will_look = False
 
     def add(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
         """Have a job done; in the loop."""
@@ -109,8 +110,9 @@ class Threads:
         if self._waiting and not self._working:
             self._last, self._lately = time.perf_counter(), 0
             self._hire(loop)
-        if self._timer is None and self._working:
-            self._timer = loop.call_later(_INTERVAL, self._look, loop)
+        if self._working and not self._will_look:
+            self._will_look = True
+            loop.call_later(_INTERVAL, self._look, loop)
 
     def _hire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._working += 1
@@ -121,7 +123,7 @@ class Threads:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look whether more threads could do more, and whether anything was done that nobody has told of."""
-        self._timer = None
+        self._will_look = False
         self._deliver(loop)
         now = time.perf_counter()
         pace = (now - self._last) * self._working / max(self._lately, 1)

@@ -1,7 +1,10 @@
 """Every event loop of asyncio will do; of others, an error says what to do."""
 
 import asyncio
+import gc
 import sys
+import threading
+import time
 
 import anyio
 import pytest
@@ -29,6 +32,21 @@ def check(store, count=5):
 async def record(store):
     async with store.start_run("run") as run:
         assert await run.amap("score", range(5), score, max_in_flight=2) == list(range(5))
+
+
+def test_a_loop_that_has_ended_leaves_no_thread(store):
+    def names():
+        return {thread.name for thread in threading.enumerate() if thread.name.startswith("chunkstore-asyncio")}
+
+    before = names()
+    with store.start_run("run") as run:
+        for item in range(3):
+            asyncio.run(run.astep("score", score, item))
+    gc.collect()
+    deadline = time.monotonic() + 30
+    while not names() <= before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_uvloop_is_one(store):
