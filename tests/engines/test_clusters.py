@@ -113,17 +113,13 @@ def references(executor):
 def test_a_map_in_a_branch_needs_no_executor(store, name):
     """On more branches than there are workers: each gives its place away while it waits, or has workers of its own."""
     with engine(name) as executor, store.start_run() as run:
-        assert run.map("outer", range(4), work.map_inside, executor=executor) == [
-            [2 * item, 2 * item + 2] for item in range(4)
-        ]
+        assert run.map("outer", range(3), work.map_inside, executor=executor) == [[0, 2], [2, 4], [4, 6]]
 
 
 @pytest.mark.parametrize("name", ON_ITSELF)
 def test_a_map_in_a_branch_can_use_the_engine_that_runs_it(store, name):
     with engine(name) as executor, store.start_run() as run:
-        assert run.map("outer", range(4), ON_ITSELF[name], executor=executor) == [
-            [2 * item, 2 * item + 2] for item in range(4)
-        ]
+        assert run.map("outer", range(3), ON_ITSELF[name], executor=executor) == [[0, 2], [2, 4], [4, 6]]
 
 
 def test_an_engine_in_a_closure_is_the_workers_own(store):
@@ -148,15 +144,16 @@ def test_a_process_that_may_not_have_children_says_so_where_a_map_has_no_executo
 def test_a_worker_that_dies_fails_its_branch_alone(store, name):
     failed = pytest.raises(chunkstore.BranchFailedError)
     with engine(name) as executor, failed as caught, store.start_run("r") as run:
-        run.map("die", range(5), work.kill_at_three, executor=executor)
+        run.map("die", [2, 3], work.kill_at_three, executor=executor)
     (died,) = caught.value.failures.values()
     assert isinstance(died, chunkstore.WorkerDiedError)
     assert died.branch == "die.3"
     assert "the process that ran this branch died: " in str(died)
-    assert caught.value.results == [0, 1, 2, None, 4]
+    assert caught.value.results == [2, None]
     branches = store.get_run_log("r").steps["die"].branches
     assert {name: branch.status for name, branch in branches.items()} == {
-        f"die.{item}": "FAIL" if item == 3 else "SUCCESS" for item in range(5)
+        "die.2": "SUCCESS",
+        "die.3": "FAIL",
     }
 
 
@@ -171,14 +168,16 @@ def test_a_branch_whose_worker_died_runs_again_while_it_has_attempts(store, tmp_
 @pytest.mark.parametrize("name", ["dask", "ray", "submitit"])
 def test_a_function_that_no_worker_can_import_is_sent_by_value(store, name):
     with engine(name) as executor, store.start_run() as run:
-        assert run.map("lambda", [1, 2], lambda item: item + 1, executor=executor) == [2, 3]
+        assert run.map("lambda", [1], lambda item: item + 1, executor=executor) == [2]
 
 
 @pytest.mark.parametrize("name", ["dask", "ray", "joblib-loky", "executorlib", "mpi"])
 def test_what_cannot_be_sent_fails_before_an_engine_sees_it(store, name):
     with engine(name) as executor, store.start_run("r") as run:
-        items = [1, threading.Lock(), 3]
-        assert run.map("items", items, work.process_of, executor=executor, on_error="continue")[1] is None
+        items = [threading.Lock(), 2]
+        none, process = run.map("items", items, work.process_of, executor=executor, on_error="continue")
+        assert none is None
+        assert process
         lock = threading.Lock()
         with pytest.raises(chunkstore.StoreUsageError, match="Cannot send the function"):
             run.map("function", [1], lambda item: lock, executor=executor)
