@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
-from chunkstore.errors import RunLogNotFoundError, StoreUsageError
+from chunkstore.errors import ChunkstoreError, RunLogNotFoundError, StoreUsageError
 from chunkstore.recording.answers import Outcome, Packed, packed, sent, this_process, unpacked
 from chunkstore.recording.failures import describe_error, is_failure
 from chunkstore.recording.identity import InputHash
 from chunkstore.recording.items import shown_item
 from chunkstore.recording.scope import CURRENT_RUN, CURRENT_STEP, Scope
-from chunkstore.recording.sharing import NotSeen, data_put_by
+from chunkstore.recording.sharing import NotSeen, data_put_by, process_here
 from chunkstore.recording.starting import end_attempt, new_attempt
 from chunkstore.recording.step import BaseStep
 from chunkstore.recording.waiting import running_on
@@ -70,6 +70,9 @@ def run_branch(task: BranchTask) -> Outcome | NotSeen:
         outcome = _run(task)
     except RunLogNotFoundError as missing:
         return NotSeen.here(task.run, missing, by_value=task.by_value)
+    except ChunkstoreError as error:
+        error.message += f" That was in {process_here()}."
+        raise
     error = outcome.error
     return outcome._replace(error=sent(error, by_value=task.by_value)) if isinstance(error, BaseException) else outcome
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 
@@ -9,7 +10,8 @@ import pytest
 from elsewhere import Elsewhere
 
 import chunkstore
-from chunkstore import BranchFailedError, StoreNotSharedError
+from chunkstore import BranchFailedError, StoreAccessError, StoreNotSharedError
+from chunkstore.recording import branch
 
 
 def note(item):
@@ -32,6 +34,26 @@ def files_below(path):
     return sorted(
         os.path.relpath(os.path.join(folder, name), path) for folder, _, names in os.walk(path) for name in names
     )
+
+
+def may_not_write():
+    def refused(*_):
+        raise StoreAccessError("Cannot work here: Permission denied.")
+
+    branch.record_begin = refused
+
+
+def test_a_worker_that_cannot_record_is_named(store, called):
+    with (
+        ProcessPoolExecutor(1, initializer=may_not_write) as executor,
+        pytest.raises(BranchFailedError) as caught,
+        store.start_run("r") as run,
+    ):
+        run.map("m", [called], note, executor=executor)
+    (failure,) = caught.value.failures.values()
+    assert isinstance(failure, StoreAccessError)
+    assert re.search(rf"Permission denied\. That was in process \d+ on {os.uname().nodename}\.$", str(failure))
+    assert files_below(called) == []
 
 
 @pytest.mark.parametrize("there", ["nothing", "an empty folder", "another run of that id"])
