@@ -70,8 +70,8 @@ def run_branch(task: BranchTask) -> Outcome | NotSeen:
         outcome = _run(task)
     except RunLogNotFoundError as missing:
         return NotSeen.here(task.run, missing, by_value=task.by_value)
-    except ChunkstoreError as error:
-        error.message += f" That was in {process_here()}."
+    except ChunkstoreError as refused:
+        refused.message += f" That was in {process_here()}."
         raise
     error = outcome.error
     return outcome._replace(error=sent(error, by_value=task.by_value)) if isinstance(error, BaseException) else outcome
