@@ -81,14 +81,16 @@ class EngineResultSuite(EngineBase):
 
     def test_two_maps_at_once_share_the_engine(self, engine: Any, store: Store[Any]) -> None:
         """Each gets what is its own."""
+        count = min(10, self.many)
+        ones, others = range(count), range(count, 2 * count)
         with store.start_run("run") as run, ThreadPoolExecutor(2) as drivers:
-            first = drivers.submit(run.map, "first", range(10), work.double, executor=engine)
-            second = drivers.submit(run.map, "second", range(10, 20), work.double, executor=engine)
-            assert first.result() == [item * 2 for item in range(10)]
-            assert second.result() == [item * 2 for item in range(10, 20)]
+            first = drivers.submit(run.map, "first", ones, work.double, executor=engine)
+            second = drivers.submit(run.map, "second", others, work.double, executor=engine)
+            assert first.result() == [item * 2 for item in ones]
+            assert second.result() == [item * 2 for item in others]
         log = store.get_run_log("run", strict=True)
-        assert statuses(log, "first") == {str(item): SUCCESS for item in range(10)}
-        assert statuses(log, "second") == {str(item): SUCCESS for item in range(10, 20)}
+        assert statuses(log, "first") == {str(item): SUCCESS for item in ones}
+        assert statuses(log, "second") == {str(item): SUCCESS for item in others}
 
     # --- items -------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Engines as the conformance suite opens them: of two workers each, in the tests, in drivers and in branches.
 
-A cluster of Dask or Ray is started once by the fixture of its tests, which names it in the environment.
+Clusters are started once by the fixture of their tests; those of Dask and Ray are named in the environment.
 """
 
 import multiprocessing
@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from chunkstore import engines
 
@@ -86,40 +86,65 @@ def mpi():
     return MPIPoolExecutor(WORKERS)
 
 
-@contextmanager
-def parsl():
-    from parsl.concurrent import ParslPoolExecutor
-    from parsl.config import Config
+def _parsl_processes():
     from parsl.executors import HighThroughputExecutor
     from parsl.providers import LocalProvider
 
-    executor = HighThroughputExecutor(
+    return HighThroughputExecutor(
+        label="processes",
         max_workers_per_node=WORKERS,
         address="127.0.0.1",
         loopback_address="127.0.0.1",
         encrypted=False,
+        heartbeat_period=1,  # so often a manager looks whether its workers live
+        heartbeat_threshold=60,
         provider=LocalProvider(init_blocks=1, max_blocks=1),
     )
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        ParslPoolExecutor(Config(executors=[executor], run_dir=folder, usage_tracking=0)) as pool,
-    ):
-        yield pool
+
+
+def _parsl_threads():
+    from parsl.executors import ThreadPoolExecutor as ParslThreads
+
+    return ParslThreads(label="threads", max_threads=WORKERS)
 
 
 @contextmanager
-def parsl_threads():
-    from parsl.concurrent import ParslPoolExecutor
-    from parsl.config import Config
-    from parsl.executors import ThreadPoolExecutor as ParslThreads
+def _loaded_parsl(*executors):
+    import parsl
 
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        ParslPoolExecutor(
-            Config(executors=[ParslThreads(max_threads=WORKERS)], run_dir=folder, usage_tracking=0)
-        ) as pool,
-    ):
-        yield pool
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        config = parsl.Config(
+            executors=list(executors), run_dir=folder, usage_tracking=0, initialize_logging=False, strategy="none"
+        )
+        with parsl.load(config) as kernel:
+            yield kernel
+
+
+def parsl_of_both_kinds():
+    """A process has one configuration of Parsl at most; the tests' has both kinds of executors."""
+    return _loaded_parsl(_parsl_processes(), _parsl_threads())
+
+
+@contextmanager
+def _parsl_pool(make):
+    import parsl
+    from parsl.concurrent import ParslPoolExecutor
+
+    executor = make()
+    try:
+        loaded = nullcontext(parsl.dfk())
+    except parsl.errors.NoDataFlowKernelError:
+        loaded = _loaded_parsl(executor)
+    with loaded as kernel:
+        yield ParslPoolExecutor(dfk=kernel, executors=[executor.label])
+
+
+def parsl():
+    return _parsl_pool(_parsl_processes)
+
+
+def parsl_threads():
+    return _parsl_pool(_parsl_threads)
 
 
 def executorlib():
