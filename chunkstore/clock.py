@@ -77,12 +77,16 @@ clock = HybridClock()
 
 def utc_now() -> str:
     """Return the current time in the form of the run log, `2024-02-02 05:49:41.697142+00:00`."""
-    return format_time(datetime.now(timezone.utc))
+    return _in_form(datetime.now(timezone.utc))
 
 
 def format_time(moment: datetime) -> str:
     """Return an aware `moment` in UTC in the form of the run log."""
-    return moment.astimezone(timezone.utc).isoformat(sep=" ", timespec="microseconds")
+    return _in_form(moment.astimezone(timezone.utc))
+
+
+def _in_form(utc: datetime) -> str:
+    return utc.isoformat(sep=" ", timespec="microseconds")
 
 
 def format_nanoseconds(nanoseconds: int) -> str:

@@ -110,6 +110,7 @@ def _run(task: BranchTask) -> Outcome:
         except Exception as broken:  # noqa: BLE001 - whatever a result's pickling raises
             log.message = f"its result could not be sent back: {describe_error(broken)}"
             value, error = None, broken
+    run.let_go_of_function_step()
     return Outcome(value, error, record_end(run, log, error), start, data_put_by(step))
 
 

@@ -162,6 +162,15 @@ class Scope:
             return step
         return self.function_step
 
+    def let_go_of_function_step(self) -> None:
+        """Remember by its name alone the step whose function was all that recorded here, as it has ended.
+
+        It holds this object: both would stay until garbage is collected.
+        """
+        step, self.function_step = self.function_step, None
+        if step is not None:
+            self._around = step.internal_name, step.attempt
+
     def around(self) -> tuple[str, int] | None:
         """Return the internal name of the step that is at work here and its attempt; None if there is none."""
         step = self.step_around()

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -24,7 +24,7 @@ from chunkstore.recording.identity import InputHash, identities, input_hash
 from chunkstore.recording.inner_names import InnerNames
 from chunkstore.recording.output import OutputFile
 from chunkstore.recording.results import kept_result, result_of
-from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, check_retries, wait_after
+from chunkstore.recording.retries import CONTINUE, DEFAULT_BACKOFF, RAISE, wait_after
 from chunkstore.recording.scope import CURRENT_STEP, Scope, actor
 from chunkstore.recording.starting import new_attempt
 from chunkstore.recording.step_reuse import ReusableStep
@@ -57,7 +57,6 @@ class BaseStep(ReusableStep[_Scope]):
         backoff: float = DEFAULT_BACKOFF,
         earlier_attempts: list[StepAttempt] | None = None,
     ) -> None:
-        check_retries(name, max_attempts, on_error, backoff)
         log = StepLog(
             name=name,
             internal_name=internal_name,
@@ -169,7 +168,7 @@ class BaseStep(ReusableStep[_Scope]):
         """Run a function as this step, as often as its attempts allow.
 
         Args:
-            function: what the step does.
+            function: what the step does; the caller has found out that it runs at once.
             arguments: for the function.
             keywords: for the function.
             code: which code that is, if the caller has found out.
@@ -180,7 +179,6 @@ class BaseStep(ReusableStep[_Scope]):
             What the function returned, or what it returned in the run that is resumed; None if it failed and
             `on_error` is "continue".
         """
-        check_runs_at_once(function)
         try:
             if self._takes_over(function, arguments, keywords, code, inputs, may_reuse=may_reuse):
                 return result_of(self._log)
@@ -362,11 +360,14 @@ class BaseStep(ReusableStep[_Scope]):
 
     def _close(self) -> None:
         output, self._output = self._output, None
-        with ExitStack() as each:  # all of it is done, whichever fails
-            each.callback(self._write_end)
-            if output is not None:
-                each.callback(self._keep_output, output)
-            each.callback(self.flush)
+        try:  # all of it is done, whichever fails
+            self.flush()
+        finally:
+            try:
+                if output is not None:
+                    self._keep_output(output)
+            finally:
+                self._write_end()
 
     def _keep_output(self, output: OutputFile) -> None:
         if (printed := output.finish()) is not None:

@@ -38,7 +38,7 @@ class _Write:
         # That of its class, or of what it stands for, comes back by itself.
         self._own = getattr(stream, "__dict__", {}).get("write")
         #: One for each step that needs it.
-        self.users: list[object] = []
+        self.users: dict[object, None] = {}
 
     def __call__(self, text: str, /) -> Any:
         output = _output.find()
@@ -91,7 +91,7 @@ class KeptOutput(AbstractContextManager[None]):
                 write = _Write(stream)
                 write.put_in_place()
             self._writes.append(write)
-            write.users.append(self)
+            write.users[self] = None
 
     def __exit__(self, *_: object) -> None:
         if self._is_kept:
@@ -102,8 +102,7 @@ class KeptOutput(AbstractContextManager[None]):
     def _leave(self) -> None:
         with passable(_mutex):
             for write in self._writes:
-                if self in write.users:
-                    write.users.remove(self)
+                write.users.pop(self, None)
                 if not write.users:
                     write.take_away()
 

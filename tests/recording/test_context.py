@@ -2,10 +2,12 @@
 
 import asyncio
 import functools
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -257,3 +259,37 @@ def test_a_function_whose_call_does_not_do_its_work_is_refused(store, function):
 def test_a_function_may_return_an_expression_that_is_a_generator(store):
     with store.start_run("run") as run:
         assert list(run.step("load", lambda: (number for number in range(3)))) == [0, 1, 2]
+
+
+def test_a_branch_that_has_ended_leaves_no_garbage(store):
+    seen = []
+
+    def work(_item):
+        seen.extend([weakref.ref(current_run()), weakref.ref(current_step())])
+
+    async def work_later(item):
+        work(item)
+
+    async def main():
+        await run.amap("tasks", range(3), work_later)
+
+    gc.disable()
+    try:
+        with store.start_run() as run, ThreadPoolExecutor(1) as threads:
+            run.map("threads", range(3), work, executor=threads)
+            asyncio.run(main())
+        assert [each() for each in seen] == [None] * 12
+    finally:
+        gc.enable()
+
+
+def test_a_step_begun_after_its_branch_has_ended_is_still_inside_what_the_branch_ran(store):
+    seen = []
+
+    def work(_item):
+        seen.append(current_run())
+
+    with store.start_run("run") as run, ThreadPoolExecutor(1) as threads:
+        run.map("each", ["one"], work, executor=threads)
+        seen[0].step("late", int)
+    assert store.get_step_log("run", "each.one.late").inside == "each.one.work"

@@ -73,6 +73,7 @@ async def run_branch(task: BranchTask, function: Callable[..., Any], arguments: 
             if failed is None or isinstance(raised, (KeyboardInterrupt, Terminated, GeneratorExit)):
                 raise
             error = raised if is_failure(raised) else None
+    run.let_go_of_function_step()
     if error is not None:
         without_locals(error)
     return Outcome(value, error, bool(failed), run.start_in(os.getpid()))

@@ -58,7 +58,7 @@ class ChunkWriter:
         """Write a file of a run; durably at once if the run has finished, as all in it was made durable then."""
         # What is replaced must not give way to what a loss of power may take.
         at_the_end = self.backend.durability == AT_THE_END
-        replaces = verb in {self.backend.replace, self.backend.replace_as_read}
+        replaces = verb != self.backend.publish
         durable = at_the_end and replaces and self.has_finished(run_id, known)
         self.write(run_id, known, verb, file, data, durable=durable)
         if not at_the_end or durable:

@@ -158,8 +158,7 @@ class RecordWriter:
 
     def _without_appended(self, run_id: str, file: str, body: bytes) -> bytes:
         """Return a record of our own without what others have appended to it: that is laid over it anyhow."""
-        chunk = parse_chunk_file(file)
-        if chunk is None or file not in changes_seen:
+        if file not in changes_seen or (chunk := parse_chunk_file(file)) is None:
             return body
         with self.backend.reader(run_id) as reader:
             chunks = ChunkReader(run_id, reader)

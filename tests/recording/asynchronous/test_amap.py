@@ -89,7 +89,8 @@ def test_branches_are_recorded_as_those_of_map(store, items):
 
     @run_of(store, "run")
     async def results(run):
-        return await run.amap("score", items, kind, on_error="continue", max_attempts=2, backoff=0)
+        options = {"on_error": "continue", "max_attempts": 2, "backoff": 0}
+        return await run.amap("score", items, kind, max_in_flight=1, **options)  # in a row, as on one thread
 
     with store.start_run("map") as run, ThreadPoolExecutor(1) as threads:
         options = {"executor": threads, "on_error": "continue", "max_attempts": 2, "backoff": 0}

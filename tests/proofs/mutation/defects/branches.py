@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import ANSWERS, BRANCH, COMPOSITE, DISPATCH, PROCESSES, RESULTS, STEP, WAITING, WORKERS
+from defects.sources import ANSWERS, BRANCH, COMPOSITE, DISPATCH, PROCESSES, RESULTS, SCOPE, STEP, WAITING, WORKERS
 
 _POOLS = "tests/recording/test_broken_pools.py -k '{}'"
 _NESTED = "tests/recording/test_nested_pools.py -k '{}'"
@@ -207,6 +207,20 @@ MUTANTS = (
         "return may_cancel(self._executor) and cancel(future)",
         "return cancel(future)",
         "tests/engines/test_interrupts.py -k breaks_of",
+    ),
+    Mutant(
+        "a branch that has ended stays until garbage is collected",
+        SCOPE,
+        "        step, self.function_step = self.function_step, None\n",
+        "        step = self.function_step\n",
+        "tests/recording/test_context.py -k no_garbage",
+    ),
+    Mutant(
+        "who goes on after a branch has ended does not know what was around it",
+        SCOPE,
+        "            self._around = step.internal_name, step.attempt\n",
+        "            pass\n",
+        "tests/recording/test_context.py -k still_inside",
     ),
     Mutant(
         "a branch begins though nobody waits for it any more",

@@ -319,7 +319,7 @@ MUTANTS = (
     Mutant(
         "an owner's record is written as it was read",
         RECORD_WRITER,
-        "        if chunk is None or file not in changes_seen:",
+        "        if file not in changes_seen or (chunk := parse_chunk_file(file)) is None:",
         "        if True:",
         "tests/proofs/test_changes_at_once.py -k doubles_nothing",
     ),
