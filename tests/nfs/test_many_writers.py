@@ -50,12 +50,12 @@ def check_kills(folder, store_type, kills=4):
 
 @_stores
 def test_no_read_is_torn_or_misses_what_was_acknowledged_on_either_host_before_it_began(folder, store_type):
-    read_under_fire(folder, 1, 80, store_type).check()
+    read_under_fire(folder, 1, 60, store_type).check()
 
 
 @pytest.mark.parametrize("mount_options", ["noac", "lookupcache=none"])
 def test_no_read_is_torn_or_misses_anything_whatever_the_hosts_cache(folder):
-    read_under_fire(folder, 1, 40).check()
+    read_under_fire(folder, 1, 24).check()
 
 
 @pytest.mark.parametrize("update", UPDATES)
@@ -67,7 +67,7 @@ def test_of_changes_of_a_document_on_two_hosts_at_once_each_one_counts(folder):
     check_counts(folder, "file-system", "step")
 
 
-def check_counts(folder, store_type, update, size=40):
+def check_counts(folder, store_type, update, size=24):
     figures = count_at_once(folder, 1, size, store_type=store_type, update=update)
     figures.check()
     assert figures.acknowledged == size

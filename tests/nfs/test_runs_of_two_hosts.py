@@ -129,7 +129,7 @@ def join_once(folder, kind, name):
 def test_a_run_that_processes_on_both_hosts_create_and_join_at_once_is_one_run_with_all_their_steps(
     hosts, folder, kind
 ):
-    names = [f"rank-{number}" for number in range(6)]
+    names = [f"rank-{number}" for number in range(4)]
     jobs = [hosts.on(number % 2, join_once) for number in range(len(names))]
     run_processes(lambda job, name: job(folder, kind, name), list(zip(jobs, names, strict=True)))
     finished = hosts.call(SECOND, lambda: opened(folder, kind).join_run(RUN).finish().status)
@@ -153,7 +153,7 @@ def create_all(folder, kind, count, writer):
 
 @_stores
 def test_of_racing_creations_on_two_hosts_one_wins_and_all_record_into_the_same_run(hosts, folder, kind):
-    writers, count = 4, 15
+    writers, count = 4, 8
     jobs = [(hosts.on(number % 2, create_all), folder, kind, count, number) for number in range(writers)]
     won = run_processes(lambda job, *arguments: job(*arguments), jobs)
     assert sorted(itertools.chain(*won)) == list(range(count))
@@ -204,7 +204,7 @@ def test_a_run_is_followed_on_the_other_host_until_it_ends(hosts, folder, kind, 
         wait_for(follower, "over")
 
 
-@_stores
+@pytest.mark.parametrize("kind", ["files", "document"])
 def test_following_on_the_other_host_ends_when_the_owner_was_killed(hosts, folder, kind):
     def follow(say):
         for log in opened(folder, kind).follow(RUN):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("_ready_to_record")
 
 _stores = pytest.mark.parametrize("kind", KINDS)
 #: Runs that each recorder records while somebody cleans up.
-RUNS = 8
+RUNS = 6
 
 
 def record_runs(folder, kind, number):
