@@ -4,16 +4,22 @@ import asyncio
 import logging
 import threading
 
-import distributed
 import pytest
 
 import chunkstore
 from chunkstore import engines
-from chunkstore.engines import on_dask
 from chunkstore.recording import dispatch
 from engines import work
 
 pytestmark = [pytest.mark.thorough, pytest.mark.filterwarnings("ignore")]  # engines warn about their own dependencies
+
+
+@pytest.fixture
+def distributed():
+    """Dask's clusters and clients; the quick tests do without them."""
+    import distributed
+
+    return distributed
 
 
 class Told(logging.Handler):
@@ -29,7 +35,9 @@ class Told(logging.Handler):
         self._then()
 
 
-def test_a_cluster_without_workers_is_waited_for_and_that_is_told(store, monkeypatch):
+def test_a_cluster_without_workers_is_waited_for_and_that_is_told(distributed, store, monkeypatch):
+    from chunkstore.engines import on_dask
+
     monkeypatch.setattr(on_dask, "_LONGEST_WITHOUT_WORKERS", 0.05)
     monkeypatch.setattr(dispatch, "LOOK_INTERVAL", 0.1)
     with (
@@ -48,7 +56,7 @@ def test_a_cluster_without_workers_is_waited_for_and_that_is_told(store, monkeyp
         assert "Branches wait for workers" in message
 
 
-def test_a_client_that_is_asynchronous_is_refused_before_anything_is_recorded(store):
+def test_a_client_that_is_asynchronous_is_refused_before_anything_is_recorded(distributed, store):
     async def mapped():
         async with distributed.Client(processes=False, asynchronous=True, dashboard_address=None) as client:
             with store.start_run("r") as run, pytest.raises(chunkstore.StoreUsageError, match="an asynchronous one"):
@@ -64,7 +72,9 @@ def test_what_is_no_client_is_refused(given):
         engines.dask(given)
 
 
-def test_branches_that_ran_when_a_cluster_was_restarted_run_again_while_they_have_attempts(store, tmp_path):
+def test_branches_that_ran_when_a_cluster_was_restarted_run_again_while_they_have_attempts(
+    distributed, store, tmp_path
+):
     begun = tmp_path / "begun"
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,

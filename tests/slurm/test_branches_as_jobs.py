@@ -7,7 +7,6 @@ import pytest
 
 import chunkstore
 from chunkstore import BranchFailedError, WorkerDiedError, engines
-from chunkstore.engines import on_submitit
 from slurm.branches import jobs_in, wait_once, where
 from slurm.cluster import wait_until
 
@@ -26,6 +25,8 @@ def store(slurm, monkeypatch, tmp_path):
 @pytest.fixture
 def engine(store, monkeypatch):
     """Makes an engine whose jobs may take so many minutes; here, files are seen at once."""
+    from chunkstore.engines import on_submitit
+
     monkeypatch.setattr(on_submitit, "_LONGEST_ARRIVAL", {"slurm": 1.0})
     monkeypatch.setattr(on_submitit, "_SLURM_INTERVAL", 0.5)
     return lambda minutes: engines.submitit("jobs", cluster="slurm", timeout_min=minutes)
