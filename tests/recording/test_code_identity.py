@@ -19,6 +19,7 @@ import loky
 import numpy as np
 import pytest
 
+import chunkstore
 from chunkstore.recording.identity import function_identity, same_code
 from recording import work
 
@@ -311,3 +312,15 @@ def test_what_was_drawn_from_a_source_of_numbers_is_no_part_of_the_code(source, 
     before = function_identity(drawing)
     drawing()
     assert function_identity(drawing) == before
+
+
+def asking_lazily():
+    return chunkstore.current_run().run_id, np.linalg.norm, xmlrpc.client.loads
+
+
+def test_what_a_library_loads_only_when_it_is_used_does_not_change_an_identity(monkeypatch):
+    before = function_identity(asking_lazily)
+    # As in a process where nobody has asked for them.
+    for module, name in ((chunkstore, "current_run"), (np, "linalg"), (xmlrpc, "client")):
+        monkeypatch.delitem(vars(module), name, raising=False)
+        assert function_identity(asking_lazily) == before, name

@@ -159,6 +159,11 @@ def _globals(function: types.FunctionType, facts: CodeFacts, module: str, rules:
         if name not in names:
             continue  # a builtin, or not there yet
         rest = list(path[2:])
+        if rest and _is_module_elsewhere(value, rules):
+            # The names alone tell what is in it: it may be loaded only when somebody asks for it.
+            yield named(b"in", *path[1:])
+            yield reached(value, module)
+            continue
         while issubclass(type(value), types.ModuleType) and rest and (vars(value) is names or rest[0] in vars(value)):
             its_module, name = value, rest.pop(0)
             rules.looked_at(name_check(vars(value), name))
@@ -174,6 +179,11 @@ def _globals(function: types.FunctionType, facts: CodeFacts, module: str, rules:
                 yield reached(value, module)
             elif registered := _registered(value, module, rules):
                 yield registered
+
+
+def _is_module_elsewhere(value: Any, rules: Rules) -> bool:
+    """Tell whether a value is a module of Python or of a package that was installed."""
+    return issubclass(type(value), types.ModuleType) and not rules.follows(module_name(vars(value).get("__name__")))
 
 
 def _is_own_module(path: Path, names: dict[str, Any]) -> bool:
