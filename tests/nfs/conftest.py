@@ -63,7 +63,7 @@ def pytest_collection_finish(session):
 def pytest_runtest_protocol(item):
     """Outside, report a test that runs inside."""
     heard = item.config.stash.get(_heard, None)
-    if heard is None:
+    if heard is None or _HERE not in item.path.parents:  # the hook is called for tests of all folders
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in heard.of(item):
