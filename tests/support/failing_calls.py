@@ -36,7 +36,7 @@ ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.EMFILE: "Raise the limit",
-    errno.ESTALE: "Check the disk",
+    errno.ESTALE: "mount it again",
     errno.EROFS: "Check that log_folder",
     errno.EACCES: "Check that log_folder",
 }

@@ -81,13 +81,37 @@ def create_folder(
         fail(error, path)
 
 
-@again_if_stale
 def _fill_and_rename(folders: OpenFolders, folder: str, files: Mapping[str, bytes], *, durable: bool) -> bool:
     """Make a folder, unless there is one; tell whether that is done.
 
     It is filled under another name and renamed when it is whole: nobody sees half a run, and rename refuses to replace
     a folder that has something in it.
     """
+    syscalls, path = folders.syscalls, folders.path(folder)
+    handle = _filled(folders, files, durable=durable)
+    temporary = handle.location
+    try:
+        syscalls.rename(temporary, path)
+    except OSError as error:
+        if error.errno in _IS_THERE:
+            remove_tree(syscalls, temporary)
+            return False
+        if error.errno != errno.ESTALE or not _has_become(handle, path):
+            _discard_new(syscalls, handle, temporary, files)
+            raise
+    except BaseException:
+        _discard_new(syscalls, handle, temporary, files)
+        raise
+    folders.forget(folder)
+    if durable:
+        # If this fails the run stays, though nobody was told of it: others may have joined it by now.
+        folders.sync_way_to(folder)
+    return True
+
+
+@again_if_stale
+def _filled(folders: OpenFolders, files: Mapping[str, bytes], *, durable: bool) -> Folder:
+    """Return a new folder that holds some files, under a temporary name."""
     syscalls = folders.syscalls
     temporary = folders.path(temporary_names.next())
     handle = None
@@ -98,21 +122,19 @@ def _fill_and_rename(folders: OpenFolders, folder: str, files: Mapping[str, byte
             write_plain(handle, file, data, durable=durable)
         if durable:
             handle.sync_self()
-        try:
-            syscalls.rename(temporary, folders.path(folder))
-        except OSError as error:
-            if error.errno not in _IS_THERE:
-                raise
-            remove_tree(syscalls, temporary)
-            return False
     except BaseException:
         _discard_new(syscalls, handle, temporary, files)
         raise
-    folders.forget(folder)
-    if durable:
-        # If this fails the run stays, though nobody was told of it: others may have joined it by now.
-        folders.sync_way_to(folder)
-    return True
+    return handle
+
+
+def _has_become(handle: Folder, path: str) -> bool:
+    """Tell whether a path leads to an open folder: that may have been renamed though it was said that it was not."""
+    try:
+        status = handle.syscalls.lstat(path)
+        return (status.st_dev, status.st_ino) == handle.identity()
+    except OSError:
+        return False
 
 
 def _discard_new(syscalls: Syscalls, handle: Folder | None, path: str, files: Iterable[str]) -> None:

@@ -209,7 +209,14 @@ class DirectoryBackend(Backend):
         self._folders.do(folder, write, take_back, within=within)
 
     def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
-        self._folders.do(folder, lambda handle: publish_all(handle, files))
+        # Not by `do`, which may do it anew: what was given once is used up.
+        try:
+            handle = self._folders.fresh(folder)
+            publish_all(handle, files)
+            if not handle.is_current():
+                raise MissingError(handle.location)
+        except OSError as error:
+            fail(error, self._folders.path(folder))
 
     def _make_top(self) -> None:
         try:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from chunkstore.backends.disk.freshness import Memory, again_if_stale, look_afresh
+from chunkstore.backends.disk.freshness import Memory, UnsyncedError, again_if_stale, is_forgotten, look_afresh
 from chunkstore.backends.disk.locks import SidecarLock
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import Syscalls, has_unnamed_files
@@ -54,7 +54,7 @@ def _again_if_stale(look: Callable[Concatenate[Folder, _P], _T]) -> Callable[Con
         try:
             return look(folder, *arguments, **options)
         except OSError as error:
-            if error.errno != errno.ESTALE:
+            if not is_forgotten(error):
                 raise
 
         @again_if_stale
@@ -136,12 +136,13 @@ class Folder(FolderReader):
 
     def is_current(self) -> bool:
         """Tell whether the folder's path still leads here: it may have been removed, moved, or made anew."""
+        identity = None
         try:
             identity = self.identity()
         except OSError as error:
-            if error.errno == errno.ESTALE:
-                return False  # its server knows of no such folder any more
-            raise
+            if error.errno != errno.ESTALE:
+                raise
+            # Its server knows of no such folder any more: its path leads elsewhere, if the server is asked at all.
         try:
             if self.memory:
                 look_afresh(self.syscalls, os.path.dirname(self.location))
@@ -393,8 +394,18 @@ class Folder(FolderReader):
         return lock
 
     def sync_self(self) -> None:
-        """Bring the names in this folder to stable storage."""
-        self.syscalls.fsync(self.fd)
+        """Bring the names in this folder to stable storage.
+
+        Raises:
+            UnsyncedError: its server does not know the folder any more.
+            OSError: that cannot be done.
+        """
+        try:
+            self.syscalls.fsync(self.fd)
+        except OSError as error:
+            if error.errno == errno.ESTALE:
+                raise UnsyncedError(*error.args) from error
+            raise
 
 
 def written_at(status: os.stat_result) -> int:

@@ -45,6 +45,15 @@ def memory_of(mount: Mount | None) -> Memory | None:
     return Memory(getattr(os, "O_DIRECT", 0) if mount is not None and mount.type in _OF_SERVERS else 0)
 
 
+class UnsyncedError(OSError):
+    """What was done in a folder could not be made durable: to do it again would be something else."""
+
+
+def is_forgotten(error: OSError) -> bool:
+    """Tell whether a server no longer knew what something was to be done with, so that it may be done again."""
+    return error.errno == errno.ESTALE and not isinstance(error, UnsyncedError)
+
+
 def again_if_stale(look: Callable[_P, _T]) -> Callable[_P, _T]:
     """Let something that changes nothing be done again when the server no longer knows what it was done with (ESTALE).
 
@@ -57,7 +66,7 @@ def again_if_stale(look: Callable[_P, _T]) -> Callable[_P, _T]:
             try:
                 return look(*arguments, **options)
             except OSError as error:
-                if error.errno != errno.ESTALE:
+                if not is_forgotten(error):
                     raise
         return look(*arguments, **options)
 

@@ -10,7 +10,14 @@ from typing import TypeVar
 
 from chunkstore.backends.base import Within
 from chunkstore.backends.disk.folder import Folder
-from chunkstore.backends.disk.freshness import Memory, PatientSyscalls, again_if_stale, look_afresh, memory_of
+from chunkstore.backends.disk.freshness import (
+    Memory,
+    PatientSyscalls,
+    again_if_stale,
+    is_forgotten,
+    look_afresh,
+    memory_of,
+)
 from chunkstore.backends.disk.os_errors import fail
 from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import Syscalls
@@ -200,10 +207,10 @@ class OpenFolders:
                 try:
                     result = verb(handle)
                 except OSError as error:
-                    is_forgotten = error.errno == errno.ESTALE
-                    if attempt >= (_FORGOTTEN if is_forgotten else _ATTEMPTS) or error.errno not in _STALE:
-                        raise
-                    if not is_forgotten and handle.is_current():
+                    if not is_forgotten(error):
+                        if attempt >= _ATTEMPTS or error.errno not in _STALE or handle.is_current():
+                            raise
+                    elif attempt == _FORGOTTEN:
                         raise
                 else:
                     current = False

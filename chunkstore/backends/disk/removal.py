@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chunkstore.backends.disk.appended import open_to_append
 from chunkstore.backends.disk.folder import Folder
+from chunkstore.backends.disk.freshness import is_forgotten
 from chunkstore.backends.disk.locks import lock_now
 from chunkstore.backends.disk.naming import put_back
 from chunkstore.names import ASIDE_PREFIX
@@ -11,7 +12,12 @@ from chunkstore.names import ASIDE_PREFIX
 
 def remove(folder: Folder, file: str, *, durable: bool) -> None:
     """Remove a file for good."""
-    folder.syscalls.unlink(file, folder.fd)
+    try:
+        folder.syscalls.unlink(file, folder.fd)
+    except OSError as error:
+        # That a server has forgotten the file may be told of one that is removed by now.
+        if not is_forgotten(error) or folder.has_entry(file):
+            raise
     if durable:
         folder.sync_self()
 

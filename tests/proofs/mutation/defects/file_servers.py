@@ -31,7 +31,7 @@ MUTANTS = (
     Mutant(
         "a file that a server has forgotten is not read again",
         FRESHNESS,
-        "                if error.errno != errno.ESTALE:",
+        "                if not is_forgotten(error):",
         "                if True:",
         f"{_BACKENDS} -k server_forgot",
     ),

@@ -164,8 +164,8 @@ MUTANTS = (
     Mutant(
         "the names of the files of a new run are not synced",
         CREATION,
-        "            handle.sync_self()\n        try:",
-        "            pass\n        try:",
+        "            handle.sync_self()\n    except BaseException:",
+        "            pass\n    except BaseException:",
         "tests/stores/test_durability.py -k before_it_has_its_name",
     ),
     Mutant(
@@ -206,8 +206,8 @@ MUTANTS = (
     Mutant(
         "the removal of a file is not synced",
         REMOVAL,
-        "    folder.syscalls.unlink(file, folder.fd)\n    if durable:",
-        "    folder.syscalls.unlink(file, folder.fd)\n    if False:",
+        "            raise\n    if durable:\n        folder.sync_self()\n\n\ndef remove_unchanged",
+        "            raise\n\n\ndef remove_unchanged",
         "tests/stores/test_durability.py -k that_a_run_was_removed",
     ),
     Mutant(

@@ -170,8 +170,8 @@ MUTANTS = (
     Mutant(
         "a folder that was being filled stays after an error",
         CREATION,
-        "        _discard_new(syscalls, handle, temporary, files)\n        raise",
-        "        raise",
+        "        _discard_new(syscalls, handle, temporary, files)\n        raise\n    return handle",
+        "        raise\n    return handle",
         "tests/proofs/test_faults.py -k 'fails_once and create and EIO'",
     ),
     Mutant(
