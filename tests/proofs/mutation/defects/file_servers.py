@@ -2,7 +2,7 @@
 
 from mutant import Mutant
 
-from defects.sources import APPENDED, FOLDER, FRESHNESS, OPEN_FOLDERS
+from defects.sources import APPENDED, FOLDER, OPEN_FOLDERS
 
 _BACKENDS = "tests/backends/test_backends.py"
 
@@ -30,9 +30,9 @@ MUTANTS = (
     ),
     Mutant(
         "a file that a server has forgotten is not read again",
-        FRESHNESS,
-        "                if not is_forgotten(error):",
-        "                if True:",
+        FOLDER,
+        "            if not is_forgotten(error):",
+        "            if True:",
         f"{_BACKENDS} -k server_forgot",
     ),
     Mutant(
