@@ -1,7 +1,6 @@
 """The sources in which the defects are, from the project's top."""
 
 FOLDER = "chunkstore/backends/disk/folder.py"
-FRESHNESS = "chunkstore/backends/disk/freshness.py"
 DIRECTORY = "chunkstore/backends/disk/directory.py"
 BACKEND = "chunkstore/backends/base.py"
 CREATION = "chunkstore/backends/disk/creation.py"
