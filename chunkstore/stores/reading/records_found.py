@@ -20,12 +20,20 @@ class RecordsFound:
     """
 
     def __init__(self, others: Callable[[Key], Sequence[Any]]) -> None:
-        self._others = others
-        self._newest: dict[Key, StepLog | BranchLog] = {}
-        self._several: dict[Key, Accounts] = {}
+        newest: dict[Key, StepLog | BranchLog] = {}
+        several: dict[Key, Accounts] = {}
+
+        def accounts_of(key: Key) -> Sequence[Any]:
+            if key in several:
+                return several[key].all()
+            return [newest[key]] if key in newest else others(key)
+
+        self._newest, self._several = newest, several
         self._all: list[StepLog | BranchLog] = []
         self._accounts: dict[int, StepLog | BranchLog] = {}
-        self.starts = Starts(self._accounts_of)
+        # Nothing leads back here: a reader, with the folder that it holds open, is let go of at once.
+        self._accounts_of = accounts_of
+        self.starts = Starts(accounts_of)
 
     def add(self, record: StepLog | BranchLog) -> None:
         """Add a record; later ones replace earlier ones, unless they are of different starts."""
@@ -38,11 +46,6 @@ class RecordsFound:
                 self._several[key] = Accounts()
                 self._several[key].add(earlier)
             self._several[key].add(record)
-
-    def _accounts_of(self, key: Key) -> Sequence[Any]:
-        if key in self._several:
-            return self._several[key].all()
-        return [self._newest[key]] if key in self._newest else self._others(key)
 
     def steps(self) -> Mapping[str, Sequence[StepLog]]:
         """Return the accounts of the steps by name."""
@@ -79,24 +82,26 @@ class RepeatedChunks:
     """
 
     def __init__(self, others: Callable[[Key], Sequence[Any]]) -> None:
-        self._others = others
-        self._accounts: dict[Key, Accounts] = {}
-        self._looked_up: dict[Key, Sequence[Any]] = {}
+        accounts: dict[Key, Accounts] = {}
+        looked_up: dict[Key, Sequence[Any]] = {}
+
+        def accounts_of(key: Key) -> Sequence[Any]:
+            if key in accounts:
+                return accounts[key].all()
+            if key not in looked_up:
+                looked_up[key] = list(map(_slim, others(key)))
+            return looked_up[key]
+
+        self._accounts = accounts
         self._chunks: dict[int, ChunkName] = {}
-        self.starts = Starts(self._accounts_of)
+        # As in `RecordsFound`, nothing leads back here.
+        self.starts = Starts(accounts_of)
 
     def add(self, record: StepLog | BranchLog, chunk: ChunkName) -> None:
         """Add what a chunk holds."""
         slim = _slim(record)
         self._chunks[id(slim)] = chunk
         self._accounts.setdefault((type(record), record.internal_name), Accounts()).add(slim)
-
-    def _accounts_of(self, key: Key) -> Sequence[Any]:
-        if key in self._accounts:
-            return self._accounts[key].all()
-        if key not in self._looked_up:
-            self._looked_up[key] = list(map(_slim, self._others(key)))
-        return self._looked_up[key]
 
     @property
     def are_of_several_starts(self) -> bool:
