@@ -91,6 +91,7 @@ def ray(elsewhere):
         "--disable-usage-stats",
     ]
     elsewhere.start(os.path.join(os.path.dirname(sys.executable), "ray"), "start", *options)
+    ray.shutdown()  # another test of this process may have used one
     ray.init(address=f"127.0.0.1:{port}", _node_ip_address="127.0.0.1", log_to_driver=False, configure_logging=False)
     yield engines.ray(num_cpus=1)
     ray.shutdown()

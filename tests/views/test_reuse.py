@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -355,6 +355,7 @@ def test_no_more_earlier_runs_are_read_than_are_needed():
 
 
 @pytest.mark.thorough
+@settings(suppress_health_check=[HealthCheck.data_too_large])  # two whole runs are much
 @given(old=run_logs, new=run_logs, resumes=st.booleans())
 def test_any_step_of_any_run_can_be_asked_about(old, new, resumes):
     new.original_run_id, new.use_cached = ("old", True) if resumes else ("", False)
