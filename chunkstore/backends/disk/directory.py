@@ -26,7 +26,7 @@ from chunkstore.backends.disk.appended import DirectoryJournal, append_and_close
 from chunkstore.backends.disk.checks import check_what_ending_needs
 from chunkstore.backends.disk.creation import create_folder, make_top
 from chunkstore.backends.disk.folder import Folder, version_of
-from chunkstore.backends.disk.freshness import again_if_stale
+from chunkstore.backends.disk.freshness import UnsyncedError, again_if_stale
 from chunkstore.backends.disk.held import HeldFile, JoinedFile, holder, joined
 from chunkstore.backends.disk.listing import entries_in
 from chunkstore.backends.disk.locks import OpenLocks, SidecarLock
@@ -402,12 +402,15 @@ class DirectoryBackend(Backend):
     def sync(self, folder: str, file: str | None = None) -> None:
         @again_if_stale  # what has failed is written again, see `Syncs`
         def sync() -> None:
-            handle = self._folders.fresh(folder)
-            if file is None:
-                self._syncs.sync_folder(handle)
-            else:
-                self._syncs.sync_file(handle, file, by_itself=not folder)
-            self._folders.sync_way_to(folder)
+            try:
+                handle = self._folders.fresh(folder)
+                if file is None:
+                    self._syncs.sync_folder(handle)
+                else:
+                    self._syncs.sync_file(handle, file, by_itself=not folder)
+                self._folders.sync_way_to(folder)
+            except UnsyncedError as error:
+                raise OSError(*error.args) from error  # nothing else was done
 
         try:
             sync()
