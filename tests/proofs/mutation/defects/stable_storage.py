@@ -234,7 +234,7 @@ MUTANTS = (
     Mutant(
         "to sync a run does not sync the way to it",
         DIRECTORY,
-        "            self._folders.sync_way_to(folder)\n",
+        "                self._folders.sync_way_to(folder)\n",
         "",
         _SYNC,
     ),
