@@ -284,7 +284,8 @@ class Folder(FolderReader):
         try:
             return self.load_entry(ASIDE_PREFIX + file)
         except (FileNotFoundError, UnreadableFileError):
-            return self.load_entry(file)  # it may have been put back
+            self.look_afresh()
+            return self.load_entry(file)  # it may have been put back, or replaced elsewhere
 
     @_again_if_stale
     def load_entry(self, file: str) -> bytes:
