@@ -145,6 +145,7 @@ class Starts:
         chosen = choose(accounts, starts)
         local = counted_attempt(accounts[chosen])
         counted = places[chosen][local - 1] + 1 if 0 < local <= len(places[chosen]) else 0
+        # What is told of has attempts.
         statuses = [accounts[account].attempts[attempt].status for account, attempt in told]  # type: ignore[index]
         if accounts[chosen].status != PROCESSING:
             statuses = [

@@ -9,12 +9,8 @@ from msgspec import UNSET
 
 from chunkstore.backends.errors import MissingError
 from chunkstore.names import (
-    BRANCH,
-    BRANCH_UPDATE,
     METRIC,
     RUN_FILE,
-    STEP,
-    STEP_UPDATE,
     ChunkName,
     encode_for_file,
     is_meant,
@@ -24,7 +20,6 @@ from chunkstore.names import (
 )
 from chunkstore.records import overlay
 from chunkstore.records.assemble import assemble, bare, flatten_inside, flatten_steps
-from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.late import LateRecords
 from chunkstore.records.models import CONTENTS, SUMMING, BranchLog, RunLog, StepLog
 from chunkstore.records.starts import Accounts, Starts, start_of
@@ -48,9 +43,6 @@ _R = TypeVar("_R", bound=StepLog | BranchLog)
 
 #: The status of a run whose own record cannot be read.
 UNKNOWN = "UNKNOWN"
-
-_CODEC_OF = {kind: RecordCodec.of(record_type) for kind, record_type in TYPE_OF.items()}
-_KINDS = (STEP, BRANCH, STEP_UPDATE, BRANCH_UPDATE, METRIC)
 
 
 class ChunkReader(ChunkSource):
