@@ -1,12 +1,11 @@
 """Whichever system call fails: the state is the old or the new one, the error says why, and nothing is left behind."""
 
 import errno
-import gc
 import itertools
 import json
-import os
 
 import pytest
+from descriptors import descriptors_into
 from failing_calls import Once, check_error, check_one_call
 from operations import (
     ENDED,
@@ -55,11 +54,6 @@ READS = {
 }
 
 
-def open_descriptors():
-    gc.collect()
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-
 def check_every_call(folder, layout, durability, operation, **fault):
     """Let each call of an operation fail, the first, the second and so on, until one goes beyond the last."""
     expected = World(folder, layout, durability, Once(), operation)
@@ -67,7 +61,7 @@ def check_every_call(folder, layout, durability, operation, **fault):
     perform(operation, expected.store)
     states.append(expected.state())
     del expected
-    descriptors = open_descriptors()
+    descriptors = descriptors_into(folder)
     numbers = itertools.count(1)
     while True:
         world = World(folder, layout, durability, Once(**fault), operation)
@@ -77,7 +71,7 @@ def check_every_call(folder, layout, durability, operation, **fault):
     del world
     # A file is removed, and a run made durable, without a byte being written.
     assert next(numbers) > 2 or operation in {"delete", "sync"} or "half" in fault
-    assert open_descriptors() <= descriptors
+    assert len(descriptors_into(folder)) <= len(descriptors)
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if name not in LIKE_OTHERS])
@@ -199,7 +193,7 @@ def test_a_read_of_a_packed_run_is_whole_or_says_what_is_missing(folder, read, l
 
 def check_every_call_of_a_read(world, read, code, caplog):
     expected = repr(READS[read](world.store))
-    before, descriptors = world.state(), open_descriptors()
+    before, descriptors = world.state(), descriptors_into(world.logs)
     for number in itertools.count(1):
         world.syscalls.arm(number)
         caplog.clear()
@@ -223,7 +217,7 @@ def check_every_call_of_a_read(world, read, code, caplog):
     assert world.state() == before
     assert world.leftovers() == []
     del error, result
-    assert open_descriptors() <= descriptors
+    assert len(descriptors_into(world.logs)) <= len(descriptors)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -8,6 +8,7 @@ import signal
 import sys
 
 import pytest
+from descriptors import descriptors_into
 from operations import ALL_LAYOUTS, JOURNAL, LAYOUTS
 from processes import Forked
 
@@ -276,12 +277,8 @@ def test_an_interrupted_run_is_there_whole_or_not_at_all_and_never_a_success(fol
 
 
 def test_descriptors_that_were_open_are_closed_after_an_interrupt(folder):
-    def count():
-        gc.collect()
-        return len(os.listdir("/proc/self/fd"))
-
     world = World(folder, "chunked", "step", syscalls=(syscalls := InterruptedSyscalls()))
-    before = count()
+    before = descriptors_into(folder)
     for number in range(1, 8):
         syscalls.counted, syscalls._at = 0, number
         try:
@@ -290,4 +287,4 @@ def test_descriptors_that_were_open_are_closed_after_an_interrupt(folder):
             pass
         syscalls._at = 0
     assert len(syscalls.failed) >= 6
-    assert count() <= before
+    assert len(descriptors_into(folder)) <= len(before)

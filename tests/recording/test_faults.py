@@ -1,7 +1,6 @@
 """Whichever system call fails while a run is recorded: all of it is recorded, or the author is told."""
 
 import errno
-import gc
 import itertools
 import logging
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from crashing import LAYOUTS, holds, records_in
+from descriptors import descriptors_into
 
 import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
@@ -183,13 +183,6 @@ def printed(log):
     }
 
 
-def open_files():
-    """Return what the descriptors of this process lead to, apart from those that come and go."""
-    gc.collect()
-    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")] if os.path.isdir("/proc/self/fd") else []
-    return sorted(os.readlink(link) for link in links if os.path.lexists(link))
-
-
 def check(world, error, warnings, where):
     """Look at what came of a run one of whose calls failed."""
     failed = {call.name for call in world.syscalls.failed}
@@ -219,7 +212,7 @@ def check(world, error, warnings, where):
 def test_a_run_is_recorded_whole_or_its_author_is_told(memory, way, pool, monkeypatch, warnings):
     Path("data.csv").write_text("x,y\n1,2\n")
     record(World(memory, way, monkeypatch, 0), pool)
-    before = open_files()
+    before = descriptors_into(memory)
     for number in itertools.count(1):
         world = World(memory, way, monkeypatch, number)
         warnings.clear()
@@ -236,7 +229,7 @@ def test_a_run_is_recorded_whole_or_its_author_is_told(memory, way, pool, monkey
             break
     assert number > 100
     del error, world
-    assert open_files() == before
+    assert descriptors_into(memory) == before
 
 
 def ends_in_time(work, seconds=10):

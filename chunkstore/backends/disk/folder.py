@@ -284,8 +284,13 @@ class Folder(FolderReader):
         try:
             return self.load_entry(ASIDE_PREFIX + file)
         except (FileNotFoundError, UnreadableFileError):
-            self.look_afresh()
-            return self.load_entry(file)  # it may have been put back, or replaced elsewhere
+            return self._load_afresh(file)
+
+    @_again_if_stale
+    def _load_afresh(self, file: str) -> bytes:
+        """Return the bytes of a file that may have been put back, or replaced elsewhere, since it was looked for."""
+        self.look_afresh()
+        return self.load_entry(file)
 
     @_again_if_stale
     def load_entry(self, file: str) -> bytes:

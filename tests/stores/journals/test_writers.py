@@ -1,6 +1,5 @@
 """One journal per writer: processes, threads, workers of pools and stores that were sent."""
 
-import gc
 import os
 import pickle
 import shutil
@@ -8,6 +7,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
+from descriptors import descriptors_into
 from processes import fork_and_wait
 from recorded import step
 
@@ -76,24 +76,19 @@ def test_of_a_process_of_the_same_number_elsewhere_nothing_is_touched(store, log
 
 @pytest.mark.thorough
 def test_descriptors_stay_few_however_many_runs_there_are(logs):
-    def descriptors():
-        gc.collect()
-        return len(os.listdir("/proc/self/fd"))
-
     store = opened(logs, durability="process")
-    before = descriptors()
     for turn in range(2):
         for number in range(200):
             run_id = f"run-{number}"
             if not turn:
                 store.create_run_log(run_id)
             store.add_step_log(run_id, step("s", message=str(turn)))
-    assert descriptors() - before < 200
+    assert 0 < len(descriptors_into(logs)) < 200
     for number in range(200):
         log = store.get_run_log(f"run-{number}", strict=True)
         assert [found.message for found in log.steps.values()] == ["1"]
     store.close()
-    assert descriptors() <= before
+    assert descriptors_into(logs) == []
     for number in range(3):
         store.add_step_log("run-0", step(f"after {number}"))
         finished = f"run-{number}"
