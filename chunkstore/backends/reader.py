@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 #: What changes when a file is replaced by another.
 FileVersion = tuple[int, ...]
@@ -14,9 +14,22 @@ class FolderReader(ABC):
 
     Attributes:
         location: where the folder is, for people.
+        reads_ahead: whether each file that is loaded costs a request, so that it is worth saying which come next, and a
+            file is better loaded whole than in parts.
     """
 
     location: str
+    reads_ahead: bool = False
+
+    def expect(self, files: Iterable[str]) -> None:  # noqa: B027 - it is a hint
+        """Be told which files will be loaded next, in about this order, after those that were named before.
+
+        Where each is a request, many are loaded at once and kept until they are asked for, as far as memory is meant to
+        go; a file that is never asked for, or is gone by then, does no harm.
+
+        Args:
+            files: names; of files in folders of this one, `folder/file`, as for `glance`.
+        """
 
     @abstractmethod
     def names(self, *, to_load: bool = False) -> list[str]:

@@ -27,6 +27,7 @@ from chunkstore.records.starts import Key as StartsKey
 from chunkstore.stores.chunk_files import (
     KIND_OF,
     TYPE_OF,
+    UPDATE_KINDS,
     checked_run_log,
     key_of,
     names_of_files,
@@ -126,10 +127,11 @@ class ChunkReader(ChunkSource):
             inside: an internal name: only those inside the record of that name; None for all.
         """
         chunks = self._chunks if inside is None else self._chunks_inside(inside)
-        updates = self.updates.over_all(chunks)
         if inside is None and not self._with_bodies:
             for kind, cls in TYPE_OF.items():
                 self._decoded.update(self._files.decode_sealed(f"{kind}-", cls))
+        self._expect(chunks, TYPE_OF, (METRIC,), with_parameters=inside is None)
+        updates = self.updates.over_all(chunks)
         found = RecordsFound(self._accounts_of)
         for chunk in chunks:
             if chunk.kind in TYPE_OF and (outer := self._record(chunk, updates.get(chunk.file))) is not None:
@@ -162,6 +164,8 @@ class ChunkReader(ChunkSource):
         for chunk in self._chunks:
             key = (chunk.kind, chunk.encoded)
             groups[key] = groups.get(key, 0) + 1
+        if self._reader.reads_ahead:
+            self._files.expect(self._in_order_of_stream(groups))
         updates = self.updates.over_all(self._chunks)
         repeated = RepeatedChunks(self._accounts_of)
         for chunk in self._chunks:
@@ -190,6 +194,20 @@ class ChunkReader(ChunkSource):
                 yield bare(self._tell_if_late(inner, inner))
             self._origins.clear()
             self._changes.clear()
+
+    def _in_order_of_stream(self, groups: Mapping[tuple[str, str], int]) -> list[str]:
+        """Return the files of chunks as a stream of them loads them."""
+        files = [chunk.file for chunk in self._chunks if chunk.kind in UPDATE_KINDS]
+        records = [chunk for chunk in self._chunks if chunk.kind in TYPE_OF]
+        files += [chunk.file for chunk in records if groups[chunk.kind, chunk.encoded] > 1]
+        metrics: dict[str, list[str]] = {}
+        for chunk in self._chunks:
+            if chunk.kind == METRIC:
+                metrics.setdefault(chunk.encoded, []).append(chunk.file)
+        for chunk in records:
+            files.append(chunk.file)
+            files += metrics.pop(chunk.encoded, ())
+        return files
 
     def _flat(self, record: StepLog | BranchLog) -> list[StepLog | BranchLog]:
         """Return a record and those inside it: other tools write whole branches into one file."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -17,6 +17,7 @@ from chunkstore.names import (
     STEP_UPDATE,
     ChunkName,
     inner_prefixes,
+    is_parameter_file,
 )
 from chunkstore.records import codec, overlay
 from chunkstore.records.decoding import RecordCodec
@@ -24,6 +25,7 @@ from chunkstore.records.late import LateRecords
 from chunkstore.records.models import BranchLog, Problem, StepLog
 from chunkstore.stores.chunk_files import (
     TYPE_OF,
+    UPDATE_KINDS,
     Key,
     Parameters,
     check_is_file_of,
@@ -106,6 +108,19 @@ class ChunkSource:
         for file in [*(chunk.file for chunk in early), *self._files.beyond_reason]:
             self._problems.add("time", file, "its name has a time far ahead of now: it counts as older than all others")
         return chunks
+
+    def _expect(self, chunks: Sequence[ChunkName], *kinds: Collection[str], with_parameters: bool = False) -> None:
+        """Have chunks loaded ahead where that saves time: first changes, then those of some kinds, then of others."""
+        if not self._reader.reads_ahead:
+            return
+        files = [chunk.file for some in (UPDATE_KINDS, *kinds) for chunk in chunks if chunk.kind in some]
+        if with_parameters:
+            files += filter(is_parameter_file, self._names)
+        self._files.expect(file for file in files if not self._is_known(file))
+
+    def _is_known(self, file: str) -> bool:
+        """Tell whether a file need not be loaded."""
+        return file in self._decoded
 
     def _chunks_of(self, kind: str, encoded: str) -> list[ChunkName]:
         """Return the chunks of one kind and encoded name, in order of execution."""

@@ -86,6 +86,9 @@ class _CachingReader(ChunkReader):
         self._note_origin(copy, chunk, change)
         return copy
 
+    def _is_known(self, file: str) -> bool:
+        return file in self._parsed
+
     def _parameters(self, file: str, *, is_listed: bool) -> Parameters | None:
         known = self._parsed.get(file)
         if known is None:

@@ -25,6 +25,7 @@ class ProblemFinder(ChunkReader):
     def find(self) -> list[Problem]:
         """Return what cannot be read, or is not what the run finished with; not whether each record has its place."""
         metadata = self.metadata()
+        self._expect(self._chunks, (*TYPE_OF, METRIC), with_parameters=True)
         updates = self.updates.over_all(self._chunks)
         for chunk in self._chunks:
             if chunk.kind in TYPE_OF:

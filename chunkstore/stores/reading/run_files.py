@@ -173,6 +173,11 @@ class RunFiles:
 
     # --- what is in it -----------------------------------------------------------------------------------------------
 
+    def expect(self, files: Iterable[str]) -> None:
+        """Be told which listed files will be loaded next; see `FolderReader.expect`."""
+        if self._reader.reads_ahead:
+            self._reader.expect(filter(self._is_loose, files) if self._is_listed else files)
+
     def load(self, file: str, *, is_listed: bool = True) -> bytes:
         """Return the bytes of a file, as they are or were when it lay by itself.
 
@@ -234,6 +239,8 @@ class RunFiles:
         sums: list[tuple[str, int]] = []
         damaged = set()
         self._sum_up_packed()
+        files = list(files)
+        self.expect(file for file in files if file not in (self.sums or {}))
         for file in files:
             try:
                 sums.append((file, self.sum_of(file)))

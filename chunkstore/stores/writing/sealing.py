@@ -84,6 +84,7 @@ def _pack_all(files: RunFiles) -> _Packed:
     lines: dict[str, bytes] = {}
     loose = set()
     listed = files.names()
+    files.expect(filter(is_packable, listed))
     for name in filter(is_packable, listed):
         found: bytes | list[bytes] | None
         try:
