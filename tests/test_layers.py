@@ -47,7 +47,7 @@ ONLY_IMPORTER = {
     "submitit": "chunkstore.engines.on_submitit",
 }
 #: Extras, imported where they are used.
-LATE = {"watchfiles", "yaml"}
+LATE = {"boto3", "botocore", "obstore", "watchfiles", "yaml"}
 
 #: What imports modules by their names: the commands and what is loaded when it is used of ours, pandas and pyarrow,
 #: and the module of a user.

@@ -1,0 +1,1 @@
+"""Back ends over object stores: S3, GCS, Azure, and what speaks like them."""
