@@ -1,4 +1,4 @@
-"""Where bytes live: what every backend does, and the one in memory; that on a disk is in `disk`."""
+"""Where bytes live: what every back end does, what some do beyond that, and the one in memory; a disk is in `disk`."""
 
 from chunkstore.backends.base import (
     AT_THE_END,
@@ -6,10 +6,25 @@ from chunkstore.backends.base import (
     PROCESS,
     STEP,
     Backend,
+    Change,
+    Data,
     Expected,
+    Within,
+)
+from chunkstore.backends.capabilities import (
+    Appending,
+    Grouping,
+    Holder,
+    Holding,
     Joined,
     Journal,
     Judge,
+    Locking,
+    Looking,
+    Quarantining,
+    RemovingUnchanged,
+    Syncing,
+    Watching,
 )
 from chunkstore.backends.entries import FILE, FOLDER, LINK, OTHER, Entry
 from chunkstore.backends.errors import MissingError, UnreadableFileError
@@ -26,16 +41,29 @@ __all__ = [
     "OTHER",
     "PROCESS",
     "STEP",
+    "Appending",
     "Backend",
+    "Change",
+    "Data",
     "Entry",
     "Expected",
     "FileVersion",
     "FolderReader",
+    "Grouping",
+    "Holder",
+    "Holding",
     "Joined",
     "Journal",
     "Judge",
+    "Locking",
+    "Looking",
     "MemoryBackend",
     "MissingError",
     "Mount",
+    "Quarantining",
+    "RemovingUnchanged",
+    "Syncing",
     "UnreadableFileError",
+    "Watching",
+    "Within",
 ]

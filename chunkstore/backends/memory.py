@@ -10,7 +10,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from chunkstore.backends.base import PROCESS, Backend, Data, Journal, Within, never
+from chunkstore.backends.base import PROCESS, Data, Within
+from chunkstore.backends.capabilities import FullBackend, Journal, never
 from chunkstore.backends.errors import MissingError, locked_twice
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import LockTimeoutError, StoreUsageError
@@ -21,7 +22,7 @@ from chunkstore.names import END_OF_TIME
 _changes = itertools.count(1)
 
 
-class MemoryBackend(Backend):
+class MemoryBackend(FullBackend):
     """Files in a dict.
 
     It belongs to the process that made it: other processes cannot see its records, so it refuses to work in a forked
@@ -74,7 +75,9 @@ class MemoryBackend(Backend):
         self._files("")
         return {folder: END_OF_TIME for folder in list(self._folders) if folder}
 
-    def create_folder(self, folder: str, files: Mapping[str, bytes], *, durable: bool = False) -> None:
+    def create_folder(
+        self, folder: str, files: Mapping[str, bytes], *, incarnation: str = "", durable: bool = False
+    ) -> None:
         self._files("")
         made = _Files(files)
         if self._folders.setdefault(folder, made) is not made:
@@ -141,6 +144,12 @@ class MemoryBackend(Backend):
 
     def remove(self, folder: str, file: str) -> None:
         del self._files(folder)[file]
+
+    def version(self, folder: str, file: str) -> FileVersion:
+        return (self._files(folder).version(file),)
+
+    def changed_at(self, folder: str) -> int:
+        return self._files(folder).changes
 
     def has(self, folder: str, file: str, *, within: Within = None) -> bool:
         return file in self._meant(folder, within)

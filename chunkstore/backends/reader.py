@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable
 
+from chunkstore.backends.errors import MissingError
+
 #: What changes when a file is replaced by another.
-FileVersion = tuple[int, ...]
+FileVersion = tuple[Hashable, ...]
 
 
 class FolderReader(ABC):
@@ -21,7 +23,7 @@ class FolderReader(ABC):
     location: str
     reads_ahead: bool = False
 
-    def expect(self, files: Iterable[str]) -> None:  # noqa: B027 - it is a hint
+    def expect(self, files: Iterable[str]) -> None:
         """Be told which files will be loaded next, in about this order, after those that were named before.
 
         Where each is a request, many are loaded at once and kept until they are asked for, as far as memory is meant to
@@ -31,6 +33,8 @@ class FolderReader(ABC):
             files: names; of files in folders of this one, `folder/file`, as for `glance`.
         """
 
+    # --- what there is -----------------------------------------------------------------------------------------------
+
     @abstractmethod
     def names(self, *, to_load: bool = False) -> list[str]:
         """Return the names of all files: every one that was acknowledged before the call, and perhaps later ones.
@@ -39,36 +43,54 @@ class FolderReader(ABC):
             to_load: whether most of them will be loaded; then more may be found out about them on the way.
         """
 
-    @abstractmethod
+    def starting_with(self, prefix: str) -> list[str]:
+        """Return those of the names of all files that begin with `prefix`."""
+        return [name for name in self.names() if name.startswith(prefix)]
+
     def all_entries(self) -> list[str]:
         """Return the names of all entries, also of those that are no files for readers; a single listing."""
+        return self.names()
 
-    @abstractmethod
     def forget_names(self) -> None:
         """Return from `names` no name any more that was found before and is not there."""
+
+    def has(self, file: str) -> bool:
+        """Tell whether there is a file of that name."""
+        try:
+            self.version(file)
+        except MissingError:
+            return False
+        return True
 
     @abstractmethod
     def identity(self) -> Hashable:
         """Return what tells the folder from any other that there is, also one that gets its name later."""
 
-    @abstractmethod
+    # --- when it was written -----------------------------------------------------------------------------------------
+
     def changed_at(self) -> int:
         """Return a number that is another one after a file was made, replaced or removed, as far as can be told."""
+        return hash(frozenset((name, self._version_if_there(name)) for name in self.names()))
+
+    def _version_if_there(self, file: str) -> FileVersion:
+        try:
+            return self.version(file)
+        except MissingError:
+            return ()
 
     @abstractmethod
     def modified_at(self, file: str) -> int:
         """Return when a file was written last, in nanoseconds; far ahead if nobody knows."""
 
     @abstractmethod
-    def glance(self, folder: str, file: str) -> bytes:
-        """Return what a small file in a folder of this one holds, or nothing, at little cost.
+    def version(self, file: str) -> FileVersion:
+        """Return something that is another one after a file was replaced, or appended to.
 
-        It may be a part, or of something that is no regular file: only bytes that end in their checksum count.
+        Raises:
+            MissingError: there is no such file.
         """
 
-    @abstractmethod
-    def has(self, file: str) -> bool:
-        """Tell whether there is a file of that name."""
+    # --- what is in it -----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def load(self, file: str) -> bytes:
@@ -79,23 +101,21 @@ class FolderReader(ABC):
             UnreadableFileError: it cannot be read.
         """
 
-    @abstractmethod
-    def version(self, file: str) -> FileVersion:
-        """Return something that is another one after a file was replaced, or appended to.
+    def glance(self, folder: str, file: str) -> bytes:
+        """Return what a small file in a folder of this one holds, or nothing, at little cost.
 
-        Raises:
-            MissingError: there is no such file.
+        It may be a part, or of something that is no regular file: only bytes that end in their checksum count.
         """
+        return b""
 
-    @abstractmethod
     def size(self, file: str) -> int:
         """Return the length of a file in bytes.
 
         Raises:
             MissingError: there is no such file.
         """
+        return len(self.load(file))
 
-    @abstractmethod
     def load_part(self, file: str, start: int, size: int) -> bytes:
         """Return up to `size` bytes of a file that is never replaced, from the byte `start` on.
 
@@ -103,3 +123,4 @@ class FolderReader(ABC):
             MissingError: there is no such file.
             UnreadableFileError: it cannot be read.
         """
+        return self.load(file)[start : start + size]

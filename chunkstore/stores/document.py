@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.backends.base import AT_THE_END, Backend
+from chunkstore.backends.base import AT_THE_END
+from chunkstore.backends.capabilities import FullBackend as Backend
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from chunkstore.backends.base import Backend
+from chunkstore.backends.capabilities import FullBackend as Backend
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import CorruptChunkError, RunLogNotFoundError, StoreIOError

@@ -12,7 +12,7 @@ import stat
 import weakref
 from collections.abc import Callable
 
-from chunkstore.backends.base import Journal, never
+from chunkstore.backends.capabilities import Journal, never
 from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.locks import lock_now, unlock
 from chunkstore.backends.disk.os_errors import os_error

@@ -9,19 +9,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from chunkstore.backends.base import (
-    AT_THE_END,
-    PROCESS,
-    STEP,
-    Backend,
-    Data,
-    Holder,
-    Joined,
-    Journal,
-    Judge,
-    Within,
-    never,
-)
+from chunkstore.backends.base import AT_THE_END, PROCESS, STEP, Data, Within
+from chunkstore.backends.capabilities import FullBackend, Holder, Joined, Journal, Judge, never
 from chunkstore.backends.disk.appended import DirectoryJournal, append_and_close, open_to_append
 from chunkstore.backends.disk.checks import check_what_ending_needs
 from chunkstore.backends.disk.creation import create_folder, make_top
@@ -54,7 +43,7 @@ _T = TypeVar("_T")
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
-class DirectoryBackend(Backend):
+class DirectoryBackend(FullBackend):
     """Files below a folder of the file system.
 
     Args:
@@ -122,7 +111,9 @@ class DirectoryBackend(Backend):
         except OSError as error:
             fail(error, self.location)
 
-    def create_folder(self, folder: str, files: Mapping[str, bytes], *, durable: bool = False) -> None:
+    def create_folder(
+        self, folder: str, files: Mapping[str, bytes], *, incarnation: str = "", durable: bool = False
+    ) -> None:
         def while_locked(action: Callable[[], None]) -> None:
             self.while_locked(folder, LOCK_FILE, action)
 
@@ -208,10 +199,10 @@ class DirectoryBackend(Backend):
         durable = durable or self._sync_writes
         self._folders.do(folder, write, take_back, within=within)
 
-    def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]]) -> None:
+    def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]], *, within: Within = None) -> None:
         # Not by `do`, which may do it anew: what was given once is used up.
         try:
-            handle = self._folders.fresh(folder)
+            handle = self._folders.fresh(folder) if within is None else self._folders.meant(folder, within)
             publish_all(handle, files)
             if not handle.is_current():
                 raise MissingError(handle.location)

@@ -16,7 +16,7 @@ from chunkstore.backends.disk.locks import SidecarLock
 from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import Syscalls, has_unnamed_files
 from chunkstore.backends.errors import UnreadableFileError
-from chunkstore.backends.reader import FileVersion, FolderReader
+from chunkstore.backends.reader import FolderReader
 from chunkstore.names import ASIDE_PREFIX, END_OF_TIME, TEMPORARY_PREFIX, is_appended_to, is_mostly_final
 from chunkstore.records.codec import MAX_BYTES
 
@@ -326,7 +326,7 @@ class Folder(FolderReader):
         finally:
             self.syscalls.close(fd)
 
-    def version(self, file: str) -> FileVersion:
+    def version(self, file: str) -> tuple[int, int, int]:
         """Return something that is another one after a file was replaced, or appended to."""
         return version_of(self.status(file))
 
@@ -424,6 +424,6 @@ def written_at(status: os.stat_result) -> int:
     return status.st_ctime_ns if is_empty else status.st_mtime_ns
 
 
-def version_of(status: os.stat_result) -> FileVersion:
+def version_of(status: os.stat_result) -> tuple[int, int, int]:
     """Return the version of a file of which this is known."""
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from chunkstore.backends.base import Holder, Joined
+from chunkstore.backends.capabilities import Holder, Joined
 from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.freshness import again_if_stale
 from chunkstore.backends.disk.locks import lock_now, unlock

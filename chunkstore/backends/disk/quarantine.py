@@ -12,7 +12,7 @@ import itertools
 import os
 import stat
 
-from chunkstore.backends.base import Judge
+from chunkstore.backends.capabilities import Judge
 from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.naming import put_back
 from chunkstore.names import ASIDE_PREFIX

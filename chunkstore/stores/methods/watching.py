@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
-from chunkstore.backends.base import Joined
+from chunkstore.backends.capabilities import Joined
 from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError

@@ -11,7 +11,9 @@ from collections.abc import Set as AbstractSet
 from itertools import starmap
 from typing import TypeVar
 
-from chunkstore.backends.base import Backend, Expected, Journal
+from chunkstore.backends.base import Expected
+from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.capabilities import Journal
 from chunkstore.backends.errors import MissingError
 from chunkstore.clock import clock
 from chunkstore.interrupts import give_back, guarded, passable

@@ -8,7 +8,8 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TypeVar
 
-from chunkstore.backends.base import AT_THE_END, Backend
+from chunkstore.backends.base import AT_THE_END
+from chunkstore.backends.capabilities import FullBackend as Backend
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError
 from chunkstore.names import LOCK_FILE, METRIC, RUN_FILE, chunk_file

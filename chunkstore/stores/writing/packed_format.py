@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chunkstore.backends.base import Backend
+from chunkstore.backends.capabilities import FullBackend as Backend
 from chunkstore.names import RUN_FILE
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import FORMAT, NOTES, PACKED_FORMAT, RunLog

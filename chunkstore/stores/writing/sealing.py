@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from chunkstore.backends.base import Backend
+from chunkstore.backends.capabilities import FullBackend as Backend
 from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError
