@@ -31,6 +31,8 @@ _TESTS = Path(__file__).parent
 _PROOFS = _TESTS / "proofs"
 sys.path[:0] = [str(_TESTS), str(_TESTS / "support")]  # modules that tests share, also with child processes
 
+pytest_plugins = ["object_fixtures"]
+
 _NO_HEALTH_CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors, HealthCheck.too_slow]
 settings.register_profile(
     "default",
