@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from chunkstore.backends.caching import Caching
 from chunkstore.backends.capabilities import FullBackend as Backend
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FolderReader
@@ -19,7 +20,7 @@ from chunkstore.records.encoding import encode_record
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.models import FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.options import StoreOptions
-from chunkstore.stores.runs import Candidate
+from chunkstore.stores.runs import Candidate, mark_changed
 from chunkstore.stores.stored import as_file
 from chunkstore.stores.summary import Summary
 
@@ -264,6 +265,11 @@ class Layout(ABC):
         except (CorruptChunkError, StoreIOError):
             return None
         return log.incarnation if log.incarnation or not log.problems else None
+
+    def _say_changed(self, run_id: str) -> None:
+        """Say, before it is done, that the record of a run that has finished is changed or removed."""
+        if isinstance(self.backend, Caching):
+            mark_changed(self.backend, run_id)
 
     def _while_locked(self, run_id: str, action: Callable[[], _T]) -> _T:
         return self.backend.while_locked(*self._lock_file(run_id), action)

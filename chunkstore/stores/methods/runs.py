@@ -30,6 +30,7 @@ from chunkstore.records.models import (
 from chunkstore.stores.contents import with_contents
 from chunkstore.stores.layout import Layout
 from chunkstore.stores.methods.changes import changed, refused
+from chunkstore.stores.runs import summary_of
 from chunkstore.stores.stored import as_stored, check_format, is_finished
 from chunkstore.stores.summary import Summary
 from chunkstore.version import __version__
@@ -271,12 +272,15 @@ class RunMethods(Layout):
             if not is_meant(run_id, log.incarnation):
                 raise MissingError(run_id)
             incarnation = log.incarnation
+            before = summary_of(log) if has_ended else None
             new = changed(log, change)
             if incarnation and new.notes:  # else the record is meant to be as another tool has it
                 new.run_config = {**new.run_config, NOTES: {**new.notes, INCARNATION: incarnation}}
             if has_ended and not is_finished(new):
                 new = without_late(with_contents(new, None))  # it goes on
             ends = is_finished(new) and not has_ended
+            if before is not None and summary_of(new) != before:
+                self._say_changed(run_id)
             if new.run_id != run_id:
                 raise refused("run_id", "the id of a run cannot change", "Create another run.")
             if new.steps or new.parameters:

@@ -23,6 +23,7 @@ class UpkeepMethods(Layout):
         """
         known = self._remembered(run_id)
         with self._existing(run_id):
+            self._say_changed(run_id)
             self._delete(run_id)
         self._forget(run_id, known)
 
@@ -43,6 +44,7 @@ class UpkeepMethods(Layout):
         def delete() -> bool:
             is_due = condition()
             if is_due:
+                self._say_changed(run_id)
                 self._remove(run_id)
             return is_due
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
+from chunkstore.backends.caching import Caching
 from chunkstore.backends.capabilities import Joined
 from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import format_nanoseconds
@@ -17,6 +18,7 @@ from chunkstore.records.ranks import WorkOfStarts
 from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.layout import Layout, OwnerFiles
 from chunkstore.stores.runs import (
+    FEW_RUNS,
     LIVE,
     LOST,
     Liveness,
@@ -26,6 +28,7 @@ from chunkstore.stores.runs import (
     judge_joined,
     judge_left,
     newest_first,
+    opened_index,
     summary_in,
     summary_of,
 )
@@ -48,9 +51,24 @@ class WatchingMethods(Layout):
     def _summaries(self) -> Generator[RunSummary, None, None]:
         try:
             with self.backend.reader("") as top:
-                yield from newest_first(self._candidates(top), lambda run_id: self._summary(run_id, top))
+                candidates = self._candidates(top)
+                known = self._all_summaries({run_id for _, run_id in candidates}, top) if top.reads_ahead else None
+                find = partial(self._summary, top=top) if known is None else known.get
+                yield from newest_first(candidates, find)
         except FileNotFoundError:
             return  # there is no log folder yet
+
+    def _all_summaries(self, runs: set[str], top: FolderReader) -> dict[str, RunSummary]:
+        """Return the summaries of all runs, by run: those that are kept, and those that were read, many at once."""
+        backend = self.backend
+        index = opened_index(backend) if isinstance(backend, Caching) and len(runs) > FEW_RUNS else None
+        kept = {run_id: one for run_id in runs if (one := index.get(run_id))} if index else {}
+        others = sorted(runs - kept.keys())
+        top.expect("/".join(self._run_file(run_id)) for run_id in others)
+        read = {run_id: one for run_id in others if (one := self._summary(run_id, top))}
+        if index:
+            index.add(read.values(), runs)
+        return kept | read
 
     def _summary(self, run_id: str, top: FolderReader) -> RunSummary | None:
         glanced = summary_in(top.glance(*self._run_file(run_id)))
