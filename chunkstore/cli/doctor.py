@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from chunkstore.backends.objects.place import Place, is_url
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
 from chunkstore.cli.output import PROBLEMS, console, escaped, print_json
+from chunkstore.maintenance.doctor.buckets.prices import PRICES, prices_of
 from chunkstore.maintenance.doctor.report import BAD, CAUTION, GOOD, TOLD, DoctorReport
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ def examine_folder(
     folder: Annotated[
         str | None,
         typer.Argument(
-            metavar="FOLDER",
-            help="Where to try it; by default, the log folder. If it does not exist, the closest folder above it.",
+            metavar="FOLDER|URL",
+            help="Where to try it; by default, where the runs are. If it does not exist, the closest folder above it.",
             show_default=False,
         ),
     ] = None,
@@ -42,14 +44,27 @@ def examine_folder(
         ),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for workers.", min=0.1)] = 30.0,
+    prices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help=f"Of a bucket, what requests cost: {', '.join(PRICES)}, or a JSON file. Default: as its URL says.",
+            show_default=False,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Try what the file system of a folder does, and say what holds there.
+    """Try what the file system of a folder or a bucket does, and say what holds there.
 
     A laptop's disk, a network mount and a container differ. This makes real
     files in a hidden folder, lets processes get in each other's way, kills
     some, and removes everything again; it takes some seconds. The exit code is
     1 if something does not hold that chunkstore relies on.
+
+    Of a bucket, s3://bucket/prefix, it tries with some processes and about
+    2,500 requests what the server does: whether conditions hold when clients
+    race, whether listings are complete, how long each takes; and says what
+    recording costs there. All objects are deleted again.
 
     With an engine, its workers say whether they see this folder, and this
     process what they write there, whether locks exclude each other, and how
@@ -59,18 +74,36 @@ def examine_folder(
     if engine is not None:
         _examine_workers(folder, store, config, engine, timeout, json=json)
         return
-    from chunkstore.maintenance.doctor.examination import examine  # noqa: PLC0415 - other commands need none of it
-
-    where = _log_folder(store, config) if folder is None else folder
-    if sys.stderr.isatty() and not json:
-        console(to_errors=True).print(f"[dim]Trying what the file system of {escaped(where)} does …[/]")
-    report = examine(where)
+    report = _examined(folder, store, config, prices, is_told=sys.stderr.isatty() and not json)
     if json:
         print_json(report)
     else:
         _print_report(console(), report)
     if not report.holds:
         raise typer.Exit(PROBLEMS)
+
+
+def _examined(
+    folder: str | None, store: str | None, config: str | None, prices: str | None, *, is_told: bool
+) -> DoctorReport:
+    from chunkstore.maintenance.doctor.buckets.examination import examine_bucket  # noqa: PLC0415 - as below
+    from chunkstore.maintenance.doctor.examination import examine  # noqa: PLC0415 - other commands need none of it
+
+    place = _bucket(folder, store, config)
+    where = str(place) if place else _log_folder(store, config) if folder is None else folder
+    chosen = prices_of(prices) if prices is not None else None
+    if is_told:
+        what = "" if place else "the file system of "
+        console(to_errors=True).print(f"[dim]Trying what {what}{escaped(where)} does …[/]")
+    return examine_bucket(place, prices=chosen) if place else examine(where)
+
+
+def _bucket(folder: str | None, store: str | None, config: str | None) -> Place | None:
+    """Return where the bucket is, if one is meant."""
+    if folder is not None and not is_url(folder):
+        return None
+    place = getattr(open_chosen_store(folder or store, config).backend, "place", None)
+    return place if isinstance(place, Place) else None
 
 
 def _examine_workers(
@@ -106,6 +139,7 @@ def _print_report(printer: Console, report: DoctorReport) -> None:
     promises = ((one.result, one.promise, one.reason) for one in report.guarantees)
     _print_rows(printer, "What holds there", promises)
     _print_settings(printer, report)
+    _print_costs(printer, report)
     bad = sum(check.result == BAD for check in report.checks)
     if bad:
         what = "one thing does" if bad == 1 else f"{bad} things do"
@@ -131,6 +165,18 @@ def _print_rows(printer: Console, title: str, rows: Iterable[tuple[str, str, str
     from rich.padding import Padding  # noqa: PLC0415 - not for JSON
 
     printer.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _print_costs(printer: Console, report: DoctorReport) -> None:
+    if not report.costs:
+        return
+    printer.print("\n[bold]What it takes[/]" + (f"  [dim]{escaped(report.prices)}[/]" if report.prices else ""))
+    wide = max(len(cost.action) for cost in report.costs)
+    for cost in report.costs:
+        kinds = (("put", cost.puts), ("get", cost.gets), ("list", cost.lists), ("delete", cost.deletes))
+        requests = ", ".join(f"{number:,.0f} {kind}{'s' * (number != 1)}" for kind, number in kinds if number)
+        price = "" if cost.dollars is None else f"  ${cost.dollars:,.8f}".rstrip("0")
+        printer.print(f"  {escaped(cost.action):<{wide}}  {requests:<28}[dim]{price}[/]".rstrip(), soft_wrap=True)
 
 
 def _print_settings(printer: Console, report: DoctorReport) -> None:

@@ -53,17 +53,39 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What something takes in requests, on average, and in money.
+
+    Attributes:
+        action: what is done.
+        puts: requests that write.
+        gets: requests that read.
+        lists: requests that list.
+        deletes: requests that delete.
+        dollars: what they cost together; None where nobody knows the prices.
+    """
+
+    action: str
+    puts: float
+    gets: float
+    lists: float
+    deletes: float
+    dollars: float | None = None
+
+
 class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `chunkstore doctor` found.
 
     Attributes:
-        folder: where it was tried.
-        file_system: its type; empty if the system does not tell.
-        description: what kind of file system that is.
+        folder: where it was tried; the URL of a bucket.
+        file_system: its type; that of the service for a bucket; empty if the system does not tell.
+        description: what kind of file system, or of bucket, that is.
         checks: all that was tried.
         guarantees: what holds there.
         settings: what to configure.
         holds: whether everything holds that chunkstore relies on.
+        costs: of a bucket, what recording and reading take.
+        prices: whose prices these are, and from when.
     """
 
     folder: str
@@ -73,3 +95,5 @@ class DoctorReport(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: list[Guarantee]
     settings: list[Setting]
     holds: bool
+    costs: list[Cost] = []
+    prices: str = ""

@@ -24,16 +24,23 @@ def guarantees(checks: Mapping[str, Check], where: Surroundings) -> list[Guarant
         where: what is mounted there.
     """
     return [
-        _by_checks("What was recorded is never lost, torn or mixed, whoever is killed", checks, _WHOLE),
-        _by_checks("A read shows everything that was recorded before it", checks, ("listing", "replace", "fresh-look")),
-        _by_checks("Changes that several processes make at once are all kept", checks, _LOCKS),
+        by_checks("What was recorded is never lost, torn or mixed, whoever is killed", checks, _WHOLE),
+        by_checks("A read shows everything that was recorded before it", checks, ("listing", "replace", "fresh-look")),
+        by_checks("Changes that several processes make at once are all kept", checks, _LOCKS),
         _liveness(checks, where),
         _many_hosts(checks, where),
         _power(checks, where),
     ]
 
 
-def _by_checks(promise: str, checks: Mapping[str, Check], needed: tuple[str, ...]) -> Guarantee:
+def by_checks(promise: str, checks: Mapping[str, Check], needed: tuple[str, ...]) -> Guarantee:
+    """Return that a promise holds, or by which of the checks it does not.
+
+    Args:
+        promise: what users rely on.
+        checks: by name.
+        needed: what it takes.
+    """
     bad = [checks[name] for name in needed if name in checks and checks[name].result == BAD]
     if bad:
         return Guarantee(promise=promise, result=BAD, reason=f"{bad[0].title}: no. {bad[0].detail}")
@@ -42,17 +49,17 @@ def _by_checks(promise: str, checks: Mapping[str, Check], needed: tuple[str, ...
 
 def _liveness(checks: Mapping[str, Check], where: Surroundings) -> Guarantee:
     promise = "A run whose process died is told from one that is slow"
-    found = _by_checks(promise, checks, _LOCKS)
+    found = by_checks(promise, checks, _LOCKS)
     if found.result == BAD or where.hosts == "one":
         return found
-    if where.locks_are_shared and _by_checks(promise, checks, ("server-lock",)).result == GOOD:
+    if where.locks_are_shared and by_checks(promise, checks, ("server-lock",)).result == GOOD:
         return Guarantee(promise=promise, result=GOOD, reason="Also from other hosts.")
     return Guarantee(promise=promise, result=CAUTION, reason="On its own host alone; elsewhere it is UNKNOWN.")
 
 
 def _many_hosts(checks: Mapping[str, Check], where: Surroundings) -> Guarantee:
     promise = "Several hosts can record one run at once"
-    locks = _by_checks(promise, checks, (*_LOCKS, "server-lock", "fresh-look"))
+    locks = by_checks(promise, checks, (*_LOCKS, "server-lock", "fresh-look"))
     if locks.result == BAD:
         return locks
     if where.hosts == "one":
@@ -66,7 +73,7 @@ def _power(checks: Mapping[str, Check], where: Surroundings) -> Guarantee:
     promise = "What was recorded survives a loss of power, as `durability` says"
     if not where.outlives_power:
         return Guarantee(promise=promise, result=CAUTION, reason="It is kept in memory.")
-    sync = _by_checks(promise, checks, ("sync",))
+    sync = by_checks(promise, checks, ("sync",))
     if sync.result == BAD:
         return sync
     return Guarantee(promise=promise, result=GOOD, reason="As far as the disk or the server tells the truth.")
