@@ -26,8 +26,8 @@ def examine_folder(
     folder: Annotated[
         str | None,
         typer.Argument(
-            metavar="FOLDER|URL",
-            help="Where to try it; by default, where the runs are. If it does not exist, the closest folder above it.",
+            metavar="WHERE",
+            help="A folder, or the closest above it that exists, or the URL of a bucket. Default: where the runs are.",
             show_default=False,
         ),
     ] = None,
@@ -47,7 +47,7 @@ def examine_folder(
     prices: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE",
+            metavar="PRICES",
             help=f"Of a bucket, what requests cost: {', '.join(PRICES)}, or a JSON file. Default: as its URL says.",
             show_default=False,
         ),
@@ -127,7 +127,7 @@ def _log_folder(store: str | None, config: str | None) -> str:
     opened = open_chosen_store(store, config)
     if not opened.backend.shared_between_processes:
         raise typer.BadParameter(
-            "This store is in memory and has no folder. Name a folder to examine.", param_hint="FOLDER"
+            "This store is in memory and has no folder. Name a folder to examine.", param_hint="WHERE"
         )
     return os.path.abspath(opened.backend.location)
 
