@@ -57,7 +57,7 @@ class Change(ABC):
 
     @abstractmethod
     def replace(self, file: str, data: bytes, *, durable: bool = False) -> None:
-        """Replace a file that this action has loaded, or make one that it has found missing.
+        """Replace a file that this action has loaded, or make one that it has found missing, or takes to be missing.
 
         If somebody else has changed it since, it stays as it is, and the action is called anew; so this raises
         something that the action must let pass. Of several files, each is a change by itself.

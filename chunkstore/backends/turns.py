@@ -221,6 +221,17 @@ def present_turn() -> _Turn | None:
     return _present.turn
 
 
+def check_turn() -> None:
+    """Find out, before something is written that was made of what was read, whether a change function has written.
+
+    Raises:
+        OvertakenError: the function of the caller has called the store; `take_turn` starts anew then, or gives up.
+    """
+    turn = _present.turn
+    if turn is not None and turn.was_called_back:
+        raise OvertakenError
+
+
 def ask(change: Callable[[_T], _R], value: _T) -> _R:
     """Return what a function of the caller makes of something, in whatever turn this thread is at."""
     turn = _present.turn
