@@ -6,6 +6,7 @@
 - `CountingSyscalls`, `FaultySyscalls`, `KillingSyscalls`, `InterruptedSyscalls`: system calls that are counted, of
   which the Nth fails, writes too little, kills the process or is where the user presses Ctrl-C. Give them to
   `DirectoryBackend(syscalls=…)`.
+- `proxy.Proxy`: between a client and an object store; requests are counted, delayed, throttled and lost on purpose.
 - `system_trace.record` and `crash_states.crash_states`: every state that a disk may be in after a loss of power.
 
 `examples/test_own_store.py` uses most of these. Needs `pip install 'chunkstore[testing]'`; what workers of an engine

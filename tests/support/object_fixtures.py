@@ -1,5 +1,6 @@
 """Fixtures: object stores on this machine, each with a prefix of its own per test."""
 
+import contextlib
 import os
 import uuid
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from privileges import skip_or_fail
 from servers import azurite as _azurite
 from servers import gcs as _gcs
 from servers import seaweed as _seaweed
+
+from chunkstore.testing.proxy import Proxy
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,14 @@ class ObjectPlace:
     def prefix(self):
         return self.url.rpartition("/")[2]
 
+    @contextlib.contextmanager
+    def behind_proxy(self, **options):
+        """Start a proxy before the server; give the same place behind it, and the proxy."""
+        with Proxy(self.server.endpoint, depth=self.server.depth, **options) as proxy:
+            yield self.through(proxy.endpoint), proxy
+
     def through(self, endpoint):
-        """Return the same place behind a proxy."""
+        """Return the same place behind a proxy that is somewhere."""
         options, environment = self.server.options(endpoint), self.server.environment(endpoint)
         return ObjectPlace(self.url, options, environment, self.server)
 
@@ -78,6 +87,13 @@ def memory_place():
 def s3_place(seaweed):
     """A prefix of its own in SeaweedFS."""
     return _place(seaweed)
+
+
+@pytest.fixture
+def deaf_place(seaweed):
+    """A prefix of its own in a server that ignores the conditions of puts, as some do."""
+    with Proxy(seaweed.endpoint, ignores_conditions=True) as proxy:
+        yield ObjectPlace(seaweed.open_url(f"of-{uuid.uuid4().hex}"), seaweed.open_options(proxy.endpoint), {})
 
 
 @pytest.fixture

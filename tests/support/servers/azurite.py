@@ -42,11 +42,12 @@ class Azurite(SharedServer):
     """An Azurite with one container, all in memory."""
 
     name = "azurite"
+    depth = 2
 
     def command(self, ports: list[int], folder: str) -> list[str]:
         """Return the command."""
         options = ("--inMemoryPersistence", "--disableTelemetry", "--silent", "--skipApiVersionCheck")
-        return ["node", str(_PROGRAM), *options, "--blobPort", str(ports[0])]
+        return ["node", str(_PROGRAM), *options, "--blobPort", str(ports[0]), "--blobKeepAliveTimeout", "600"]
 
     def prepare(self) -> None:
         """Make the container."""

@@ -44,6 +44,8 @@ class _Refused(Exception):  # noqa: N818 - it is a reply
 class FakeGcs:
     """A fake that answers inside of a `with` block, on threads of this process."""
 
+    depth = 1
+
     def __init__(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True

