@@ -373,6 +373,21 @@ def test_installed_packages_inside_a_repository_are_no_code_of_its_own(repositor
     assert git_identity().code_identifier_dependable
 
 
+def test_the_script_that_an_installed_package_was_started_by_is_no_code_of_the_repository_it_lies_in(repository):
+    """As `.venv/bin/pipeline` is the main module of a process."""
+    python = repository / ".venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--symlinks", repository / ".venv"], check=True)
+    script = python.with_name("pipeline")
+    script.write_text(
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "from chunkstore.recording.identity.git import git_identity\n"
+        "print(git_identity().code_identifier_dependable)\n"
+    )
+    (repository / ".git/info/exclude").write_text(".venv\n")
+    found = subprocess.run([python, script], cwd=repository, capture_output=True, text=True, check=True)
+    assert found.stdout == "True\n"
+
+
 # --- unusual repositories --------------------------------------------------------------------------------------------
 
 

@@ -185,7 +185,7 @@ def is_installed(file: str) -> bool:
     if any(part in _LIBRARIES for part in os.path.normpath(file).split(os.sep)):
         return True
     paths = sysconfig.get_paths()
-    return any(_is_below(file, paths[name]) for name in ("stdlib", "platstdlib"))
+    return any(_is_below(file, paths[name]) for name in ("stdlib", "platstdlib", "scripts"))
 
 
 def _is_below(file: str, folder: str) -> bool:
