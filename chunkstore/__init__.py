@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from typing import ParamSpec, TypeAlias
 
     from chunkstore.maintenance.checking import Finding, verify
+    from chunkstore.maintenance.copying import CopyReport, RunCopy, copy_runs
     from chunkstore.maintenance.getting_data import get_data
     from chunkstore.maintenance.importing import ImportProblem, ImportReport, import_runs
     from chunkstore.maintenance.workers import EngineReport, WorkerReport, check_engine
@@ -99,6 +100,7 @@ __all__ = [
     "ChunkstoreError",
     "CodeIdentity",
     "ConfigurationError",
+    "CopyReport",
     "CorruptChunkError",
     "DataCatalog",
     "DataNotFoundError",
@@ -116,6 +118,7 @@ __all__ = [
     "PinnedRunId",
     "Problem",
     "Run",
+    "RunCopy",
     "RunDiff",
     "RunList",
     "RunLivesError",
@@ -140,6 +143,7 @@ __all__ = [
     "__version__",
     "check_engine",
     "compare_runs",
+    "copy_runs",
     "current_run",
     "current_step",
     "get_data",
@@ -187,16 +191,19 @@ RunLog._repr_pretty_ = _write_run_log  # type: ignore[attr-defined]
 
 #: Where that is which is loaded when it is asked for.
 _LOADED_WHEN_USED = {
+    "CopyReport": "maintenance.copying",
     "EngineReport": "maintenance.workers",
     "Finding": "maintenance.checking",
     "ImportProblem": "maintenance.importing",
     "ImportReport": "maintenance.importing",
     "Run": "recording.run",
+    "RunCopy": "maintenance.copying",
     "RunDiff": "views.compare",
     "Step": "recording.run",
     "WorkerReport": "maintenance.workers",
     "check_engine": "maintenance.workers",
     "compare_runs": "views.compare",
+    "copy_runs": "maintenance.copying",
     "current_run": "recording.run",
     "current_step": "recording.run",
     "get_data": "maintenance.getting_data",

@@ -49,6 +49,7 @@ COMMANDS = {
     "doctor": ("doctor", "examine_folder"),
     "seal": ("packing", "seal"),
     "unseal": ("packing", "unseal"),
+    "copy": ("copying", "copy"),
     "import": ("importing", "import_folder"),
     "schema": ("schema", "schema"),
 }

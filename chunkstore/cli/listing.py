@@ -7,31 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from enum import Enum
-from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
 from chunkstore.cli.options import ConfigOption, JsonOption, StoreOption, open_chosen_store
 from chunkstore.cli.output import console, print_json_items, print_note
+from chunkstore.cli.selection import MetricOption, ParamOption, SinceOption, StatusOption, TagOption, Wanted
 from chunkstore.cli.unread import NotedRows
 from chunkstore.errors import ChunkstoreError
 from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.base import Store
 from chunkstore.views.formats import style_of
-from chunkstore.views.pages.run_filters import (
-    Comparison,
-    Matches,
-    parse_comparison,
-    parse_since,
-    started_since,
-)
 from chunkstore.views.pages.run_list import COLUMNS, RunRow, aligned, cells, run_row, widths
-from chunkstore.views.recorded_values import is_wrapped, parameters_in
 from chunkstore.views.texts import printable
-
-_T = TypeVar("_T")
 
 #: Rows shown on a terminal, if nobody says how many.
 _USUAL_LIMIT = 20
@@ -67,50 +57,12 @@ _KEYS: dict[SortKey, Callable[[RunRow], tuple[bool, float | str]]] = {
 _FROM_A = frozenset({SortKey.STATUS, SortKey.TAG, SortKey.RUN})
 
 
-def _parsed_by(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    def parser(text: str) -> _T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-
-    return parser
-
-
-def _since(text: str) -> datetime:
-    return parse_since(text, datetime.now(timezone.utc))
-
-
 def list_runs(
-    status: Annotated[
-        list[str] | None,
-        typer.Option("--status", metavar="STATUS", help="Only runs of this status, also LOST or UNKNOWN; repeatable."),
-    ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="TAG", help="Only runs of this tag; * and ? match; repeatable.")
-    ] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=_parsed_by(_since), metavar="AGE", help="Only runs started since then: 30min, 12h, 2d, 2024-02-02."
-        ),
-    ] = None,
-    param: Annotated[
-        list[Comparison] | None,
-        typer.Option(
-            parser=_parsed_by(parse_comparison),
-            metavar="KEY=VALUE",
-            help="Only runs with such a parameter; also < <= > >= !=; repeatable.",
-        ),
-    ] = None,
-    metric: Annotated[
-        list[Comparison] | None,
-        typer.Option(
-            parser=_parsed_by(parse_comparison),
-            metavar="'NAME<VALUE'",
-            help="Only runs in which a step has such a metric; repeatable.",
-        ),
-    ] = None,
+    status: StatusOption = None,
+    tag: TagOption = None,
+    since: SinceOption = None,
+    param: ParamOption = None,
+    metric: MetricOption = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -137,8 +89,10 @@ def list_runs(
     """
     opened = open_chosen_store(store, config)
     now = datetime.now(timezone.utc)
-    conditions = Matches("parameter", param or []), Matches("metric", metric or [])
-    rows = _rows(opened, now, status or [], tag or [], since, *conditions)
+    wanted = Wanted.by(status, tag, since, param, metric)
+    rows: Iterator[RunRow] = (
+        run_row(summary, _counts(opened, summary), liveness, now) for summary, liveness in wanted.of(opened, now)
+    )
     if sort != SortKey.STARTED or reverse:
         rows = iter(sorted(rows, key=_KEYS[sort], reverse=(sort not in _FROM_A) != reverse))
     if limit is None:
@@ -146,7 +100,7 @@ def list_runs(
     shown = NotedRows(islice(rows, min(limit, sys.maxsize)) if limit else rows, opened)
     count = print_json_items(shown) if json else _print_table(iter(shown), now)
     if not count and next(opened.list_runs(), None):
-        why = " ".join(filter(None, (each.why_none() for each in conditions)))
+        why = " ".join(filter(None, (each.why_none() for each in (wanted.parameters, wanted.metrics))))
         if why or not json:
             print_note(f"None of the runs in {opened.backend.location} matches. {why}".rstrip())
     elif not json and not count:
@@ -154,48 +108,6 @@ def list_runs(
     elif not json and limit and next(rows, None) is not None:
         print_note("There are more; --limit 0 shows all.")
     shown.end()
-
-
-def _rows(
-    store: Store,
-    now: datetime,
-    status: list[str],
-    tags: list[str],
-    since: datetime | None,
-    parameters: Matches,
-    metrics: Matches,
-) -> Iterator[RunRow]:
-    """Yield the runs that meet all conditions; what costs the least to look at is looked at first."""
-    wanted = {each.upper() for each in status}
-    for summary in store.list_runs():
-        if since is not None and not started_since(summary.start_time, since):
-            continue
-        if tags and not any(fnmatchcase(summary.tag, each) for each in tags):
-            continue
-        try:
-            liveness = None if summary.is_over else store.liveness(summary.run_id)
-            row = run_row(summary, None, liveness, now)
-            if wanted and row.status.upper() not in wanted:
-                continue
-            if parameters and not parameters.parameters(_parameters(store, summary.run_id)):
-                continue
-            if metrics and not metrics.metrics(store.iter_records(summary.run_id)):
-                continue
-        except FileNotFoundError:
-            continue  # deleted since it was listed
-        except ChunkstoreError:
-            if parameters or metrics:
-                continue  # what cannot be read meets no condition
-            row = run_row(summary, None, None, now)
-        yield run_row(summary, _counts(store, summary), liveness, now)
-
-
-def _parameters(store: Store, run_id: str) -> dict[str, Any]:
-    """Return the parameters of a run as their author gave them."""
-    found = store.get_parameters(run_id)
-    if not any(map(is_wrapped, found.values())):
-        return found
-    return parameters_in(store.get_run_log(run_id, full=False), found)
 
 
 def _counts(store: Store, summary: RunSummary) -> dict[str, int] | None:

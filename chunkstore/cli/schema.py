@@ -13,6 +13,7 @@ from chunkstore.cli.packing import Sealed
 from chunkstore.cli.retention import GcReport
 from chunkstore.cli.verify import VerifyReport
 from chunkstore.cli.watching import RunChange, StepOutput
+from chunkstore.maintenance.copying import CopyReport
 from chunkstore.maintenance.doctor.report import DoctorReport
 from chunkstore.maintenance.getting_data import GotData
 from chunkstore.maintenance.importing import ImportReport
@@ -27,6 +28,7 @@ from chunkstore.views.timeline.summary import TimelineReport
 
 #: What each command prints; of `watch`, each line.
 PRINTED: dict[str, Any] = {
+    "copy": CopyReport,
     "demo": RunPage,
     "diff": RunDiff,
     "doctor": DoctorReport,

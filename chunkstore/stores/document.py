@@ -148,6 +148,30 @@ class DocumentStore(Store):
         if durable:
             self._sync(log.run_id)
 
+    def replace_run(self, log: RunLog, is_due: Callable[[RunLog], bool]) -> bool:
+        """Put a whole run in the place of one of the same id, with its identity, unless that is another one by now.
+
+        Args:
+            log: the run; what its notes say of its identity counts.
+            is_due: is given the own record of the run that is there.
+
+        Returns:
+            Whether that was done.
+
+        Raises:
+            MissingError: there is no such run.
+        """
+        stored = as_stored(msgspec.structs.replace(log, found_problems=UNSET))
+
+        def edit(document: Document) -> bool:
+            document.altered = is_due(_metadata(document.log))
+            if document.altered:
+                fields = {name: getattr(stored, name) for name in RunLog.__struct_fields__}
+                document.put_whole(RunDocument(**fields))
+            return document.altered
+
+        return self._edit(log.run_id, edit)
+
     def _remembered(self, run_id: str) -> OwnRecords | None:
         return self._owned.get(run_id)
 

@@ -71,12 +71,16 @@ class Document:
     """A run taken apart, so that records can be changed and all put together again."""
 
     def __init__(self, document: RunDocument) -> None:
+        self.altered = False
+        self.put_whole(document)
+
+    def put_whole(self, document: RunDocument) -> None:
+        """Let this be another run log, with all that belongs to it."""
         self.log = document
         records, self.parameters = flatten(document)
         self.records: dict[Key, StepLog | BranchLog] = {key_of(record): record for record in records}
         self.bookkeeping = Bookkeeping() if document.bookkeeping is UNSET else document.bookkeeping
         self._late = LateRecords.of(document)
-        self.altered = False
 
     def to_write(self) -> RunDocument:
         """Return the run put together for the file."""

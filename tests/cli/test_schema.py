@@ -20,6 +20,7 @@ def check(printed, command):
 def examples_of_commands(old):
     """Return an example of each command; `old` is a folder to import."""
     return {
+        "copy": ["copy", "one", "--to", os.path.join(old, "..", "copies")],
         "demo": ["demo", "--limit", "2"],
         "diff": ["diff", "one", "one"],
         "doctor": ["doctor"],

@@ -12,6 +12,7 @@ import chunkstore
 from chunkstore import (
     BranchLog,
     ChunkstoreError,
+    CopyReport,
     Finding,
     ImportProblem,
     ImportReport,
@@ -20,6 +21,7 @@ from chunkstore import (
     Orphans,
     Problem,
     Run,
+    RunCopy,
     RunDiff,
     RunList,
     RunLog,
@@ -218,6 +220,12 @@ def front_door(store: Store, log: RunLog) -> None:
     def progress(run_id: str, done: int, total: int) -> None:
         print(f"{run_id}: {done} of {total}")
 
+    def copied(run: RunCopy, done: int, total: int) -> None:
+        print(f"{run.run_id} {run.outcome}: {done} of {total}")
+
+    copies = chunkstore.copy_runs(store, chunkstore.open_store("buffered"), ["run-1"], seal=True, progress=copied)
+    assert_type(copies, CopyReport)
+    assert_type([run.problems for run in copies.runs], list[list[str]])
     report = chunkstore.import_runs(Path("old"), store, progress=progress)
     assert_type(report, ImportReport)
     assert_type(report.imported, list[str])

@@ -13,6 +13,7 @@ from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import PinnedRunId, incarnation_of, is_meant
 from chunkstore.records.codec import encode
+from chunkstore.records.copied import CopyNote
 from chunkstore.records.models import RunLog
 from chunkstore.records.ranks import WorkOfStarts
 from chunkstore.records.summaries import RunSummary
@@ -25,6 +26,7 @@ from chunkstore.stores.runs import (
     Owner,
     RunList,
     judge,
+    judge_copy,
     judge_joined,
     judge_left,
     newest_first,
@@ -155,6 +157,8 @@ class WatchingMethods(Layout):
             last_heard = format_nanoseconds(self._last_written(run_id))
         if owner is None and joined and joined.dead:
             return judge_left(dead, has_open_work=has_open_work, mount=self.backend.mount, last_heard=last_heard)
+        if owner is None and (note := CopyNote.of(self._read_metadata(run_id))) is not None:
+            return judge_copy(note, last_heard)
         return judge(owner, is_held, self.backend.mount, last_heard)
 
     def _dead_of(self, run_id: str, joined: Joined) -> tuple[list[Owner], bool]:

@@ -15,6 +15,7 @@ import msgspec
 from chunkstore.backends.disk.mounts import boot_id, process_identity
 from chunkstore.backends.mount import Mount
 from chunkstore.clock import utc_now
+from chunkstore.records.copied import CopyNote
 
 LIVE, LOST, UNKNOWN = "LIVE", "LOST", "UNKNOWN"
 _OF_ONE_HOST = "host"
@@ -141,6 +142,20 @@ def _have_ended(dead: list[Owner]) -> str:
     others = f" and {len(dead) - 1:,} more" if len(dead) > 1 else ""
     verb = "have" if others else "has"
     return f"{dead[0].who[0].upper()}{dead[0].who[1:]}{others}, which recorded it, {verb} ended"
+
+
+def judge_copy(note: CopyNote, last_heard: str) -> Liveness:
+    """Return what is known of a run that nobody records here, as it is a copy of one elsewhere.
+
+    Args:
+        note: of which run it is a copy.
+        last_heard: when anything was written for the copy last.
+    """
+    if note.partial:
+        why = f"It is a part of a run in {note.source}, and is being copied, or that was stopped; copy it again."
+    else:
+        why = f"It is a copy of a run in {note.source}, which had not ended when it was copied; copy it again."
+    return Liveness(state=UNKNOWN, why=why, last_heard=last_heard)
 
 
 def judge(

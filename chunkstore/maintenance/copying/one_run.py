@@ -1,0 +1,205 @@
+"""Copying one run: what is to be done, and doing it so that it can be stopped anywhere and done again.
+
+The copy is another run than its source: it has an identity of its own, and notes whose copy it is. It says that it goes
+on until everything is there, and then, last of all, what the source says. Any number of processes may copy the same run
+at once: each looks at what it changes before it looks at the source, and changes that only if nobody else has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import msgspec
+
+from chunkstore.clock import utc_now
+from chunkstore.errors import ChunkstoreError
+from chunkstore.maintenance.copying.places import OvertakenError
+from chunkstore.maintenance.copying.report import FAILED, RunCopy
+from chunkstore.maintenance.copying.snapshots import Snapshot, SourceGoneError, digest_of
+from chunkstore.names import PinnedRunId
+from chunkstore.records.copied import CopyNote
+from chunkstore.records.models import INCARNATION, NOTES, PROCESSING, SUMMING, RunLog
+from chunkstore.stores.base import Store
+from chunkstore.stores.contents import with_contents
+from chunkstore.stores.runs.liveness import LIVE
+from chunkstore.stores.stored import check_format, is_finished
+
+#: How often others may come in between.
+_ATTEMPTS = 8
+_DIGITS = 32
+#: What a run says that has ended, and a part of a copy must not.
+_OF_THE_END = ("finished", "steps", "left_running", SUMMING)
+
+
+class CannotCopyError(Exception):
+    """A run is not copied, and why."""
+
+
+class CopyOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How runs are copied; see `copy_runs`.
+
+    Attributes:
+        seal: whether runs that have ended are sealed in the target, also where they are not in the source.
+        replace: whether other runs of the same ids are deleted in the target.
+        verify: whether copies of which nothing has changed are compared all the same.
+        dry_run: whether it is only looked what there is to do.
+        concurrency: how many chunks of a run are sent at once.
+        stop: says that no more is to be begun.
+    """
+
+    seal: bool = False
+    replace: bool = False
+    verify: bool = False
+    dry_run: bool = False
+    concurrency: int = 1
+    stop: threading.Event = msgspec.field(default_factory=threading.Event)
+
+
+#: Brings the data that a run's records name, before anybody can see that they do: is given the run's own record and the
+#: identity of the copy; returns how many files were sent, and what could not be.
+BringData = Callable[[RunLog, str], tuple[int, list[str]]]
+
+
+class CopyOfRun(ABC):
+    """One run on its way from one store into another.
+
+    Args:
+        source: the store that it is in.
+        target: the store that it goes to.
+        run_id: the run; pinned, if it is known which of its id is meant.
+        options: how.
+        bring_data: brings its data.
+
+    Attributes:
+        done: what has become of it so far.
+    """
+
+    def __init__(self, source: Store, target: Store, run_id: str, options: CopyOptions, bring_data: BringData) -> None:
+        self.done = RunCopy(run_id=str(run_id))
+        self._source_store, self._target_store = source, target
+        self._run_id = run_id
+        self._options = options
+        self._bring = bring_data
+
+    def make(self) -> RunCopy:
+        """Copy the run, or what is new of it; what goes wrong is in the result."""
+        try:
+            for _ in range(_ATTEMPTS):
+                try:
+                    self.done = RunCopy(run_id=str(self._run_id))
+                    self._copy()
+                except OvertakenError:
+                    continue
+                return self.done
+            self._fail("others change the copy all the time; copy it again when they have finished")
+        except SourceGoneError:
+            self._fail(f"it is not in {self._source_store.backend.location} any more")
+        except (CannotCopyError, ChunkstoreError) as error:
+            self._fail(str(error))
+        return self.done
+
+    @abstractmethod
+    def _copy(self) -> None:
+        """Copy the run, or what is new of it.
+
+        Raises:
+            OvertakenError: others have come in between; it is to be done again.
+        """
+
+    def _fail(self, reason: str) -> None:
+        self.done.outcome = FAILED
+        self.done.problems.append(reason)
+
+    # --- whose copy is what ------------------------------------------------------------------------------------------
+
+    def _identity(self, log: RunLog) -> str:
+        """Return what tells the source from every other run of its id; of one that notes none, from those elsewhere."""
+        place = f"{self._source_store.backend.location}\0{log.run_id}"
+        return log.incarnation or hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16]
+
+    def _earlier_copy(self, log: RunLog, there: RunLog | None) -> CopyNote | None:
+        """Return the note of the copy of a run that is in the target; None if nothing is, or is any more.
+
+        Args:
+            log: the source.
+            there: what is in the target.
+
+        Raises:
+            CannotCopyError: another run has its id there.
+        """
+        if there is None:
+            return None
+        note = CopyNote.of(there)
+        if note is not None and note.incarnation == self._identity(log):
+            return note
+        where = self._target_store.backend.location
+        original = CopyNote.of(log)
+        if log.incarnation and there.incarnation == log.incarnation:
+            raise CannotCopyError(
+                f"{where} holds this very run, as a copy of its files that was made with another tool, or the run "
+                "itself. Delete it there first, if it is not what you want to keep."
+            )
+        if original is not None and there.incarnation and original.incarnation == there.incarnation:
+            raise CannotCopyError(f"{where} holds the run that this one is a copy of, which is not replaced by it.")
+        if not self._options.replace:
+            raise CannotCopyError(
+                f"{where} holds another run of this id. Delete or rename one of them, or say that it is to be replaced."
+            )
+        if not self._options.dry_run:
+            self._delete(there)
+        return None
+
+    def _delete(self, there: RunLog) -> None:
+        pinned = PinnedRunId(there.run_id, there.incarnation)
+        target = self._target_store
+        may_live = not is_finished(there) and target.backend.shared_between_processes
+        if may_live and target.liveness(pinned).state == LIVE:
+            raise CannotCopyError(f"the run of this id in {target.backend.location} is still recorded")
+        target.delete_run(pinned)
+
+    # --- what it notes -----------------------------------------------------------------------------------------------
+
+    def _as_copy(self, found: Snapshot, incarnation: str, number: int, *, partial: bool) -> RunLog:
+        """Return the own record of the copy.
+
+        Args:
+            found: what the source holds.
+            incarnation: the identity of the copy.
+            number: the format of the copy.
+            partial: whether there is more to come.
+        """
+        log = found.log
+        check_format(log)
+        if partial:
+            log = msgspec.structs.replace(with_contents(log, None), status=PROCESSING)
+        without = (*_OF_THE_END,) if partial else (SUMMING,)
+        notes = {key: value for key, value in log.notes.items() if key not in without}
+        notes |= {"format": number, INCARNATION: incarnation}
+        note = CopyNote(
+            source=self._source_store.backend.location,
+            incarnation=self._identity(log),
+            at=utc_now(),
+            record="" if partial else short(found.record),
+            state="" if partial else found.state,
+            partial=partial,
+        )
+        return note.on(msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes}))
+
+    def _tell(self, found: Snapshot) -> None:
+        self.done.status = found.log.status
+        self.done.has_ended = found.has_ended
+        self.done.left_out = found.left_out
+        self.done.problems = list(found.problems)
+
+    def _bring_data(self, log: RunLog, incarnation: str) -> None:
+        sent, problems = self._bring(log, incarnation)
+        self.done.data += sent
+        self.done.problems += problems
+
+
+def short(record: bytes) -> str:
+    """Return what a note says of a record."""
+    return digest_of(record).hex()[:_DIGITS]
