@@ -84,12 +84,15 @@ class Backend(ABC):
         durability: one of `DURABILITY_LEVELS`.
         shared_between_processes: whether other processes see the same files.
         seconds_between_looks: how long those wait who follow what is written where nothing tells of it.
+        seals_at_the_end: whether runs are sealed when they finish, unless the configuration says otherwise, as each
+            file costs a request to read.
     """
 
     location: str
     durability: str
     shared_between_processes: bool
     seconds_between_looks: ClassVar[float] = 2.0
+    seals_at_the_end: ClassVar[bool] = False
 
     # --- folders -----------------------------------------------------------------------------------------------------
 
@@ -196,6 +199,11 @@ class Backend(ABC):
         Raises:
             MissingError: there is no such file.
         """
+
+    def remove_all(self, folder: str, files: Iterable[str]) -> None:
+        """Remove many files, in any order; those that are gone already are passed over."""
+        for file in files:
+            self.remove_left_over(folder, file)
 
     def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]], *, within: Within = None) -> None:
         """Make many new files that survive a loss of power, each whole from its first moment on, if there is none.

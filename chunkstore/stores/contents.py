@@ -13,7 +13,7 @@ import msgspec
 
 from chunkstore.names import BRANCH, BRANCH_UPDATE, METRIC, PARAMETER, STEP, STEP_UPDATE
 from chunkstore.records.integrity import without_checksum
-from chunkstore.records.models import CONTENTS, NOTES, SUMMING, RunLog
+from chunkstore.records.models import CONTENTS, NOTES, SEALED, SUMMING, RunLog
 
 #: By kind of chunk, how many there are, and the sum of what they hold.
 Contents = dict[str, tuple[int, int]]
@@ -76,6 +76,13 @@ def noted_contents(log: RunLog) -> Contents | None:
         return msgspec.convert(log.notes.get(CONTENTS), Contents | None)
     except msgspec.ValidationError:
         return None  # not ours
+
+
+def versions_sealed(log: RunLog) -> dict[str, str]:
+    """Return which versions of files that may be replaced are in the run's sealed file, as its own record notes it."""
+    noted = log.notes.get(SEALED)
+    beside = noted.get("beside") if isinstance(noted, dict) else None
+    return beside if isinstance(beside, dict) else {}
 
 
 def with_contents(log: RunLog, contents: Contents | None, *, summing: str = "") -> RunLog:

@@ -8,7 +8,7 @@ from chunkstore.stores.reading.order import in_order
 from chunkstore.stores.reading.problem_finder import ProblemFinder
 from chunkstore.stores.reading.record_finder import NOBODYS, OTHERS, OURS, RecordFinder, warn_of
 from chunkstore.stores.reading.records_found import RecordsFound
-from chunkstore.stores.reading.run_files import RunFiles
+from chunkstore.stores.reading.run_files import RunFiles, as_noted
 from chunkstore.stores.reading.run_json import join_chunks
 from chunkstore.stores.reading.seen_changes import changes_seen
 
@@ -28,6 +28,7 @@ __all__ = [
     "RunFiles",
     "Series",
     "add_lines",
+    "as_noted",
     "as_series",
     "changes_seen",
     "in_order",

@@ -32,7 +32,7 @@ from chunkstore.stores.chunk_files import (
     key_of,
     names_of_files,
 )
-from chunkstore.stores.contents import Contents
+from chunkstore.stores.contents import Contents, versions_sealed
 from chunkstore.stores.packed import unpack
 from chunkstore.stores.reading.chunk_source import ChunkSource
 from chunkstore.stores.reading.metric_lines import add_lines, lines_of_steps
@@ -84,6 +84,7 @@ class ChunkReader(ChunkSource):
                 self._problems.add("missing", RUN_FILE, "the run's own record is missing: this is it as it was sealed")
             self._files.sums = {} if {CONTENTS, SUMMING} & log.notes.keys() else None
             self.late = LateRecords.of(log)
+            self._files.versions_sealed = versions_sealed(log)
             return log
         return RunLog(run_id=str(self._run_id), status=UNKNOWN)
 

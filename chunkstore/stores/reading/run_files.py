@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from chunkstore.backends.disk.quarantine import QUARANTINE
@@ -66,6 +66,8 @@ class RunFiles:
         self.beyond_reason: set[str] = set()
         self._is_listed = True
         self._loose_names: frozenset[str] | None = None
+        #: Of files that are in the sealed file too, and may be replaced: which version of them that has.
+        self.versions_sealed: Mapping[str, str] = {}
         self._unreadable: set[str] = set()
         self._known: dict[str, PackedFile] = {}
         # Which version of the run's own record said that nothing is packed.
@@ -301,16 +303,27 @@ class RunFiles:
         return lost if is_sure else []
 
     def _is_loose(self, file: str) -> bool:
-        """Tell whether a file lay by itself when the folder was listed; if it was not, it may."""
+        """Tell whether a file lay by itself when the folder was listed; if it was not, it may.
+
+        One that is in a sealed file as it is does not count.
+        """
         if not self._is_listed:
             return True
         if self._loose_names is None:
             self._loose_names = frozenset(self._listing().names())
-        return file in self._loose_names
+        return file in self._loose_names and not (file in self.versions_sealed and self._is_as_sealed(file))
+
+    def _is_as_sealed(self, file: str) -> bool:
+        try:
+            return bool(self._packed) and as_noted(self._reader.version(file)) == self.versions_sealed[file]
+        except FileNotFoundError:
+            return False
 
     def find(self, file: str, *, is_listed: bool = True) -> bytes | list[bytes]:
         """Return the bytes of a file that lies by itself, or the lines of one that is packed; as `load`."""
         has_looked = False
+        if lines := self._lines_if_packed_alone(file) if is_listed else []:
+            return lines
         for _ in range(_ATTEMPTS):
             try:
                 return self._reader.load(file)
@@ -338,6 +351,15 @@ class RunFiles:
             has_looked = True
         raise MissingError(file)
 
+    def _lines_if_packed_alone(self, file: str) -> list[bytes]:
+        """Return the lines of a file that did not lie by itself when the folder was listed, if they can be found."""
+        if not self._packed or self._is_loose(file):
+            return []
+        try:
+            return self.packed_lines(file)
+        except FileNotFoundError:
+            return []
+
     def _version_if_plain(self) -> FileVersion | None:
         """Return the version of the run's own record if it says that nothing is packed."""
         try:
@@ -359,6 +381,11 @@ class RunFiles:
             if lines := pack.lines_of(file):
                 return lines
         return []
+
+
+def as_noted(version: FileVersion) -> str:
+    """Return the version of a file as a text, as a run's own record may note it."""
+    return " ".join(map(str, version))
 
 
 def _precedence(pack: PackedFile) -> tuple[bool, bool, int, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from chunkstore.backends.base import Backend as AnyBackend
 from chunkstore.backends.capabilities import FullBackend as Backend
 from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.clock import clock
@@ -23,7 +24,7 @@ from chunkstore.stores.reading import RunFiles
 from chunkstore.stores.writing.packed_format import say_packed, say_unpacked, sealed_record
 
 
-class _Packed(NamedTuple):
+class Packed(NamedTuple):
     """What is going to be in a sealed file.
 
     Attributes:
@@ -54,13 +55,13 @@ def seal(backend: Backend, run_id: str, *, pretty: bool) -> int:
     """
     with backend.reader(run_id) as reader:
         files = RunFiles(reader)
-        packed = _pack_all(files)
+        packed = pack_all(files)
         if not packed.loose and not packed.sizes and len(packed.others) <= 1:
             return 0
         run_record = say_packed(backend, run_id, pretty=pretty)
         if run_record is not None and (line := pack(RUN_FILE, run_record)) is not None:
             packed.lines[RUN_FILE] = line
-        new = _publish(backend, run_id, [packed.lines[name] for name in sorted(packed.lines)])
+        new = publish_sealed(backend, run_id, [packed.lines[name] for name in sorted(packed.lines)])
         # What comes before sealed files, for readers, goes first: else an old line could come before a new one.
         remaining = set(packed.remaining)
         for journal, size in packed.sizes.items():
@@ -80,12 +81,13 @@ def seal(backend: Backend, run_id: str, *, pretty: bool) -> int:
     return len(packed.lines) - (RUN_FILE in packed.lines)
 
 
-def _pack_all(files: RunFiles) -> _Packed:
+def pack_all(files: RunFiles) -> Packed:
+    """Return what is going to be in a sealed file of a run that has these files."""
     lines: dict[str, bytes] = {}
     loose = set()
-    listed = files.names()
-    files.expect(filter(is_packable, listed))
-    for name in filter(is_packable, listed):
+    packable = list(filter(is_packable, files.names()))
+    files.expect(packable)
+    for name in packable:
         found: bytes | list[bytes] | None
         try:
             found = files.find(name)
@@ -111,10 +113,11 @@ def _pack_all(files: RunFiles) -> _Packed:
             sizes[file] = files.size_of(file)
         else:
             others.append(file)
-    return _Packed(lines, loose, sizes, others, remaining)
+    return Packed(lines, loose, sizes, others, remaining)
 
 
-def _publish(backend: Backend, run_id: str, lines: list[bytes]) -> str:
+def publish_sealed(backend: AnyBackend, run_id: str, lines: list[bytes]) -> str:
+    """Write a sealed file of these lines, which are in the order of their names; return its name."""
     while True:
         file = sealed_file(clock.tick())
         try:
