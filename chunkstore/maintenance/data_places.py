@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import UnsetType
 
-from chunkstore.backends.disk.freshness import looked_at_afresh
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import incarnation_of, is_data_folder
-from chunkstore.recording.catalog import PUT, Catalog, catalog_of
+from chunkstore.recording.catalog import PUT, Catalog, catalog_in_folder, catalog_of
 from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepAttempt, StepLog
 from chunkstore.stores.base import Store
 
@@ -57,7 +56,7 @@ def at_another_place(usual: Catalog, path: str) -> Catalog:
 
     What records say is not enough to take a folder there for the run's: it must be noted that this run has made it.
     """
-    return msgspec.structs.replace(usual, path=path, location=path, is_unclaimed=False)
+    return catalog_in_folder(path, usual.run_id, usual.incarnation)
 
 
 def _named(entry: DataCatalog, run_id: str) -> str:
@@ -79,7 +78,7 @@ def _candidates(store: Store, location: str) -> list[str]:
 def holding(found: list[Catalog], entry: DataCatalog) -> Catalog | None:
     """Return which of some catalogs has the folder that a record names; None if that is nowhere."""
     folder = entry.catalog_relative_path.partition("/")[0]
-    there = [catalog for catalog in found if os.path.isdir(os.path.join(looked_at_afresh(catalog.path), folder))]
+    there = [catalog for catalog in found if catalog.has_folder(folder)]
     return next((catalog for catalog in there if folder in catalog.folders()), there[0] if there else None)
 
 
@@ -114,11 +113,7 @@ def data_of_run(store: Store, run_id: str) -> DataOfRun:
     named = sorted({location for entry in entries if (location := _named(entry, str(run_id)))})
     where = ", ".join(named)
     folders = {entry.catalog_relative_path.partition("/")[0] for entry in entries}
-    there = [
-        c.path
-        for c in others
-        if any(os.path.isdir(os.path.join(looked_at_afresh(c.path), folder)) for folder in folders)
-    ]
+    there = [catalog.path for catalog in others if any(map(catalog.has_folder, folders))]
     if there:
         return DataOfRun(
             left=f"its records say that its data is in the catalog {there[0]}, where nothing says that it is its own: "

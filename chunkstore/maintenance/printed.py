@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +11,10 @@ from typing import NamedTuple
 from chunkstore.errors import ChunkstoreError, DataNotFoundError
 from chunkstore.maintenance.data_places import catalogs
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import LOG_SUFFIX, VERSIONS, catalog_of, is_hash
-from chunkstore.recording.catalog.places import open_folder
+from chunkstore.recording.catalog import LOG_SUFFIX, VERSIONS, Catalog, catalog_of, is_hash
 from chunkstore.records.models import PROCESSING, DataCatalog, StepLog
 from chunkstore.stores.base import Store
 
-_BLOCK = 1 << 20
 _POLL_SECONDS = 0.1
 
 
@@ -23,12 +22,16 @@ class KeptOutput(NamedTuple):
     """Where it is kept what a step printed.
 
     Attributes:
-        catalog: the path of the catalog.
+        catalog: the catalog.
         file: the path from there.
     """
 
-    catalog: str
+    catalog: Catalog
     file: str
+
+    def is_there(self) -> bool:
+        """Tell whether there is such a file."""
+        return self.catalog.is_seen(self.file)
 
 
 def output_file(store: Store, run_id: str, step: StepLog) -> KeptOutput | None:
@@ -50,9 +53,9 @@ def output_file(store: Store, run_id: str, step: StepLog) -> KeptOutput | None:
         return None
     name = f"{encode_for_file(step.internal_name)}{LOG_SUFFIX}"
     incarnation = store.get_run_log(run_id, full=False).incarnation
-    paths = [f"{folder}/{name}" for folder in catalog_of(store, run_id, incarnation).folders()]
-    found = [KeptOutput(store.catalog_path, path) for path in paths]
-    return next((kept for kept in found if os.path.isfile(os.path.join(*kept))), None)
+    catalog = catalog_of(store, run_id, incarnation)
+    found = [KeptOutput(catalog, f"{folder}/{name}") for folder in catalog.folders()]
+    return next(filter(KeptOutput.is_there, found), None)
 
 
 def _recorded(store: Store, run_id: str, path: str, entry: DataCatalog) -> KeptOutput:
@@ -61,10 +64,9 @@ def _recorded(store: Store, run_id: str, path: str, entry: DataCatalog) -> KeptO
     folder = path.partition("/")[0]
     usual, *others = catalogs(store, run_id, incarnation, [entry])
     # Elsewhere, a file is shown only if it is noted there that the run has put it: records come from anywhere.
-    catalog = next((each.path for each in (usual, *others) if folder in each.folders()), usual.path)
+    catalog = next((each for each in (usual, *others) if folder in each.folders()), usual)
     version = KeptOutput(catalog, f"{folder}/{VERSIONS}/{entry.data_hash}")
-    is_kept = is_hash(entry.data_hash) and os.path.isfile(os.path.join(*version))
-    return version if is_kept else KeptOutput(catalog, path)
+    return version if is_hash(entry.data_hash) and version.is_there() else KeptOutput(catalog, path)
 
 
 def _checked(path: str, run_id: str) -> str:
@@ -90,16 +92,13 @@ def printed(kept: KeptOutput, has_ended: Callable[[], bool] | None = None) -> It
     Raises:
         DataNotFoundError: there is no such file.
     """
-    *folders, name = kept.file.split("/")
-    try:
-        folder = open_folder(kept.catalog, folders)
-    except OSError as error:
-        raise _gone(kept, error) from error
     place = 0
     try:
+        if not kept.is_there():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         while True:
             is_last = has_ended is None or has_ended()
-            while block := folder.load_part(name, place, _BLOCK):
+            for block in kept.catalog.read_on(kept.file, place):
                 place += len(block)
                 yield block
             if is_last:
@@ -112,8 +111,8 @@ def printed(kept: KeptOutput, has_ended: Callable[[], bool] | None = None) -> It
 def _gone(kept: KeptOutput, error: Exception) -> DataNotFoundError:
     reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
     return DataNotFoundError(
-        f"Cannot read {os.path.join(*kept)}: {reason}. It may have been deleted, or the catalog is elsewhere: "
-        "name the configuration with --config.",
+        f"Cannot read {kept.catalog.path}/{kept.file}: {reason}. It may have been deleted, or the catalog is "
+        "elsewhere: name the configuration with --config.",
         run_id="",
         name=kept.file,
     )

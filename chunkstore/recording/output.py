@@ -13,23 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.disk.os_errors import os_error
-from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
-from chunkstore.backends.disk.temporary_names import temporary_names
-from chunkstore.backends.disk.writing import discard
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog
-from chunkstore.recording.catalog.retrieval import newest
-from chunkstore.recording.catalog.versions import add_copy, hash_of, kept_current
+from chunkstore.recording.catalog import LOG_SUFFIX, PUT, Catalog, Output
 from chunkstore.records.models import DataCatalog
 
 logger = logging.getLogger("chunkstore")
-
-#: What is printed goes to a new file, which is read again at the end.
-_NEW = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW
 
 _BLOCK = 1 << 20
 #: For how long the end of a step waits for threads that are printing just then, in seconds.
@@ -40,8 +31,9 @@ _PAUSE = 1e-3
 class _Descriptor:
     """An open file, closed when the last one who writes to it is done: its number never comes to mean another."""
 
-    def __init__(self) -> None:
-        self.fd = -1
+    def __init__(self, place: Output) -> None:
+        self.place = place
+        self.fd = place.fd
 
     def write(self, data: bytes) -> None:
         """Add bytes at the end."""
@@ -168,8 +160,7 @@ class OutputFile:
             with os.fdopen(file.fd, "rb", buffering=0, closefd=False) as content:
                 content.seek(0)
                 waiting.appendleft(content.read())
-            _, folder, name = self._catalog.open_folder_of(self._relative)
-            discard(folder, name)
+            file.place.discard()
         self._goes_on = True
 
     def resume(self) -> None:
@@ -180,30 +171,14 @@ class OutputFile:
 
     def _open(self) -> _Descriptor:
         self._relative = self._catalog.relative_path(self._name, "")
-        before = newest(self._catalog.path, self._relative) if self._goes_on else None
-        top, folder, name = self._catalog.open_folder_of(self._relative)
-        file = _Descriptor()
-        try:
-            file.fd = SYSTEM.open(name, _NEW, folder.fd)
-        except FileExistsError:
-            with kept_current(top, folder, name, sync=self._catalog.sync_writes):
-                self._open_anew(file, folder, name)
+        before = self._catalog.newest(self._relative) if self._goes_on else None
+        file = _Descriptor(self._catalog.begin_output(self._relative))
         if before is not None:
-            with before:
+            with before.content as content:
                 # That itself belongs to the records that name it.
-                while block := before.read(_BLOCK):
+                while block := content.read(_BLOCK):
                     file.write(block)
         return file
-
-    @staticmethod
-    def _open_anew(file: _Descriptor, folder: Folder, name: str) -> None:
-        temporary = temporary_names.next()
-        try:
-            file.fd = SYSTEM.open(temporary, _NEW, folder.fd)
-            SYSTEM.rename(temporary, name, folder.fd)  # before anything is written
-        except BaseException:
-            discard(folder, temporary)
-            raise
 
     def finish(self) -> DataCatalog | None:
         """Close the file; return its record, or None if nothing was printed or kept.
@@ -218,23 +193,14 @@ class OutputFile:
         file = self._opened.pop(self._name, None)
         if file is None:
             return None
-        target = os.path.join(self._catalog.path, self._relative)
         try:
-            with os.fdopen(file.fd, "rb", buffering=0, closefd=False) as content:
-                if self._catalog.sync_writes and not self._broken:
-                    SYSTEM.fsync(file.fd)
-                    sync_way_to(SYSTEM, target)
-                if is_still and SYSTEM.fstat(file.fd).st_nlink:
-                    digest = hash_of(content)
-                else:  # somebody goes on writing, or another process has taken its place
-                    top, _, _ = self._catalog.open_folder_of(self._relative)
-                    digest = add_copy(top, content, sync=self._catalog.sync_writes)
+            digest = file.place.end(is_still=is_still, is_whole=not self._broken)
             if is_still:
                 file.close()
         except OSError as error:
             if self._broken:
                 return None
-            raise os_error(error, target, "catalog_folder") from error
+            raise os_error(error, os.path.join(self._catalog.path, self._relative), "catalog_folder") from error
         return self._catalog.entry(self._name, digest, self._relative, PUT)
 
     def _is_still(self) -> bool:

@@ -10,7 +10,6 @@ import logging
 import os
 from typing import Any, NamedTuple
 
-from chunkstore.backends.disk.freshness import looked_at_afresh
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError, StoreNotSharedError
 from chunkstore.recording.answers import SentError, sent
 from chunkstore.recording.scope import Scope
@@ -91,8 +90,7 @@ def warn_of_unseen(run: Scope, step: str, put: tuple[str, str, str]) -> None:
         put: who has put some, into which catalog, and where in that.
     """
     worker, catalog, relative = put
-    folder, name = os.path.split(os.path.join(run.catalog.path, relative))
-    if os.path.lexists(os.path.join(looked_at_afresh(folder), name)):
+    if run.catalog.is_seen(relative):
         return
     logger.warning(
         "What branches of step %r of run %s print or put is not seen here: %s puts it into %s, which is not the %s of "

@@ -19,7 +19,7 @@ import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.errors import ChunkstoreError
 from chunkstore.recording import output
-from chunkstore.recording.catalog import catalog, claims, files
+from chunkstore.recording.catalog import claims, files, on_disk
 from chunkstore.stores.base import StoreOptions
 from chunkstore.testing.faults import FaultySyscalls
 
@@ -83,7 +83,7 @@ class World:
         shutil.rmtree(self.top, ignore_errors=True)
         self.top.mkdir()
         self.syscalls = Faulty(code, late=late)
-        for module in (catalog, claims, files, output):
+        for module in (claims, files, on_disk, output):
             monkeypatch.setattr(module, "SYSTEM", self.syscalls)
         backend = DirectoryBackend(self.logs, durability=durability, lock_timeout=1, syscalls=self.syscalls)
         options = StoreOptions(log_folder=str(self.logs), durability=durability)

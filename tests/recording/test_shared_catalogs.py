@@ -12,7 +12,7 @@ import chunkstore
 from chunkstore.maintenance import retention
 from chunkstore.maintenance.importing import import_runs
 from chunkstore.maintenance.retention import Rule, deleting
-from chunkstore.recording.catalog import catalog, catalog_of
+from chunkstore.recording.catalog import catalog_of, on_disk
 
 
 @pytest.fixture
@@ -206,13 +206,13 @@ def test_data_that_is_deleted_while_it_is_taken_over_makes_the_step_run_again(tm
     store = files(tmp_path)
     with store.start_run("one", capture_output=False) as run:
         run.step("a", make)
-    original = catalog.take
+    original = on_disk.take
 
     def deleted(source, file, *rest, **options):
         Path(source.location, file).unlink()
         return original(source, file, *rest, **options)
 
-    monkeypatch.setattr(catalog, "take", deleted)
+    monkeypatch.setattr(on_disk, "take", deleted)
     with store.start_run("two", resume="one", capture_output=False) as run:
         assert run.step("a", make) == 1
     assert store.get_step_log("two", "a").mock is False

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import NamedTuple
 
-from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FOLDER, Entry
 from chunkstore.backends.errors import MissingError
 from chunkstore.clock import format_nanoseconds
@@ -16,7 +14,7 @@ from chunkstore.maintenance.checking.findings import DATA, LEFT_OVER, SUPERSEDED
 from chunkstore.maintenance.data_places import catalogs, holding, put_by
 from chunkstore.maintenance.left_overs import is_temporary, is_worth_mentioning
 from chunkstore.names import readable_name
-from chunkstore.recording.catalog import VERSIONS, Catalog, hash_of, is_hash, newest, version
+from chunkstore.recording.catalog import VERSIONS, Catalog, hash_of, is_hash
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs import LIVE, LOST
@@ -46,16 +44,16 @@ def data_findings(
     ]
     if not with_hashes:
         return wrong
-    recorded: dict[tuple[str, str], dict[str, str]] = {}
+    recorded: dict[tuple[str, Catalog], dict[str, str]] = {}
     for step, entry in put:
         if is_hash(entry.data_hash):
             place = holding(found, entry)
-            where = entry.catalog_relative_path, place.path if place else found[0].path
+            where = entry.catalog_relative_path, place or found[0]
             recorded.setdefault(where, {})[entry.data_hash] = readable_name(step.internal_name)
     hashes = _Hashes()
     others = "".join(f", nor in {catalog.path}" for catalog in found[1:])
     for (path, catalog), steps in recorded.items():
-        looked = _Place(catalog, f"{catalog}{others if catalog == found[0].path else ''}")
+        looked = _Place(catalog, f"{catalog.path}{others if catalog == found[0] else ''}")
         wrong += _data(hashes, looked, log.run_id, path, steps)
     return wrong
 
@@ -67,7 +65,7 @@ _RECORDED_WITHIN = 60_000_000_000
 class _Place(NamedTuple):
     """A catalog, and all places where somebody has looked for it."""
 
-    catalog: str
+    catalog: Catalog
     looked_at: str
 
 
@@ -75,19 +73,17 @@ class _Hashes:
     """Hashes files, each once: mostly the newest version and the plain file are the same."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], str] = {}
+        self._known: dict[Hashable, str] = {}
 
-    def of(self, catalog: str, path: str, digest: str = "") -> str | None:
+    def of(self, catalog: Catalog, path: str, digest: str = "") -> str | None:
         """Return the SHA-256 of the newest version of data, or of what is kept under a hash; None if there is none."""
-        content = version(catalog, path, digest) if digest else newest(catalog, path)
-        if content is None:
+        found = catalog.version(path, digest) if digest else catalog.newest(path)
+        if found is None:
             return None
-        with content:
-            status = os.fstat(content.fileno())
-            key = status.st_dev, status.st_ino
-            if key not in self._known:
-                self._known[key] = hash_of(content)
-            return self._known[key]
+        with found.content:
+            if found.identity not in self._known:
+                self._known[found.identity] = hash_of(found.content)
+            return self._known[found.identity]
 
 
 def _data(hashes: _Hashes, place: _Place, run_id: str, path: str, recorded: dict[str, str]) -> Iterator[Finding]:
@@ -119,18 +115,17 @@ def _changed(run_id: str, path: str, steps: str, found: str, recorded: str) -> F
     return finding(DATA, run_id, path, f"The data of {steps} {message}")
 
 
-def _replaced(catalog: str, run_id: str, path: str, step: str, newer: str) -> Finding:
+def _replaced(catalog: Catalog, run_id: str, path: str, step: str, newer: str) -> Finding:
     """Return the finding for data whose name other data has got since, and which is not kept beside that."""
     message = f"The data of {step} has been replaced by that of {newer}, and is not there any more."
-    if os.path.isdir(os.path.join(catalog, path.partition("/")[0], VERSIONS)):
+    if catalog.has_folder(f"{path.partition('/')[0]}/{VERSIONS}"):
         return finding(DATA, run_id, path, message)
     # runnable, and older versions of this library, keep no more than the newest.
     return finding(SUPERSEDED, run_id, path, message, "Nothing can be done: who put it kept no more than the newest.")
 
 
 def _left_overs(store: Store, log: RunLog, catalog: Catalog, folder: str) -> Iterator[Finding]:
-    backend = DirectoryBackend(catalog.path)
-    for place, entry in temporary_in(backend, folder, lambda: _is_given_up(store, log)):
+    for place, entry in temporary_in(catalog, folder, lambda: _is_given_up(store, log)):
         yield left_over_data(log.run_id, f"{place}/{entry.name}", entry)
 
 
@@ -147,7 +142,7 @@ def _unnamed(catalog: Catalog, log: RunLog, folder: str, named: set[str]) -> Ite
     """Yield versions that no record names: somebody was stopped after putting data, and before recording that."""
     path = f"{folder}/{VERSIONS}"
     try:
-        entries = DirectoryBackend(catalog.path).entries(path)
+        entries = catalog.entries(path)
     except (ChunkstoreError, MissingError):
         return
     now = time.time_ns()
@@ -166,12 +161,12 @@ def left_over_data(run_id: str, path: str, entry: Entry) -> Finding:
 
 
 def temporary_in(
-    backend: DirectoryBackend, folder: str, is_given_up: Callable[[], bool] = lambda: False, *, deep: bool = True
+    catalog: Catalog, folder: str, is_given_up: Callable[[], bool] = lambda: False, *, deep: bool = True
 ) -> Iterator[tuple[str, Entry]]:
     """Yield what somebody left who was stopped while writing, and the folder that it is in."""
     now = time.time_ns()
     try:
-        entries = backend.entries(folder)
+        entries = catalog.entries(folder)
     except (ChunkstoreError, MissingError):
         return
     for entry in entries:
@@ -179,4 +174,4 @@ def temporary_in(
             if is_worth_mentioning(entry, now, is_given_up):
                 yield folder, entry
         elif deep and entry.kind == FOLDER:
-            yield from temporary_in(backend, f"{folder}/{entry.name}", is_given_up)
+            yield from temporary_in(catalog, f"{folder}/{entry.name}", is_given_up)

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FOLDER
 from chunkstore.backends.errors import MissingError
 from chunkstore.maintenance.checking import chunked_runs, documents
@@ -15,6 +14,7 @@ from chunkstore.maintenance.checking.findings import FOREIGN, NEWER_FORMAT, QUAR
 from chunkstore.maintenance.checking.recorded_data import left_over_data, temporary_in
 from chunkstore.maintenance.checking.repair import repair
 from chunkstore.names import DOCUMENT_SUFFIX
+from chunkstore.recording.catalog import catalog_of
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
 
@@ -114,5 +114,5 @@ class _Verification:
             return
         check_top = chunked_runs.check_top if isinstance(self._store, ChunkedStore) else documents.check_top
         yield from check_top(entries)
-        for _, entry in temporary_in(DirectoryBackend(self._store.catalog_path), "", deep=False):
+        for _, entry in temporary_in(catalog_of(self._store, "", ""), "", deep=False):
             yield left_over_data("", entry.name, entry)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import is_data_folder
-from chunkstore.recording.catalog import Catalog
+from chunkstore.recording.catalog import catalog_in_folder
 from chunkstore.records.attempts import data_of
 from chunkstore.records.models import BranchLog, DataCatalog, JobLog, RunLog, StepLog
 from chunkstore.stores.base import Store
@@ -33,10 +33,11 @@ def keep_data(store: Store, log: RunLog, incarnation: str, source: str) -> None:
     folders = {entry.catalog_relative_path.partition("/")[0] for entry in entries}
     for place in sorted({store.catalog_path, beside_source, *recorded}):
         for folder in sorted(folders):
-            if not is_data_folder(folder, log.run_id) or not os.path.isdir(os.path.join(place, folder)):
+            catalog = catalog_in_folder(place, log.run_id, incarnation)
+            if not is_data_folder(folder, log.run_id) or not catalog.has_folder(folder):
                 continue
             try:
-                Catalog(place, place, log.run_id, sync_writes=False, incarnation=incarnation).keep(folder)
+                catalog.keep(folder)
             except (ChunkstoreError, OSError) as error:
                 # As where it may only be read: then it is not deleted by way of this either.
                 logger.warning("The data of run %s in %s is not kept from being deleted: %s", log.run_id, place, error)

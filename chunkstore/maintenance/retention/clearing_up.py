@@ -6,14 +6,12 @@ import re
 import time
 from collections.abc import Collection
 
-from chunkstore.backends.base import Backend
-from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.left_overs import is_surely_over, is_temporary
 from chunkstore.maintenance.retention.data_marks import DATA_MARK, elsewhere_in, marked, pinned_in, remove_data
-from chunkstore.maintenance.retention.disk_space import space_in
+from chunkstore.maintenance.retention.disk_space import Folders, space_in
 from chunkstore.maintenance.retention.rules import LeftOvers
 from chunkstore.names import DOCUMENT_SUFFIX, LOCK_FILE, check_run_id
 from chunkstore.recording.catalog import catalog_of
@@ -47,7 +45,7 @@ def remove_left_overs(
     if not dry_run:
         _finish_deletions(store)
     skipped = set(without)
-    catalog = DirectoryBackend(store.catalog_path)
+    catalog = catalog_of(store, "", "")  # of no run: its top
     # Without being asked to, nothing of the catalog is removed; but that there is something is told.
     leave_data = dry_run or not with_data
     in_catalog: list[int] = []
@@ -55,8 +53,9 @@ def remove_left_overs(
         if summary.run_id in skipped or _is_left_alone(store, summary):
             continue
         found += _in_folder(store.backend, summary.run_id, now, dry_run=dry_run)
-        for folder in catalog_of(store, summary.run_id, summary.incarnation).folders():
-            in_catalog += _in_tree(catalog, folder, now, dry_run=leave_data)
+        of_run = catalog_of(store, summary.run_id, summary.incarnation)
+        for folder in of_run.folders():
+            in_catalog += _in_tree(of_run, folder, now, dry_run=leave_data)
     in_catalog += _in_folder(catalog, "", now, dry_run=leave_data)
     if with_data:
         return LeftOvers(files=len(found) + len(in_catalog), space=sum(found) + sum(in_catalog))
@@ -74,30 +73,30 @@ def _is_left_alone(store: Store, summary: RunSummary) -> bool:
         return True
 
 
-def _in_folder(backend: Backend, folder: str, now: int, *, dry_run: bool) -> list[int]:
+def _in_folder(folders: Folders, folder: str, now: int, *, dry_run: bool) -> list[int]:
     """Remove what is left over in a folder; return how much space each of it took."""
     try:
-        entries = backend.entries(folder)
+        entries = folders.entries(folder)
     except (ChunkstoreError, MissingError):
         return []
     found = []
     for entry in filter(_is_removable, entries):
         if is_surely_over(entry, now):
-            found.append(space_in(backend, folder, entry))
+            found.append(space_in(folders, folder, entry))
             if not dry_run:
-                backend.remove_left_over(folder, entry.name)
+                folders.remove_left_over(folder, entry.name)
     return found
 
 
-def _in_tree(backend: Backend, folder: str, now: int, *, dry_run: bool) -> list[int]:
+def _in_tree(folders: Folders, folder: str, now: int, *, dry_run: bool) -> list[int]:
     """As `_in_folder`, also in the folders inside."""
-    found = _in_folder(backend, folder, now, dry_run=dry_run)
+    found = _in_folder(folders, folder, now, dry_run=dry_run)
     try:
-        inner = [entry.name for entry in backend.entries(folder) if entry.kind == FOLDER and not _is_removable(entry)]
+        inner = [entry.name for entry in folders.entries(folder) if entry.kind == FOLDER and not _is_removable(entry)]
     except (ChunkstoreError, MissingError):
         inner = []
     for name in inner:
-        found += _in_tree(backend, f"{folder}/{name}", now, dry_run=dry_run)
+        found += _in_tree(folders, f"{folder}/{name}", now, dry_run=dry_run)
     return found
 
 

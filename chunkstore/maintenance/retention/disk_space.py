@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
+from typing import Protocol
 
-from chunkstore.backends.base import Backend
-from chunkstore.backends.disk.listing import BLOCK
 from chunkstore.backends.entries import FOLDER, Entry
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
@@ -15,6 +12,16 @@ from chunkstore.names import DOCUMENT_SUFFIX, incarnation_of
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
+
+
+class Folders(Protocol):
+    """What has folders of entries: a back end, or a catalog."""
+
+    def entries(self, folder: str) -> list[Entry]:
+        """Return what lies in a folder, which may be one inside another; "" is the top."""
+
+    def remove_left_over(self, folder: str, name: str) -> None:
+        """Remove, if it is there, what somebody has left who was stopped."""
 
 
 class SpaceOfRuns:
@@ -42,41 +49,21 @@ class SpaceOfRuns:
     def _of_data(self, run_id: str) -> int:
         usual = catalog_of(self._store, run_id, incarnation_of(run_id))
         others = [at_another_place(usual, path) for path in data_of_run(self._store, run_id).elsewhere]
-        return sum(
-            _space_of_tree(os.path.join(catalog.path, folder))
-            for catalog in (usual, *others)
-            for folder in catalog.folders()
-        )
+        return sum(catalog.space_of(folder) for catalog in (usual, *others) for folder in catalog.folders())
 
 
-def _space_of_tree(top: str) -> int:
-    """Return how much a folder takes; a file with several names takes it if all of them are in there."""
-    names: Counter[tuple[int, int]] = Counter()
-    space = 0
-    for folder, _, files in os.walk(top):
-        for path in (folder, *(os.path.join(folder, file) for file in files)):
-            try:
-                status = os.lstat(path)
-            except OSError:
-                continue  # removed since it was listed
-            names[status.st_dev, status.st_ino] += 1
-            if path == folder or names[status.st_dev, status.st_ino] == status.st_nlink:
-                space += status.st_blocks * BLOCK
-    return space
-
-
-def space_in(backend: Backend, folder: str, entry: Entry) -> int:
+def space_in(folders: Folders, folder: str, entry: Entry) -> int:
     """Return how much an entry of a folder takes, with all that is in it."""
     path = f"{folder}/{entry.name}" if folder else entry.name
-    return entry.space + (_space_of_folder(backend, path) if entry.kind == FOLDER else 0)
+    return entry.space + (_space_of_folder(folders, path) if entry.kind == FOLDER else 0)
 
 
-def _space_of_folder(backend: Backend, folder: str) -> int:
-    return sum(space_in(backend, folder, entry) for entry in _entries(backend, folder))
+def _space_of_folder(folders: Folders, folder: str) -> int:
+    return sum(space_in(folders, folder, entry) for entry in _entries(folders, folder))
 
 
-def _entries(backend: Backend, folder: str) -> list[Entry]:
+def _entries(folders: Folders, folder: str) -> list[Entry]:
     try:
-        return backend.entries(folder)
+        return folders.entries(folder)
     except (ChunkstoreError, MissingError):
         return []

@@ -5,9 +5,22 @@ so that branches that put data of the same name do not meet. All that was put li
 its hash. What steps print lies beside the run's data.
 """
 
-from chunkstore.recording.catalog.catalog import GET, PUT, Catalog, catalog_of
+from chunkstore.recording.catalog.catalog import GET, PUT, Catalog, Found, Output
 from chunkstore.recording.catalog.data_names import LOG_SUFFIX, VERSIONS
-from chunkstore.recording.catalog.retrieval import is_hash, newest, version
+from chunkstore.recording.catalog.of_stores import catalog_in_folder, catalog_of
+from chunkstore.recording.catalog.retrieval import is_hash
 from chunkstore.recording.catalog.versions import hash_of
 
-__all__ = ["GET", "LOG_SUFFIX", "PUT", "VERSIONS", "Catalog", "catalog_of", "hash_of", "is_hash", "newest", "version"]
+__all__ = [
+    "GET",
+    "LOG_SUFFIX",
+    "PUT",
+    "VERSIONS",
+    "Catalog",
+    "Found",
+    "Output",
+    "catalog_in_folder",
+    "catalog_of",
+    "hash_of",
+    "is_hash",
+]

@@ -1,48 +1,209 @@
-"""The catalog of one run: put data in, get it out, take it over from another run, bring it to stable storage."""
+"""The catalog of one run: put data in, get it out, take it over from another run; wherever its bytes lie."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NamedTuple, Protocol
 
 import msgspec
 
-from chunkstore.backends.base import STEP
-from chunkstore.backends.disk.folder import Folder
-from chunkstore.backends.disk.os_errors import os_error
-from chunkstore.backends.disk.syncing import sync_way_to
-from chunkstore.backends.disk.syscalls import SYSTEM
+from chunkstore.backends.entries import Entry
 from chunkstore.errors import ChunkstoreError, DataNotFoundError
 from chunkstore.names import is_data_folder, scopes_of
-from chunkstore.recording.catalog.claims import DataFolders
-from chunkstore.recording.catalog.data_names import (
-    VERSIONS,
-    check_data_name,
-    default_name,
-    is_too_long,
-    path_of,
-    too_long,
-)
-from chunkstore.recording.catalog.files import Version, sync_folder, sync_path
-from chunkstore.recording.catalog.places import NOT_THERE, SETTING, catalog_error, inner_folder, open_folder
-from chunkstore.recording.catalog.retrieval import copy_out, newest, target_of, version
+from chunkstore.recording.catalog.data_names import check_data_name, default_name, is_too_long, path_of, too_long
+from chunkstore.recording.catalog.retrieval import copy_out, target_of
 from chunkstore.recording.catalog.sources import files_below, is_folder, opened
-from chunkstore.recording.catalog.versions import hash_of, make_newest, permissions_of, put_version, take
+from chunkstore.recording.catalog.versions import hash_of, permissions_of
 from chunkstore.records.models import DataCatalog
-from chunkstore.stores.base import Store
 
 logger = logging.getLogger("chunkstore")
 
 PUT, GET = "put", "get"
 
+#: What is another one when something in the catalog is replaced.
+Version = tuple[int, ...]
 
-class Catalog(DataFolders, frozen=True):
-    """The catalog of one run; for its attributes see `DataFolders`."""
+
+class Found(NamedTuple):
+    """Data of the catalog that can be read.
+
+    Attributes:
+        content: the bytes; whoever gets them closes it.
+        mode: who may do what with a copy of them.
+        identity: what tells them from other bytes of the catalog.
+    """
+
+    content: BinaryIO
+    mode: int
+    identity: Hashable
+
+
+class Output(Protocol):
+    """Where it is kept what a step prints, from its first character to its last."""
+
+    @property
+    def fd(self) -> int:
+        """An open file, to which that is added; whoever uses it closes it, after the end."""
+
+    def discard(self) -> None:
+        """Take back that there is something."""
+
+    def end(self, *, is_still: bool, is_whole: bool) -> str:
+        """Keep what was printed; return its SHA-256.
+
+        Args:
+            is_still: whether nobody writes to it any more.
+            is_whole: whether all of it could be written.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """The catalog of one run.
+
+    Attributes:
+        path: where the catalog is: the absolute path of a folder, or a URL.
+        location: the same as the configuration names it, for the records.
+        run_id: the run.
+        sync_writes: whether data survives a loss of power as soon as it is put.
+        incarnation: what tells the run from every other of its id.
+        is_unclaimed: whether a folder of the run may say nothing of who has made it.
+    """
+
+    path: str
+    location: str
+    run_id: str
+    sync_writes: bool
+    incarnation: str
+    is_unclaimed: bool = False
+
+    # --- what depends on where the bytes lie -------------------------------------------------------------------------
+
+    def folders(self) -> list[str]:
+        """Return the folders of the catalog that hold data of this run: mostly one, or none."""
+        raise NotImplementedError
+
+    def own_folders(self) -> list[str]:
+        """Return those that this run has made: all that is in them it has put."""
+        raise NotImplementedError
+
+    def has_folder(self, folder: str) -> bool:
+        """Tell whether the catalog has a folder, whosever it is."""
+        raise NotImplementedError
+
+    def folder_to_put(self) -> str:
+        """Return the folder that data of this run is put into."""
+        raise NotImplementedError
+
+    def keep(self, folder: str) -> None:
+        """Keep others from deleting a folder that this run's records refer to, though another run has made it.
+
+        Raises:
+            OSError: it cannot be noted.
+        """
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        """Delete the data of the run, but for what others keep."""
+        raise NotImplementedError
+
+    def put_content(self, relative: str, name: str, content: BinaryIO, mode: int) -> str:
+        """Make some bytes the newest version of data, and keep all others; return the SHA-256.
+
+        Args:
+            relative: where in the catalog the data lies.
+            name: what it is called, for messages.
+            content: the bytes.
+            mode: who may do what with a copy.
+        """
+        raise NotImplementedError
+
+    def newest(self, relative: str) -> Found | None:
+        """Return what was put last at a place in the catalog; None if there is nothing."""
+        raise NotImplementedError
+
+    def version(self, relative: str, digest: str) -> Found | None:
+        """Return the bytes that a record names: its own version, or what older versions of this library have put.
+
+        Whether they are what was recorded, only reading them tells.
+
+        Args:
+            relative: where in the catalog the newest version lies.
+            digest: the SHA-256 of the bytes.
+        """
+        raise NotImplementedError
+
+    def take(self, entry: DataCatalog, own: str, inner: str, relative: str) -> bool:
+        """Make data of another run this run's; tell whether it is there.
+
+        Args:
+            entry: its record.
+            own: the folder of the other run.
+            inner: where in there the newest version lies.
+            relative: where in the catalog it shall lie.
+        """
+        raise NotImplementedError
+
+    def sync(self, synced: set[Version] | None = None) -> set[Version]:
+        """Return when all data of the run would survive a loss of power.
+
+        Args:
+            synced: what an earlier call has returned: only what was put since is synced.
+
+        Returns:
+            What has been synced.
+
+        Raises:
+            StoreIOError: some of it cannot be made durable, or it cannot be found out what there is.
+        """
+        raise NotImplementedError
+
+    def sync_entries(self, entries: Iterable[DataCatalog]) -> None:
+        """Return when data that was put just now would survive a loss of power."""
+        raise NotImplementedError
+
+    def is_seen(self, relative: str) -> bool:
+        """Tell whether there is something at a place in the catalog, as far as can be seen from here."""
+        raise NotImplementedError
+
+    def begin_output(self, relative: str) -> Output:
+        """Make a new file for what a step prints, in place of what is there; that is kept as a version.
+
+        Args:
+            relative: where in the catalog.
+        """
+        raise NotImplementedError
+
+    def read_on(self, relative: str, place: int) -> Iterator[bytes]:
+        """Yield what is at a place in the catalog from a byte on, also while a step prints there.
+
+        Raises:
+            OSError: it is gone.
+        """
+        raise NotImplementedError
+
+    def entries(self, folder: str) -> list[Entry]:
+        """Return what lies in a folder of the catalog, which may be one inside another; "" is the top.
+
+        Raises:
+            MissingError: there is no such folder.
+        """
+        raise NotImplementedError
+
+    def remove_left_over(self, folder: str, name: str) -> None:
+        """Remove, if it is there, what somebody has left who was stopped."""
+        raise NotImplementedError
+
+    def space_of(self, folder: str) -> int:
+        """Return how many bytes of the disk a folder of the catalog takes."""
+        raise NotImplementedError
+
+    # --- what does not -----------------------------------------------------------------------------------------------
 
     def put(self, source: str | os.PathLike[str], name: str | None, branch: str) -> list[DataCatalog]:
         """Copy a file, or every file below a folder, into the catalog; what had the name before is kept.
@@ -76,40 +237,8 @@ class Catalog(DataFolders, frozen=True):
     def _put_file(self, source: Path, name: str, branch: str) -> DataCatalog:
         relative = self.relative_path(name, branch)
         with opened(source) as content:
-            mode = permissions_of(content.fileno())
-            try:
-                top, folder, file = self.open_folder_of(relative)
-                digest = put_version(top, folder, file, content, mode=mode, sync=self.sync_writes)
-                if self.sync_writes:
-                    self._sync_names(relative, digest)
-            except OSError as error:
-                raise catalog_error(error, self.path, relative, name) from error
+            digest = self.put_content(relative, name, content, permissions_of(content.fileno()))
         return self.entry(name, digest, relative, PUT)
-
-    def open_folder_of(self, relative: str) -> tuple[Folder, Folder, str]:
-        """Open where data is put, which is made if it is not there.
-
-        Args:
-            relative: where the data lies, below the top of the catalog.
-
-        Returns:
-            The folder with the data of the run, that of the file, and the file's name in it.
-
-        Raises:
-            OSError: there is no such place.
-        """
-        own, *inner, file = relative.split("/")
-        for is_last in (False, True):
-            top = folder = open_folder(self.path, [own], make=True)
-            try:
-                for part in inner:
-                    folder = inner_folder(folder, part, make=True)
-            except FileNotFoundError:
-                if is_last:
-                    raise
-                continue  # somebody removes the folders just now
-            break
-        return top, folder, file
 
     def get(self, name: str, target: str | os.PathLike[str] | None, branch: str) -> tuple[Path, DataCatalog]:
         """Copy data out of the catalog; the innermost branch that has put the name counts, and what it has put last.
@@ -129,10 +258,10 @@ class Catalog(DataFolders, frozen=True):
         check_data_name(name)
         folders = [] if is_too_long(name) else self.folders()
         for relative in (path_of(folder, name, scope) for scope in scopes_of(branch) for folder in folders):
-            if (content := newest(self.path, relative)) is not None:
-                with content:
+            if (found := self.newest(relative)) is not None:
+                with found.content:
                     destination = target_of(name, target)
-                    digest = copy_out(content, destination)
+                    digest = copy_out(found.content, found.mode, destination)
                 return destination, self.entry(name, digest, relative, GET)
         raise self.not_found(name, self.run_id)
 
@@ -150,8 +279,8 @@ class Catalog(DataFolders, frozen=True):
             DataNotFoundError: they are gone, or were changed.
         """
         check_data_name(entry.catalog_relative_path)
-        content = version(self.path, entry.catalog_relative_path, entry.data_hash)
-        return self._copy_recorded(content, entry, {entry.data_hash}, target)
+        found = self.version(entry.catalog_relative_path, entry.data_hash)
+        return self._copy_recorded(found, entry, {entry.data_hash}, target)
 
     def get_newest(
         self, entry: DataCatalog, hashes: Collection[str], target: str | os.PathLike[str] | None
@@ -164,12 +293,12 @@ class Catalog(DataFolders, frozen=True):
             target: as for `get`.
         """
         check_data_name(entry.catalog_relative_path)
-        return self._copy_recorded(newest(self.path, entry.catalog_relative_path), entry, hashes, target)
+        return self._copy_recorded(self.newest(entry.catalog_relative_path), entry, hashes, target)
 
     def _copy_recorded(
-        self, content: BinaryIO | None, entry: DataCatalog, hashes: Collection[str], to: str | os.PathLike[str] | None
+        self, found: Found | None, entry: DataCatalog, hashes: Collection[str], to: str | os.PathLike[str] | None
     ) -> tuple[Path, DataCatalog]:
-        if content is None:
+        if found is None:
             raise self.not_found(entry.name, self.run_id)
 
         def check(digest: str) -> None:
@@ -181,9 +310,9 @@ class Catalog(DataFolders, frozen=True):
                     name=entry.name,
                 )
 
-        with content:
+        with found.content:
             target = target_of(entry.name, to)
-            digest = copy_out(content, target, check)
+            digest = copy_out(found.content, found.mode, target, check)
         return target, msgspec.structs.replace(entry, data_hash=digest, stage=GET)
 
     def adopt(self, entries: Sequence[DataCatalog], run_id: str) -> list[DataCatalog]:
@@ -210,11 +339,11 @@ class Catalog(DataFolders, frozen=True):
             if not inner or any(part in ("", ".", "..") for part in inner.split("/")):
                 return False
             try:
-                content = version(self.path, entry.catalog_relative_path, entry.data_hash)
-                if content is None:
+                found = self.version(entry.catalog_relative_path, entry.data_hash)
+                if found is None:
                     return False
-                with content:
-                    if hash_of(content) != entry.data_hash:
+                with found.content:
+                    if hash_of(found.content) != entry.data_hash:
                         return False
             except (OSError, ChunkstoreError):
                 return False
@@ -227,34 +356,9 @@ class Catalog(DataFolders, frozen=True):
         if not inner or any(part in ("", ".", "..") for part in inner.split("/")):
             raise self.not_found(entry.name, run_id)
         relative = str(PurePosixPath(self.folder_to_put(), inner))
-        try:
-            if not self._take(entry, own, inner, relative):
-                raise self.not_found(entry.name, run_id)  # what is there is not what was recorded
-            if self.sync_writes:
-                self._sync_names(relative, entry.data_hash, with_bytes=True)
-        except OSError as error:
-            if error.errno == errno.ENOENT or isinstance(error, DataNotFoundError):
-                raise self.not_found(entry.name, run_id) from None  # it was deleted just now
-            raise catalog_error(error, self.path, relative, entry.name) from error
+        if not self.take(entry, own, inner, relative):
+            raise self.not_found(entry.name, run_id)  # it was deleted just now, or is not what was recorded
         return msgspec.structs.replace(entry, catalog_relative_path=relative, catalog_handler_location=self.location)
-
-    def _take(self, entry: DataCatalog, own: str, inner: str, relative: str) -> bool:
-        """Make data of another run this run's, by another name where that goes; tell whether it is there."""
-        top, folder, file = self.open_folder_of(relative)
-        versions = inner_folder(top, VERSIONS, make=True)
-        *parts, name = inner.split("/")
-        for place, found in (([own, VERSIONS], entry.data_hash), ([own, *parts], name)):
-            try:
-                source = open_folder(self.path, place)
-                digest = take(source, found, versions, sync=self.sync_writes)
-            except OSError as error:
-                if error.errno not in NOT_THERE:
-                    raise
-                continue
-            if digest == entry.data_hash:
-                make_newest(versions, digest, folder, file, sync=self.sync_writes)
-                return True
-        return False
 
     def relative_path(self, name: str, branch: str) -> str:
         """Return where data of this run is put in the catalog."""
@@ -270,72 +374,15 @@ class Catalog(DataFolders, frozen=True):
             stage=stage,
         )
 
-    def sync(self, synced: set[Version] | None = None) -> set[Version]:
-        """Return when all data of the run would survive a loss of power.
-
-        Args:
-            synced: what an earlier call has returned: only what was put since is synced.
-
-        Returns:
-            What has been synced.
-
-        Raises:
-            StoreIOError: some of it cannot be made durable, or it cannot be found out what there is.
-        """
-        done: set[Version] = set(synced or ())
-        for name in self.folders():
-            top = os.path.join(self.path, name)
-            if not os.path.isdir(top):
-                continue
-            try:
-                before = len(done)
-                for folder, _, _ in os.walk(top, onerror=_refuse):
-                    sync_folder(folder, done)
-                if len(done) > before:
-                    sync_way_to(SYSTEM, top)
-            except OSError as error:
-                raise os_error(error, top, SETTING) from error
-        return done
-
-    def sync_entries(self, entries: Iterable[DataCatalog]) -> None:
-        """Return when data that was put just now would survive a loss of power."""
-        for entry in entries:
-            try:
-                self._sync_names(entry.catalog_relative_path, entry.data_hash, with_bytes=True)
-            except OSError as error:
-                raise os_error(error, os.path.join(self.path, entry.catalog_relative_path), SETTING) from error
-
-    def _sync_names(self, relative: str, digest: str, *, with_bytes: bool = False) -> None:
-        """Make the names of data durable; the folders may be new, and who made them need not have come to that."""
-        for path in (f"{relative.partition('/')[0]}/{VERSIONS}/{digest}", relative):
-            where = os.path.join(self.path, path)
-            if with_bytes:
-                try:
-                    sync_path(where)
-                except FileNotFoundError:
-                    continue  # what a step printed has one name alone
-            sync_way_to(SYSTEM, where)
-
-
-def catalog_of(store: Store, run_id: str, incarnation: str) -> Catalog:
-    """Return the catalog of a run.
-
-    Args:
-        store: where the run is.
-        run_id: the run.
-        incarnation: what tells it from every other of its id; empty if nobody noted that, as of runs of other tools:
-            then it is told from those of other stores.
-    """
-    is_durable = store.options.durability == STEP
-    is_unclaimed = not incarnation
-    if is_unclaimed:
-        place = f"{store.backend.location}\0{run_id}"
-        incarnation = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16]
-    return Catalog(store.catalog_path, store.catalog_folder, str(run_id), is_durable, incarnation, is_unclaimed)
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise error
+    def not_found(self, name: str, run_id: str, step: str = "") -> DataNotFoundError:
+        """Return the error that says that a run, or a step of it, has no data of a name."""
+        who = f"step {step!r} of run {run_id!r}" if step else f"run {run_id!r}"
+        return DataNotFoundError(
+            f"Cannot get {name!r}: {who} has no such data in {self.location}. Put it first with "
+            "put_data; names are compared whole, folders included.",
+            run_id=run_id,
+            name=name,
+        )
 
 
 def _check_new_name(name: str) -> None:

@@ -12,8 +12,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
-
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.freshness import looked_at_afresh
 from chunkstore.backends.disk.os_errors import os_error
@@ -21,8 +19,9 @@ from chunkstore.backends.disk.syncing import sync_way_to
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.errors import MissingError
-from chunkstore.errors import DataNotFoundError, StoreAccessError
+from chunkstore.errors import StoreAccessError
 from chunkstore.names import data_folders
+from chunkstore.recording.catalog.catalog import Catalog
 from chunkstore.recording.catalog.files import discard_folder, listed
 from chunkstore.recording.catalog.places import SETTING, open_folder
 
@@ -35,24 +34,8 @@ _LOCK = ".lock"
 _ATTEMPTS = 5
 
 
-class DataFolders(msgspec.Struct, frozen=True):
-    """The folders that hold the data of one run.
-
-    Attributes:
-        path: the absolute path of the catalog's folder.
-        location: the same as the configuration names it, for the records.
-        run_id: the run.
-        sync_writes: whether data survives a loss of power as soon as it is put.
-        incarnation: what tells the run from every other of its id.
-        is_unclaimed: whether a folder of the run may say nothing of who has made it.
-    """
-
-    path: str
-    location: str
-    run_id: str
-    sync_writes: bool
-    incarnation: str
-    is_unclaimed: bool = False
+class ClaimsOnDisk(Catalog, frozen=True):
+    """Which folders hold the data of one run."""
 
     def folders(self) -> list[str]:
         """Return the folders of the catalog that hold data of this run: mostly one, or none."""
@@ -166,16 +149,6 @@ class DataFolders(msgspec.Struct, frozen=True):
             except MissingError:
                 pass  # nothing was put, or somebody has removed it by hand
         discard_folder(os.path.join(claims, f"{self.incarnation}{kind}"))
-
-    def not_found(self, name: str, run_id: str, step: str = "") -> DataNotFoundError:
-        """Return the error that says that a run, or a step of it, has no data of a name."""
-        who = f"step {step!r} of run {run_id!r}" if step else f"run {run_id!r}"
-        return DataNotFoundError(
-            f"Cannot get {name!r}: {who} has no such data in {self.location}. Put it first with "
-            "put_data; names are compared whole, folders included.",
-            run_id=run_id,
-            name=name,
-        )
 
 
 @contextmanager

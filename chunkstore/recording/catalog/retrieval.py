@@ -18,7 +18,7 @@ from chunkstore.errors import InvalidNameError, StoreAccessError
 from chunkstore.recording.catalog.data_names import VERSIONS
 from chunkstore.recording.catalog.places import NOT_THERE, make_folders, open_file, open_folder
 from chunkstore.recording.catalog.sources import told
-from chunkstore.recording.catalog.versions import hash_of, permissions_of, write_copy
+from chunkstore.recording.catalog.versions import hash_of, write_copy
 
 _SHA_256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -99,11 +99,12 @@ def target_of(name: str, to: str | os.PathLike[str] | None) -> Path:
     return target / name.rpartition("/")[2] if is_folder else target
 
 
-def copy_out(content: BinaryIO, target: Path, check: Callable[[str], None] = lambda _digest: None) -> str:
+def copy_out(content: BinaryIO, mode: int, target: Path, check: Callable[[str], None] = lambda _digest: None) -> str:
     """Copy an open file of the catalog to a place of the author's; a file that is there is replaced whole.
 
     Args:
         content: the file.
+        mode: who may do what with the copy.
         target: the path of the copy.
         check: is given the SHA-256 of the copy before it gets its name, and may refuse it.
 
@@ -116,7 +117,7 @@ def copy_out(content: BinaryIO, target: Path, check: Callable[[str], None] = lam
         make_folders(os.path.dirname(path))
         folder = Folder(SYSTEM, os.path.dirname(path), follow=True)
         try:
-            digest = write_copy(folder, temporary, content, mode=permissions_of(content.fileno()), sync=False)
+            digest = write_copy(folder, temporary, content, mode=mode, sync=False)
             check(digest)
             SYSTEM.rename(temporary, os.path.basename(path), folder.fd)
         except BaseException:

@@ -81,8 +81,8 @@ MUTANTS = (
     Mutant(
         "data is deleted wherever a record says that it is",
         "chunkstore/maintenance/data_places.py",
-        "path=path, location=path, is_unclaimed=False)",
-        'path=path, location=path, is_unclaimed=True, incarnation="0" * 16)',
+        "catalog_in_folder(path, usual.run_id, usual.incarnation)",
+        'msgspec.structs.replace(catalog_in_folder(path, usual.run_id, "0" * 16), is_unclaimed=True)',
         "tests/maintenance/test_data_elsewhere.py -k 'goes_with or leads_to_no'",
     ),
     Mutant(

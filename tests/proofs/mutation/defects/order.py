@@ -3,7 +3,7 @@
 from mutant import Mutant
 
 from defects.sources import (
-    CATALOG,
+    CATALOG_ON_DISK,
     CHUNK_SOURCE,
     CHUNK_WRITER,
     CLOCK,
@@ -227,7 +227,7 @@ MUTANTS = (
     ),
     Mutant(
         "data that was replaced meanwhile is taken over",
-        CATALOG,
+        CATALOG_ON_DISK,
         "            if digest == entry.data_hash:",
         "            if digest:",
         "tests/recording/test_versions.py -k version_that_was_recorded",
