@@ -10,7 +10,7 @@ import msgspec
 
 from chunkstore.errors import ConfigurationError
 from chunkstore.stores.base import Store
-from chunkstore.stores.named import DEFAULT_STORE_TYPE, closest, make_store, shown
+from chunkstore.stores.named import DEFAULT_STORE_TYPE, OBJECT_STORE_TYPE, closest, make_store, shown
 from chunkstore.stores.options import StoreOptions
 
 #: Names the configuration file where `open_store` gets none.
@@ -34,9 +34,11 @@ def open_store(type: str | None = None, *, config: str | os.PathLike[str] | None
     created before something is recorded.
 
     Args:
-        type: `buffered`, `file-system` or `chunked-fs`.
+        type: `buffered`, `file-system`, `chunked-fs` or `chunked-object`; or the URL of a bucket: `s3://bucket/prefix`,
+            `gs://bucket/prefix`, `az://container/prefix`; `memory://name` is one in memory, for tests.
         config: a YAML file.
-        options: see `chunkstore.StoreOptions`; they come before what the file says.
+        options: see `chunkstore.StoreOptions`; they come before what the file says. For a bucket also what its client
+            is told, as `endpoint`, `region` or `access_key_id`.
 
     Raises:
         ConfigurationError: a file cannot be read, or a type, key or value is not known.
@@ -52,7 +54,7 @@ def open_store(type: str | None = None, *, config: str | os.PathLike[str] | None
         return make_store(type, options)
     source = _find_file(config)
     if source is None:
-        return make_store(DEFAULT_STORE_TYPE, options)
+        return make_store(OBJECT_STORE_TYPE if "url" in options else DEFAULT_STORE_TYPE, options)
     store_type, settings = read_configuration(source)
     return make_store(store_type, {**settings, **options}, source=source)
 

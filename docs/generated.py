@@ -1,7 +1,8 @@
 """Directives that write, when the pages are built, what the code says already.
 
-`commands` has every command with its options, `store-options` what a store can be configured with, `table-columns` the
-columns of the tables, `printed-json` what the commands print, `error-tree` the tree of errors.
+`commands` has every command with its options, `store-options` what a store can be configured with, `client-options`
+what clients of buckets are told, `table-columns` the columns of the tables, `printed-json` what the commands print,
+`error-tree` the tree of errors.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import chunkstore
 _DIRECTIVES = {
     "commands": reference_text.commands,
     "store-options": reference_text.store_options,
+    "client-options": reference_text.client_options,
     "table-columns": reference_text.table_columns,
     "printed-json": reference_text.printed_json,
     "error-tree": reference_text.error_tree,

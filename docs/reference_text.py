@@ -12,6 +12,7 @@ from typer.main import get_command
 
 import chunkstore
 from chunkstore import errors
+from chunkstore.backends.objects.settings import ENDPOINTS, option_names
 from chunkstore.cli.app import COMMANDS, make_app
 from chunkstore.cli.schema import PRINTED
 from chunkstore.views.tables.rows import TABLES
@@ -67,6 +68,12 @@ def _described(param: Any) -> str:
 def store_options() -> list[str]:
     """Return a table of what a store can be configured with."""
     return attribute_table(chunkstore.StoreOptions, with_defaults=True)
+
+
+def client_options() -> list[str]:
+    """Return a table of what clients of object stores can be told, by the scheme of the URL."""
+    rows = [(f"`{scheme}://`", ", ".join(f"`{name}`" for name in option_names(scheme))) for scheme in ENDPOINTS]
+    return _table(("", ""), rows)
 
 
 def table_columns() -> list[str]:

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from chunkstore.backends.objects.place import is_url
 from chunkstore.config import open_store
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import DOCUMENT_SUFFIX, RUN_FILE
 from chunkstore.stores.base import Store
-from chunkstore.stores.named import STORE_TYPES
+from chunkstore.stores.named import OBJECT_STORE_TYPE, STORE_TYPES
 from chunkstore.stores.run_lookup import LATEST, find_run, runs_starting_with
 
 #: The runs are looked up where the command line says, and without that as `chunkstore.open_store` does.
@@ -21,8 +22,8 @@ StoreOption = Annotated[
         "--store",
         "-s",
         metavar="[TYPE:]FOLDER",
-        help="The folder of the runs; its type is told from what is in it. Default: as configured, else "
-        "chunked-fs:.run_log_store.",
+        help="The folder of the runs; its type is told from what is in it. Or the URL of a bucket: s3://bucket/prefix, "
+        "gs://… or az://…. Default: as configured, else chunked-fs:.run_log_store.",
         show_default=False,
     ),
 ]
@@ -48,14 +49,23 @@ def open_chosen_store(store: str | None, config: str | None) -> Store:
     """
     if store is None:
         return open_store(config=config)
+    if is_url(store):
+        _check_alone(config)
+        return open_store(store)
     store_type, _, folder = store.partition(":")
     if store_type not in STORE_TYPES:
         store_type, folder = _type_of(store), store
     if not folder:
         raise typer.BadParameter(f"{store!r} names no folder. Write {store_type}:FOLDER.", param_hint="--store")
+    _check_alone(config)
+    if store_type == OBJECT_STORE_TYPE:
+        return open_store(store_type, url=folder)
+    return open_store(store_type, log_folder=folder)
+
+
+def _check_alone(config: str | None) -> None:
     if config is not None:
         raise typer.BadParameter("--store and --config exclude each other. Give one of them.", param_hint="--store")
-    return open_store(store_type, log_folder=folder)
 
 
 def _type_of(folder: str) -> str:

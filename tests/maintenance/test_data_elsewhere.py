@@ -143,7 +143,7 @@ def test_what_a_step_printed_is_shown_from_where_the_records_say(kind, work):
     kept = output_file(store, "run", store.get_step_log("run", "a"))
     assert b"".join(printed(kept)) == b"printed\n"
     shutil.rmtree(work / "data" / ".runs")  # anybody could have recorded that place
-    assert output_file(store, "run", store.get_step_log("run", "a")).catalog == store.catalog_path
+    assert output_file(store, "run", store.get_step_log("run", "a")).catalog.path == store.catalog_path
 
 
 def test_data_is_got_from_where_the_records_say(kind, work):

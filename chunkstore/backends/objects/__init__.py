@@ -1,1 +1,19 @@
 """Back ends over object stores: S3, GCS, Azure, and what speaks like them."""
+
+from __future__ import annotations
+
+from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.objects.place import Place
+
+
+def open_backend(place: Place, *, lock_timeout: float) -> Backend:
+    """Return the back end of a place in an object store; no request is sent.
+
+    Args:
+        place: where that is.
+        lock_timeout: seconds to try a change again that others are ahead of.
+
+    Raises:
+        ConfigurationError: obstore is not installed, or refuses an option.
+    """
+    raise NotImplementedError

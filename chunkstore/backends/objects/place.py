@@ -71,6 +71,11 @@ def is_url(text: Any) -> bool:
     return isinstance(text, str) and _URL.match(text) is not None
 
 
+def without_secrets(url: Any) -> Any:
+    """Return a URL that cannot be used, without what may be secret in it."""
+    return re.sub(r"(?<=://)[^/]*@|[?#].*", "…", url) if isinstance(url, str) else url
+
+
 def parse_url(text: Any) -> Url:
     """Return the parts of a URL of an object store.
 
