@@ -46,4 +46,4 @@ class StoreOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     container: str = FILES
     seal_finished_runs: int | None = None
     url: str = ""
-    client: ClientOptions | None = None
+    client: dict[str, Any] | None = None
