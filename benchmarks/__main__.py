@@ -9,28 +9,17 @@ each turn the records are counted. Peers that take too long are stopped; how man
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from benchmarks.environment import environment
-from benchmarks.measure import Scenario, ScenarioResult, Settings, measure
+from benchmarks.measure import Settings
 from benchmarks.plot import save_plot
-from benchmarks.report import (
-    ProgressBar,
-    environment_table,
-    new_console,
-    scenario_list,
-    scenario_report,
-    summary_table,
-)
-from benchmarks.results import as_document
+from benchmarks.report import new_console, scenario_list
 from benchmarks.scenarios import ALL
+from benchmarks.session import measure_all
 
 _INTERRUPTED = 130
 
@@ -56,10 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         parser.error(str(error))
     try:
-        document = _run(chosen, _settings(asked), asked)
+        settings = _settings(asked)
+        found = environment(settings.folder)
+        document, results = measure_all(chosen, settings, found, asked.output, as_json=asked.json)
     except KeyboardInterrupt:
         new_console(stderr=True).print("interrupted")
         return _INTERRUPTED
+    try:
+        save_plot(asked.output / "results.png", results, found)
+    except ImportError:
+        new_console(stderr=True).print("No plot: matplotlib is not installed.")
     return 0 if document["correct"] else 1
 
 
@@ -93,35 +88,6 @@ def _settings(asked: argparse.Namespace) -> Settings:
     if asked.quick:
         settings = replace(settings, most_rounds=1, scale=0.1, limit=0.2, slow_too=False)
     return replace(settings, scale=asked.scale or settings.scale)
-
-
-def _run(chosen: list[Scenario], settings: Settings, asked: argparse.Namespace) -> dict[str, Any]:
-    """Measure and show scenarios; return the document that was written."""
-    console = new_console()
-    found = environment(settings.folder)
-    if not asked.json:
-        console.print(environment_table(found))
-    results: list[ScenarioResult] = []
-    total = sum(settings.rounds_of(scenario) * len(scenario.sides) for scenario in chosen)
-    with ProgressBar(total) as progress:
-        for scenario in chosen:
-            results.append(measure(scenario, settings, progress.advance))
-            if not asked.json:
-                with progress.paused():
-                    console.print(scenario_report(results[-1]))
-    document = as_document(found, settings, results)
-    encoded = msgspec.json.encode(document)
-    (asked.output / "results.json").write_bytes(encoded)
-    if asked.json:
-        sys.stdout.write(encoded.decode() + "\n")
-    else:
-        console.print()
-        console.print(summary_table(results))
-    try:
-        save_plot(asked.output / "results.png", results, found)
-    except ImportError:
-        new_console(stderr=True).print("No plot: matplotlib is not installed.")
-    return document
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.measure import Scenario, ScenarioResult, SideResult, Target
+from benchmarks.measure import PROCESSOR, Scenario, ScenarioResult, SideResult, Target
 from benchmarks.results import operations, outcome, ratio_text
 
 #: Columns of a table that goes to a file.
@@ -106,7 +106,7 @@ def _sides_table(result: ScenarioResult) -> Table:
     floor = next((name for name, side in result.sides.items() if side.side.role == "floor"), "")
     table = Table()
     table.add_column("side", overflow="fold")
-    for name in ("operations", *_SHOWN, scenario.costs):
+    for name in ("operations", *_SHOWN, scenario.costs, PROCESSOR):
         table.add_column(name, justify="right", no_wrap=True)
     others = [name for name in (floor, ours) if name]
     for name in others:
@@ -118,6 +118,7 @@ def _sides_table(result: ScenarioResult) -> Table:
             f"{operations(side):,}" if side.samples else "",
             *(amount(side.number(measure), "seconds") for measure in _SHOWN),
             amount(side.number("cost"), scenario.unit),
+            amount(side.number(PROCESSOR), "seconds"),
             *(ratio_text(result.ratio(name, other)) for other in others),
             Text(outcome(side), style=_outcome_style(side)),
             style=_STYLES[side.side.role],
@@ -157,9 +158,14 @@ def amount(number: float | None, unit: str) -> str:
     return f"{number * 1e9:,.0f} ns"
 
 
-def summary_table(results: Iterable[ScenarioResult]) -> Table:
-    """Return all targets in one table."""
-    table = Table(title="targets, on ext4 with two cores", title_justify="left")
+def summary_table(results: Iterable[ScenarioResult], where: str) -> Table:
+    """Return all targets in one table.
+
+    Args:
+        results: what was measured.
+        where: what the targets are for.
+    """
+    table = Table(title=f"targets, {where}", title_justify="left")
     for name in ("scenario", "target", "measured", "reached"):
         table.add_column(name)
     for result in results:

@@ -35,6 +35,7 @@ class Timed(NamedTuple):
         ended: likewise.
         failed: the places of the operations that failed.
         error: what the first of them said.
+        processor: seconds of processor time that the process took.
     """
 
     latencies: array[int]
@@ -42,6 +43,7 @@ class Timed(NamedTuple):
     ended: int
     failed: list[int]
     error: str = ""
+    processor: float = 0.0
 
     def acknowledged(self, operations: Sequence[_T]) -> list[_T]:
         """Return those of the operations that returned."""
@@ -62,6 +64,7 @@ def timed(operations: Iterable[tuple[Callable[[Any], Any], Any]], limit: float) 
     note = latencies.append
     failed: list[int] = []
     error = ""
+    processor = time.process_time()
     started = before = clock()
     last = started + int(min(limit, _LONGEST) * _NANOSECONDS)
     for place, (operate, argument) in enumerate(operations):
@@ -77,7 +80,7 @@ def timed(operations: Iterable[tuple[Callable[[Any], Any], Any]], limit: float) 
             before = now
         if before > last:
             break
-    return Timed(latencies, started, clock(), failed, error)
+    return Timed(latencies, started, clock(), failed, error, time.process_time() - processor)
 
 
 def message_of(error: BaseException) -> str:

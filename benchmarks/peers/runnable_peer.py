@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,12 @@ class RunnableRecorder(Recorder):
 
     def versions(self) -> dict[str, int]:
         """Return which version of each step is there; metrics belong to attempts."""
-        return {name: step.attempts[0].user_defined_metrics["version"].value for name, step in self.read().items()}
+        return versions_of(self.read())
+
+
+def versions_of(steps: Mapping[str, StepLog]) -> dict[str, int]:
+    """Return which version each of some steps is: a metric of its attempt."""
+    return {name: step.attempts[0].user_defined_metrics["version"].value for name, step in steps.items()}
 
 
 def open_store(store_type: str, folder: Path) -> BaseRunLogStore:

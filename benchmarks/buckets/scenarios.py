@@ -1,0 +1,98 @@
+"""What is measured on an object store."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.buckets.bare import BareRecorder, BareSealedRecorder
+from benchmarks.buckets.ours import BucketRecorder
+from benchmarks.buckets.server import Server
+from benchmarks.example import make_step
+from benchmarks.measure import Sample, Scenario, Task, at_most, needs, sample_of, throughput_at_least
+from benchmarks.peers.runnable_minio import RunnableMinioRecorder
+from benchmarks.recorder import Contestant
+from benchmarks.recording import add_steps, read_steps
+from benchmarks.workers import Timed, alone, timed
+
+_PROCESSES = 8
+_READS = 5
+
+
+def scenarios(server: Server) -> tuple[Scenario, ...]:
+    """Return what is measured on a server, in the order in which it is shown."""
+    bare = Contestant(name="bare puts", role="floor", opens=partial(BareRecorder, server))
+    bare_sealed = Contestant(name="one get, decoded", role="floor", opens=partial(BareSealedRecorder, server))
+    ours = Contestant(name="chunkstore", role="ours", floor=bare.name, opens=partial(BucketRecorder, server))
+    sealed = Contestant(
+        name="chunkstore", role="ours", floor=bare_sealed.name, opens=partial(BucketRecorder, server, sealed=True)
+    )
+    minio = Contestant(
+        name="runnable chunked-minio",
+        role="peer",
+        opens=partial(RunnableMinioRecorder, server),
+        why_skipped=needs(runnable="runnable"),
+    )
+    bare_gets = Contestant(name="the same gets, 32 threads", role="floor", opens=partial(BareRecorder, server))
+    decoded = Contestant(name="the same gets, decoded", role="floor", opens=partial(BareRecorder, server))
+    many = partial(add_steps, processes=_PROCESSES)
+    return (
+        Scenario(
+            name="append",
+            work="one process adds steps to a run",
+            costs="time / step",
+            count=1_000,
+            sides=tuple(one.side(add_steps) for one in (bare, ours, minio)),
+            targets=(at_most(1.3, bare.name, measure="median"), at_most(1.3, bare.name)),
+        ),
+        Scenario(
+            name="contend",
+            case=f"{_PROCESSES} processes",
+            work="processes add steps to one run",
+            costs="time / step",
+            count=4_000,
+            sides=tuple(one.side(many) for one in (bare, ours, minio)),
+            targets=(throughput_at_least(0.8, bare.name),),
+        ),
+        Scenario(
+            name="read",
+            work="read a run, an object per step",
+            costs="time / read",
+            count=2_000,
+            sides=(
+                bare_gets.side(_get_steps),
+                decoded.side(read_steps),
+                ours.side(read_steps),
+                minio.side(read_steps),
+            ),
+            targets=(at_most(1.3, bare_gets.name),),
+        ),
+        Scenario(
+            name="read sealed",
+            work="read a run that is sealed into one object",
+            costs="time / read",
+            count=10_000,
+            sides=tuple(one.side(read_steps) for one in (bare_sealed, sealed)),
+            targets=(at_most(1.3, bare_sealed.name),),
+        ),
+    )
+
+
+def _get_steps(contestant: Contestant, task: Task) -> Sample:
+    """Let a new process get all objects of a run, and not look into them."""
+
+    def create() -> None:
+        recorder = contestant.opens(task.folder)
+        recorder.create()
+        recorder.fill(make_step(number) for number in range(task.count))
+        recorder.close()
+
+    def work() -> tuple[Timed, int]:
+        recorder = contestant.opens(task.folder)
+        assert isinstance(recorder, BareRecorder)
+        recorder.listed()
+        part = timed([(lambda _: recorder.gets(), None)] * _READS, task.limit)
+        return part, len(recorder.gets())
+
+    alone(create)
+    part, found = alone(work)
+    return sample_of([part], expected=task.count, found=found)
