@@ -9,7 +9,7 @@ from benchmarks.buckets.ours import BucketRecorder
 from benchmarks.buckets.server import Server
 from benchmarks.example import make_step
 from benchmarks.measure import Sample, Scenario, Task, at_most, needs, sample_of, throughput_at_least
-from benchmarks.peers.runnable_minio import RunnableMinioRecorder
+from benchmarks.peers import runnable_minio
 from benchmarks.recorder import Contestant
 from benchmarks.recording import add_steps, read_steps
 from benchmarks.workers import Timed, alone, timed
@@ -29,8 +29,9 @@ def scenarios(server: Server) -> tuple[Scenario, ...]:
     minio = Contestant(
         name="runnable chunked-minio",
         role="peer",
-        opens=partial(RunnableMinioRecorder, server),
+        opens=partial(runnable_minio.RunnableMinioRecorder, server),
         why_skipped=needs(runnable="runnable"),
+        load=runnable_minio.load,
     )
     bare_gets = Contestant(name="the same gets, 32 threads", role="floor", opens=partial(BareRecorder, server))
     decoded = Contestant(name="the same gets, decoded", role="floor", opens=partial(BareRecorder, server))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -66,3 +68,9 @@ class RunnableMinioRecorder(Recorder):
     def versions(self) -> dict[str, int]:
         """Return which version of each step is there; metrics belong to attempts."""
         return versions_of(self.read())
+
+
+def load() -> None:
+    """Import what it takes."""
+    with redirect_stdout(sys.stderr):  # it greets
+        import extensions.run_log_store.chunked_minio  # noqa: F401, PLC0415 - a peer, perhaps not installed

@@ -11,6 +11,7 @@ from chunkstore.errors import ConfigurationError
 from chunkstore.maintenance.doctor.buckets import probes, racing
 from chunkstore.maintenance.doctor.buckets.examination import examine_bucket
 from chunkstore.maintenance.doctor.buckets.prices import PRICES, Prices, Requests, prices_of
+from chunkstore.testing.proxy import Proxy
 
 pytestmark = pytest.mark.usefixtures("quick_collections")
 
@@ -75,6 +76,15 @@ def test_on_real_servers_processes_race_and_everything_holds(s3_place):
     assert report.holds, bad(report)
     assert results(report)["create-race"] == results(report)["change-race"] == "good"
     assert report.prices
+
+
+@pytest.mark.thorough
+def test_a_server_that_ignores_conditions_is_found_out_by_processes_that_race(s3_place):
+    with Proxy(s3_place.server.endpoint, ignores_conditions=True) as proxy:
+        behind = s3_place.through(proxy.endpoint)
+        report = examine_bucket(Place(behind.url, behind.options))
+    assert {"create-only", "if-match", "create-race", "change-race"} <= bad(report)
+    assert len(broken_promises(report)) >= 2
 
 
 def test_an_interrupt_leaves_nothing_behind(place, monkeypatch):
