@@ -11,7 +11,6 @@ from chunkstore.errors import ConfigurationError
 from chunkstore.maintenance.doctor.buckets import probes, racing
 from chunkstore.maintenance.doctor.buckets.examination import examine_bucket
 from chunkstore.maintenance.doctor.buckets.prices import PRICES, Prices, Requests, prices_of
-from chunkstore.testing.proxy import Proxy
 
 pytestmark = pytest.mark.usefixtures("quick_collections")
 
@@ -33,6 +32,11 @@ def brief(monkeypatch):
 @pytest.fixture
 def place():
     return Place(f"memory://{uuid.uuid4().hex}/some/prefix")
+
+
+def at(place):
+    options = dict(place.options)
+    return Place(place.url, {**options.pop("client_options", {}), **options})
 
 
 def left(place):
@@ -70,8 +74,8 @@ def test_where_everything_holds_nothing_is_bad_and_nothing_is_left_behind(place)
 
 
 @pytest.mark.thorough
-def test_on_real_servers_processes_race_and_everything_holds(s3_place):
-    place = Place(s3_place.url, s3_place.options)
+def test_on_real_servers_processes_race_and_everything_holds(server_place):
+    place = at(server_place)
     report = examined(place)
     assert report.holds, bad(report)
     assert results(report)["create-race"] == results(report)["change-race"] == "good"
@@ -79,10 +83,8 @@ def test_on_real_servers_processes_race_and_everything_holds(s3_place):
 
 
 @pytest.mark.thorough
-def test_a_server_that_ignores_conditions_is_found_out_by_processes_that_race(s3_place):
-    with Proxy(s3_place.server.endpoint, ignores_conditions=True) as proxy:
-        behind = s3_place.through(proxy.endpoint)
-        report = examine_bucket(Place(behind.url, behind.options))
+def test_a_server_that_ignores_conditions_is_found_out_by_processes_that_race(deaf_place):
+    report = examine_bucket(at(deaf_place))
     assert {"create-only", "if-match", "create-race", "change-race"} <= bad(report)
     assert len(broken_promises(report)) >= 2
 
