@@ -30,6 +30,10 @@ class ObjectPlace:
     def prefix(self):
         return self.url.rpartition("/")[2]
 
+    def fresh(self):
+        """Return another prefix of the same server that nobody else uses."""
+        return _place(self.server)
+
     @contextlib.contextmanager
     def behind_proxy(self, **options):
         """Start a proxy before the server; give the same place behind it, and the proxy."""
@@ -87,6 +91,13 @@ def memory_place():
 def s3_place(seaweed):
     """A prefix of its own in SeaweedFS."""
     return _place(seaweed)
+
+
+@pytest.fixture(scope="session")
+def s3_proxy(seaweed):
+    """A proxy before SeaweedFS."""
+    with Proxy(seaweed.endpoint) as proxy:
+        yield proxy
 
 
 @pytest.fixture

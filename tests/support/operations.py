@@ -105,13 +105,7 @@ class View:
         return self.layout(DirectoryBackend(self.logs, durability=durability, lock_timeout=1))
 
     def state(self):
-        store = self.healthy()
-        result = {}
-        for summary in store.list_runs():
-            log = store.get_run_log(summary.run_id, strict=True)
-            log.run_config = {}
-            result[summary.run_id] = log
-        return repr(sorted(result.items()))
+        return state_of(self.healthy())
 
     def leftovers(self):
         names = itertools.chain.from_iterable([*folders, *files] for _, folders, files in os.walk(self.logs))
@@ -165,22 +159,42 @@ class World(View):
         super().__init__(folder, layout)
         shutil.rmtree(os.path.dirname(self.logs), ignore_errors=True)
         healthy = self.healthy("process")
-        inner = StepLog(name="inner", internal_name="foreign.a.inner")
-        foreign = step("foreign", branches={"foreign.a": branch("foreign.a", steps={inner.internal_name: inner})})
-        healthy.add_run_log(RunLog(run_id=RUN, status="PROCESSING", steps={"foreign": foreign}, parameters={"a": 1}))
+        begin(healthy)
         self.syscalls = syscalls
         level = "run" if durability == ENDED else durability
         backend = DirectoryBackend(self.logs, durability=level, lock_timeout=1, syscalls=syscalls)
         self.store = self.layout(backend)
-        self.store.add_step_log(RUN, step("owned", branches={"owned.b": branch("owned.b", parameters={"p": 1})}))
-        self.store.append_metrics(RUN, "owned", {"m": [MetricPoint(1, 1)]})
-        if durability == ENDED or operation in SEALING:
-            healthy.update_run_log(RUN, lambda log: setattr(log, "status", "FAIL"))
-        if operation in {"seal again", "unseal"}:
-            healthy.seal(RUN)
-            self.store.add_step_log(RUN, step("owned", message="after it was sealed"))
-            self.store.update_step_log(RUN, "foreign", set_message)
-            a_point(self.store, "owned", "m")
+        go_on(self.store, healthy, operation, has_ended=durability == ENDED)
+
+
+def begin(healthy):
+    """Record a run with a step that the store of the operations has not written."""
+    inner = StepLog(name="inner", internal_name="foreign.a.inner")
+    foreign = step("foreign", branches={"foreign.a": branch("foreign.a", steps={inner.internal_name: inner})})
+    healthy.add_run_log(RunLog(run_id=RUN, status="PROCESSING", steps={"foreign": foreign}, parameters={"a": 1}))
+
+
+def go_on(store, healthy, operation, *, has_ended=False):
+    """Add to the run what is the store's own, and end and seal it as an operation needs it."""
+    store.add_step_log(RUN, step("owned", branches={"owned.b": branch("owned.b", parameters={"p": 1})}))
+    store.append_metrics(RUN, "owned", {"m": [MetricPoint(1, 1)]})
+    if has_ended or operation in SEALING:
+        healthy.update_run_log(RUN, lambda log: setattr(log, "status", "FAIL"))
+    if operation in {"seal again", "unseal"}:
+        healthy.seal(RUN)
+        store.add_step_log(RUN, step("owned", message="after it was sealed"))
+        store.update_step_log(RUN, "foreign", set_message)
+        a_point(store, "owned", "m")
+
+
+def state_of(store):
+    """Return all runs of a store as others see them."""
+    result = {}
+    for summary in store.list_runs():
+        log = store.get_run_log(summary.run_id, strict=True)
+        log.run_config = {}
+        result[summary.run_id] = log
+    return repr(sorted(result.items()))
 
 
 def perform(operation, store):

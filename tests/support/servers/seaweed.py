@@ -47,7 +47,7 @@ class Seaweed(SharedServer):
             f"-dir={folder}",
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
-            f"-bucket={OPEN_BUCKET},{BUCKET}",
+            f"-bucket={BUCKET},{OPEN_BUCKET}",
             "-admin.ui=false",
             "-webdav=false",
             f"-master.port={master}",
@@ -72,11 +72,11 @@ class Seaweed(SharedServer):
         return [f"/tmp/seaweedfs-{part}-{port}.sock" for part in parts for port in ports]
 
     def prepare(self) -> None:
-        """Wait for the bucket, which it makes when all else is up."""
+        """Look whether the bucket is there that is made last."""
         connection = HTTPConnection(*self.address, timeout=5)
         try:
-            connection.request("HEAD", f"/{BUCKET}/")
-            if connection.getresponse().status == 404:
+            connection.request("GET", f"/{OPEN_BUCKET}?list-type=2")
+            if connection.getresponse().status != 200:
                 raise OSError("there is no bucket yet")
         finally:
             connection.close()
