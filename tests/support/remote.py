@@ -2,11 +2,13 @@
 
 import itertools
 import time
+from bisect import bisect_right
 from collections import Counter
 from contextlib import contextmanager
 
 from chunkstore.backends import MemoryBackend
 from chunkstore.backends.caching import Caching, Kept
+from chunkstore.backends.paging import PagedNames
 
 #: So many names are in a page of a listing.
 _PAGE = 1_000
@@ -21,11 +23,25 @@ class CountedReader:
         self._reader = reader
         self._requests = requests
         self._backend = backend
+        self.forget_names()
+
+    def forget_names(self):
+        names = []
+
+        def page(after):
+            if not names:
+                names.extend(sorted(self._reader.names()))
+            self._requests["list"] += 1
+            begin = bisect_right(names, after)
+            return names[begin : begin + _PAGE], begin + _PAGE >= len(names)
+
+        self._paged = PagedNames(page)
 
     def names(self, *, to_load=False):
-        names = self._reader.names(to_load=to_load)
-        self._requests["list"] += -(-len(names) // _PAGE) or 1
-        return names
+        return self._paged.all()
+
+    def starting_with(self, prefix):
+        return self._paged.starting_with(prefix)
 
     def load(self, file):
         self._requests["get"] += 1

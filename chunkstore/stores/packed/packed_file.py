@@ -36,6 +36,8 @@ _BLOCK = 4 * 1024 * 1024
 _PROBE = 4 * 1024
 #: A packed file is kept in memory while its chunks are read, up to this size; of a larger one only their places are.
 _MOST_KEPT = 256 * 1024 * 1024
+#: Where each look is a request, a file of this size is rather loaded whole than searched for a few chunks.
+_MOST_AT_ONCE = 64 * 1024 * 1024
 
 
 class PackedFile:
@@ -93,7 +95,7 @@ class PackedFile:
         Raises:
             MissingError: the packed file is gone.
         """
-        if self._is_ordered and not self._is_indexed:
+        if self._is_ordered and not self._is_indexed and not self._is_better_loaded():
             found = self._search(prefix)
             if found is not None:
                 for name in {name for name, _ in found}:
@@ -172,7 +174,7 @@ class PackedFile:
     # --- everything --------------------------------------------------------------------------------------------------
 
     def _index(self) -> None:
-        if self._keep and self._reader.size(self.file) <= _MOST_KEPT:
+        if self._reader.reads_ahead or (self._keep and self._reader.size(self.file) <= _MOST_KEPT):
             self._kept = self._reader.load(self.file)
         if self._kept is None or not self._index_plain(self._kept):
             self._look_through(0)
@@ -286,6 +288,10 @@ class PackedFile:
             offset += len(block)
 
     # --- a few -------------------------------------------------------------------------------------------------------
+
+    def _is_better_loaded(self) -> bool:
+        """Tell whether looking for a few chunks would take longer than loading all of them."""
+        return self._reader.reads_ahead and self._reader.size(self.file) <= _MOST_AT_ONCE
 
     def _search(self, prefix: str) -> list[tuple[str, _Place]] | None:
         """Return the places of the chunks whose names begin with `prefix`, or None if damage is in the way."""

@@ -6,6 +6,8 @@ import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
 
+from chunkstore.backends.reader import FolderReader
+
 
 class Listing:
     """The names of a folder's files, of which those of one record are found without a look at all the others.
@@ -17,6 +19,7 @@ class Listing:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = list(names)
         self._is_sorted = False
+        self._known: frozenset[str] | None = None
 
     def names(self) -> list[str]:
         """Return all names, in no certain order."""
@@ -35,6 +38,12 @@ class Listing:
                 return found
             # Others have added some, and moved the rest.
 
+    def has(self, name: str) -> bool:
+        """Tell whether a name is in it."""
+        if self._known is None or len(self._known) != len(self._names):
+            self._known = frozenset(self._names)
+        return name in self._known
+
     def add(self, name: str) -> None:
         """Add the name of a file that was made since."""
         names = self._sorted()
@@ -48,6 +57,41 @@ class Listing:
             self._names.sort()
             self._is_sorted = True
         return self._names
+
+
+class AskedListing(Listing):
+    """A listing of a folder where each thousand names are a request: only what is asked for is listed.
+
+    Args:
+        reader: the folder, opened for a read.
+    """
+
+    def __init__(self, reader: FolderReader) -> None:
+        super().__init__(())
+        self._reader = reader
+        self._asked: dict[str, list[str]] = {}
+        self._whole: Listing | None = None
+
+    def names(self) -> list[str]:
+        """Return all names, in no certain order."""
+        return self._all().names()
+
+    def starting_with(self, prefix: str) -> list[str]:
+        """Return the names that begin with `prefix`."""
+        if self._whole is not None:
+            return self._whole.starting_with(prefix)
+        if prefix not in self._asked:
+            self._asked[prefix] = self._reader.starting_with(prefix)
+        return self._asked[prefix].copy()
+
+    def has(self, name: str) -> bool:
+        """Tell whether a name is in it."""
+        return name in self.starting_with(name)
+
+    def _all(self) -> Listing:
+        if self._whole is None:
+            self._whole = Listing(self._reader.names(to_load=True))
+        return self._whole
 
 
 class _Remembered:

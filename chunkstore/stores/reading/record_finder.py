@@ -14,7 +14,7 @@ from chunkstore.records.late import LateRecords
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.chunk_files import KIND_OF, checked_run_log, observe_all, update_file
 from chunkstore.stores.reading.chunk_reader import ChunkReader
-from chunkstore.stores.reading.listing import Listing, ListingMemory
+from chunkstore.stores.reading.listing import AskedListing, Listing, ListingMemory
 from chunkstore.stores.reading.order import all_listed, newest_listed
 from chunkstore.stores.reading.problems import UNREADABLE
 from chunkstore.stores.reading.run_files import RunFiles
@@ -169,6 +169,8 @@ class RecordFinder:
         return self._listings.recent(run_id, reader.changed_at()) is listing
 
     def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
+        if reader.reads_ahead:
+            return AskedListing(reader)
         listing = self._listings.fresh(run_id, reader.names, reader.changed_at())
         observe_all(listing.names())  # who has seen something of a run has seen all that was there
         return listing

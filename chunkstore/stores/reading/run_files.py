@@ -65,7 +65,6 @@ class RunFiles:
         #: Packed files whose names have times that nobody believes.
         self.beyond_reason: set[str] = set()
         self._is_listed = True
-        self._loose_names: frozenset[str] | None = None
         #: Of files that are in the sealed file too, and may be replaced: which version of them that has.
         self.versions_sealed: Mapping[str, str] = {}
         self._unreadable: set[str] = set()
@@ -170,7 +169,6 @@ class RunFiles:
         self._reader.forget_names()
         names = self._reader.names()
         self._loose = Listing(names)
-        self._loose_names = frozenset(names)
         self._find_packed(self._loose.starting_with)
 
     # --- what is in it -----------------------------------------------------------------------------------------------
@@ -191,7 +189,7 @@ class RunFiles:
             MissingError: there is no such file.
             UnreadableFileError: it cannot be read.
         """
-        found = self.find(file, is_listed=is_listed)
+        found = self.find(file, is_listed=self._is_sure(file, is_listed=is_listed))
         data = found if isinstance(found, bytes) else unpack(found)
         if self.sums is not None:
             self.sums[file] = sum_of(file, data if is_line_file(file) else without_checksum(data, file))
@@ -203,12 +201,25 @@ class RunFiles:
         Raises:
             CorruptChunkError: it is not as it was written.
         """
+        is_listed = self._is_sure(file, is_listed=is_listed)
         found = self._content(file, is_listed=is_listed)
         if self.sums is not None:
             body, is_ours = found
             is_whole = is_ours or not self._packed  # else its bytes may have been others, by themselves
             self.sums[file] = sum_of(file, body if is_whole else self.load(file, is_listed=is_listed))
         return found
+
+    def _is_sure(self, file: str, *, is_listed: bool) -> bool:
+        """Tell whether a file must be somewhere: it was listed, or looking for it in a listing is the best way.
+
+        Raises:
+            MissingError: it is surely nowhere.
+        """
+        if is_listed or file == RUN_FILE or not self._reader.reads_ahead:
+            return is_listed
+        if not self._listing().has(file) and not self.packed_lines(file):
+            raise MissingError(file)
+        return True
 
     def _content(self, file: str, *, is_listed: bool) -> Content:
         if is_listed and self._packed and not self._is_loose(file) and (found := self._packed_content(file)):
@@ -309,9 +320,7 @@ class RunFiles:
         """
         if not self._is_listed:
             return True
-        if self._loose_names is None:
-            self._loose_names = frozenset(self._listing().names())
-        return file in self._loose_names and not (file in self.versions_sealed and self._is_as_sealed(file))
+        return self._listing().has(file) and not (file in self.versions_sealed and self._is_as_sealed(file))
 
     def _is_as_sealed(self, file: str) -> bool:
         try:
