@@ -13,7 +13,8 @@
     ├── CorruptChunkError          (ValueError)
     ├── UnsupportedFormatError     (ValueError)
     ├── ConfigurationError         (ValueError)
-    │   └── StoreAccessError       (PermissionError)
+    │   ├── StoreAccessError       (PermissionError)
+    │   └── StoreUnsupportedError
     ├── LockTimeoutError           (TimeoutError)
     ├── StoreFullError             (OSError)
     ├── StoreIOError               (OSError)
@@ -123,6 +124,10 @@ class ConfigurationError(ChunkstoreError, ValueError):
 
 class StoreAccessError(ConfigurationError, PermissionError):
     """The operating system denies access to a file or folder of the store (attributes: `file`, `errno`)."""
+
+
+class StoreUnsupportedError(ConfigurationError):
+    """The place cannot keep what is written there apart; nothing is recorded in it (attributes: `file`, `key`)."""
 
 
 class LockTimeoutError(ChunkstoreError, TimeoutError):

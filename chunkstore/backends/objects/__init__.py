@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from chunkstore.backends.capabilities import FullBackend as Backend
 from chunkstore.backends.objects.place import Place
 
@@ -16,4 +18,6 @@ def open_backend(place: Place, *, lock_timeout: float) -> Backend:
     Raises:
         ConfigurationError: obstore is not installed, or refuses an option.
     """
-    raise NotImplementedError
+    from chunkstore.backends.objects.backend import ObjectBackend  # noqa: PLC0415 - few processes need it
+
+    return cast("Backend", ObjectBackend(place, lock_timeout=lock_timeout))

@@ -1,0 +1,316 @@
+"""Reading a folder of an object store: as it was when it was listed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple
+
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.objects.tombstones import is_tombstone
+from chunkstore.backends.reader import FileVersion, FolderReader
+from chunkstore.errors import ChunkstoreError
+from chunkstore.names import RUN_FILE
+
+if TYPE_CHECKING:
+    from chunkstore.backends.objects.client import Found, Listed, ObjectClient
+    from chunkstore.backends.objects.remembered import RememberedObjects
+
+#: How many objects are got ahead of whoever reads, and how many bytes they have, at most.
+_MOST_AHEAD = 256
+_MOST_BYTES_AHEAD = 64 << 20
+
+#: Starts a call in another thread; None if there are none any more.
+Start = Callable[[Callable[[], "Found"]], "Future[Found] | None"]
+#: Is told of an object that was loaded, or that there is none.
+Note = Callable[[str, "Found | None"], None]
+
+
+class Shared(NamedTuple):
+    """What readers of one back end have in common.
+
+    Attributes:
+        client: makes the requests.
+        remembered: objects that were got lately.
+        start: see there.
+        incarnation: returns what is known of a folder's incarnation; None if nothing is.
+    """
+
+    client: ObjectClient
+    remembered: RememberedObjects
+    start: Start
+    incarnation: Callable[[str], str | None]
+
+
+class ObjectReader(FolderReader):
+    """A view of one folder.
+
+    What is listed is what there was at one moment: the listing shows which state of the file that decides whether the
+    folder exists was there then, and that is the one that is read.
+
+    Args:
+        shared: see there.
+        folder: the folder.
+        note: is told what is loaded.
+    """
+
+    reads_ahead = True
+
+    def __init__(self, shared: Shared, folder: str, note: Note | None = None) -> None:
+        self.location = f"{shared.client.location}/{folder}" if folder else shared.client.location
+        self._shared = shared
+        self._client = shared.client
+        self._folder = folder
+        self._note = note
+        self._listed: dict[str, Listed] | None = None
+        #: The file that decides whether the folder exists.
+        self._deciding: Found | None = None
+        #: Files of which it was found out that they belong to another incarnation of the run, or are gone.
+        self._not_ours: set[str] = set()
+        self._must_list_again = False
+        self._expected: deque[str] = deque()
+        self._ahead: dict[str, tuple[Future[Found], int]] = {}
+        self._bytes_ahead = 0
+
+    def _key(self, file: str) -> str:
+        return f"{self._folder}/{file}" if self._folder else file
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    def names(self, *, to_load: bool = False) -> list[str]:
+        return list(self._listing())
+
+    def starting_with(self, prefix: str) -> list[str]:
+        if self._listed is not None:
+            return [name for name in self._listed if name.startswith(prefix)]
+        found = []
+        # A listing begins behind what it is told, so that is something smaller.
+        for listed in self._client.listed(self._folder, after=self._key(_just_before(prefix))):
+            name = self._name_of(listed)
+            if not name.startswith(prefix):
+                if name > prefix:
+                    break
+                continue
+            if "/" not in name and name not in self._not_ours:
+                found.append(name)
+        if not found:
+            self._check_exists()
+        return found
+
+    def _name_of(self, listed: Listed) -> str:
+        return listed.key[len(self._folder) + 1 :] if self._folder else listed.key
+
+    def _listing(self) -> dict[str, Listed]:
+        if self._listed is None or self._must_list_again:
+            found = {self._name_of(listed): listed for listed in self._client.listed(self._folder)}
+            listed = {name: each for name, each in found.items() if "/" not in name and name not in self._not_ours}
+            if self._folder:
+                self._check_is_whole(listed)
+            self._listed, self._must_list_again = listed, False
+        return self._listed
+
+    def _check_is_whole(self, listed: dict[str, Listed]) -> None:
+        """Check that a listing is one of the run that was read before, if it was."""
+        run_file = listed.get(RUN_FILE)
+        if run_file is None:
+            raise MissingError(self._folder)
+        if self._deciding is not None and self._deciding.version != run_file.version:
+            before = self._deciding
+            self._deciding = None
+            if self._run().incarnation != before.incarnation:
+                raise MissingError(self._folder)
+
+    def all_entries(self) -> list[str]:
+        names = (self._name_of(listed) for listed in self._client.listed(self._folder))
+        return list(dict.fromkeys(name.partition("/")[0] for name in names))
+
+    def forget_names(self) -> None:
+        if self._listed is None:
+            return
+        if not self._not_ours.isdisjoint(self._listed):
+            for name in self._not_ours:  # which is why they could not be loaded, and not that anybody has moved them
+                self._listed.pop(name, None)
+        else:
+            self._must_list_again = True
+
+    def has(self, file: str) -> bool:
+        try:
+            self.version(file)
+        except MissingError:
+            return False
+        return True
+
+    def identity(self) -> Hashable:
+        return self.location
+
+    # --- when it was written -----------------------------------------------------------------------------------------
+
+    def changed_at(self) -> int:
+        return hash(frozenset((name, listed.version) for name, listed in self._listing().items()))
+
+    def modified_at(self, file: str) -> int:
+        return self._look(file).modified_at
+
+    def size(self, file: str) -> int:
+        return self._look(file).size
+
+    def version(self, file: str) -> FileVersion:
+        if file == RUN_FILE and self._folder:
+            return tuple(self._run().version)
+        return tuple(self._look(file).version)
+
+    def _look(self, file: str) -> Listed:
+        if self._listed is not None and file in self._listed:
+            return self._listed[file]
+        if file in self._not_ours:
+            raise MissingError(file)
+        return self._client.head(self._key(file))
+
+    # --- what is in it -----------------------------------------------------------------------------------------------
+
+    def load(self, file: str) -> bytes:
+        found = self._run() if file == RUN_FILE and self._folder else self._ours(file, self._got(file))
+        if self._note is not None:
+            self._note(file, found)
+        return found.data
+
+    def _got(self, file: str) -> Found:
+        key = self._key(file)
+        ahead = self._ahead.pop(file, None)
+        if ahead is not None:
+            future, size = ahead
+            self._bytes_ahead -= size
+            self._fill()
+            try:
+                return future.result()
+            except MissingError:
+                self._gone(file)
+                raise
+        listed = self._listed.get(file) if self._listed is not None else None
+        if listed is not None and (known := self._shared.remembered.get(key, listed.version)) is not None:
+            return known
+        try:
+            found = self._client.get(key)
+        except MissingError:
+            self._gone(file)
+            raise
+        self._shared.remembered.add(key, found)
+        return found
+
+    def _gone(self, file: str) -> None:
+        """Note that a file is not there; ask whether the folder is."""
+        if self._note is not None:
+            self._note(file, None)
+        self._check_exists()
+
+    def _check_exists(self) -> None:
+        if self._folder and self._deciding is None:
+            self._run()
+
+    def _run(self) -> Found:
+        """Return the run's own record.
+
+        Raises:
+            MissingError: there is no such run.
+        """
+        if self._deciding is None:
+            found = self._client.get(self._key(RUN_FILE))
+            if is_tombstone(found):
+                raise MissingError(self._folder)
+            self._deciding = found
+        return self._deciding
+
+    def _ours(self, file: str, found: Found) -> Found:
+        """Return an object, if it belongs to the run as it is now."""
+        if self._folder and found.incarnation and found.incarnation != self._known_incarnation():
+            run = self._run()
+            if found.incarnation != run.incarnation and run.incarnation:
+                self._not_ours.add(file)
+                if self._note is not None:
+                    self._note(file, found)
+                raise MissingError(file)
+        return found
+
+    def _known_incarnation(self) -> str | None:
+        return self._deciding.incarnation if self._deciding is not None else self._shared.incarnation(self._folder)
+
+    def load_part(self, file: str, start: int, size: int) -> bytes:
+        return self._client.get_part(self._key(file), start, size)
+
+    def glance(self, folder: str, file: str) -> bytes:
+        name = f"{folder}/{file}"
+        try:
+            found = self._got_anywhere(name)
+        except (MissingError, ChunkstoreError):
+            return b""
+        return b"" if is_tombstone(found) else found.data
+
+    def deciding(self) -> Found:
+        """Return the file that decides whether the folder exists.
+
+        Raises:
+            MissingError: it does not.
+        """
+        return self._run()
+
+    def found_or_none(self, name: str) -> Found | None:
+        """Return an object below the top; None if there is none."""
+        try:
+            return self._got_anywhere(name)
+        except MissingError:
+            return None
+
+    def _got_anywhere(self, name: str) -> Found:
+        ahead = self._ahead.pop(name, None)
+        if ahead is None:
+            return self._client.get(self._key(name))
+        future, size = ahead
+        self._bytes_ahead -= size
+        self._fill()
+        return future.result()
+
+    # --- ahead -------------------------------------------------------------------------------------------------------
+
+    def expect(self, files: Iterable[str]) -> None:
+        self._expected.extend(files)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Get what is expected next, as far as that is meant to go."""
+        while self._expected and len(self._ahead) < _MOST_AHEAD and self._bytes_ahead < _MOST_BYTES_AHEAD:
+            file = self._expected.popleft()
+            if file in self._ahead or file in self._not_ours or file == RUN_FILE:
+                continue
+            key = self._key(file)
+            listed = self._listed.get(file) if self._listed is not None else None
+            if listed is not None and self._shared.remembered.get(key, listed.version) is not None:
+                continue
+            future = self._shared.start(self._getting(key))
+            if future is None:
+                self._expected.clear()
+                return
+            size = listed.size if listed is not None else 0
+            self._ahead[file] = future, size
+            self._bytes_ahead += size
+
+    def _getting(self, key: str) -> Callable[[], Found]:
+        def get() -> Found:
+            found = self._client.get(key)
+            self._shared.remembered.add(key, found)
+            return found
+
+        return get
+
+    def close(self) -> None:
+        """Get nothing ahead any more."""
+        self._expected.clear()
+        for future, _ in self._ahead.values():
+            future.cancel()
+        self._ahead.clear()
+
+
+def _just_before(prefix: str) -> str:
+    """Return a text that is smaller than all that begin with a prefix, and larger than almost all other such texts."""
+    last = prefix[-1:]
+    return f"{prefix[:-1]}{chr(ord(last) - 1)}~" if last > " " else prefix[:-1]

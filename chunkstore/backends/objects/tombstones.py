@@ -1,0 +1,133 @@
+"""Deleting a folder: a tombstone in the place of the file that decides whether it exists, and then all the rest."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.objects.client import INCARNATION, ConflictingPutError
+from chunkstore.clock import utc_now
+from chunkstore.errors import LockTimeoutError
+from chunkstore.names import RUN_FILE
+from chunkstore.records.codec import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chunkstore.backends.objects.client import Found, ObjectClient, Version
+
+#: The tombstone of whoever still deletes a folder is at most so old, in seconds, by the server's clock; an older one is
+#: finished by whoever finds it.
+SILENCE = 300.0
+#: How often it is renewed meanwhile, and for how long somebody waits for the end who wants to make the folder anew.
+_RENEWED = 60.0
+_PATIENCE = 10.0
+_PAUSE = 0.5
+
+_DELETED = "deleted"
+_SECOND = 1_000_000_000
+_DELETED_BETWEEN = 1_000
+
+
+def is_tombstone(found: Found) -> bool:
+    """Tell whether an object stands for a folder that is being deleted."""
+    return _DELETED in found.attributes
+
+
+class Deletion:
+    """The deletion of one folder.
+
+    Args:
+        client: makes the requests.
+        folder: the folder.
+    """
+
+    def __init__(self, client: ObjectClient, folder: str) -> None:
+        self._client = client
+        self._folder = folder
+        self._key = f"{folder}/{RUN_FILE}"
+        self._renewed = 0.0
+        self._tombstone: Found | None = None
+
+    def mark(self, incarnation: str, version: Version, writers: str) -> None:
+        """Put the tombstone: the folder is gone for everybody.
+
+        Raises:
+            ConflictingPutError: the file that decides is another one by now.
+        """
+        attributes = {_DELETED: "yes", **({INCARNATION: incarnation} if incarnation else {})}
+        data = encode({"deleted": utc_now(), "incarnation": incarnation})
+        self._renewed = time.monotonic()
+        self._tombstone = self._client.put_over(self._key, data, attributes, version, writers)
+
+    def finish(self) -> None:
+        """Delete everything in the folder, and the tombstone last, unless somebody else takes over."""
+        keys = [listed.key for listed in self._client.listed(self._folder) if listed.key != self._key]
+        try:
+            for start in range(0, len(keys), _DELETED_BETWEEN):
+                self._renew()
+                self._client.delete(keys[start : start + _DELETED_BETWEEN])
+            self._renew()
+        except ConflictingPutError:
+            return  # it was thought to be dead
+        self._client.delete([self._key])
+
+    def _renew(self) -> None:
+        if self._tombstone is not None and time.monotonic() - self._renewed > _RENEWED:
+            self.mark(self._tombstone.incarnation, self._tombstone.version, self._tombstone.writers)
+
+
+def delete_folder(client: ObjectClient, folder: str) -> None:
+    """Delete whichever folder has a name, or finish what somebody has begun who is silent for long.
+
+    Raises:
+        MissingError: there is none, or somebody is deleting it.
+    """
+    while True:
+        deletion, found = Deletion(client, folder), client.get_or_none(f"{folder}/{RUN_FILE}")
+        if found is None:
+            keys = [listed.key for listed in client.listed(folder)]
+            if not keys:
+                raise MissingError(folder)
+            client.delete(keys)  # left over
+            return
+        if is_tombstone(found) and not _is_abandoned(client, found):
+            raise MissingError(folder)
+        try:
+            deletion.mark(found.incarnation, found.version, found.writers)
+        except ConflictingPutError:
+            continue
+        deletion.finish()
+        return
+
+
+def wait_until_deleted(client: ObjectClient, folder: str, found: Found, sleep: Callable[[float], None]) -> None:
+    """Return when a folder that somebody deletes is gone; finish it if that one has been silent for long.
+
+    Raises:
+        LockTimeoutError: it takes too long.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    if _is_abandoned(client, found):
+        try:
+            delete_folder(client, folder)
+        except MissingError:
+            pass
+        return
+    while time.monotonic() < deadline:
+        sleep(_PAUSE)
+        present = client.get_or_none(f"{folder}/{RUN_FILE}")
+        if present is None or not is_tombstone(present):
+            return
+    raise LockTimeoutError(
+        f"Cannot create {folder} in {client.location}: somebody is deleting a run of this name, or was stopped in the "
+        f"middle of it. Try again in {SILENCE / 60:.0f} minutes, when that can be told, or take another name.",
+        file=folder,
+        timeout=_PATIENCE,
+        holder=None,
+    )
+
+
+def _is_abandoned(client: ObjectClient, tombstone: Found) -> bool:
+    return client.server_time() - tombstone.modified_at > SILENCE * _SECOND
