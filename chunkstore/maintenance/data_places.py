@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UnsetType
 
 from chunkstore.backends.errors import MissingError
+from chunkstore.backends.objects.place import is_url
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import incarnation_of, is_data_folder
 from chunkstore.recording.catalog import PUT, Catalog, catalog_in_folder, catalog_of
@@ -67,7 +68,11 @@ def _named(entry: DataCatalog, run_id: str) -> str:
 
 
 def _candidates(store: Store, location: str) -> list[str]:
-    starts = [os.path.dirname(store.backend.location)] if store.backend.shared_between_processes else []
+    """Return the folders that a record may mean; of buckets, none but the store's own is looked into."""
+    if is_url(location):
+        return []
+    is_on_disk = store.backend.shared_between_processes and not is_url(store.backend.location)
+    starts = [os.path.dirname(store.backend.location)] if is_on_disk else []
     try:
         starts.append(os.getcwd())
     except FileNotFoundError:

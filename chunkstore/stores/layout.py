@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from chunkstore.backends.caching import Caching
 from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.data import DataFiles, KeepingData
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import CorruptChunkError, RunLogNotFoundError, StoreIOError
@@ -60,8 +61,12 @@ class Layout(ABC):
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         self.backend = backend
         self.options = options or StoreOptions()
+        #: Where the back end keeps the data of runs, if that is no folder.
+        self.data_files: DataFiles | None = None
+        if isinstance(backend, KeepingData) and not self.options.catalog_folder:
+            self.data_files = backend.data()
         # Absolute from the start, so that a later change of the working folder does not move the data.
-        self.catalog_path = os.path.abspath(self.catalog_folder)
+        self.catalog_path = self.data_files.location if self.data_files else os.path.abspath(self.catalog_folder)
 
     @property
     def catalog_folder(self) -> str:

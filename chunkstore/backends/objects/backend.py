@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from chunkstore.backends.base import STEP, Data, Within
 from chunkstore.backends.caching import Caching, Kept
+from chunkstore.backends.data import DataFiles, KeepingData
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.objects.client import (
@@ -21,6 +22,7 @@ from chunkstore.backends.objects.client import (
     Version,
 )
 from chunkstore.backends.objects.conditions import CHECKED, mark_of, probe, try_with
+from chunkstore.backends.objects.data import ObjectData
 from chunkstore.backends.objects.place import Place
 from chunkstore.backends.objects.reader import ObjectReader, Shared
 from chunkstore.backends.objects.remembered import RememberedObjects
@@ -52,7 +54,7 @@ class _Examined(NamedTuple):
     until: float
 
 
-class ObjectBackend(Optimistic, Caching):
+class ObjectBackend(Optimistic, Caching, KeepingData):
     """A back end over an object store.
 
     Args:
@@ -80,6 +82,9 @@ class ObjectBackend(Optimistic, Caching):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _made_again, (self.place, self.lock_timeout)
+
+    def data(self) -> DataFiles:
+        return ObjectData(self.place)
 
     # --- what is known -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import hashlib
 
 from chunkstore.backends.base import STEP
 from chunkstore.recording.catalog.catalog import Catalog
+from chunkstore.recording.catalog.in_store import CatalogInStore
 from chunkstore.recording.catalog.on_disk import CatalogOnDisk
 from chunkstore.stores.base import Store
 
@@ -24,6 +25,16 @@ def catalog_of(store: Store, run_id: str, incarnation: str) -> Catalog:
     if is_unclaimed:
         place = f"{store.backend.location}\0{run_id}"
         incarnation = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16]
+    if store.data_files is not None:
+        return CatalogInStore(
+            path=store.catalog_path,
+            location=store.catalog_path,
+            run_id=str(run_id),
+            sync_writes=is_durable,
+            incarnation=incarnation,
+            is_unclaimed=is_unclaimed,
+            files=store.data_files,
+        )
     return CatalogOnDisk(store.catalog_path, store.catalog_folder, str(run_id), is_durable, incarnation, is_unclaimed)
 
 
