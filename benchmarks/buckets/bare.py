@@ -55,8 +55,8 @@ class BareRecorder(Recorder):
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(self.add, map(self.prepare, steps)))
 
-    def listed(self) -> None:
-        """List what there is, which is no part of what is timed."""
+    def look_up(self) -> None:
+        """Look up the keys, which is no part of what is timed."""
         import obstore  # noqa: PLC0415 - perhaps not installed
 
         self._keys = [meta["path"] for page in obstore.list(self._client, prefix=RUN) for meta in page]
@@ -69,7 +69,7 @@ class BareRecorder(Recorder):
             return bytes(obstore.get(self._client, key).bytes())
 
         if not self._keys:
-            self.listed()
+            self.look_up()
         with ThreadPoolExecutor(_THREADS) as pool:
             return list(pool.map(got, self._keys))
 
@@ -100,7 +100,7 @@ class BareSealedRecorder(BareRecorder):
         import obstore  # noqa: PLC0415 - perhaps not installed
 
         if not self._keys:
-            self.listed()
+            self.look_up()
         (sealed,) = (key for key in self._keys if "/Sealed-" in key)
         data = bytes(obstore.get(self._client, sealed).bytes())
         return {step.internal_name: step for step in decode_lines(data)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from benchmarks.buckets.bare import BareRecorder, BareSealedRecorder
 from benchmarks.buckets.ours import BucketRecorder
@@ -11,7 +13,7 @@ from benchmarks.example import make_step
 from benchmarks.measure import Sample, Scenario, Task, at_most, needs, sample_of, throughput_at_least
 from benchmarks.peers import runnable_minio
 from benchmarks.recorder import Contestant
-from benchmarks.recording import add_steps, read_steps
+from benchmarks.recording import add_steps
 from benchmarks.workers import Timed, alone, timed
 
 _PROCESSES = 8
@@ -60,10 +62,10 @@ def scenarios(server: Server) -> tuple[Scenario, ...]:
             costs="time / read",
             count=2_000,
             sides=(
-                bare_gets.side(_get_steps),
-                decoded.side(read_steps),
-                ours.side(read_steps),
-                minio.side(read_steps),
+                bare_gets.side(partial(_read, read=lambda recorder: recorder.gets())),
+                decoded.side(_read),
+                ours.side(_read),
+                minio.side(_read),
             ),
             targets=(at_most(1.3, bare_gets.name),),
         ),
@@ -72,14 +74,22 @@ def scenarios(server: Server) -> tuple[Scenario, ...]:
             work="read a run that is sealed into one object",
             costs="time / read",
             count=10_000,
-            sides=tuple(one.side(read_steps) for one in (bare_sealed, sealed)),
+            sides=tuple(one.side(_read) for one in (bare_sealed, sealed)),
             targets=(at_most(1.3, bare_sealed.name),),
         ),
     )
 
 
-def _get_steps(contestant: Contestant, task: Task) -> Sample:
-    """Let a new process get all objects of a run, and not look into them."""
+def _read(
+    contestant: Contestant, task: Task, *, read: Callable[[Any], object] = lambda recorder: recorder.read()
+) -> Sample:
+    """Let a new process read a run some times, each time as one that has read nothing before.
+
+    Args:
+        contestant: who reads.
+        task: how many steps there are.
+        read: how; the whole log, if nothing else is said.
+    """
 
     def create() -> None:
         recorder = contestant.opens(task.folder)
@@ -88,11 +98,12 @@ def _get_steps(contestant: Contestant, task: Task) -> Sample:
         recorder.close()
 
     def work() -> tuple[Timed, int]:
-        recorder = contestant.opens(task.folder)
-        assert isinstance(recorder, BareRecorder)
-        recorder.listed()
-        part = timed([(lambda _: recorder.gets(), None)] * _READS, task.limit)
-        return part, len(recorder.gets())
+        recorders = [contestant.opens(task.folder) for _ in range(_READS)]
+        for recorder in recorders:
+            if isinstance(recorder, BareRecorder):
+                recorder.look_up()
+        part = timed([(read, recorder) for recorder in recorders], task.limit)
+        return part, len(recorders[0].read())
 
     alone(create)
     part, found = alone(work)

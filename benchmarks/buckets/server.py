@@ -40,4 +40,5 @@ def seaweed() -> Iterator[tuple[Server, Any]]:
     """Run a SeaweedFS on loopback as long as the block lasts; yield it, and what the tests know of it."""
     module = importlib.import_module("tests.support.servers.seaweed")
     with tempfile.TemporaryDirectory(prefix="chunkstore-seaweed-") as folder, module.Seaweed(Path(folder)) as running:
-        yield Server(running.url("benchmark"), running.options()), running
+        options = dict(running.options())
+        yield Server(running.url("benchmark"), {**options.pop("client_options", {}), **options}), running

@@ -1,0 +1,25 @@
+"""Where the simulated runs are: a store that any process can open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import chunkstore
+
+
+@dataclass(frozen=True)
+class StorePlace:
+    """A store, as another process opens it.
+
+    Attributes:
+        named: the type of a store, or the URL of a bucket.
+        options: of the store.
+    """
+
+    named: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def open(self) -> chunkstore.Store:
+        """Open it anew, with connections of its own."""
+        return chunkstore.open_store(self.named, **self.options)
