@@ -112,6 +112,28 @@ class ConflictingPutError(Exception):
         self.found = found
 
 
+class _Waits:
+    """The pauses between the tries of one request.
+
+    Args:
+        patience: for how many seconds it is tried; twice at least, however long the first took.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._deadline = time.monotonic() + patience
+        self._longest = _FIRST_PAUSE
+        self._is_first = True
+
+    def is_worth_it(self) -> bool:
+        """Wait, unless it has been tried for long; tell whether to try again."""
+        if time.monotonic() >= self._deadline and not self._is_first:
+            return False
+        self._is_first = False
+        time.sleep(random.uniform(0, self._longest))  # noqa: S311 - so that not all come at once
+        self._longest = min(2 * self._longest, _LONGEST_PAUSE)
+        return True
+
+
 class ObjectClient:
     """Makes requests.
 
@@ -272,28 +294,31 @@ class ObjectClient:
         writer = secrets.token_urlsafe(_WRITER * 3 // 4)
         told = {**attributes, WRITERS: (writer + before)[: _WRITER * _MOST_WRITERS]}
         mode: Any = "create" if version is None else version.as_condition()
-        deadline, longest, may_be_there = time.monotonic() + self._patience, _FIRST_PAUSE, False
+        waits, may_be_there = _Waits(self._patience), False
         while True:
             try:
                 put = _put(self._client, key, data, mode, told)
                 return Found(data, put, told.get(INCARNATION, ""), told[WRITERS], 0, told)
             except Exception as error:  # noqa: BLE001 - of many types, without a base of their own
                 failure = _failure(error)
-            may_be_there = may_be_there or failure.outcome == DOUBTFUL
+            may_be_there = may_be_there or failure.is_in_doubt
             if failure.outcome in (EXISTS, CHANGED, MISSING) or may_be_there:
                 found = self._found_after(key, failure)
-                if found is not None and found.has_been_put_by(writer):
-                    return found if found.writers.startswith(writer) else found._replace(version=_OVERWRITTEN)
-                if (None if found is None else found.version) != version:
+                if found is not None and found.writers.startswith(writer):
+                    if found.data == data:
+                        return found
+                    version = found.version  # a server has taken half of it for the whole
+                    mode = version.as_condition()
+                elif found is not None and found.has_been_put_by(writer):
+                    return found._replace(version=_OVERWRITTEN)
+                elif (None if found is None else found.version) != version:
                     if may_be_there and not _tells_of_all(found, before):
                         raise failure.as_error(f"write {key}", self.location, may_be_there=True)
                     raise ConflictingPutError(found)
             elif not failure.may_pass:
                 raise failure.as_error(f"write {key}", self.location)
-            if time.monotonic() >= deadline:
+            if not waits.is_worth_it():
                 raise failure.as_error(f"write {key}", self.location, may_be_there=may_be_there)
-            time.sleep(random.uniform(0, longest))  # noqa: S311 - so that not all come at once
-            longest = min(2 * longest, _LONGEST_PAUSE)
 
     def _found_after(self, key: str, failure: Failure) -> Found | None:
         """Return what is there after a put of which nobody knows what came of it."""
@@ -333,8 +358,7 @@ class ObjectClient:
 
     def _again_and_again(self, request: Callable[[Client], _T], tried: str) -> _T:
         """Return what a request returns that may be made any number of times."""
-        deadline, longest = time.monotonic() + self._patience, _FIRST_PAUSE
-        client = self._client
+        waits, client = _Waits(self._patience), self._client
         while True:
             try:
                 return request(client)
@@ -342,10 +366,8 @@ class ObjectClient:
                 failure = _failure(error)
             if failure.outcome == MISSING:
                 raise MissingError(tried)
-            if not failure.may_pass or time.monotonic() >= deadline:
+            if not (failure.may_pass or failure.is_in_doubt) or not waits.is_worth_it():
                 raise failure.as_error(tried, self.location)
-            time.sleep(random.uniform(0, longest))  # noqa: S311 - so that not all come at once
-            longest = min(2 * longest, _LONGEST_PAUSE)
 
 
 def _tells_of_all(found: Found | None, before: str) -> bool:

@@ -23,6 +23,7 @@ _CODE = re.compile(r"<Code>\s*([A-Za-z0-9._-]{1,80})\s*</Code>")
 _MESSAGE = re.compile(r"<Message>\s*([^<\n]{1,300})")
 _DENIED = {401, 403}
 _FULL = {507}
+_CONFLICT = 409
 #: Of these, the server may have done what it was asked for, or will if it is asked again.
 _TRANSIENT = {408, 409, 425, 429, 499}
 _EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "InvalidToken", "AuthenticationFailed", "RequestExpired")
@@ -45,6 +46,11 @@ class Failure(NamedTuple):
     status: int
     code: str
     reason: str
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether what was to be changed may have been, or not."""
+        return self.outcome == DOUBTFUL or (self.status == _CONFLICT and self.code != "BlobAlreadyExists")
 
     @property
     def may_pass(self) -> bool:
@@ -122,10 +128,9 @@ def _without_answer(kind: str, text: str) -> Failure:
         return Failure(REFUSED, 301, "PermanentRedirect", "the server sends us elsewhere")
     if kind in ("UnauthenticatedError", "PermissionDeniedError"):
         return Failure(REFUSED, 403, "", "the server denies it")
-    was_sent = "error performing" in lower
-    if (not was_sent or "169.254." in text) and any(word in lower for word in _CREDENTIALS):
+    if ("error performing" not in lower or "169.254." in text) and any(word in lower for word in _CREDENTIALS):
         return Failure(REFUSED, 0, "NoCredentials", "there are no credentials that can be used")
-    if not was_sent:
+    if kind != "GenericError":
         return Failure(REFUSED, 0, "", f"it is refused ({kind})")
     return _of_connection(text)
 
