@@ -11,7 +11,7 @@ from typing import NamedTuple
 from chunkstore.errors import ChunkstoreError, DataNotFoundError
 from chunkstore.maintenance.data_places import catalogs
 from chunkstore.names import encode_for_file
-from chunkstore.recording.catalog import LOG_SUFFIX, VERSIONS, Catalog, catalog_of, is_hash
+from chunkstore.recording.catalog import LOG_SUFFIX, Catalog, catalog_of, is_hash
 from chunkstore.records.models import PROCESSING, DataCatalog, StepLog
 from chunkstore.stores.base import Store
 
@@ -65,7 +65,7 @@ def _recorded(store: Store, run_id: str, path: str, entry: DataCatalog) -> KeptO
     usual, *others = catalogs(store, run_id, incarnation, [entry])
     # Elsewhere, a file is shown only if it is noted there that the run has put it: records come from anywhere.
     catalog = next((each for each in (usual, *others) if folder in each.folders()), usual)
-    version = KeptOutput(catalog, f"{folder}/{VERSIONS}/{entry.data_hash}")
+    version = KeptOutput(catalog, f"{catalog.versions_in(folder)}/{entry.data_hash}")
     return version if is_hash(entry.data_hash) and version.is_there() else KeptOutput(catalog, path)
 
 

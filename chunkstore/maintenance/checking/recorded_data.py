@@ -14,7 +14,7 @@ from chunkstore.maintenance.checking.findings import DATA, LEFT_OVER, SUPERSEDED
 from chunkstore.maintenance.data_places import catalogs, holding, put_by
 from chunkstore.maintenance.left_overs import is_temporary, is_worth_mentioning
 from chunkstore.names import readable_name
-from chunkstore.recording.catalog import VERSIONS, Catalog, hash_of, is_hash
+from chunkstore.recording.catalog import Catalog, hash_of, is_hash
 from chunkstore.records.models import BranchLog, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.runs import LIVE, LOST
@@ -103,7 +103,7 @@ def _data(hashes: _Hashes, place: _Place, run_id: str, path: str, recorded: dict
             if kept == digest or kept is None:
                 continue
             if kept != plain:
-                yield _changed(run_id, f"{path.partition('/')[0]}/{VERSIONS}/{digest}", step, kept, digest)
+                yield _changed(run_id, f"{catalog.versions_in(path.partition('/')[0])}/{digest}", step, kept, digest)
             elif plain in recorded:
                 yield _replaced(catalog, run_id, path, step, recorded[plain])
     except (OSError, ChunkstoreError) as error:
@@ -118,7 +118,7 @@ def _changed(run_id: str, path: str, steps: str, found: str, recorded: str) -> F
 def _replaced(catalog: Catalog, run_id: str, path: str, step: str, newer: str) -> Finding:
     """Return the finding for data whose name other data has got since, and which is not kept beside that."""
     message = f"The data of {step} has been replaced by that of {newer}, and is not there any more."
-    if catalog.has_folder(f"{path.partition('/')[0]}/{VERSIONS}"):
+    if catalog.has_folder(catalog.versions_in(path.partition("/")[0])):
         return finding(DATA, run_id, path, message)
     # runnable, and older versions of this library, keep no more than the newest.
     return finding(SUPERSEDED, run_id, path, message, "Nothing can be done: who put it kept no more than the newest.")
@@ -140,7 +140,7 @@ def _is_given_up(store: Store, log: RunLog) -> bool:
 
 def _unnamed(catalog: Catalog, log: RunLog, folder: str, named: set[str]) -> Iterator[Finding]:
     """Yield versions that no record names: somebody was stopped after putting data, and before recording that."""
-    path = f"{folder}/{VERSIONS}"
+    path = catalog.versions_in(folder)
     try:
         entries = catalog.entries(path)
     except (ChunkstoreError, MissingError):

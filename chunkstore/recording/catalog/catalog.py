@@ -201,6 +201,10 @@ class Catalog(msgspec.Struct, frozen=True):
         """Remove, if it is there, what somebody has left who was stopped."""
         raise NotImplementedError
 
+    def versions_in(self, folder: str) -> str:
+        """Return where in the catalog the versions lie, by their hashes, of what is in a folder of it."""
+        raise NotImplementedError
+
     def space_of(self, folder: str) -> int:
         """Return how many bytes of the disk a folder of the catalog takes."""
         raise NotImplementedError

@@ -13,6 +13,8 @@ from chunkstore.names import DELETED_PREFIX, TEMPORARY_PREFIX, UNSYNCED_FILE, ch
 LOG_SUFFIX = ".execution.log"
 #: In there is all that has been put, by its hash; see `versions`.
 VERSIONS = ".versions"
+#: The same in a bucket: some servers hide what is called as they call versions of their own.
+BY_HASH = ".by-hash"
 _BRANCHES = ".branches"
 #: What no file system takes for a file (NAME_MAX), and what leaves room for the way to the catalog (PATH_MAX).
 _LONGEST_PART = 255
@@ -39,7 +41,7 @@ def check_data_name(name: Any) -> None:
     if "\0" in name or any(part in ("", ".", "..") for part in parts):
         raise refused(name, "it is no relative path that leads down")
     check_name(name)  # it must be text that a record can hold
-    is_own = parts[0] in (_BRANCHES, VERSIONS) or (len(parts) == 1 and name.endswith(LOG_SUFFIX))
+    is_own = parts[0] in (_BRANCHES, VERSIONS, BY_HASH) or (len(parts) == 1 and name.endswith(LOG_SUFFIX))
     if is_own or any(part.startswith((TEMPORARY_PREFIX, DELETED_PREFIX)) or part == UNSYNCED_FILE for part in parts):
         raise refused(name, "it is a name that the catalog uses")
 

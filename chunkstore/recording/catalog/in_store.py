@@ -1,8 +1,8 @@
 """The catalog in the store that has the runs, where that keeps data, too: in a bucket.
 
 Whose data a folder holds its name says: `<run id>~<identity>`. So nobody has to be asked, and no two runs meet. In
-there it is as on the disk: `<name>` is what was put last, `.versions/<SHA-256>` all that was. The version is there
-first. What does not fit in memory is sent under a name that nobody looks for, as its hash is known at the end alone,
+there `<name>` is what was put last, as on the disk, and `.by-hash/<SHA-256>` all that was. The version is there first.
+ What does not fit in memory is sent under a name that nobody looks for, as its hash is known at the end alone,
 and copied from there by the server.
 """
 
@@ -18,7 +18,7 @@ from chunkstore.backends.entries import Entry
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import data_folders
 from chunkstore.recording.catalog.catalog import Catalog, Found, Output, Version
-from chunkstore.recording.catalog.data_names import VERSIONS, refused, too_long
+from chunkstore.recording.catalog.data_names import BY_HASH, VERSIONS, refused, too_long
 from chunkstore.recording.catalog.output_in_store import OutputInStore, printed_parts
 from chunkstore.recording.catalog.retrieval import is_hash
 from chunkstore.recording.catalog.versions import hash_of
@@ -122,12 +122,15 @@ class CatalogInStore(Catalog, frozen=True, kw_only=True):
 
     def version(self, relative: str, digest: str) -> Found | None:
         """See `Catalog.version`."""
-        kept = self.files.open(_version_of(relative, digest)) if is_hash(digest) else None
-        return _found(kept) or self.newest(relative)
+        if is_hash(digest):
+            for folder in (BY_HASH, VERSIONS):  # the second if the folder was copied up from a disk
+                if kept := self.files.open(f"{relative.partition('/')[0]}/{folder}/{digest}"):
+                    return _found(kept)
+        return self.newest(relative)
 
     def take(self, entry: DataCatalog, own: str, inner: str, relative: str) -> bool:
         """See `Catalog.take`; the server copies."""
-        for source in (f"{own}/{VERSIONS}/{entry.data_hash}", f"{own}/{inner}"):
+        for source in (f"{own}/{BY_HASH}/{entry.data_hash}", f"{own}/{VERSIONS}/{entry.data_hash}", f"{own}/{inner}"):
             found = _found(self.files.open(source))
             if found is None:
                 continue
@@ -142,8 +145,9 @@ class CatalogInStore(Catalog, frozen=True, kw_only=True):
     def _check_key(self, relative: str, name: str) -> None:
         if len(relative.encode()) > self.files.longest_key:
             raise too_long(name)
-        if any(ord(letter) < ord(" ") or letter == "\x7f" for letter in relative):
-            raise refused(name, "no object in a bucket can have a name with such characters")
+        # To some servers, a backslash is a slash.
+        if any(letter < " " or letter in "\x7f\\" for letter in name):
+            raise refused(name, "an object in a bucket cannot be called so: backslashes and control characters are out")
 
     def _attributes(self, mode: int, digest: str = "") -> dict[str, str]:
         known = {_DIGEST: digest} if digest else {}
@@ -216,13 +220,17 @@ class CatalogInStore(Catalog, frozen=True, kw_only=True):
         """See `Catalog.remove_left_over`."""
         self.files.delete([f"{folder}/{name}" if folder else name])
 
+    def versions_in(self, folder: str) -> str:
+        """See `Catalog.versions_in`."""
+        return f"{folder}/{BY_HASH}"
+
     def space_of(self, folder: str) -> int:
         """See `Catalog.space_of`."""
         return sum(entry.space for entry in self.files.below(folder))
 
 
 def _version_of(relative: str, digest: str) -> str:
-    return f"{relative.partition('/')[0]}/{VERSIONS}/{digest}"
+    return f"{relative.partition('/')[0]}/{BY_HASH}/{digest}"
 
 
 def _found(stored: StoredData | None) -> Found | None:

@@ -199,6 +199,10 @@ class CatalogOnDisk(ClaimsOnDisk, frozen=True):
         """See `Catalog.remove_left_over`."""
         DirectoryBackend(self.path).remove_left_over(folder, name)
 
+    def versions_in(self, folder: str) -> str:
+        """See `Catalog.versions_in`."""
+        return f"{folder}/{VERSIONS}"
+
     def space_of(self, folder: str) -> int:
         """See `Catalog.space_of`; a file with several names takes room if all of them are in there."""
         names: Counter[tuple[int, int]] = Counter()

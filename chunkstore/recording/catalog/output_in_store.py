@@ -17,7 +17,7 @@ from chunkstore.backends.data import PART, DataFiles
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError
 from chunkstore.forks import in_forked_children
-from chunkstore.recording.catalog.data_names import VERSIONS
+from chunkstore.recording.catalog.data_names import BY_HASH
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -58,7 +58,7 @@ class Keeper(Protocol):
 
 def _folder_of(relative: str) -> str:
     folder, _, name = relative.partition("/")
-    return f"{folder}/{VERSIONS}/{_PARTS}/{name}"
+    return f"{folder}/{BY_HASH}/{_PARTS}/{name}"
 
 
 def printed_parts(files: DataFiles, relative: str) -> list[PrintedPart]:

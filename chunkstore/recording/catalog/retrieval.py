@@ -15,7 +15,7 @@ from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.disk.writing import discard
 from chunkstore.errors import InvalidNameError, StoreAccessError
-from chunkstore.recording.catalog.data_names import VERSIONS
+from chunkstore.recording.catalog.data_names import BY_HASH, VERSIONS
 from chunkstore.recording.catalog.places import NOT_THERE, make_folders, open_file, open_folder
 from chunkstore.recording.catalog.sources import told
 from chunkstore.recording.catalog.versions import hash_of, write_copy
@@ -63,10 +63,8 @@ def version(top: str, relative: str, digest: str) -> BinaryIO | None:
     parts = relative.split("/")
     if not is_hash(digest):
         return newest(top, relative)
-    try:
-        versions = open_folder(top, [parts[0], VERSIONS])
-        kept = _open(versions, digest)
-    except (OSError, ValueError):
+    kept = _kept(top, parts[0], digest)
+    if kept is None:
         return newest(top, relative)
     # Equal bytes are kept once, but who may do what with them may differ.
     plain = newest(top, relative)
@@ -76,6 +74,15 @@ def version(top: str, relative: str, digest: str) -> BinaryIO | None:
         plain.close()
     kept.seek(0)
     return kept
+
+
+def _kept(top: str, own: str, digest: str) -> BinaryIO | None:
+    for folder in (VERSIONS, BY_HASH):  # the second if it was copied down from a bucket
+        try:
+            return _open(open_folder(top, [own, folder]), digest)
+        except (OSError, ValueError):
+            pass  # damaged, or not there
+    return None
 
 
 def _open(folder: Folder, file: str) -> BinaryIO:
