@@ -48,8 +48,13 @@ class Change(ABC):
         """Open the folder, as `Backend.reader`; what is loaded through it counts as loaded by this action."""
 
     @abstractmethod
-    def load(self, file: str) -> bytes:
+    def load(self, file: str, *, known: bool = False) -> bytes:
         """Return the bytes of a file.
+
+        Args:
+            file: its name.
+            known: whether what this process knows of it will do at first, as the action is going to replace it: if it
+                is not so any more, or the action does not replace it, that is called anew.
 
         Raises:
             MissingError: there is no such file, which counts as loaded, too.

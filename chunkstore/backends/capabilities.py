@@ -362,7 +362,7 @@ class _LockedChange(Change):
     def reader(self) -> AbstractContextManager[FolderReader]:
         return self._backend.reader(self._folder)
 
-    def load(self, file: str) -> bytes:
+    def load(self, file: str, *, known: bool = False) -> bytes:
         return self._backend.load(self._folder, file)
 
     def replace(self, file: str, data: bytes, *, durable: bool = False) -> None:

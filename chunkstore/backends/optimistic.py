@@ -14,7 +14,7 @@ from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.backends.turns import check_turn, take_turn
 from chunkstore.errors import LockTimeoutError
-from chunkstore.names import LOCK_FILE
+from chunkstore.names import LOCK_FILE, RUN_FILE
 
 _T = TypeVar("_T")
 
@@ -61,6 +61,10 @@ class Optimistic(Backend):
             MissingError: there is no such folder or file.
         """
 
+    def known_version(self, folder: str, file: str) -> tuple[bytes, FileVersion] | None:
+        """Return what this process knows of a file without asking, which may be old; None if it does not."""
+        return None
+
     def load(self, folder: str, file: str) -> bytes:
         return self.load_version(folder, file)[0]
 
@@ -93,6 +97,10 @@ class Optimistic(Backend):
     ) -> _T:
         place: Hashable = (self.location if self.shared_between_processes else id(self), folder, lock)
         deadline, longest = time.monotonic() + self.lock_timeout, _FIRST_PAUSE
+        try:
+            return take_turn(place, _nothing_to_take, lambda: self._try_as_known(folder, action, within))
+        except ConflictError:
+            pass
         while True:
             try:
                 return take_turn(place, _nothing_to_take, lambda: action(_OptimisticChange(self, folder, within)))
@@ -101,6 +109,19 @@ class Optimistic(Backend):
                     self._give_up(folder, conflict.file)
             time.sleep(random.uniform(0, longest))  # noqa: S311 - so that those who met once do not meet again
             longest = min(2 * longest, _LONGEST_PAUSE)
+
+    def _try_as_known(self, folder: str, action: Callable[[Change], _T], within: Within) -> _T:
+        """Return what an action returns, unless it went by something that may be old."""
+        change = _OptimisticChange(self, folder, within, may_be_old=True)
+        try:
+            result = action(change)
+        except Exception as error:
+            if change.unsure:
+                raise ConflictError(RUN_FILE) from error
+            raise
+        if change.unsure:
+            raise ConflictError(RUN_FILE)
+        return result
 
     def _give_up(self, folder: str, file: str) -> NoReturn:
         raise LockTimeoutError(
@@ -121,7 +142,10 @@ def _nothing_to_take() -> Callable[[], None]:
 
 
 class _OptimisticChange(Change):
-    def __init__(self, backend: Optimistic, folder: str, within: Within) -> None:
+    def __init__(self, backend: Optimistic, folder: str, within: Within, *, may_be_old: bool = False) -> None:
+        self._may_be_old = may_be_old
+        #: Files of which it is not known that they are as they were known.
+        self.unsure: set[str] = set()
         self._backend = backend
         self._folder = folder
         self._within = within
@@ -130,7 +154,12 @@ class _OptimisticChange(Change):
     def reader(self) -> AbstractContextManager[FolderReader]:
         return self._backend.noting_reader(self._folder, self._note)
 
-    def load(self, file: str) -> bytes:
+    def load(self, file: str, *, known: bool = False) -> bytes:
+        found = self._backend.known_version(self._folder, file) if known and self._may_be_old else None
+        if found is not None and file not in self._versions:
+            self.unsure.add(file)
+            self._note(file, found[1])
+            return found[0]
         try:
             data, version = self._backend.load_version(self._folder, file)
         except MissingError:
@@ -147,6 +176,7 @@ class _OptimisticChange(Change):
         check_turn()
         known = self._versions.get(file)
         self._versions[file] = self._backend.put_if_unchanged(self._folder, file, data, known, within=self._within)
+        self.unsure.discard(file)
 
     def remove_folder(self) -> None:
         check_turn()

@@ -75,6 +75,8 @@ class ObjectBackend(Optimistic, Caching, KeepingData):
         self._shared = Shared(self.client, self._remembered, self._start, self._incarnation_of)
         self._threads: ThreadPoolExecutor | None = None
         self._examined: dict[str, _Examined] = {}
+        #: The deciding files of folders that were made here, and until when nobody need look at them.
+        self._created: dict[str, tuple[Found, float]] = {}
         #: In which version objects were put that nobody else replaces.
         self._put: dict[str, Version] = {}
         self._is_checked = place.is_in_memory
@@ -95,7 +97,10 @@ class ObjectBackend(Optimistic, Caching, KeepingData):
     def examined(self, folder: str, examine: Callable[[FolderReader], str]) -> str:
         known = self._examined.get(folder)
         if known is None or time.monotonic() >= known.until:
+            created, until = self._created.pop(folder, (None, 0.0))
             with self.reading(folder) as reader:
+                if created is not None and time.monotonic() < until:
+                    reader.take_for_granted(created)
                 answer = examine(reader)
                 found = reader.deciding()
             self._is_checked = self._is_checked or found.attributes.get(CHECKED) == self._mark
@@ -147,6 +152,8 @@ class ObjectBackend(Optimistic, Caching, KeepingData):
             try_with(self.client, key, put, put.attributes)
             self._is_checked = True
         self._examined.pop(folder, None)
+        self._remembered.add(key, put)
+        self._created[folder] = put, time.monotonic() + LOOK_AGAIN
 
     def _put_first(self, folder: str, key: str, data: bytes, attributes: Mapping[str, str]) -> Found:
         while True:
@@ -189,6 +196,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData):
 
     def _forget(self, folder: str) -> None:
         self._examined.pop(folder, None)
+        self._created.pop(folder, None)
 
     @contextmanager
     def reading(self, folder: str, note: Callable[[str, Found | None], None] | None = None) -> Iterator[ObjectReader]:
@@ -228,7 +236,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData):
             put = self.client.put_new(key, content, self._attributes(folder, within))
         except ConflictingPutError:
             raise FileExistsError(file) from None
-        self._note_put(key, put.version)
+        self._note_put(key, put)
 
     def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False, within: Within = None) -> None:
         self._check_server()
@@ -238,18 +246,20 @@ class ObjectBackend(Optimistic, Caching, KeepingData):
             try:
                 if known is None:
                     version = self.client.put(key, data, attributes)
+                    put = Found(data, version, attributes.get(INCARNATION, ""), "", 0, attributes)
                 else:
                     # That a put which the server has delayed comes after a later one is kept out so.
-                    version = self.client.put_over(key, data, attributes, known).version
+                    put = self.client.put_over(key, data, attributes, known)
                 break
             except ConflictingPutError as conflict:
                 known = None if conflict.found is None else conflict.found.version
-        self._note_put(key, version)
+        self._note_put(key, put)
 
-    def _note_put(self, key: str, version: Version) -> None:
+    def _note_put(self, key: str, put: Found) -> None:
         if len(self._put) >= _MOST_PUT:
             self._put.clear()
-        self._put[key] = version
+        self._put[key] = put.version
+        self._remembered.add(key, put)
 
     def load_version(self, folder: str, file: str) -> tuple[bytes, FileVersion]:
         noted: list[Found | None] = []
@@ -258,6 +268,11 @@ class ObjectBackend(Optimistic, Caching, KeepingData):
         version = _noted(noted[-1])
         assert version is not None
         return data, version
+
+    def known_version(self, folder: str, file: str) -> tuple[bytes, FileVersion] | None:
+        found = self._remembered.latest(_key(folder, file))
+        version = None if found is None or is_tombstone(found) else _noted(found)
+        return None if found is None or version is None else (found.data, version)
 
     def put_if_unchanged(
         self, folder: str, file: str, data: bytes, version: FileVersion | None, *, within: Within = None
@@ -272,6 +287,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData):
                 attributes = self._attributes(folder, within, str(incarnation))
                 put = self.client.put_over(key, data, attributes, Version(str(e_tag), _text(number)), str(writers))
         except ConflictingPutError:
+            self._remembered.forget(key)
             raise ConflictError(file) from None
         self._remembered.add(key, put)
         noted = _noted(put)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from chunkstore.backends.errors import MissingError
-from chunkstore.backends.objects.failures import CHANGED, DOUBTFUL, EXISTS, MISSING, Failure, failure_of
+from chunkstore.backends.objects.failures import CHANGED, EXISTS, MISSING, Failure, failure_of
 from chunkstore.backends.objects.processes import check_process
 from chunkstore.errors import ChunkstoreError
 
@@ -50,6 +50,10 @@ class Version(NamedTuple):
     def of(cls, meta: Any) -> Version:
         """Return what an answer says."""
         return cls((meta["e_tag"] or "").strip('"'), meta["version"])
+
+    def is_as(self, other: Version) -> bool:
+        """Tell whether another version is the same, as far as both say: some listings say less."""
+        return self.e_tag == other.e_tag and (None in {self.number, other.number} or self.number == other.number)
 
     def as_condition(self) -> dict[str, str]:
         """Return the same as the condition of a put; None means something else there than that it is left out."""

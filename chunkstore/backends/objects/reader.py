@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from chunkstore.backends.errors import MissingError
+from chunkstore.backends.objects.client import PAGE
 from chunkstore.backends.objects.tombstones import is_tombstone
+from chunkstore.backends.paging import PagedNames
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError
 from chunkstore.names import RUN_FILE
@@ -69,6 +72,9 @@ class ObjectReader(FolderReader):
         #: Files of which it was found out that they belong to another incarnation of the run, or are gone.
         self._not_ours: set[str] = set()
         self._must_list_again = False
+        self._paged = PagedNames(self._page)
+        #: What pages have shown that are not all.
+        self._seen: dict[str, Listed] = {}
         self._expected: deque[str] = deque()
         self._ahead: dict[str, tuple[Future[Found], int]] = {}
         self._bytes_ahead = 0
@@ -82,32 +88,48 @@ class ObjectReader(FolderReader):
         return list(self._listing())
 
     def starting_with(self, prefix: str) -> list[str]:
-        if self._listed is not None:
-            return [name for name in self._listed if name.startswith(prefix)]
-        found = []
-        # A listing begins behind what it is told, so that is something smaller.
-        for listed in self._client.listed(self._folder, after=self._key(_just_before(prefix))):
-            name = self._name_of(listed)
-            if not name.startswith(prefix):
-                if name > prefix:
-                    break
-                continue
-            if "/" not in name and name not in self._not_ours:
-                found.append(name)
+        if self._listed is None and not self._must_list_again:
+            names = self._paged.starting_with(prefix)
+        if self._listed is not None or self._must_list_again:  # it was no more than a page
+            return [name for name in self._listing() if name.startswith(prefix)]
+        found = [name for name in names if self._is_ours(name)]
         if not found:
             self._check_exists()
         return found
+
+    def _page(self, after: str) -> tuple[list[str], bool]:
+        """List a page of the names behind one."""
+        page = list(islice(self._client.listed(self._folder, after=self._key(after) if after else ""), PAGE))
+        found = {self._name_of(listed): listed for listed in page}
+        is_last = len(page) < PAGE
+        if is_last and not after:
+            self._take(found)
+        self._seen.update(found)
+        return list(found), is_last
+
+    def _is_ours(self, name: str) -> bool:
+        return "/" not in name and name not in self._not_ours
+
+    def _take(self, found: dict[str, Listed]) -> bool:
+        """Go by a listing of all; tell whether it is of one moment."""
+        listed = {name: each for name, each in found.items() if self._is_ours(name)}
+        if self._folder:
+            self._check_is_whole(listed)
+            # Who seals a run changes its record before anything goes that a later page would have shown.
+            key = self._key(RUN_FILE)
+            if len(found) >= PAGE and not self._client.head(key).version.is_as(listed[RUN_FILE].version):
+                return False
+        self._listed, self._must_list_again = listed, False
+        return True
 
     def _name_of(self, listed: Listed) -> str:
         return listed.key[len(self._folder) + 1 :] if self._folder else listed.key
 
     def _listing(self) -> dict[str, Listed]:
         if self._listed is None or self._must_list_again:
-            found = {self._name_of(listed): listed for listed in self._client.listed(self._folder)}
-            listed = {name: each for name, each in found.items() if "/" not in name and name not in self._not_ours}
-            if self._folder:
-                self._check_is_whole(listed)
-            self._listed, self._must_list_again = listed, False
+            while not self._take({self._name_of(listed): listed for listed in self._client.listed(self._folder)}):
+                pass
+        assert self._listed is not None
         return self._listed
 
     def _check_is_whole(self, listed: dict[str, Listed]) -> None:
@@ -115,7 +137,7 @@ class ObjectReader(FolderReader):
         run_file = listed.get(RUN_FILE)
         if run_file is None:
             raise MissingError(self._folder)
-        if self._deciding is not None and self._deciding.version != run_file.version:
+        if self._deciding is not None and not self._deciding.version.is_as(run_file.version):
             before = self._deciding
             self._deciding = None
             if self._run().incarnation != before.incarnation:
@@ -127,8 +149,9 @@ class ObjectReader(FolderReader):
 
     def forget_names(self) -> None:
         if self._listed is None:
-            return
-        if not self._not_ours.isdisjoint(self._listed):
+            self._paged = PagedNames(self._page)
+            self._seen.clear()
+        elif not self._not_ours.isdisjoint(self._listed):
             for name in self._not_ours:  # which is why they could not be loaded, and not that anybody has moved them
                 self._listed.pop(name, None)
         else:
@@ -156,13 +179,15 @@ class ObjectReader(FolderReader):
         return self._look(file).size
 
     def version(self, file: str) -> FileVersion:
-        if file == RUN_FILE and self._folder:
+        if file == RUN_FILE and self._folder and not self._listed:
             return tuple(self._run().version)
         return tuple(self._look(file).version)
 
     def _look(self, file: str) -> Listed:
         if self._listed is not None and file in self._listed:
             return self._listed[file]
+        if file in self._seen:
+            return self._seen[file]
         if file in self._not_ours:
             raise MissingError(file)
         return self._client.head(self._key(file))
@@ -215,7 +240,12 @@ class ObjectReader(FolderReader):
             MissingError: there is no such run.
         """
         if self._deciding is None:
-            found = self._client.get(self._key(RUN_FILE))
+            key = self._key(RUN_FILE)
+            listed = self._listed.get(RUN_FILE) if self._listed is not None else None
+            found = self._shared.remembered.get(key, listed.version) if listed is not None else None
+            if found is None:
+                found = self._client.get(key)
+                self._shared.remembered.add(key, found)
             if is_tombstone(found):
                 raise MissingError(self._folder)
             self._deciding = found
@@ -245,6 +275,10 @@ class ObjectReader(FolderReader):
         except (MissingError, ChunkstoreError):
             return b""
         return b"" if is_tombstone(found) else found.data
+
+    def take_for_granted(self, deciding: Found) -> None:
+        """Go by what the deciding file was just now."""
+        self._deciding = deciding
 
     def deciding(self) -> Found:
         """Return the file that decides whether the folder exists.
@@ -308,9 +342,3 @@ class ObjectReader(FolderReader):
         for future, _ in self._ahead.values():
             future.cancel()
         self._ahead.clear()
-
-
-def _just_before(prefix: str) -> str:
-    """Return a text that is smaller than all that begin with a prefix, and larger than almost all other such texts."""
-    last = prefix[-1:]
-    return f"{prefix[:-1]}{chr(ord(last) - 1)}~" if last > " " else prefix[:-1]

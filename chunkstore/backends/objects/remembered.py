@@ -46,6 +46,10 @@ class RememberedObjects:
         found = self._objects.get(key)
         return found if found is not None and found.version == version else None
 
+    def latest(self, key: str) -> Found | None:
+        """Return an object as it was known last, which it need not be any more."""
+        return self._objects.get(key)
+
     def forget(self, key: str) -> None:
         """Forget an object."""
         old = self._objects.pop(key, None)
