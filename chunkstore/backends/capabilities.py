@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from chunkstore.backends.base import Backend, Change, Within
 from chunkstore.backends.mount import Mount
@@ -205,10 +205,14 @@ class Holder(NamedTuple):
     Attributes:
         data: what it has written.
         is_alive: whether it still holds the file; None if that cannot be looked at.
+        heard_at: where no kernel tells that, when the file was renewed last, in nanoseconds; else 0.
+        silence: likewise, after how many seconds without a renewal its holder is taken to have died.
     """
 
     data: bytes
     is_alive: bool | None
+    heard_at: int = 0
+    silence: float = 0.0
 
 
 class Joined(NamedTuple):
@@ -217,14 +221,32 @@ class Joined(NamedTuple):
     Attributes:
         living: what those have written who live; empty bytes for one of whom nothing is known.
         dead: what those have written who died without giving it back; of each, too, what those wrote who came later.
+        doubtful: what those have written of whom that cannot be told.
+        heard_at: as of a `Holder`, when any of them was heard last.
+        silence: likewise.
     """
 
     living: list[bytes]
     dead: Sequence[tuple[bytes, Sequence[bytes]]] = ()
+    doubtful: Sequence[bytes] = ()
+    heard_at: int = 0
+    silence: float = 0.0
+
+
+def cannot_tell() -> bool | None:
+    """Say nothing, where something is asked of whoever calls."""
+    return None
 
 
 class Holding(Backend):
-    """Files tell whether those live who have made them. Elsewhere nobody knows who still records a run."""
+    """Files tell whether those live who have made them. Elsewhere nobody knows who still records a run.
+
+    Attributes:
+        holds_for_incarnations: whether what is held tells of one incarnation of a folder alone, and of no other that
+            gets its name meanwhile.
+    """
+
+    holds_for_incarnations: ClassVar[bool] = False
 
     @abstractmethod
     def hold(
@@ -235,6 +257,8 @@ class Holding(Backend):
         *,
         together: bool = False,
         is_over: Callable[[], bool] = lambda: True,
+        incarnation: str = "",
+        is_there: Callable[[], bool | None] = cannot_tell,
     ) -> Callable[[], None]:
         """Make a file that says that this process lives, until it ends or gives it back; nothing if that cannot be.
 
@@ -244,20 +268,22 @@ class Holding(Backend):
             data: who this process is; a JSON object.
             together: whether others hold the same file beside this process.
             is_over: tells, as one gives back what was held together, whether nobody will ask any more who has died.
+            incarnation: which folder is meant of all that have, had or get the name; empty for whichever has it.
+            is_there: tells whether that one is still there; None if that cannot be told.
 
         Returns:
             Gives it back; the last one removes the file, unless it tells of somebody who has died.
         """
 
     @abstractmethod
-    def holder(self, folder: str, file: str) -> Holder | None:
-        """Return who holds a file alone, or held it; None if there is no such file.
+    def holder(self, folder: str, file: str, incarnation: str = "") -> Holder | None:
+        """Return who holds a file alone, or held it; None if there is no such file, or it is of another incarnation.
 
         Nobody is kept from anything by that, and nobody else who asks takes the question for a holder.
         """
 
     @abstractmethod
-    def joined(self, folder: str, file: str) -> Joined | None:
+    def joined(self, folder: str, file: str, incarnation: str = "") -> Joined | None:
         """Return who holds a file together; None if there is no such file, or nobody can tell."""
 
     def mount(self) -> Mount | None:
@@ -383,13 +409,15 @@ class FullBackend(Looking, Grouping, RemovingUnchanged, Appending, Locking, Sync
         *,
         together: bool = False,
         is_over: Callable[[], bool] = lambda: True,
+        incarnation: str = "",
+        is_there: Callable[[], bool | None] = cannot_tell,
     ) -> Callable[[], None]:
         return lambda: None
 
-    def holder(self, folder: str, file: str) -> Holder | None:  # noqa: D102
+    def holder(self, folder: str, file: str, incarnation: str = "") -> Holder | None:  # noqa: D102
         return None
 
-    def joined(self, folder: str, file: str) -> Joined | None:  # noqa: D102
+    def joined(self, folder: str, file: str, incarnation: str = "") -> Joined | None:  # noqa: D102
         return None
 
     def watch(self, folder: str) -> Iterator[set[str]]:  # noqa: D102

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from chunkstore.backends.base import AT_THE_END, PROCESS, STEP, Data, Within
-from chunkstore.backends.capabilities import FullBackend, Holder, Joined, Journal, Judge, never
+from chunkstore.backends.capabilities import FullBackend, Holder, Joined, Journal, Judge, cannot_tell, never
 from chunkstore.backends.disk.appended import DirectoryJournal, append_and_close, open_to_append
 from chunkstore.backends.disk.checks import check_what_ending_needs
 from chunkstore.backends.disk.creation import create_folder, make_top
@@ -329,6 +329,8 @@ class DirectoryBackend(FullBackend):
         *,
         together: bool = False,
         is_over: Callable[[], bool] = lambda: True,
+        incarnation: str = "",
+        is_there: Callable[[], bool | None] = cannot_tell,
     ) -> Callable[[], None]:
         def hold_it(handle: Folder) -> HeldFile | JoinedFile:
             return JoinedFile(handle, file, data, is_over) if together else HeldFile(handle, file, data)
@@ -339,7 +341,7 @@ class DirectoryBackend(FullBackend):
             return lambda: None  # then nobody can tell whether this process lives; that is no reason not to work
         return held.release
 
-    def holder(self, folder: str, file: str) -> Holder | None:
+    def holder(self, folder: str, file: str, incarnation: str = "") -> Holder | None:
         try:
             return holder(self._folders.fresh(folder), file)
         except FileNotFoundError:
@@ -347,7 +349,7 @@ class DirectoryBackend(FullBackend):
         except OSError:
             return Holder(b"", None)
 
-    def joined(self, folder: str, file: str) -> Joined | None:
+    def joined(self, folder: str, file: str, incarnation: str = "") -> Joined | None:
         try:
             return joined(self._folders.fresh(folder), file)
         except OSError:

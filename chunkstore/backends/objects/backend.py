@@ -23,6 +23,7 @@ from chunkstore.backends.objects.client import (
 )
 from chunkstore.backends.objects.conditions import CHECKED, mark_of, probe, try_with
 from chunkstore.backends.objects.data import ObjectData
+from chunkstore.backends.objects.holding import HoldingInBucket
 from chunkstore.backends.objects.place import Place
 from chunkstore.backends.objects.reader import ObjectReader, Shared
 from chunkstore.backends.objects.remembered import RememberedObjects
@@ -54,7 +55,7 @@ class _Examined(NamedTuple):
     until: float
 
 
-class ObjectBackend(Optimistic, Caching, KeepingData):
+class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
     """A back end over an object store.
 
     Args:

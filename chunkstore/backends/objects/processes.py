@@ -1,47 +1,70 @@
-"""Which process may use object stores: what carries out the requests does not outlive a fork."""
+"""No request is sent by a child that was forked when obstore was in use.
+
+Its threads and what they wait on are of the process, not of a client: in the child, every request waits for ever, also
+one of a client made there. Worse, the two share what tells them of answers: a request of the child has its parent wait
+for ever, too. So a child raises before it sends anything. One whose parent has sent nothing can do what it likes.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 
 from chunkstore.errors import StoreUsageError
+from chunkstore.forks import in_forked_children
 
+#: What to do instead of forking.
+START_ANEW = (
+    'Start processes with "forkserver" or "spawn": '
+    'ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")), or '
+    'multiprocessing.get_context("forkserver").Pool(); or use threads, or loky.'
+)
+#: What the threads of obstore are called, as far as the kernel tells.
+_THREAD = "tokio-rt-worker"
+_THREADS = "/proc/self/task"
 
-class _Runtime:
-    """obstore's threads, of which there is one set per process: a child has a copy without them, and would hang."""
-
-    def __init__(self) -> None:
-        #: The process that may have started them; 0 if none has.
-        self.pid = 0
-
-
-_runtime = _Runtime()
+_is_in_use = False
+_is_forked = False
 
 
 def check_process(location: str) -> None:
-    """Check that requests can be made in this process, and note that some are.
+    """To be called before each request: check that one can be sent in this process, and note that one is.
+
+    Args:
+        location: where it goes, for people.
 
     Raises:
-        StoreUsageError: it was forked from one that has made some.
+        StoreUsageError: this process was forked from one in which obstore was in use.
     """
-    pid = os.getpid()
-    if _runtime.pid == pid:
-        return
-    if _runtime.pid:
+    global _is_in_use  # noqa: PLW0603 - obstore is one for the process, too
+    if _is_forked:
         raise StoreUsageError(
-            f"Cannot use {location} in process {pid}: it was forked from process {_runtime.pid}, which has used object "
-            "stores, and no client outlives a fork. Start processes in another way: "
-            "multiprocessing.get_context('forkserver') or 'spawn', which executors take as mp_context=."
+            f"Cannot use {location} in process {os.getpid()}: it was forked from one that had used object stores, and "
+            f"its requests would wait for ever. {START_ANEW}"
         )
-    _runtime.pid = pid
+    _is_in_use = True
 
 
-def _before_fork() -> None:
-    # Also what else in this process may have used it.
-    if not _runtime.pid and "obstore" in sys.modules:
-        _runtime.pid = os.getpid()
+def _look() -> None:
+    """Before a fork: find out whether somebody else has used obstore."""
+    global _is_in_use  # noqa: PLW0603 - as above
+    if not _is_in_use and "obstore" in sys.modules:
+        _is_in_use = _THREAD in _names_of_threads()
+
+
+def _names_of_threads() -> Iterator[str]:
+    for thread in os.listdir(_THREADS) if os.path.isdir(_THREADS) else ():  # else this is another system
+        with suppress(OSError), open(f"{_THREADS}/{thread}/comm") as file:  # it has ended
+            yield file.read().strip()
+
+
+def _note_fork() -> None:
+    global _is_forked  # noqa: PLW0603 - as above
+    _is_forked = _is_forked or _is_in_use
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork)
+    os.register_at_fork(before=_look)
+in_forked_children(_note_fork)

@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
+from chunkstore.backends.base import Backend
 from chunkstore.backends.caching import Caching
-from chunkstore.backends.capabilities import Joined
+from chunkstore.backends.capabilities import Holding, Joined
+from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import format_nanoseconds
 from chunkstore.errors import ChunkstoreError
@@ -101,14 +103,24 @@ class WatchingMethods(Layout):
         """
         with self._existing(run_id):
             meant = PinnedRunId(run_id, incarnation_of(run_id) or self._incarnation(run_id) or "")
+            if (backend := _holding(self.backend)) is None:
+                return lambda: None
             files = self._owner_files(run_id, meant.incarnation)
             file = files.joined if joined else files.owner
-            who = encode(Owner.here(self.backend.mount(), start=start, job=job))
-            is_over = partial(self._is_told_otherwise, meant, files)
-            release = self.backend.hold(files.folder, file, who, together=joined, is_over=is_over)
+            who = encode(Owner.here(backend.mount(), start=start, job=job))
+            release = backend.hold(
+                files.folder,
+                file,
+                who,
+                together=joined,
+                is_over=partial(self._is_told_otherwise, meant, files),
+                incarnation=meant.incarnation,
+                is_there=partial(self._is_there, meant),
+            )
+            if backend.holds_for_incarnations:
+                return release
             try:
-                found = self._incarnation(run_id)
-                if found is None or is_meant(meant, found):
+                if self._is_there(meant) is not False:
                     return release
             except BaseException:
                 release()
@@ -116,12 +128,21 @@ class WatchingMethods(Layout):
         release()  # the folder is that of another run by now, which is none of ours
         raise self._no_run(meant)
 
+    def _is_there(self, run_id: PinnedRunId) -> bool | None:
+        """Tell whether there is just this run, and no other of its id; None if its record cannot be read."""
+        try:
+            found = self._incarnation(run_id)
+        except MissingError:
+            return False
+        return None if found is None else is_meant(run_id, found)
+
     def _is_told_otherwise(self, run_id: str, files: OwnerFiles) -> bool:
         """Tell whether nobody needs to know who had joined a run: it has ended, is gone, or is somebody's own."""
+        backend = _holding(self.backend)
         try:
-            return (
-                is_finished(self._read_metadata(run_id)) or self.backend.holder(files.folder, files.owner) is not None
-            )
+            if is_finished(self._read_metadata(run_id)):
+                return True
+            return backend is not None and backend.holder(files.folder, files.owner) is not None
         except (ChunkstoreError, FileNotFoundError):
             return True
 
@@ -136,7 +157,8 @@ class WatchingMethods(Layout):
             run_id: the run; what is told of one that has finished means nothing.
 
         Returns:
-            `LIVE`, `LOST` or `UNKNOWN`, and why. No time limit is involved: the kernel knows who lives.
+            `LIVE`, `LOST` or `UNKNOWN`, and why. Of files no time limit is involved: the kernel knows who lives. In an
+            object store, whoever records a run says so every 30 s, and is LOST when it has not for 5 minutes.
 
         Raises:
             RunLogNotFoundError: there is no such run.
@@ -144,22 +166,33 @@ class WatchingMethods(Layout):
         if not self.backend.shared_between_processes:
             return Liveness(state=LIVE, why="It is in the memory of this process.", pid=os.getpid())
         with self._existing(run_id):
-            files = self._owner_files(run_id, self._incarnation(run_id) or "")
-            held = self.backend.holder(files.folder, files.owner)
-            owner = Owner.read(held.data) if held else None
-            is_held = held.is_alive if held else None
-            if is_held:
-                return judge(owner or Owner(), is_held, self.backend.mount)
-            joined = self.backend.joined(files.folder, files.joined)
-            dead, has_open_work = self._dead_of(run_id, joined) if joined else ([], False)
-            if joined and joined.living:
-                return judge_joined(list(map(Owner.read, joined.living)), dead, self.backend.mount)
-            last_heard = format_nanoseconds(self._last_written(run_id))
-        if owner is None and joined and joined.dead:
-            return judge_left(dead, has_open_work=has_open_work, mount=self.backend.mount, last_heard=last_heard)
+            if (backend := _holding(self.backend)) is None:
+                return judge(None, None, lambda: None, format_nanoseconds(self._last_written(run_id)))
+            return self._liveness(run_id, backend)
+
+    def _liveness(self, run_id: str, backend: Holding) -> Liveness:
+        incarnation = self._incarnation(run_id) or ""
+        files = self._owner_files(run_id, incarnation)
+        held = backend.holder(files.folder, files.owner, incarnation)
+        owner = Owner.read(held.data) if held else None
+        is_held, heard_at, silence = (held.is_alive, held.heard_at, held.silence) if held else (None, 0, 0.0)
+        if is_held:
+            return judge(owner or Owner(), is_held, backend.mount, _in_words(heard_at))
+        joined = backend.joined(files.folder, files.joined, incarnation) or Joined([])
+        heard_at, silence = max(heard_at, joined.heard_at), max(silence, joined.silence)
+        dead, has_open_work = self._dead_of(run_id, joined) if joined.dead else ([], False)
+        if joined.living:
+            living, heard = list(map(Owner.read, joined.living)), _in_words(heard_at)
+            return judge_joined(living, dead, backend.mount, silence=silence, last_heard=heard)
+        last_heard = format_nanoseconds(heard_at or self._last_written(run_id))
+        if owner is None and joined.doubtful:
+            return judge(Owner.read(joined.doubtful[0]), None, backend.mount, last_heard)
+        if owner is None and joined.dead:
+            mount = backend.mount
+            return judge_left(dead, has_open_work=has_open_work, mount=mount, last_heard=last_heard, silence=silence)
         if owner is None and (note := CopyNote.of(self._read_metadata(run_id))) is not None:
             return judge_copy(note, last_heard)
-        return judge(owner, is_held, self.backend.mount, last_heard)
+        return judge(owner, is_held, backend.mount, last_heard, silence=silence)
 
     def _dead_of(self, run_id: str, joined: Joined) -> tuple[list[Owner], bool]:
         """Return who has joined a run and died, without coming back; and whether anything they began has not ended."""
@@ -193,3 +226,11 @@ class WatchingMethods(Layout):
         """
         with self._existing(run_id):
             yield from self._follow(run_id)
+
+
+def _in_words(heard_at: int) -> str:
+    return format_nanoseconds(heard_at) if heard_at else ""
+
+
+def _holding(backend: Backend) -> Holding | None:
+    return backend if isinstance(backend, Holding) else None

@@ -3,6 +3,9 @@
 Whoever starts a run holds a lock on a file beside it, as long as it lives; the kernel frees the lock when it dies. So
 no heartbeat is needed, and a slow run is never taken for a dead one. A lock tells of processes on the same kernel; of
 those on other hosts only where the file system shares its locks.
+
+In an object store there is no kernel to ask. There, whoever records a run renews a file beside it from time to time,
+and is taken for dead when it has been silent for long, by the clock of the server.
 """
 
 from __future__ import annotations
@@ -90,7 +93,8 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True):
         why: in a sentence, how that is known, or why it is not.
         host: the name of the host where it was or is recorded; empty if not known.
         pid: the process there; 0 if not known.
-        last_heard: when anything was written for the run last, in UTC; empty while it is live or if not known.
+        last_heard: when anything was written for the run last, in UTC; empty while it is live or if not known. In an
+            object store, when the process that records it was heard last, also while it is live.
     """
 
     state: str
@@ -100,23 +104,38 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True):
     last_heard: str = ""
 
 
-def judge_joined(owners: list[Owner], dead: list[Owner], mount: Callable[[], Mount | None]) -> Liveness:
+def judge_joined(
+    owners: list[Owner],
+    dead: list[Owner],
+    mount: Callable[[], Mount | None],
+    *,
+    silence: float = 0.0,
+    last_heard: str = "",
+) -> Liveness:
     """Return what it means that processes which have joined a run hold their locks.
 
     Args:
         owners: they.
         dead: others that have joined it and hold none, whose work nobody has done since.
         mount: returns where the locks are, as far as that is known.
+        silence: of those that renew files, after how many seconds they are taken for dead; 0 for those with locks.
+        last_heard: of those that renew files, when any was heard last.
     """
     first = owners[0]
-    dead = [each for each in dead if _judge_free_lock(each, each.who, mount)[0] == LOST]
+    dead = [each for each in dead if silence or _judge_free_lock(each, each.who, mount)[0] == LOST]
     who = first.who if len(owners) == 1 else f"{len(owners):,} processes"
-    died = f" {_have_ended(dead)} without leaving it." if dead else ""
-    return Liveness(state=LIVE, why=f"It is recorded by {who}.{died}", host=first.host, pid=first.pid)
+    died = f" {_have_ended(dead, silence)}." if dead else ""
+    why = f"It is recorded by {who}.{died}"
+    return Liveness(state=LIVE, why=why, host=first.host, pid=first.pid, last_heard=last_heard)
 
 
 def judge_left(
-    dead: list[Owner], *, has_open_work: bool, mount: Callable[[], Mount | None], last_heard: str
+    dead: list[Owner],
+    *,
+    has_open_work: bool,
+    mount: Callable[[], Mount | None],
+    last_heard: str,
+    silence: float = 0.0,
 ) -> Liveness:
     """Return what it means that no process records a run which some had joined.
 
@@ -125,23 +144,29 @@ def judge_left(
         has_open_work: whether they had begun something that has not ended.
         mount: returns where the locks are, as far as that is known.
         last_heard: when anything was written for the run last.
+        silence: as of `judge_joined`.
     """
     if not dead:
         why = "What those had begun that died has been done since; others may join it, or finish it."
         return Liveness(state=LIVE, why=why, last_heard=last_heard)
     first = dead[0]
-    state, why = _judge_free_lock(first, first.who, mount)
+    state, why = (LOST, "") if silence else _judge_free_lock(first, first.who, mount)
     if state == LOST:
         state = LOST if has_open_work else UNKNOWN
         now = "nobody has done their work since" if has_open_work else "others may still join it"
-        why = f"{_have_ended(dead)} without leaving it; {now}."
+        why = f"{_have_ended(dead, silence)}; {now}."
     return Liveness(state=state, why=why, host=first.host, pid=first.pid, last_heard=last_heard)
 
 
-def _have_ended(dead: list[Owner]) -> str:
+def _have_ended(dead: list[Owner], silence: float) -> str:
     others = f" and {len(dead) - 1:,} more" if len(dead) > 1 else ""
     verb = "have" if others else "has"
-    return f"{dead[0].who[0].upper()}{dead[0].who[1:]}{others}, which recorded it, {verb} ended"
+    what = _silent(silence) if silence else "ended without leaving it"
+    return f"{dead[0].who[0].upper()}{dead[0].who[1:]}{others}, which recorded it, {verb} {what}"
+
+
+def _silent(seconds: float) -> str:
+    return f"not been heard for more than {seconds:g} s"
 
 
 def judge_copy(note: CopyNote, last_heard: str) -> Liveness:
@@ -159,7 +184,12 @@ def judge_copy(note: CopyNote, last_heard: str) -> Liveness:
 
 
 def judge(
-    owner: Owner | None, is_held: bool | None, mount: Callable[[], Mount | None], last_heard: str = ""
+    owner: Owner | None,
+    is_held: bool | None,
+    mount: Callable[[], Mount | None],
+    last_heard: str = "",
+    *,
+    silence: float = 0.0,
 ) -> Liveness:
     """Return what can be known of a run's owner.
 
@@ -168,6 +198,7 @@ def judge(
         is_held: whether somebody holds its lock; None if that cannot be looked at.
         mount: returns where the lock is, as far as that is known.
         last_heard: when anything was written for the run last.
+        silence: as of `judge_joined`.
     """
     if owner is None:
         return Liveness(
@@ -177,10 +208,12 @@ def judge(
         )
     who = f"process {owner.pid} on {owner.host}" if owner.host else "the process that recorded it"
     if is_held:
-        return Liveness(state=LIVE, why=f"It is recorded by {who}.", host=owner.host, pid=owner.pid)
+        why = f"It is recorded by {who}."
+        return Liveness(state=LIVE, why=why, host=owner.host, pid=owner.pid, last_heard=last_heard)
     state, why = UNKNOWN, f"It was recorded by {who}, and whether that lives cannot be looked at."
     if is_held is False:
-        state, why = _judge_free_lock(owner, who, mount)
+        silent = LOST, f"It was recorded by {who}, which has {_silent(silence)}."
+        state, why = silent if silence else _judge_free_lock(owner, who, mount)
     return Liveness(state=state, why=why, host=owner.host, pid=owner.pid, last_heard=last_heard)
 
 

@@ -39,8 +39,8 @@ MUTANTS = (
     Mutant(
         "who has joined a run does not count",
         WATCHING,
-        "            if joined and joined.living:\n                return judge_joined",
-        "            if False:\n                return judge_joined",
+        "        if joined.living:\n            living, heard",
+        "        if False:\n            living, heard",
         "tests/stores/test_liveness.py -k joined",
     ),
     Mutant(
