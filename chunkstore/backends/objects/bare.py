@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from chunkstore.backends.errors import MissingError
+from chunkstore.backends.objects.failures import CHANGED, EXISTS, MISSING, failure_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -60,16 +64,20 @@ class Listed(NamedTuple):
 class BareBucket:
     """A client, with connections of its own, of some folder of its own in a bucket.
 
+    All methods raise a `ChunkstoreError` where the server denies something, fails, or cannot be reached.
+
     Args:
         client: obstore's.
         folder: what all keys begin with; no slash at the end.
+        location: what the bucket is called in errors.
 
     Attributes:
         names: of all objects that it has put, whatever came of it.
     """
 
-    def __init__(self, client: ObjectStore, folder: str) -> None:
+    def __init__(self, client: ObjectStore, folder: str, location: str) -> None:
         self._client = client
+        self._location = location
         self._folder = folder
         self.names: set[str] = set()
 
@@ -84,7 +92,7 @@ class BareBucket:
         Raises:
             ConfigurationError: obstore is not installed, or does not take the options.
         """
-        return cls(place.connect(retries=False), folder)
+        return cls(place.connect(retries=False), folder, str(place))
 
     def put(self, name: str, data: bytes, attributes: Mapping[str, str] | None = None) -> Version:
         """Put an object, whatever is there; return its version."""
@@ -109,10 +117,9 @@ class BareBucket:
 
     def _put(self, name: str, data: bytes, mode: Any, attributes: Mapping[str, str] | None) -> Version:
         import obstore  # noqa: PLC0415 - an extra
-        from obstore.exceptions import AlreadyExistsError, PreconditionError  # noqa: PLC0415 - likewise
 
         self.names.add(name)
-        try:
+        with self._trying("put"):
             result = obstore.put(
                 self._client,
                 self._key(name),
@@ -121,8 +128,6 @@ class BareBucket:
                 attributes=dict(attributes) if attributes else None,
                 use_multipart=False,
             )
-        except (AlreadyExistsError, PreconditionError) as error:
-            raise RefusedError(str(error)) from error
         return Version(result["e_tag"], result["version"])
 
     def get(self, name: str) -> Found | None:
@@ -130,9 +135,10 @@ class BareBucket:
         import obstore  # noqa: PLC0415 - an extra
 
         try:
-            result = obstore.get(self._client, self._key(name))
-            data = bytes(result.bytes())
-        except FileNotFoundError:
+            with self._trying("get"):
+                result = obstore.get(self._client, self._key(name))
+                data = bytes(result.bytes())
+        except MissingError:
             return None
         meta = result.meta
         attributes = {str(key): str(value) for key, value in result.attributes.items()}
@@ -151,7 +157,8 @@ class BareBucket:
         import obstore  # noqa: PLC0415 - an extra
 
         self.names.add(name)
-        obstore.put(self._client, self._key(name), iter(parts), use_multipart=True)
+        with self._trying("put the parts of"):
+            obstore.put(self._client, self._key(name), iter(parts), use_multipart=True)
 
     def listed(self, after: str = "") -> dict[str, Listed]:
         """List all objects.
@@ -162,19 +169,34 @@ class BareBucket:
         import obstore  # noqa: PLC0415 - an extra
 
         offset = self._key(after) if after else None
+        with self._trying("list"):
+            pages = obstore.list(self._client, prefix=self._folder, offset=offset).collect()
         return {
             meta["path"].removeprefix(f"{self._folder}/"): Listed(
                 Version(meta["e_tag"], meta["version"]), meta["last_modified"]
             )
-            for page in obstore.list(self._client, prefix=self._folder, offset=offset)
-            for meta in page
+            for meta in pages
         }
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects, as many with one request as the server takes."""
         import obstore  # noqa: PLC0415 - an extra
 
-        obstore.delete(self._client, [self._key(name) for name in names])
+        with self._trying("delete"):
+            obstore.delete(self._client, [self._key(name) for name in names])
+
+    @contextmanager
+    def _trying(self, verb: str) -> Iterator[None]:
+        """Raise what an error of obstore means."""
+        try:
+            yield
+        except Exception as error:
+            failure = failure_of(error)
+            if failure.outcome == MISSING:
+                raise MissingError(f"an object of the doctor in {self._location}") from error
+            if failure.outcome in (EXISTS, CHANGED) and not failure.is_in_doubt:
+                raise RefusedError(failure.reason) from error
+            raise failure.as_error(f"{verb} an object", self._location) from None
 
     def _key(self, name: str) -> str:
         return f"{self._folder}/{name}"

@@ -78,7 +78,7 @@ def examine_bucket(
         description=_SERVICES[scheme],
         checks=list(found.values()),
         guarantees=guarantees(found, is_in_memory=place.is_in_memory, lost_after=LOST_AFTER),
-        settings=settings(str(place), found, measured),
+        settings=settings(str(place), measured),
         holds=does_hold(found),
         costs=costs(prices, renewed_every=RENEWED_EVERY, looked_every=LOOKED_EVERY),
         prices=f"{prices.service}, {prices.as_of}, {prices.source}" if prices else "",

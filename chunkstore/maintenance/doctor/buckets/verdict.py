@@ -44,21 +44,20 @@ def guarantees(checks: Mapping[str, Check], *, is_in_memory: bool, lost_after: f
     return found
 
 
-def settings(url: str, checks: Mapping[str, Check], measured: Latencies | None) -> list[Setting]:
+def settings(url: str, measured: Latencies | None) -> list[Setting]:
     """Return what to configure for a store there, and why."""
     found = [
         Setting(key="type", value="chunked-object", reason="any number of processes can write at once"),
         Setting(key="url", value=url, reason="credentials as obstore finds them, or options under `server`"),
     ]
-    if measured is not None and measured.get:
+    if measured is not None:
+        sealed = 2 * measured.get + measured.listing
+        loose = 1_000 / measured.gets_per_second + measured.get + measured.listing
         reason = (
-            f"the default: a run of 1,000 steps then takes about {in_words(2 * measured.get + measured.listing)} to "
-            f"read, instead of {in_words(1_000 / measured.gets_per_second + measured.get + measured.listing)}"
+            f"the default: whoever ends a run seals it; one of 1,000 steps is then read in about {in_words(sealed)}, not "
+            f" {in_words(loose)}"
         )
-        found.append(Setting(key="seal_finished_runs", value="true", reason=reason))
-    if checks.get("listed-versions") is not None and checks["listed-versions"].result == CAUTION:
-        reason = "not to be left out here: without, whoever reads gets each record again"
-        found.append(Setting(key="seal_finished_runs", value="true", reason=reason))
+        found.append(Setting(key="seal_finished_runs", value="0", reason=reason))
     return found
 
 
