@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from chunkstore.backends.capabilities import FullBackend as Backend
-from chunkstore.backends.objects.place import Place
+from chunkstore.backends.objects.place import Place, check_installed
 
 
 def open_backend(place: Place, *, lock_timeout: float) -> Backend:
@@ -16,8 +16,9 @@ def open_backend(place: Place, *, lock_timeout: float) -> Backend:
         lock_timeout: seconds to try a change again that others are ahead of.
 
     Raises:
-        ConfigurationError: obstore is not installed, or refuses an option.
+        ConfigurationError: obstore is not installed.
     """
+    check_installed()
     from chunkstore.backends.objects.backend import ObjectBackend  # noqa: PLC0415 - few processes need it
 
     return cast("Backend", ObjectBackend(place, lock_timeout=lock_timeout))

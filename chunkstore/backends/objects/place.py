@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chunkstore.backends.objects.credentials import aws_credentials
@@ -203,12 +204,15 @@ def check_installed() -> None:
     Raises:
         ConfigurationError: it is not.
     """
+    # Not by importing it: a process that has may not be forked any more.
     try:
-        import obstore  # noqa: F401, PLC0415 - an extra
-    except ImportError:
+        is_there = find_spec("obstore") is not None
+    except ValueError:
+        is_there = False
+    if not is_there:
         raise ConfigurationError(
             "Cannot use object stores: obstore is not installed. Run `pip install 'chunkstore[objects]'`.",
             file="",
             key="url",
             expected="obstore",
-        ) from None
+        )

@@ -19,12 +19,14 @@ _S3 = (
     "disable_tagging",
     "endpoint",
     "endpoint_url",
+    "endpoint_url_s3",
     "imdsv1_fallback",
     "metadata_endpoint",
     "region",
     "request_payer",
     "role_arn",
     "role_session_name",
+    "s3_express",
     "secret_access_key",
     "server_side_encryption",
     "session_token",
@@ -83,6 +85,7 @@ _CLIENT = (
     "allow_http",
     "allow_invalid_certificates",
     "connect_timeout",
+    "default_content_type",
     "default_headers",
     "http1_only",
     "http2_keep_alive_interval",
@@ -104,10 +107,15 @@ _CLIENT = (
 PROFILE = "profile"
 #: The setting that names the server itself, and what obstore reads it from in the environment.
 ENDPOINTS = {
-    "s3": (("endpoint", "endpoint_url"), ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")),
+    "s3": (
+        ("endpoint", "endpoint_url", "endpoint_url_s3"),
+        ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    ),
     "gs": (("base_url",), ("GOOGLE_BASE_URL", "GOOGLE_SERVICE_ACCOUNT_BASE_URL")),
     "az": (("endpoint",), ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")),
 }
+#: obstore knows these by longer names alone.
+_CALLED = {"endpoint_url_s3": "aws_endpoint_url_s3"}
 _OWN = {"s3": _S3, "gs": _GCS, "az": _AZURE}
 #: What obstore also allows to be put before a name, as in the environment.
 _PREFIXES = {"s3": ("aws_",), "gs": ("google_",), "az": ("azure_storage_", "azure_")}
@@ -163,7 +171,7 @@ def client_settings(scheme: str, options: Mapping[str, Any]) -> ClientSettings:
     """Return options, each under its usual name, as obstore takes them."""
     told = {name: _told(name, value) for name, value in options.items()}
     return ClientSettings(
-        {name: value for name, value in told.items() if name in _OWN[scheme]},
+        {_CALLED.get(name, name): value for name, value in told.items() if name in _OWN[scheme]},
         {name: value for name, value in told.items() if name in _CLIENT},
         str(told.get(PROFILE, "")),
     )
