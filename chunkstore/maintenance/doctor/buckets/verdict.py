@@ -54,8 +54,8 @@ def settings(url: str, measured: Latencies | None) -> list[Setting]:
         sealed = 2 * measured.get + measured.listing
         loose = 1_000 / measured.gets_per_second + measured.get + measured.listing
         reason = (
-            f"the default: whoever ends a run seals it; one of 1,000 steps is then read in about {in_words(sealed)}, not "
-            f" {in_words(loose)}"
+            f"the default: whoever ends a run seals it; one of 1,000 steps is then read in about {in_words(sealed)}, "
+            f"not {in_words(loose)}"
         )
         found.append(Setting(key="seal_finished_runs", value="0", reason=reason))
     return found
