@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +38,8 @@ from chunkstore.names import END_OF_TIME, RUN_FILE, is_incarnation
 LOOK_AGAIN = 30.0
 #: Requests that are made at once.
 AT_ONCE = 32
+#: For so many seconds, what was in the way of a change is good enough to make the change anew.
+_FRESH = 0.1
 #: So many objects are known by the version in which they were put here last.
 _MOST_PUT = 100_000
 
@@ -73,13 +76,14 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
         self.shared_between_processes = not place.is_in_memory
         self.client = ObjectClient(place)
         self._remembered = RememberedObjects()
-        self._shared = Shared(self.client, self._remembered, self._start, self._incarnation_of)
+        self._shared = Shared(self.client, self._remembered, self._start, self._incarnation_of, self._found_in_conflict)
         self._threads: ThreadPoolExecutor | None = None
         self._examined: dict[str, _Examined] = {}
         #: The deciding files of folders that were made here, and until when nobody need look at them.
         self._created: dict[str, tuple[Found, float]] = {}
         #: In which version objects were put that nobody else replaces.
         self._put: dict[str, Version] = {}
+        self._conflicting: dict[tuple[str, int], tuple[float, Found]] = {}
         self._is_checked = place.is_in_memory
         self._mark = mark_of(place)
 
@@ -121,6 +125,11 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
         if not self._is_checked:
             probe(self.client)
             self._is_checked = True
+
+    def _found_in_conflict(self, key: str) -> Found | None:
+        """Return the object that was in the way just now of a change that this thread makes anew."""
+        until, found = self._conflicting.pop((key, threading.get_ident()), (0.0, None))
+        return found if time.monotonic() < until else None
 
     def _start(self, get: Callable[[], Found]) -> Future[Found] | None:
         if self._threads is None:
@@ -287,8 +296,10 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
                 e_tag, number, writers, incarnation = version
                 attributes = self._attributes(folder, within, str(incarnation))
                 put = self.client.put_over(key, data, attributes, Version(str(e_tag), _text(number)), str(writers))
-        except ConflictingPutError:
+        except ConflictingPutError as conflict:
             self._remembered.forget(key)
+            if conflict.found is not None:
+                self._conflicting[key, threading.get_ident()] = time.monotonic() + _FRESH, conflict.found
             raise ConflictError(file) from None
         self._remembered.add(key, put)
         noted = _noted(put)

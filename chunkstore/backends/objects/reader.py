@@ -38,12 +38,14 @@ class Shared(NamedTuple):
         remembered: objects that were got lately.
         start: see there.
         incarnation: returns what is known of a folder's incarnation; None if nothing is.
+        in_the_way: returns the object that was in the way of a change that is made anew now; None if it is old.
     """
 
     client: ObjectClient
     remembered: RememberedObjects
     start: Start
     incarnation: Callable[[str], str | None]
+    in_the_way: Callable[[str], Found | None]
 
 
 class ObjectReader(FolderReader):
@@ -215,8 +217,9 @@ class ObjectReader(FolderReader):
         listed = self._listed.get(file) if self._listed is not None else None
         if listed is not None and (known := self._shared.remembered.get(key, listed.version)) is not None:
             return known
+        found = self._shared.in_the_way(key) if self._note is not None else None
         try:
-            found = self._client.get(key)
+            found = found or self._client.get(key)
         except MissingError:
             self._gone(file)
             raise
@@ -244,7 +247,7 @@ class ObjectReader(FolderReader):
             listed = self._listed.get(RUN_FILE) if self._listed is not None else None
             found = self._shared.remembered.get(key, listed.version) if listed is not None else None
             if found is None:
-                found = self._client.get(key)
+                found = (self._shared.in_the_way(key) if self._note is not None else None) or self._client.get(key)
                 self._shared.remembered.add(key, found)
             if is_tombstone(found):
                 raise MissingError(self._folder)
