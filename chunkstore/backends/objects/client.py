@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from chunkstore.backends.errors import MissingError
-from chunkstore.backends.objects.failures import CHANGED, EXISTS, MISSING, Failure, failure_of
+from chunkstore.backends.objects.failures import CHANGED, EXISTS, MISSING, NO_CREDENTIALS, Failure, failure_of
 from chunkstore.backends.objects.processes import check_process
 from chunkstore.errors import ChunkstoreError
 
@@ -151,6 +151,7 @@ class ObjectClient:
         self.location = str(place)
         self._patience = patience
         self._connected: Client | None = None
+        self._has_worked = False
 
     @property
     def _client(self) -> Client:
@@ -302,9 +303,10 @@ class ObjectClient:
         while True:
             try:
                 put = _put(self._client, key, data, mode, told)
+                self._has_worked = True
                 return Found(data, put, told.get(INCARNATION, ""), told[WRITERS], 0, told)
             except Exception as error:  # noqa: BLE001 - of many types, without a base of their own
-                failure = _failure(error)
+                failure = self._failure(error)
             may_be_there = may_be_there or failure.is_in_doubt
             if failure.outcome in (EXISTS, CHANGED, MISSING) or may_be_there:
                 found = self._found_after(key, failure)
@@ -358,6 +360,15 @@ class ObjectClient:
         finally:
             self.delete([key])
 
+    def _failure(self, error: Exception) -> Failure:
+        """Return what an exception of a request says."""
+        failure = _failure(error)
+        if failure.is_about_access:
+            self._connected = None  # the next request finds credentials that were renewed meanwhile
+        if failure.code == NO_CREDENTIALS and not self._has_worked:
+            raise failure.as_error("use what is", self.location)
+        return failure
+
     # --- again -------------------------------------------------------------------------------------------------------
 
     def _again_and_again(self, request: Callable[[Client], _T], tried: str) -> _T:
@@ -365,9 +376,12 @@ class ObjectClient:
         waits, client = _Waits(self._patience), self._client
         while True:
             try:
-                return request(client)
+                result = request(client)
             except Exception as error:  # noqa: BLE001 - of many types, without a base of their own
-                failure = _failure(error)
+                failure = self._failure(error)
+            else:
+                self._has_worked = True
+                return result
             if failure.outcome == MISSING:
                 raise MissingError(tried)
             if not (failure.may_pass or failure.is_in_doubt) or not waits.is_worth_it():

@@ -24,12 +24,17 @@ _MESSAGE = re.compile(r"<Message>\s*([^<\n]{1,300})")
 _DENIED = {401, 403}
 _FULL = {507}
 _CONFLICT = 409
+_OVERLOADED = {429, 503}
 #: Of these, the server may have done what it was asked for, or will if it is asked again.
 _TRANSIENT = {408, 409, 425, 429, 499}
-_EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "InvalidToken", "AuthenticationFailed", "RequestExpired")
+_EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired")
+#: Said where there are no credentials, or none can be had from whoever gives them out.
+NO_CREDENTIALS = "NoCredentials"
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "AccountNotFound")
 _OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
-_CREDENTIALS = ("credential", "metadata endpoint", "oauth", "token", "instance role", "service account")
+_CREDENTIALS = ("credential", "oauth", "token", "instance role", "service account")
+#: Parts of the URLs of those who give credentials out: no request to the bucket has these.
+_GIVES_CREDENTIALS = ("/latest/", "/metadata/identity", "/computeMetadata/", "oauth2", "/sts.", "sts.amazonaws")
 
 
 class Failure(NamedTuple):
@@ -46,6 +51,11 @@ class Failure(NamedTuple):
     status: int
     code: str
     reason: str
+
+    @property
+    def is_about_access(self) -> bool:
+        """Whether other credentials, or other rights of theirs, would help."""
+        return self.status in _DENIED or self.code in _EXPIRED or self.code == NO_CREDENTIALS
 
     @property
     def is_in_doubt(self) -> bool:
@@ -68,17 +78,22 @@ class Failure(NamedTuple):
         message = f"Cannot {tried} in {location}: {self.reason}. "
         if may_be_there:
             message += "What was to be written may be there all the same, or arrive yet. "
-        if self.status in _DENIED or _is_about_credentials(self):
+        if self.is_about_access:
             return StoreAccessError(message + self._about_access(), file=location, errno=13)
         if self.status in _FULL or self.code == "QuotaExceeded":
             return StoreFullError(message + "Make room, or raise the quota, and try again.", file=location, errno=28)
         return StoreIOError(message + self._advice(), file=location, errno=5)
 
     def _about_access(self) -> str:
-        if self.code in _EXPIRED or "expired" in self.reason:
+        if self.code == NO_CREDENTIALS:
             return (
-                "The credentials have expired: renew them, and go on; a store that is opened anew uses the new ones. "
-                "What was recorded until now is kept."
+                "Give them as options (access_key_id=…), in the environment (AWS_ACCESS_KEY_ID, …) or as a profile; "
+                "see the documentation of object stores."
+            )
+        if self.code in _EXPIRED or "expired" in self.reason or "time frame" in self.reason:
+            return (
+                "The credentials have expired: renew them where they come from, or open the store with new ones; "
+                "then go on. What was recorded until now is kept."
             )
         return "Check the credentials, and what they may do: read, write, list and delete objects there."
 
@@ -87,13 +102,11 @@ class Failure(NamedTuple):
             return "Create the bucket, or check its name and the endpoint."
         if self.code in _OTHER_REGION or self.status in (301, 307):
             return "The bucket is in another region: set the option `region`, and check the endpoint."
+        if self.status in _OVERLOADED:
+            return "The server is asked for more than it can do: try again later, or have fewer writers at once."
         if self.outcome == UNSENT:
             return "Check the network and the endpoint, and try again."
         return "Try again; if it stays so, see what the server logs of it."
-
-
-def _is_about_credentials(failure: Failure) -> bool:
-    return failure.code in _EXPIRED or failure.code == "NoCredentials"
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -128,8 +141,11 @@ def _without_answer(kind: str, text: str) -> Failure:
         return Failure(REFUSED, 301, "PermanentRedirect", "the server sends us elsewhere")
     if kind in ("UnauthenticatedError", "PermissionDeniedError"):
         return Failure(REFUSED, 403, "", "the server denies it")
-    if ("error performing" not in lower or "169.254." in text) and any(word in lower for word in _CREDENTIALS):
-        return Failure(REFUSED, 0, "NoCredentials", "there are no credentials that can be used")
+    asked = start.partition(" in ")[0]
+    if any(part in asked for part in _GIVES_CREDENTIALS) or (
+        "error performing" not in lower and any(word in lower for word in _CREDENTIALS)
+    ):
+        return Failure(UNSENT, 0, NO_CREDENTIALS, "there are no credentials that can be used")
     if kind != "GenericError":
         return Failure(REFUSED, 0, "", f"it is refused ({kind})")
     return _of_connection(text)
