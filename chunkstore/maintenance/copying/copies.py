@@ -10,7 +10,7 @@ from itertools import islice
 from chunkstore.errors import StoreUsageError
 from chunkstore.maintenance.copying.into_chunks import CopyIntoChunks
 from chunkstore.maintenance.copying.into_records import CopyIntoRecords
-from chunkstore.maintenance.copying.one_run import BringData, CopyOptions
+from chunkstore.maintenance.copying.one_run import CopyOptions
 from chunkstore.maintenance.copying.report import CopyReport, RunCopy
 from chunkstore.names import check_run_id
 from chunkstore.stores.base import Store
@@ -66,12 +66,14 @@ def copy_runs(
     chosen = list(run_ids) if run_ids is not None else [run.run_id for run in source.list_runs()]
     for run_id in chosen:
         check_run_id(run_id)
-    options = CopyOptions(seal=seal, replace=replace, verify=verify, dry_run=dry_run, concurrency=max(concurrency, 1))
+    options = CopyOptions(
+        seal=seal, data=data, replace=replace, verify=verify, dry_run=dry_run, concurrency=max(concurrency, 1)
+    )
     report = CopyReport(source=source.backend.location, target=target.backend.location, dry_run=dry_run)
 
     def copy(run_id: str) -> RunCopy:
         kind = CopyIntoChunks if isinstance(target, ChunkedStore) else CopyIntoRecords
-        return kind(source, target, run_id, options, _data_of(source, target, data)).make()
+        return kind(source, target, run_id, options).make()
 
     unique = iter(dict.fromkeys(chosen))
     total = len(set(chosen))
@@ -99,7 +101,3 @@ def _place(store: Store) -> tuple[object, ...]:
     """Return what two stores have in common that are the same."""
     where = store.backend.location if store.backend.shared_between_processes else id(store.backend)
     return where, isinstance(store, ChunkedStore)
-
-
-def _data_of(source: Store, target: Store, data: bool) -> BringData:  # noqa: ARG001 - comes with catalogs in buckets
-    return lambda _log, _incarnation: (0, [])

@@ -37,14 +37,14 @@ class CopyIntoChunks(CopyOfRun):
             there = None
         if there is not None and note is not None and self._is_surely_unchanged(note, log, record):
             self.done.status, self.done.has_ended = log.status, is_finished(log)
-            self._seal(place, there, Meant(there.log.run_id, there.log.incarnation))
+            self._seal(place, there, is_sealed=False)
             return
         found = source.look(there.names if there else (), MOST_KEPT)
         self._tell(found)
         if there is None:
             self._create(place, source, found)
         elif note is not None and note.state == found.state and not note.partial and not self._options.verify:
-            self._seal(place, there, Meant(there.log.run_id, there.log.incarnation))
+            self._seal(place, there, is_sealed=found.is_sealed)
         else:
             self._update(place, source, there, found)
 
@@ -68,22 +68,22 @@ class CopyIntoChunks(CopyOfRun):
         incarnation = new_incarnation()
         meant = Meant(str(self._run_id), incarnation)
         is_whole = len(found.kept) == len(found.sums)
-        if not is_whole:
-            log = self._as_copy(found, incarnation, self._format(found), partial=True)
-            place.create(log, {}, seal=False)
+        data = self._named_data(found)
+        # What is too large for one deed is added to, and data needs a run that it can be kept for.
+        is_partial = not is_whole or bool(data)
+        log = self._as_copy(found, incarnation, self._format(found), partial=is_partial)
+        chunks = found.kept if is_whole else {}
+        self._count(found, chunks)
+        place.create(log, chunks, seal=self._is_to_be_sealed(len(chunks), is_sealed=found.is_sealed))
+        if place.sums() != {name: found.sums[name] for name in chunks}:
+            place.store.delete_run(PinnedRunId(meant.run_id, incarnation))
+            raise CannotCopyError(f"{_unlike(place)} It was deleted there; copy it again.")
+        if is_partial:
             there = place.look()
             if there is None or there.log.incarnation != incarnation:
                 raise OvertakenError
             self._update(place, source, there, found)
             self.done.outcome = COPIED
-            return
-        self._bring_data(found.log, incarnation)
-        self._count(found, found.sums)
-        log = self._as_copy(found, incarnation, self._format(found), partial=False)
-        place.create(log, found.kept, seal=self._seals(found))
-        if place.sums() != found.sums:
-            place.store.delete_run(PinnedRunId(meant.run_id, incarnation))
-            raise CannotCopyError(f"{_unlike(place)} It was deleted there; copy it again.")
 
     def _count(self, found: Snapshot, names: Iterable[str]) -> None:
         for name in names:
@@ -94,10 +94,11 @@ class CopyIntoChunks(CopyOfRun):
         is_packed = found.log.is_packed or self._target_store.options.container == JOURNAL
         return PACKED_FORMAT if is_packed else FORMAT
 
-    def _seals(self, found: Snapshot) -> bool:
+    def _is_to_be_sealed(self, count: int, *, is_sealed: bool) -> bool:
+        """Tell whether a copy is to be sealed: of a run of so many chunks, that may be sealed itself."""
         most = self._target_store.options.seal_finished_runs
-        is_due = self._options.seal or found.is_sealed or (most is not None and len(found.sums) > most)
-        return is_due and found.has_ended
+        is_due = self._options.seal or is_sealed or (most is not None and count > most)
+        return is_due and self.done.has_ended and count > 0
 
     # --- one that is there -------------------------------------------------------------------------------------------
 
@@ -117,16 +118,17 @@ class CopyIntoChunks(CopyOfRun):
             # It must not look whole while it is not.
             log = self._as_copy(found, meant.incarnation, self._format_there(there, found), partial=True)
             record = place.note(record, log, meant)
-        self._bring_data(found.log, meant.incarnation)
+        self._bring_data(found, self._named_data(found), meant.incarnation)
         self._send(place, source, found, missing, meant)
         self._replace(place, source, found, different, meant)
         self._check(place, found, {*missing, *different})
         log = self._as_copy(found, meant.incarnation, self._format_there(there, found), partial=False)
         there.record = place.note(record, log, meant)
-        if not self._seal(place, there, meant) and self._seals(found) and (missing or different or not there.is_sealed):
+        is_loose = missing or different or not there.is_sealed or not is_finished(there.log)
+        if is_loose and self._is_to_be_sealed(len(found.sums), is_sealed=found.is_sealed):
             place.seal(meant)
             self._check(place, found, set(found.sums))
-        if not missing and not different and there.log.status == log.status:
+        if not (missing or different or self.done.data) and there.log.status == log.status:
             self.done.outcome = UNCHANGED
 
     def _format_there(self, there: There, found: Snapshot) -> int:
@@ -182,16 +184,16 @@ class CopyIntoChunks(CopyOfRun):
         if names and place.sums(names) != {name: found.sums[name] for name in names}:
             raise OvertakenError  # somebody else copies it as well, or it was not written right: then again
 
-    def _seal(self, place: ChunkedPlace, there: There, meant: Meant) -> bool:
-        """Seal a copy that is whole, because somebody asks for it; tell whether that was done."""
-        is_due = self._options.seal and self.done.has_ended and bool(there.names) and not there.is_sealed
-        if is_due and not self._options.dry_run:
+    def _seal(self, place: ChunkedPlace, there: There, *, is_sealed: bool) -> None:
+        """Seal a copy of which nothing has changed, if it should be and is not."""
+        if there.is_sealed or not self._is_to_be_sealed(len(there.names), is_sealed=is_sealed):
+            return
+        self.done.outcome = UPDATED
+        if not self._options.dry_run:
             sums = place.sums()
-            place.seal(meant)
+            place.seal(Meant(there.log.run_id, there.log.incarnation))
             if place.sums() != sums:
                 raise CannotCopyError(_unlike(place))
-            self.done.outcome = UPDATED if self.done.outcome == UNCHANGED else self.done.outcome
-        return is_due
 
 
 def _unlike(place: ChunkedPlace) -> str:

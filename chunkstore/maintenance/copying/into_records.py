@@ -37,16 +37,27 @@ class CopyIntoRecords(CopyOfRun):
         self.done.chunks, self.done.bytes = len(flatten(log)[0]), len(record)
         if self._options.dry_run:
             return
-        self._bring_data(log, incarnation)
+        data = self._named_data(found)
+        before = note
         if note is None:
+            before = self._begin(place, found, incarnation) if data else None
+        self._bring_data(found, data, incarnation)
+        copy = self._as_copy(found, incarnation, FORMAT, partial=False)  # it tells whether all data could be brought
+        if before is None:
             place.create(copy)
         else:
-            place.replace(copy, lambda current: CopyNote.of(current) == note and current.incarnation == incarnation)
+            place.replace(copy, lambda current: CopyNote.of(current) == before and current.incarnation == incarnation)
         if not place.holds(copy):
             raise CannotCopyError(
                 f"what can be read of it in {self._target_store.backend.location} is not what was written. Copy it "
                 "again; if that does not help, find out with `chunkstore verify` what is wrong there."
             )
+
+    def _begin(self, place: RecordPlace, found: Snapshot, incarnation: str) -> CopyNote | None:
+        """Make a copy that says that there is more to come, so that it has an identity which data can be kept for."""
+        part = self._as_copy(found, incarnation, FORMAT, partial=True)
+        place.create(part)
+        return CopyNote.of(part)
 
     @staticmethod
     def _noted(copy: RunLog, note: CopyNote) -> RunLog:

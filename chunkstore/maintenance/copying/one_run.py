@@ -8,27 +8,30 @@ at once: each looks at what it changes before it looks at the source, and change
 from __future__ import annotations
 
 import hashlib
+import random
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 import msgspec
 
 from chunkstore.clock import utc_now
-from chunkstore.errors import ChunkstoreError
+from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
+from chunkstore.maintenance.copying.data import DataOfCopy
 from chunkstore.maintenance.copying.places import OvertakenError
 from chunkstore.maintenance.copying.report import FAILED, RunCopy
 from chunkstore.maintenance.copying.snapshots import Snapshot, SourceGoneError, digest_of
 from chunkstore.names import PinnedRunId
+from chunkstore.recording.catalog import catalog_of
 from chunkstore.records.copied import CopyNote
-from chunkstore.records.models import INCARNATION, NOTES, PROCESSING, SUMMING, RunLog
+from chunkstore.records.models import INCARNATION, NOTES, PROCESSING, SUMMING, DataCatalog, RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.contents import with_contents
 from chunkstore.stores.runs.liveness import LIVE
 from chunkstore.stores.stored import check_format, is_finished
 
-#: How often others may come in between.
-_ATTEMPTS = 8
+#: For so many seconds it is tried again if others copy the same run; and the longest pause before that.
+_LONGEST, _LONGEST_PAUSE = 60.0, 0.5
 _DIGITS = 32
 #: What a run says that has ended, and a part of a copy must not.
 _OF_THE_END = ("finished", "steps", "left_running", SUMMING)
@@ -43,6 +46,7 @@ class CopyOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         seal: whether runs that have ended are sealed in the target, also where they are not in the source.
+        data: whether the data that the records name is copied too.
         replace: whether other runs of the same ids are deleted in the target.
         verify: whether copies of which nothing has changed are compared all the same.
         dry_run: whether it is only looked what there is to do.
@@ -51,16 +55,12 @@ class CopyOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     seal: bool = False
+    data: bool = True
     replace: bool = False
     verify: bool = False
     dry_run: bool = False
     concurrency: int = 1
     stop: threading.Event = msgspec.field(default_factory=threading.Event)
-
-
-#: Brings the data that a run's records name, before anybody can see that they do: is given the run's own record and the
-#: identity of the copy; returns how many files were sent, and what could not be.
-BringData = Callable[[RunLog, str], tuple[int, list[str]]]
 
 
 class CopyOfRun(ABC):
@@ -71,35 +71,40 @@ class CopyOfRun(ABC):
         target: the store that it goes to.
         run_id: the run; pinned, if it is known which of its id is meant.
         options: how.
-        bring_data: brings its data.
 
     Attributes:
         done: what has become of it so far.
     """
 
-    def __init__(self, source: Store, target: Store, run_id: str, options: CopyOptions, bring_data: BringData) -> None:
+    def __init__(self, source: Store, target: Store, run_id: str, options: CopyOptions) -> None:
         self.done = RunCopy(run_id=str(run_id))
         self._source_store, self._target_store = source, target
         self._run_id = run_id
         self._options = options
-        self._bring = bring_data
 
     def make(self) -> RunCopy:
         """Copy the run, or what is new of it; what goes wrong is in the result."""
         try:
-            for _ in range(_ATTEMPTS):
-                try:
-                    self.done = RunCopy(run_id=str(self._run_id))
-                    self._copy()
-                except OvertakenError:
-                    continue
-                return self.done
-            self._fail("others change the copy all the time; copy it again when they have finished")
+            self._copy_until_done()
         except SourceGoneError:
             self._fail(f"it is not in {self._source_store.backend.location} any more")
         except (CannotCopyError, ChunkstoreError) as error:
             self._fail(str(error))
         return self.done
+
+    def _copy_until_done(self) -> None:
+        deadline = time.monotonic() + _LONGEST
+        pause = 0.01
+        while True:
+            self.done = RunCopy(run_id=str(self._run_id))
+            try:
+                self._copy()
+            except OvertakenError:
+                if time.monotonic() > deadline or self._options.stop.wait(random.uniform(0, pause)):  # noqa: S311 - no secret
+                    raise CannotCopyError("others change the copy all the time; copy it again later") from None
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                return
 
     @abstractmethod
     def _copy(self) -> None:
@@ -159,6 +164,8 @@ class CopyOfRun(ABC):
         if may_live and target.liveness(pinned).state == LIVE:
             raise CannotCopyError(f"the run of this id in {target.backend.location} is still recorded")
         target.delete_run(pinned)
+        if self._options.data:  # else that of the new copy would have no place
+            catalog_of(target, there.run_id, there.incarnation).remove()
 
     # --- what it notes -----------------------------------------------------------------------------------------------
 
@@ -178,12 +185,14 @@ class CopyOfRun(ABC):
         without = (*_OF_THE_END,) if partial else (SUMMING,)
         notes = {key: value for key, value in log.notes.items() if key not in without}
         notes |= {"format": number, INCARNATION: incarnation}
+        # What could not be copied is tried again by the next copy, which takes nothing for unchanged then.
+        is_settled = not partial and not self.done.problems
         note = CopyNote(
             source=self._source_store.backend.location,
             incarnation=self._identity(log),
             at=utc_now(),
-            record="" if partial else short(found.record),
-            state="" if partial else found.state,
+            record=short(found.record) if is_settled else "",
+            state=found.state if is_settled else "",
             partial=partial,
         )
         return note.on(msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes}))
@@ -194,10 +203,28 @@ class CopyOfRun(ABC):
         self.done.left_out = found.left_out
         self.done.problems = list(found.problems)
 
-    def _bring_data(self, log: RunLog, incarnation: str) -> None:
-        sent, problems = self._bring(log, incarnation)
-        self.done.data += sent
-        self.done.problems += problems
+    # --- data --------------------------------------------------------------------------------------------------------
+
+    def _named_data(self, found: Snapshot) -> list[DataCatalog]:
+        """Return what the records say of data that is to be copied."""
+        may_be = len(found.kept) < len(found.sums) or any(map(_names_data, [found.record, *found.kept.values()]))
+        if not self._options.data or not may_be:
+            return []
+        try:
+            return DataOfCopy(self._source_store, self._target_store, self._run_id).named(found.log)
+        except RunLogNotFoundError:
+            raise SourceGoneError from None
+
+    def _bring_data(self, found: Snapshot, entries: list[DataCatalog], incarnation: str) -> None:
+        if entries:
+            data = DataOfCopy(self._source_store, self._target_store, self._run_id)
+            data.bring(found.log, entries, incarnation)
+            self.done.data += data.sent
+            self.done.problems += data.problems
+
+
+def _names_data(content: bytes) -> bool:
+    return b'"catalog_relative_path"' in content
 
 
 def short(record: bytes) -> str:

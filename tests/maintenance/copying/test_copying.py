@@ -16,7 +16,7 @@ def source(request, tmp_path):
     return open_store(request.param, tmp_path / "source")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, "plain"])
 def target(request, tmp_path):
     return open_store(request.param, tmp_path / "target")
 
