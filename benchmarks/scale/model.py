@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.scale.phases import Phase, Size
+from chunkstore.backends.objects.renewing import RENEWED_EVERY
 from chunkstore.maintenance.doctor.buckets.prices import Prices, Requests
 
 _DAY = 86_400
@@ -28,7 +29,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     steps_a_day: float = 1e8
     steps_a_run: int = 1_000
     runs_kept: int = 1_000_000
-    renewed_every: float = 60.0
+    renewed_every: float = RENEWED_EVERY
     workers_a_run: int = 100
 
     @property

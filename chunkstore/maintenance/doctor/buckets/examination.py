@@ -5,8 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 
+from chunkstore.backends.base import Backend
 from chunkstore.backends.objects.bare import BareBucket
 from chunkstore.backends.objects.place import Place
+from chunkstore.backends.objects.renewing import MOST_MISSED, RENEWED_EVERY
 from chunkstore.maintenance.doctor.buckets import probes, racing
 from chunkstore.maintenance.doctor.buckets.costs import costs
 from chunkstore.maintenance.doctor.buckets.prices import BY_SCHEME, PRICES, Prices
@@ -22,7 +24,7 @@ _SERVICES = {
     "az": "a container of Azure Blob Storage",
     "memory": "kept in the memory of this process",
 }
-RENEWED_EVERY, LOST_AFTER, LOOKED_EVERY = 60.0, 300.0, 2.0
+LOST_AFTER, LOOKED_EVERY = RENEWED_EVERY * MOST_MISSED, Backend.seconds_between_looks
 #: What all keys begin with, so that no run can be meant.
 _FOLDER = ".chunkstore/doctor-{unique}"
 
