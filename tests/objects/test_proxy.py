@@ -31,11 +31,8 @@ LANDS = {
 }
 
 
-def client(place, **options):
-    options = {"allow_http": True, "timeout": "300ms"} | options
-    return obstore.store.from_url(
-        place.url, **place.options | {"client_options": options}, retry_config={"max_retries": 0}
-    )
+def client(place, timeout="300ms"):
+    return place.bare(timeout=timeout)
 
 
 @pytest.fixture

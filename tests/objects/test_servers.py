@@ -18,7 +18,7 @@ _BAD_TAG = {"e_tag": '"0123456789abcdef"', "version": "17"}
 @pytest.fixture
 def bare(server_place):
     """Bare obstore at a prefix of its own."""
-    return obstore.store.from_url(server_place.url, **server_place.options, retry_config={"max_retries": 0})
+    return server_place.bare()
 
 
 def token(stored):

@@ -30,6 +30,14 @@ class ObjectPlace:
     def prefix(self):
         return self.url.rpartition("/")[2]
 
+    def bare(self, **client):
+        """Return bare obstore here, which tries nothing a second time; `client` says how it sends requests."""
+        from obstore.store import from_url
+
+        told = {name: value for name, value in self.options.items() if name != "allow_http"}
+        client = {"allow_http": True} | client
+        return from_url(self.url, config=told, client_options=client, retry_config={"max_retries": 0})
+
     def fresh(self):
         """Return another prefix of the same server that nobody else uses."""
         return _place(self.server)

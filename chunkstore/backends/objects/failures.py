@@ -152,6 +152,8 @@ def _without_answer(kind: str, text: str) -> Failure:
 
 
 def _of_connection(text: str) -> Failure:
+    if "BadScheme" in text:
+        return Failure(REFUSED, 0, "", "a URL with http:// is only asked if the option `allow_http` is true")
     if "kind: Connect" in text:
         return Failure(UNSENT, 0, "", "the server cannot be reached")
     if "kind: Timeout" in text or "timed out" in text:

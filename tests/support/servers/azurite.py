@@ -70,12 +70,12 @@ class Azurite(SharedServer):
         return f"az://{CONTAINER}/{prefix}"
 
     def options(self, endpoint: str | None = None) -> dict[str, Any]:
-        """Return how obstore gets at the container, through a proxy if its URL is given."""
+        """Return the options of a store in the container, through a proxy if its URL is given."""
         return {
             "endpoint": f"{endpoint or self.endpoint}/{ACCOUNT}",
             "account_name": ACCOUNT,
             "account_key": KEY,
-            "client_options": {"allow_http": True},
+            "allow_http": True,
         }
 
     def environment(self, endpoint: str | None = None) -> dict[str, str]:

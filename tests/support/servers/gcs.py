@@ -17,7 +17,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 BUCKET = "chunkstore-tests"
-_PAGE = 1000
 _META = "x-goog-meta-"
 _KEPT = ("content-type", "cache-control", "content-encoding", "content-disposition", "content-language")
 _UNKNOWN = ("if-match", "if-none-match", "x-ms-", "x-amz-")
@@ -55,6 +54,8 @@ class FakeGcs:
         self._generations = itertools.count(1_700_000_000_000_000)
         self._objects: dict[str, _Object] = {}
         self._uploads: dict[str, tuple[dict[str, str], dict[int, bytes]]] = {}
+        #: How many objects a page of a listing has at most.
+        self.page_size = 1000
         #: Where it listens.
         self.address = self._server.server_address
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -75,10 +76,10 @@ class FakeGcs:
         return f"gs://{BUCKET}/{prefix}"
 
     def options(self, endpoint: str | None = None) -> dict[str, Any]:
-        """Return how obstore gets at the bucket, through a proxy if its URL is given."""
+        """Return the options of a store in the bucket, through a proxy if its URL is given."""
         account = {"gcs_base_url": endpoint or self.endpoint, "disable_oauth": True}
         account |= dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
-        return {"service_account_key": json.dumps(account), "client_options": {"allow_http": True}}
+        return {"service_account_key": json.dumps(account), "allow_http": True}
 
     def environment(self, endpoint: str | None = None) -> dict[str, str]:
         """Return the same as variables of the environment."""
@@ -127,7 +128,7 @@ class FakeGcs:
         """Return a page of the listing, as XML."""
         prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
         after = max(asked.get("start-after", ""), asked.get("continuation-token", ""))
-        size = min(int(asked.get("max-keys", _PAGE)), _PAGE)
+        size = min(int(asked.get("max-keys", self.page_size)), self.page_size)
         with self._turn:
             keys = sorted(key for key in self._objects if key.startswith(prefix))
             found: dict[str, _Object | None] = {}
@@ -176,6 +177,8 @@ def _entry(name: str, found: _Object | None) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # a reply goes out in one piece
+    disable_nagle_algorithm = True
 
     def _answer(self) -> None:
         split = urlsplit(self.path)

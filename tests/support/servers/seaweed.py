@@ -86,13 +86,13 @@ class Seaweed(SharedServer):
         return f"s3://{BUCKET}/{prefix}"
 
     def options(self, endpoint: str | None = None) -> dict[str, Any]:
-        """Return how obstore gets at the bucket, through a proxy if its URL is given."""
+        """Return the options of a store in the bucket, through a proxy if its URL is given."""
         return {
             "endpoint": endpoint or self.endpoint,
             "access_key_id": KEY_ID,
             "secret_access_key": SECRET,
             "region": REGION,
-            "client_options": {"allow_http": True},
+            "allow_http": True,
         }
 
     def open_url(self, prefix: str) -> str:
@@ -100,14 +100,8 @@ class Seaweed(SharedServer):
         return f"s3://{OPEN_BUCKET}/{prefix}"
 
     def open_options(self, endpoint: str | None = None) -> dict[str, Any]:
-        """Return how obstore gets at that, without credentials."""
-        client = {"allow_http": True}
-        return {
-            "endpoint": endpoint or self.endpoint,
-            "region": REGION,
-            "skip_signature": True,
-            "client_options": client,
-        }
+        """Return the options of a store there, without credentials."""
+        return {"endpoint": endpoint or self.endpoint, "region": REGION, "skip_signature": True, "allow_http": True}
 
     def environment(self, endpoint: str | None = None) -> dict[str, str]:
         """Return the same as variables of the environment, which boto3 understands too."""
