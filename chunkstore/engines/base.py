@@ -21,12 +21,14 @@ class Engine(Executor):
         takes_back: whether `cancel` of a future takes back what has not begun, and only that.
         may_grow: whether it may be able to take more in a moment.
         shares_processes: whether several functions may run in one process, which dies with all of them.
+        forks: whether its processes are forked from this one.
     """
 
     is_elsewhere = True
     takes_back = False
     may_grow = False
     shares_processes = False
+    forks = False
 
     def capacity(self) -> int | None:
         """Return how many functions can run at once, as it is now; None if that is not known."""

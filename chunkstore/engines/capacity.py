@@ -6,7 +6,9 @@ Never the processor of this host answers for it.
 from __future__ import annotations
 
 import math
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -35,6 +37,16 @@ def is_elsewhere(executor: Any) -> bool:
     if kind.startswith("parsl.concurrent."):
         return not all(hasattr(one, "max_threads") for one in _chosen_of_parsl(executor))
     return kind.startswith(("mpi4py.futures.", "executorlib."))
+
+
+def forks(executor: Any) -> bool:
+    """Tell whether an executor is going to fork this process; one that has done so already is not going to."""
+    if isinstance(executor, Engine):
+        return executor.forks
+    if not isinstance(executor, ProcessPoolExecutor) or getattr(executor, "_processes", None):
+        return False
+    context = getattr(executor, "_mp_context", None) or multiprocessing
+    return bool(context.get_start_method() == "fork")
 
 
 def may_cancel(executor: Any) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
 import joblib
-from joblib._parallel_backends import FallbackToBackend
+from joblib._parallel_backends import FallbackToBackend, MultiprocessingBackend
 from joblib.parallel import BatchedCalls
 
 from chunkstore.engines.base import Engine, settle
@@ -45,6 +46,7 @@ class JoblibEngine(Engine):
         self._backend = parallel._backend  # noqa: SLF001 - likewise
         self.takes_back = getattr(self._backend, "uses_threads", False)
         self.is_elsewhere = not self.takes_back
+        self.forks = isinstance(self._backend, MultiprocessingBackend) and _start_method(settings) == "fork"
         try:
             self._count = self._backend.configure(n_jobs=parallel.n_jobs, parallel=parallel, **settings)
         except FallbackToBackend:
@@ -135,6 +137,11 @@ class JoblibEngine(Engine):
             backend.terminate()
             for future in list(self._pending):
                 future.cancel()  # a pool that is terminated forgets what it had not begun
+
+
+def _start_method(settings: dict[str, Any]) -> str:
+    context = settings.get("context") or multiprocessing
+    return str(context.get_start_method())
 
 
 class _Here:

@@ -63,7 +63,9 @@ class Dispatcher(InFlight):
         note: Callable[[Branch, Outcome], None],
     ) -> None:
         inner = InlineExecutor() if interrupts_another() else executor
-        super().__init__(run, step, Workers(inner, by_value=run.sends_by_value))
+        super().__init__(
+            run, step, Workers(inner, by_value=run.sends_by_value, may_fork=run.store.backend.may_be_forked)
+        )
         self._max_attempts = max_attempts
         self._backoff = backoff
         self._max_in_flight = max_in_flight

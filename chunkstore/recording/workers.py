@@ -19,7 +19,7 @@ from typing import Any
 
 from chunkstore.engines import as_executor, is_of_dask
 from chunkstore.engines.base import Ended, Engine
-from chunkstore.engines.capacity import capacity_of, is_elsewhere, may_cancel
+from chunkstore.engines.capacity import capacity_of, forks, is_elsewhere, may_cancel
 from chunkstore.engines.futures import cancel
 from chunkstore.engines.travel import CALL, dumped
 from chunkstore.errors import ChunkstoreError, StoreUsageError
@@ -67,10 +67,12 @@ class Workers:
     Args:
         executor: the user's; None for our own.
         by_value: whether functions are sent to processes by value that they cannot import.
+        may_fork: whether forked processes can use the store of the run.
     """
 
-    def __init__(self, executor: Executor | None, *, by_value: bool = False) -> None:
+    def __init__(self, executor: Executor | None, *, by_value: bool = False, may_fork: bool = True) -> None:
         self._by_value = by_value
+        self._may_fork = may_fork
         executor = as_executor(executor)
         self._use(executor, own=executor is None)
         self._broken_by: BaseException | None = None
@@ -157,6 +159,13 @@ class Workers:
 
     def check_sendable(self, run: Scope, function: Any) -> None:
         """Raise `StoreUsageError` if a run or function cannot be sent to processes, before anything is recorded."""
+        if not self._may_fork and (forks(self._executor) or forks(self._pool)):
+            raise StoreUsageError(
+                f"Cannot run branches on {self._executor!r}: its processes are forked from this one, and forked "
+                f"processes cannot use {run.store.backend.location}. Pass "
+                'ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver")) or "spawn", or no executor '
+                "at all for a pool of processes of that kind, or threads."
+            )
         if self._is_elsewhere:
             try:
                 dumped((run.bound_to(run.branch), function))
@@ -269,7 +278,7 @@ class Workers:
         single = self._alike(max_workers=1)
         if single is None:
             return None
-        workers = Workers(single)
+        workers = Workers(single, may_fork=self._may_fork)
         workers._own = True
         return workers
 
@@ -298,7 +307,10 @@ class Workers:
             return None
         if settings["initializer"] is not begin_worker:
             settings = {"initializer": begin_worker, "initargs": (settings["initializer"], settings["initargs"])}
-        settings["mp_context"] = Remembering(getattr(pool, "_mp_context", None))
+        context = getattr(pool, "_mp_context", None)
+        if not self._may_fork and (context or multiprocessing).get_start_method() == "fork":
+            context = multiprocessing.get_context("forkserver")
+        settings["mp_context"] = Remembering(context)
         if (most := getattr(pool, "_max_tasks_per_child", None)) is not None:  # from Python 3.11 on
             settings["max_tasks_per_child"] = most
         return _remade(pool, ProcessPoolExecutor, workers, settings)

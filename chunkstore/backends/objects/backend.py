@@ -67,6 +67,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
     """
 
     shared_between_processes = True
+    may_be_forked = False
 
     def __init__(self, place: Place, *, lock_timeout: float = 60.0) -> None:
         self.place = place
