@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.data_places import catalogs, holding, put_among, put_by
 from chunkstore.names import DELETED_PREFIX, TEMPORARY_PREFIX, UNSYNCED_FILE, is_data_folder
-from chunkstore.recording.catalog import VERSIONS, Catalog, Found, catalog_of, hash_of
+from chunkstore.recording.catalog import BY_HASH, VERSIONS, Catalog, Found, catalog_of, hash_of, is_hash
 from chunkstore.records.models import DataCatalog, JobLog, RunLog
 from chunkstore.stores.base import Store
 
 #: No data that somebody has put lies at such a place: what a record says may be anything.
-_NOT_DATA = ("", ".", "..", VERSIONS, UNSYNCED_FILE)
+_NOT_DATA = ("", ".", "..", VERSIONS, BY_HASH, UNSYNCED_FILE)
 
 
 class DataOfCopy:
@@ -86,20 +86,20 @@ class DataOfCopy:
             self.problems.append(f"data {entry.name!r} is not copied: no catalog has it any more")
         elif _is_same(place.path, goal.path) or self._is_there(entry, goal, newest):
             _keep(goal, folder, kept)
-        elif not _may_put(goal, folder, str(self._run_id)):
+        elif not goal.claim(folder):
             self.problems.append(
                 f"data {entry.name!r} is not copied: the folder {folder} of the catalog {goal.path} is that of another "
                 "run. Delete that run with its data, or let the target have a catalog of its own."
             )
         else:
+            kept.add(folder)
             self._send(entry, place, goal)
-            _keep(goal, folder, kept)
 
     @staticmethod
     def _is_there(entry: DataCatalog, goal: Catalog, newest: dict[str, DataCatalog]) -> bool:
         """Tell whether the catalog has the bytes; those that were put last also under their own name."""
         folder = entry.catalog_relative_path.partition("/")[0]
-        if not goal.is_seen(f"{folder}/{VERSIONS}/{entry.data_hash}"):
+        if not is_hash(entry.data_hash) or not goal.is_seen(f"{goal.versions_in(folder)}/{entry.data_hash}"):
             return False
         is_newest = newest[entry.catalog_relative_path] is entry
         return not is_newest or _hash(goal.newest(entry.catalog_relative_path)) == entry.data_hash
@@ -129,14 +129,9 @@ def _hash(found: Found | None) -> str:
 
 def _keep(goal: Catalog, folder: str, kept: set[str]) -> None:
     """Keep others from deleting the data of the copy with that of another run."""
-    if folder not in kept and folder not in goal.own_folders():
+    if folder not in kept and folder not in goal.own_folders() and not goal.claim(folder):
         goal.keep(folder)
     kept.add(folder)
-
-
-def _may_put(goal: Catalog, folder: str, run_id: str) -> bool:
-    """Tell whether the copy may put data into a folder: it is its own, or named after the very run that is copied."""
-    return folder in goal.own_folders() or folder != run_id or goal.folder_to_put() == folder
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -6,12 +6,13 @@ its hash. What steps print lies beside the run's data.
 """
 
 from chunkstore.recording.catalog.catalog import GET, PUT, Catalog, Found, Output
-from chunkstore.recording.catalog.data_names import LOG_SUFFIX, VERSIONS
+from chunkstore.recording.catalog.data_names import BY_HASH, LOG_SUFFIX, VERSIONS
 from chunkstore.recording.catalog.of_stores import catalog_in_folder, catalog_of
 from chunkstore.recording.catalog.retrieval import is_hash
 from chunkstore.recording.catalog.versions import hash_of
 
 __all__ = [
+    "BY_HASH",
     "GET",
     "LOG_SUFFIX",
     "PUT",

@@ -110,6 +110,17 @@ class Catalog(msgspec.Struct, frozen=True):
         """
         raise NotImplementedError
 
+    def claim(self, folder: str) -> bool:
+        """Say that a folder is this run's, to put data into it that is called so in a run that this is a copy of.
+
+        Args:
+            folder: a folder of the catalog, which need not be there.
+
+        Returns:
+            Whether it is; False if another run has made it.
+        """
+        raise NotImplementedError
+
     def remove(self) -> None:
         """Delete the data of the run, but for what others keep."""
         raise NotImplementedError

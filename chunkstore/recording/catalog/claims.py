@@ -20,7 +20,7 @@ from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import StoreAccessError
-from chunkstore.names import data_folders
+from chunkstore.names import data_folders, is_data_folder
 from chunkstore.recording.catalog.catalog import Catalog
 from chunkstore.recording.catalog.files import discard_folder, listed
 from chunkstore.recording.catalog.places import SETTING, open_folder
@@ -114,17 +114,31 @@ class ClaimsOnDisk(Catalog, frozen=True):
         with _told_of(self.path):
             DirectoryBackend(self.path).while_locked("", _LOCK, claim)
 
+    def claim(self, folder: str) -> bool:
+        """See `Catalog.claim`."""
+        try:
+            return self._claim_on(folder) == MADE or self._make(folder) or self._claim_on(folder) == MADE
+        except OSError as error:
+            raise os_error(error, os.path.join(self.path, folder), SETTING) from error
+
+    def _claimed(self) -> list[str]:
+        """Return all folders that hold data of this run, also those named after the run that it is a copy of."""
+        there = listed(os.path.join(self.path, _CLAIMS))
+        alike = (name for name in there if is_data_folder(name, self.run_id) and self._claim_on(name) == MADE)
+        return list(dict.fromkeys([*self.folders(), *alike]))
+
     def remove(self) -> None:
         """Delete the data of the run, but for what others keep."""
         # Whoever was stopped over this may have left a folder of claims without any.
-        claims = [os.path.join(self.path, _CLAIMS, name) for name in data_folders(self.run_id, self.incarnation)]
-        if not self.folders() and not any(map(os.path.isdir, claims)):
+        names = dict.fromkeys([*data_folders(self.run_id, self.incarnation), *self._claimed()])
+        claims = [os.path.join(self.path, _CLAIMS, name) for name in names]
+        if not self._claimed() and not any(map(os.path.isdir, claims)):
             return
         backend = DirectoryBackend(self.path)
 
         def remove_folders() -> None:
             # Looked at again: nobody but those who hold this lock takes folders or claims away.
-            for name in self.folders():
+            for name in self._claimed():
                 self._give_up(backend, name)
             for each in claims:
                 discard_folder(each)  # which stays while there are claims of others in it

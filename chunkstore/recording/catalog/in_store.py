@@ -24,8 +24,9 @@ from chunkstore.recording.catalog.retrieval import is_hash
 from chunkstore.recording.catalog.versions import hash_of
 from chunkstore.records.models import DataCatalog
 
-#: In there, an object for each run that keeps a folder of another one.
-_KEEPERS = ".runs"
+#: In there, for each folder of another name than its run's, an object for each run that keeps it, and one that says
+#: which of them has made it.
+_KEEPERS, _MAKER = ".runs", "made-by"
 _MODE, _DIGEST, _INCARNATION = "mode", "sha256", "incarnation"
 _USUAL_MODE = 0o644
 _PERMISSIONS = 0o777
@@ -63,15 +64,51 @@ class CatalogInStore(Catalog, frozen=True, kw_only=True):
         """See `Catalog.keep`."""
         self.files.put(f"{_KEEPERS}/{folder}/{self.incarnation}", b"{}", {})
 
+    def claim(self, folder: str) -> bool:
+        """See `Catalog.claim`."""
+        if folder in self.folders():
+            return True
+        if not (self._has_made(folder) or self._make(folder)):
+            return False
+        self.keep(folder)
+        return True
+
+    def _make(self, folder: str) -> bool:
+        """Say that this run has made a folder that nobody has; tell whether it has."""
+        if self.has_folder(folder):
+            return False
+        maker = f"{_KEEPERS}/{folder}/{_MAKER}"
+        return self.files.put_if_new(maker, self.incarnation.encode(), {}) or self._has_made(folder)
+
+    def _has_made(self, folder: str) -> bool:
+        found = self.files.open(f"{_KEEPERS}/{folder}/{_MAKER}")
+        return found is not None and found.read() == self.incarnation.encode()
+
     def remove(self) -> None:
         """See `Catalog.remove`."""
         kept = [entry.name.removeprefix(f"{_KEEPERS}/") for entry in self.files.below(_KEEPERS)]
-        mine = [path for path in kept if path.endswith(f"/{self.incarnation}")]
-        self.files.delete([f"{_KEEPERS}/{path}" for path in mine])
-        others = {path.rpartition("/")[0] for path in kept if path not in mine}
+        keepers: dict[str, set[str]] = {}
+        for folder, _, who in (path.rpartition("/") for path in kept):
+            keepers.setdefault(folder, set()).add(who)
+        for folder, names in keepers.items():
+            if {self.incarnation, _MAKER} <= names and self._has_made(folder):
+                self._give_up(folder, sorted(names - {self.incarnation, _MAKER}))
+        mine = [
+            f"{_KEEPERS}/{folder}/{self.incarnation}" for folder, names in keepers.items() if self.incarnation in names
+        ]
+        self.files.delete(mine)
         for folder in self.folders():
-            if folder not in others:
+            if not keepers.get(folder, set()) - {self.incarnation}:
                 self.files.delete([entry.name for entry in self.files.below(folder)])
+
+    def _give_up(self, folder: str, keepers: list[str]) -> None:
+        """Leave a folder that this run has made to somebody who keeps it, or delete it."""
+        maker = f"{_KEEPERS}/{folder}/{_MAKER}"
+        if keepers:
+            self.files.put(maker, keepers[0].encode(), {})
+        else:
+            self.files.delete([entry.name for entry in self.files.below(folder)])
+            self.files.delete([maker])
 
     # --- data --------------------------------------------------------------------------------------------------------
 
