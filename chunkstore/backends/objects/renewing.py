@@ -94,6 +94,7 @@ class HeldObject:
         #: Whether the object, if there is one, may be ours.
         self._is_ours = True
         self._failures = 0
+        self._renewed_at = 0.0
         self._has_warned = False
         self._pid = os.getpid()
         # Bare locks: finalisers and handlers of signals can give them back in the middle of anything.
@@ -115,7 +116,7 @@ class HeldObject:
         except Exception as error:  # noqa: BLE001 - whatever it is: the run goes on
             self._note_failure(error)
         else:
-            self._failures = 0
+            self._failures, self._renewed_at = 0, time.monotonic()
         return self._is_ours
 
     def _put(self) -> bool:
@@ -180,13 +181,15 @@ class HeldObject:
 
     def remove(self) -> None:
         """Remove the object, if it is ours."""
-        was_ours, self._is_ours = self._is_ours, False
+        was_renewed = not self._failures and time.monotonic() - self._renewed_at < self._every * MOST_MISSED
         try:
-            if was_ours:
+            # Who was silent for long may have been taken for dead, and somebody else have begun to hold it.
+            if self._is_ours and (was_renewed or (self.renew() and not self._failures)):
                 self._client.delete([self._key])
         except Exception:  # noqa: BLE001, S110 - then it stays: the run has ended, or will be taken to have died
             pass
         finally:
+            self._is_ours = False
             with suppress(RuntimeError):
                 self._has_ended.release()
 
