@@ -4,7 +4,7 @@
 run-log-store:
   type: chunkstore
   config:
-    log_folder: .run_log_store
+    log_folder: .run_log_store # or url: s3://bucket/prefix
 ```
 
 runnable hands over and expects its own pydantic models, and executors get a record, change it and put it back whole,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from runnable import datastore, defaults, exceptions, utils
 from runnable.context import RunnableContext, get_run_context
 
@@ -18,6 +19,7 @@ from chunkstore import errors
 from chunkstore.clock import utc_now
 from chunkstore.names import PinnedRunId
 from chunkstore.plugins.runnable.file_names import within_limits
+from chunkstore.plugins.runnable.pools import have_pools_started_anew
 from chunkstore.plugins.runnable.to_models import as_model, as_parameters, as_run_log
 from chunkstore.plugins.runnable.to_records import as_record, without_descriptions, without_notes
 from chunkstore.records import models
@@ -27,7 +29,7 @@ from chunkstore.records.garbage import without_collections
 from chunkstore.records.models import NOTES, BranchLog, StepLog
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
-from chunkstore.stores.named import make_store, unknown_option
+from chunkstore.stores.named import OBJECT_STORE_TYPE, make_store, unknown_option
 from chunkstore.stores.stored import is_finished
 
 logger = logging.getLogger("chunkstore")
@@ -47,15 +49,18 @@ _OPEN_STORES = 16
 
 
 class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
-    """Run logs as chunks in a folder, safe for any number of processes at once.
+    """Run logs as chunks in a folder or a bucket, safe for any number of processes at once.
 
     Attributes:
-        service_name: executors that start containers know a store in a folder by this name.
+        service_name: executors that start containers know a store in a folder by this name; in a bucket it is another.
         supports_parallel_writes: branches of `parallel` and `map` may run in processes of their own.
         log_folder: the folder that holds the runs; executors that start containers change it.
         durability: what a returned call survives: `process`, `run` or `step`.
         pretty: whether JSON is written with line breaks and indents.
         lock_timeout: seconds to wait for a lock.
+        url: the bucket that holds the runs, if that is no folder: `s3://bucket/prefix`.
+        client: what the client of the bucket is told; in the configuration, that stands beside the other options. It is
+            in no record: there are secrets among it.
 
     Raises:
         ConfigurationError: a key or a value is not known; the message names the closest right one.
@@ -67,12 +72,19 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
     durability: str = _DEFAULTS.durability
     pretty: bool = _DEFAULTS.pretty
     lock_timeout: float = _DEFAULTS.lock_timeout
+    url: str = ""
+    client: Any = Field(default=None, exclude=True, repr=False)
 
     def __init__(self, **config: Any) -> None:
+        if config.get("url") is not None:
+            checked = make_store(OBJECT_STORE_TYPE, config).options
+            super().__init__(**{name: getattr(checked, name) for name in (*_OPTIONS, "url", "client")})
+            self.service_name = OBJECT_STORE_TYPE
+            return
         for key in config:
-            if key not in _OPTIONS:
-                raise unknown_option("key for the run log store 'chunkstore'", key, _OPTIONS, key)
-        checked = make_store(_STORE_TYPE, config).options
+            if key not in (*_OPTIONS, "url"):
+                raise unknown_option("key for the run log store 'chunkstore'", key, (*_OPTIONS, "url"), key)
+        checked = make_store(_STORE_TYPE, {name: value for name, value in config.items() if name != "url"}).options
         super().__init__(**{name: getattr(checked, name) for name in _OPTIONS})
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -88,11 +100,15 @@ class ChunkstoreRunLogStore(datastore.BaseRunLogStore):
     @property
     def store(self) -> ChunkedStore:
         """The store that the settings name now; objects with the same settings share one."""
-        return _open_store(os.path.abspath(self.log_folder), self.durability, self.pretty, self.lock_timeout)
+        options: dict[str, Any] = {"pretty": self.pretty, "lock_timeout": self.lock_timeout}
+        if self.url:
+            return _open_store(self.url, pickle.dumps({**options, "client": self.client}))
+        options |= {"log_folder": os.path.abspath(self.log_folder), "durability": self.durability}
+        return _open_store(_STORE_TYPE, pickle.dumps(options))
 
     def get_summary(self) -> dict[str, Any]:
         """Return what runnable prints about the store at the end of a run."""
-        return {"Type": self.service_name, "Location": self.log_folder}
+        return {"Type": self.service_name, "Location": self.url or self.log_folder}
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
@@ -398,9 +414,8 @@ def _nothing() -> None:
 
 
 @lru_cache(maxsize=_OPEN_STORES)
-def _open_store(log_folder: str, durability: str, pretty: bool, lock_timeout: float) -> ChunkedStore:
-    settings = {"log_folder": log_folder, "durability": durability, "pretty": pretty, "lock_timeout": lock_timeout}
-    store = make_store(_STORE_TYPE, settings)
+def _open_store(store_type: str, options: bytes) -> ChunkedStore:
+    store = make_store(store_type, pickle.loads(options))  # noqa: S301 - pickled above
     assert isinstance(store, ChunkedStore)
     store.remember_listings(_LISTING_SHARE)
     return store
@@ -423,3 +438,4 @@ def _translated_errors(run_id: str) -> Iterator[None]:
 
 # Executors look it up in its module whenever a step begins.
 utils.make_log_file_name = within_limits(utils.make_log_file_name)
+have_pools_started_anew(lambda: bool(getattr(getattr(get_run_context(), "run_log_store", None), "url", "")))
