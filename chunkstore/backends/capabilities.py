@@ -15,12 +15,26 @@ from chunkstore.backends.mount import Mount
 from chunkstore.backends.polling import poll
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.backends.turns import loaded, present_turn, take_turn
+from chunkstore.errors import StoreUsageError
 from chunkstore.names import LOCK_FILE
 
 _T = TypeVar("_T")
 
 #: Is given what loads a file; tells whether that is damaged.
 Judge = Callable[[Callable[[], bytes]], bool]
+
+
+def lacking(backend: Backend, what: str, why: str) -> StoreUsageError:
+    """Return the error for what a back end cannot do.
+
+    Args:
+        backend: which one.
+        what: what was asked for, as in `Cannot … in s3://bucket`.
+        why: what there is not.
+    """
+    return StoreUsageError(
+        f"Cannot {what} in {backend.location}: {why}. Use a store in a folder for that, or copy the runs to one."
+    )
 
 
 def never() -> bool:

@@ -9,8 +9,12 @@ from collections.abc import Iterator
 _POLL = 0.02
 
 
-def poll() -> Iterator[set[str]]:
-    """Yield nothing, again and again, with a pause before each time."""
+def poll(pause: float = _POLL) -> Iterator[set[str]]:
+    """Yield nothing, again and again.
+
+    Args:
+        pause: seconds before each time but the first.
+    """
     while True:
         yield set()
-        time.sleep(_POLL)
+        time.sleep(pause)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from chunkstore.backends.capabilities import Syncing
 from chunkstore.errors import RunLivesError, RunLogExistsError, RunLogNotFoundError
 from chunkstore.names import PinnedRunId, readable_name
 from chunkstore.recording.catalog import catalog_of
@@ -42,7 +43,7 @@ class Recorder:
         capture_output: bool,
     ) -> Run:
         """See `Store.start_run`."""
-        store.backend.check_what_ending_needs()
+        _check_what_ending_needs(store)
         previous, original = None, ""
         inherited: dict[str, Any] = {}
         if resume is not None:
@@ -75,7 +76,7 @@ class Recorder:
     def join_run(self, store: Store, run_id: str, *, create: bool, tag: str, capture_output: bool) -> Run:
         """See `Store.join_run`."""
         if create:
-            store.backend.check_what_ending_needs()
+            _check_what_ending_needs(store)
         try:
             log = store.get_run_log(run_id, full=False)
         except RunLogNotFoundError:
@@ -102,6 +103,11 @@ class Recorder:
     def sync_data(self, store: Store, run_id: str, incarnation: str) -> None:
         """See `chunkstore.stores.base.Recorder`."""
         catalog_of(store, run_id, incarnation).sync()
+
+
+def _check_what_ending_needs(store: Store) -> None:
+    if isinstance(store.backend, Syncing):
+        store.backend.check_what_ending_needs()
 
 
 def _warn_of_running(resumed: RunLog) -> None:

@@ -33,7 +33,7 @@ NOTES = "chunkstore"
 #: The note that tells a run from every other that had its id before or gets it later.
 INCARNATION = "incarnation"
 #: The note of what the chunks of a run that has ended hold, summed up; and of who sums them up just now.
-CONTENTS, SUMMING, SEALED = "contents", "summing", "sealed"
+CONTENTS, AT_LEAST, SUMMING, SEALED = "contents", "contents_at_least", "summing", "sealed"
 #: The note that tells the same of the run that this one resumes.
 RESUMED = "resumed"
 

@@ -27,6 +27,8 @@ class Change(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fi
         removed: keys that are taken out of an object.
         items: changes inside a list, by index (as text, since JSON has no other keys).
         append: values that are added at the end of a list.
+        own: of a whole record, what its owner has written since in the place of what its file holds, where files of
+            records that have ended are not replaced; the rest lies over that.
     """
 
     set: Any = UNSET
@@ -34,12 +36,15 @@ class Change(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fi
     removed: list[str] = field(default_factory=list)
     items: dict[str, Change] = field(default_factory=dict)
     append: list[Any] = field(default_factory=list)
+    own: Any = UNSET
 
 
 def apply(change: Change | None, base: Any) -> Any:
     """Return `base`, plain JSON values, with `change` laid over it; `base` itself is not altered."""
     if change is None:
         return base
+    if change.own is not UNSET:
+        base = change.own
     if change.set is not UNSET:
         return copy.deepcopy(change.set)
     if isinstance(base, list):
@@ -53,6 +58,11 @@ def apply(change: Change | None, base: Any) -> Any:
                 merged[key] = copy.deepcopy(inner.set)
         return merged
     return base  # the owner has put something else here, in which there is nothing to change
+
+
+def with_own(change: Change | None, own: Any) -> Change:
+    """Return a change that has, below it, what the owner of a record has written since."""
+    return msgspec.structs.replace(change or Change(), own=own)
 
 
 def set_by(change: Change | None) -> Collection[str]:
@@ -123,6 +133,13 @@ def merge(current: Any, change: Change | None, new: Any) -> Change | None:
     """
     if _same(current, new):
         return change
+    merged = _merge(current, change, new)
+    if change is not None:
+        merged.own = change.own
+    return merged
+
+
+def _merge(current: Any, change: Change | None, new: Any) -> Change:
     if change is None or change.set is UNSET:
         if _is_object(current) and _is_object(new):
             return _merge_objects(current, change or Change(), new)

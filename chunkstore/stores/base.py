@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol
 
-from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.base import Backend
 from chunkstore.clock import clock
 from chunkstore.stores.methods import RecordMethods, RunMethods, UpkeepMethods, WatchingMethods
 from chunkstore.stores.options import StoreOptions

@@ -10,6 +10,7 @@ from msgspec import field
 
 from chunkstore.backends.base import Backend
 from chunkstore.clock import clock
+from chunkstore.errors import CorruptChunkError
 from chunkstore.names import (
     BRANCH,
     BRANCH_UPDATE,
@@ -27,7 +28,7 @@ from chunkstore.records import codec, overlay
 from chunkstore.records.base import Record
 from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.integrity import without_checksum
-from chunkstore.records.models import BranchLog, RunLog, StepLog
+from chunkstore.records.models import FAIL, SUCCESS, BranchLog, RunLog, StepLog
 
 #: The kind and the internal name of a record.
 Key = tuple[str, str]
@@ -44,6 +45,21 @@ UPDATE_KINDS = frozenset(_UPDATE_KIND_OF.values())
 def key_of(record: StepLog | BranchLog) -> Key:
     """Return what tells a record from all others of its run."""
     return KIND_OF[type(record)], record.internal_name
+
+
+class _Status(msgspec.Struct):
+    status: str = ""
+
+
+def has_ended(body: bytes) -> bool:
+    """Tell whether a step or branch, as JSON, surely says that it has ended.
+
+    Where files are not removed only if they are unchanged, the file of such a record is replaced by nobody any more.
+    """
+    try:
+        return codec.decoder_of(_Status).decode(body).status in (SUCCESS, FAIL)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 class Parameters(Record, kw_only=True):
@@ -80,6 +96,15 @@ class Update(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     internal_name: str
     over: str
     change: overlay.Change
+
+
+def is_of_owner(body: bytes) -> bool:
+    """Tell whether nobody but the owner of a record has changed it, going by the JSON in the file of its changes."""
+    try:
+        change = codec.decode(body, "", codec.decoder_of(Update)).change
+    except (CorruptChunkError, msgspec.ValidationError):
+        return False
+    return bool(change == overlay.Change(own=change.own))
 
 
 def observe_all(files: Iterable[str]) -> None:

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.base import Backend, Change
+from chunkstore.backends.capabilities import Appending, Looking, RemovingUnchanged, Syncing
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FolderReader
-from chunkstore.clock import clock
-from chunkstore.errors import ChunkstoreError, StoreUsageError
+from chunkstore.errors import ChunkstoreError, ConfigurationError, StoreUsageError
 from chunkstore.forks import renew_after_fork
 from chunkstore.names import (
     END_OF_TIME,
@@ -22,12 +22,9 @@ from chunkstore.names import (
     LOCK_FILE,
     OWNER_FILE,
     RUN_FILE,
-    chunk_file,
-    incarnation_of,
     is_meant,
     is_packable,
     new_incarnation,
-    parameter_file,
 )
 from chunkstore.records.assemble import flatten
 from chunkstore.records.encoding import encode_record
@@ -36,19 +33,19 @@ from chunkstore.records.garbage import without_collections
 from chunkstore.records.models import FORMAT, PACKED_FORMAT, BranchLog, Problem, RunLog, StepLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunk_files import Parameters, checked_run_log, key_of, read_run_file
-from chunkstore.stores.contents import contents_of, with_contents
+from chunkstore.stores.contents import with_contents
 from chunkstore.stores.layout import OwnerFiles
-from chunkstore.stores.options import JOURNAL, StoreOptions
+from chunkstore.stores.options import FILES, JOURNAL, StoreOptions
 from chunkstore.stores.packed import Journals
 from chunkstore.stores.reading import (
     ChunkReader,
     FollowedRun,
     ListingMemory,
-    Patience,
     ProblemFinder,
     RecordFinder,
     RunFiles,
     as_series,
+    follow,
     in_order,
     join_chunks,
     warn_of,
@@ -57,7 +54,17 @@ from chunkstore.stores.runs import Candidate, KnownRun, KnownRuns
 from chunkstore.stores.stored import as_json, as_stored, check_format, is_finished
 from chunkstore.stores.stripes import Stripes
 from chunkstore.stores.summary import Summary, tally
-from chunkstore.stores.writing import ChunkWriter, ParameterFiles, RecordWriter, attempt, seal, unseal
+from chunkstore.stores.writing import (
+    ChunkWriter,
+    ParameterFiles,
+    RecordWriter,
+    attempt,
+    by,
+    files_of_new_run,
+    seal,
+    seal_ended,
+    unseal,
+)
 
 logger = logging.getLogger("chunkstore")
 
@@ -79,7 +86,7 @@ class ChunkedStore(Store):
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         super().__init__(backend, options)
         self._listings = ListingMemory()
-        self._journals = Journals.of(backend) if self.options.container == JOURNAL else None
+        self._journals = self._journals_of(backend) if self.options.container == JOURNAL else None
         self._finder = RecordFinder(backend, self._listings)
         self._writer = ChunkWriter(backend, self._listings, self._journals, pretty=self.options.pretty)
         self._parameters = ParameterFiles(self._writer)
@@ -89,18 +96,31 @@ class ChunkedStore(Store):
         self._owned: KnownRuns[KnownRun] = KnownRuns()
         renew_after_fork(self)
 
+    @staticmethod
+    def _journals_of(backend: Backend) -> Journals:
+        if isinstance(backend, Appending):
+            return Journals.of(backend)
+        raise ConfigurationError(
+            f"Cannot use the container 'journal' in {backend.location}: nothing can be added to a file there. Leave "
+            "the option away, or use 'files'; sealing a run that has finished makes one file of it.",
+            file="",
+            key="container",
+            expected=FILES,
+        )
+
     def remember_listings(self, share: int) -> None:
         """Look up single records in a listing of the folder that is not made anew each time.
 
         Then the look-ups cost the same however long a run is. What others have changed of a record is found all the
         same, and so are a record that the listing lacks and what has been added inside a record. But that others have
         recorded the very same thing at the same moment, or a step beside our own in the same branch, may be found out a
-        little later; and so may the rest where a file system keeps no exact times (Linux does from 6.13 on).
+        little later; and so may the rest where a file system keeps no exact times (Linux does from 6.13 on). Where it
+        costs a request to find out whether anything has changed, nothing is remembered.
 
         Args:
             share: for how many times as long as it took a listing is used again; see `ListingMemory`.
         """
-        self._listings.start_anew(share)
+        self._listings.start_anew(share if isinstance(self.backend, Looking) else 0)
 
     def reset_after_fork(self) -> None:
         """In a forked child: own nothing, and let go of mutexes that threads of the parent may hold."""
@@ -190,15 +210,8 @@ class ChunkedStore(Store):
     # --- runs --------------------------------------------------------------------------------------------------------
 
     def _create(self, log: RunLog, *, durable: bool = False) -> None:
-        records, parameters = flatten(log)
-        files = {chunk_file(*key_of(record), clock.tick()): self._encode(record) for record in records}
-        for scope, values in parameters.items():
-            if values:
-                files[parameter_file(scope)] = self._encode(Parameters(branch=scope, parameters=values))
-        noted = with_contents(log, contents_of(files)) if is_finished(log) else log
-        bare = msgspec.structs.replace(noted, steps={}, parameters={}, found_orphans=UNSET, found_problems=UNSET)
-        files[RUN_FILE] = self._encode(bare)
-        self.backend.create_folder(log.run_id, files, durable=durable)
+        files = files_of_new_run(self.backend, log, pretty=self.options.pretty)
+        self.backend.create_folder(log.run_id, files, incarnation=log.incarnation, durable=durable)
 
     def _read(self, run_id: str) -> RunLog:
         def read() -> RunLog:
@@ -236,8 +249,8 @@ class ChunkedStore(Store):
 
     def _change_metadata(self, run_id: str, change: Callable[[RunLog], RunLog]) -> RunLog:
         def change_it(known: KnownRun) -> RunLog:
-            def change_run() -> RunLog:
-                log = read_run_file(self.backend, run_id)
+            def change_run(folder: Change) -> RunLog:
+                log = checked_run_log(folder.load(RUN_FILE), run_id)
                 check_format(log)
                 new = as_stored(change(msgspec.structs.replace(log, steps={}, parameters={})))
                 # Other tools keep steps there; they stay.
@@ -248,14 +261,14 @@ class ChunkedStore(Store):
                     known.is_synced = False  # somebody else has changed it, who may have taken the run up again
                 data = self._encode(whole)
                 try:
-                    self._writer.write(run_id, known, self.backend.replace_as_read, RUN_FILE, data, durable=durable)
+                    self._writer.write(run_id, known, by(folder), RUN_FILE, data, durable=durable)
                 except ChunkstoreError:
                     attempt(partial(self._writer.take_back, run_id, known, RUN_FILE, data, self._encode(log)), run_id)
                     raise
-                known.own_version = self.backend.version(run_id, RUN_FILE)
+                known.own_version = self._writer.version(run_id)
                 return new
 
-            return self.backend.while_locked(run_id, LOCK_FILE, change_run, within=known)
+            return self.backend.change(run_id, change_run, within=known)
 
         changed = self._in_run(run_id, change_it)
         if is_finished(changed):
@@ -281,9 +294,11 @@ class ChunkedStore(Store):
             in_order(RunFiles(reader, keep=False).names())
 
     def _sum_up(self, run_id: str, *, whole: bool) -> Summary:
-        # Who adds something later than this finds the note and takes it back; what came before is in the sums.
-        summing = new_incarnation()
-        self._change_metadata(run_id, lambda log: with_contents(log, None, summing=summing))
+        # Who adds something later than this finds the note and takes it back; what came before is in the sums. Where
+        # nobody looks for it, only what is there at least can be noted.
+        summing = new_incarnation() if isinstance(self.backend, Looking) else ""
+        if summing:
+            self._change_metadata(run_id, lambda log: with_contents(log, None, summing=summing))
 
         def read() -> Summary:
             with self.backend.reader(run_id) as reader:
@@ -301,29 +316,27 @@ class ChunkedStore(Store):
     def _run_file(self, run_id: str) -> tuple[str, str]:
         return run_id, RUN_FILE
 
-    def _delete(self, run_id: str) -> None:
-        self._check_meant(run_id)  # nothing is made or removed in a folder that is no run
-        self.backend.while_locked(run_id, LOCK_FILE, lambda: self._remove(run_id))
+    def _delete(self, run_id: str, condition: Callable[[], bool]) -> bool:
+        def delete(folder: Change) -> bool:
+            with folder.reader() as reader:
+                ChunkReader(run_id, reader).metadata()  # it is still the one that is meant
+            is_due = condition()
+            if is_due:
+                folder.remove_folder()
+            return is_due
+
+        with self.backend.reader(run_id) as reader:
+            ChunkReader(run_id, reader).metadata()  # nothing is made or removed in a folder that is no run
+        return self.backend.change(run_id, delete)
 
     def _lock_file(self, run_id: str) -> tuple[str, str]:
         return run_id, LOCK_FILE
 
-    def _remove(self, run_id: str) -> None:
-        if incarnation_of(run_id):
-            self._check_meant(run_id)
-        self.backend.remove_folder(run_id)
-
-    def _check_meant(self, run_id: str) -> None:
-        """Look whether the run that has an id, if its record can be read, is the one that is meant.
-
-        Raises:
-            MissingError: it is another one, or there is none.
-        """
-        with self.backend.reader(run_id) as reader:
-            ChunkReader(run_id, reader).metadata()
-
     def _sync(self, run_id: str) -> None:
-        self.backend.sync(run_id)
+        if isinstance(self.backend, Syncing):
+            self.backend.sync(run_id)
+        else:
+            self.backend.load(run_id, RUN_FILE)  # is there such a run? What is written stays anyhow
 
     def _owner_files(self, run_id: str, incarnation: str) -> OwnerFiles:  # noqa: ARG002 - the folder goes with the run
         return OwnerFiles(run_id, OWNER_FILE, JOINED_FILE)
@@ -336,52 +349,35 @@ class ChunkedStore(Store):
 
     def _follow(self, run_id: str) -> Iterator[RunLog]:
         run = FollowedRun(run_id, lambda: self.backend.reader(run_id))
-        state = run.state()
-        log = run.read_all()
-        yield log
-        patience = Patience()
-        for names in self.backend.watch(run_id):
-            if is_finished(log):
-                return
-            before, state = state, run.state()
-            if names and not patience.is_at_an_end():
-                newer = run.read_changed(names)
-            elif state != before or patience.is_at_an_end():
-                newer = patience.look(run)
-            elif patience.may_be_over() and self.is_abandoned(run_id):
-                newer = run.read_all()
-                if newer is not log:
-                    yield newer
-                return
-            else:
-                continue
-            if is_finished(newer):
-                newer = run.read_all()
-            if newer is not log:
-                yield newer
-            log = newer
+        return follow(run, self._changes_in(run_id), lambda: self.is_abandoned(run_id))
 
     # --- sealing -----------------------------------------------------------------------------------------------------
 
     def _seal(self, run_id: str) -> int:
-        def seal_run() -> int:
-            log = read_run_file(self.backend, run_id)
+        def seal_run(folder: Change, known: KnownRun) -> int:
+            log = checked_run_log(folder.load(RUN_FILE), run_id)
             check_format(log)
             if not is_finished(log):
                 raise StoreUsageError(
                     f"Cannot seal run {run_id!r}: its status is {log.status}. Seal it when it has finished; if "
                     "nobody is going to finish it, say so with update_run_log, which sets its status."
                 )
-            return seal(self.backend, run_id, pretty=self.options.pretty)
+            backend, pretty = self.backend, self.options.pretty
+            if isinstance(backend, RemovingUnchanged):
+                return seal(backend, folder, run_id, known, pretty=pretty)
+            return seal_ended(backend, folder, run_id, known, pretty=pretty)
 
         try:
-            return self._locked(run_id, seal_run)
+            return self._repack(run_id, seal_run)
         finally:
             self._listings.forget(run_id)
 
-    def _locked(self, run_id: str, action: Callable[[], _T]) -> _T:
-        """Return what an action returns that needs the lock of a run that this version may write to."""
-        return self._in_run(run_id, lambda known: self.backend.while_locked(run_id, LOCK_FILE, action, within=known))
+    def _repack(self, run_id: str, action: Callable[[Change, KnownRun], _T]) -> _T:
+        """Return what an action returns that changes where the chunks of a run lie that this version may write to."""
+        return self._in_run(
+            run_id,
+            lambda known: self.backend.change(run_id, lambda folder: action(folder, known), within=known),
+        )
 
     def _seal_large(self, run_id: str, most: int) -> None:
         with self.backend.reader(run_id) as reader:
@@ -393,14 +389,14 @@ class ChunkedStore(Store):
                 logger.warning("Run %s is not sealed: %s", run_id, error)
 
     def _unseal(self, run_id: str) -> None:
-        def unseal_run() -> None:
-            log = read_run_file(self.backend, run_id)
+        def unseal_run(folder: Change, known: KnownRun) -> None:
+            log = checked_run_log(folder.load(RUN_FILE), run_id)
             check_format(log)
             if log.is_packed:
-                unseal(self.backend, run_id, pretty=self.options.pretty)
+                unseal(self.backend, folder, run_id, known, pretty=self.options.pretty)
 
         try:
-            self._locked(run_id, unseal_run)
+            self._repack(run_id, unseal_run)
         finally:
             self._listings.forget(run_id)
 

@@ -2,6 +2,7 @@
 
 Whoever finishes a run notes for each kind of chunk how many there are, and the sum of their CRC-32. Such a sum depends
 on no order, nor on where chunks lie, and whoever changes one chunk later can put it right without reading the others.
+Where those who write do not look whether the run has ended, only how many there are at least is noted: more may come.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 
 from chunkstore.names import BRANCH, BRANCH_UPDATE, METRIC, PARAMETER, STEP, STEP_UPDATE
 from chunkstore.records.integrity import without_checksum
-from chunkstore.records.models import CONTENTS, NOTES, SEALED, SUMMING, RunLog
+from chunkstore.records.models import AT_LEAST, CONTENTS, NOTES, SEALED, SUMMING, RunLog
 
 #: By kind of chunk, how many there are, and the sum of what they hold.
 Contents = dict[str, tuple[int, int]]
@@ -85,30 +86,54 @@ def versions_sealed(log: RunLog) -> dict[str, str]:
     return beside if isinstance(beside, dict) else {}
 
 
-def with_contents(log: RunLog, contents: Contents | None, *, summing: str = "") -> RunLog:
-    """Return a run's own record that notes contents, or says nothing of them; and who sums them up, or nobody."""
-    notes = {key: value for key, value in log.notes.items() if key not in (CONTENTS, SUMMING)}
+def counted(contents: Contents) -> dict[str, int]:
+    """Return how many chunks of each kind there are."""
+    return {kind: count for kind, (count, _) in contents.items()}
+
+
+def noted_counts(log: RunLog) -> Contents | None:
+    """Return, as contents, how many chunks there were at least when a run ended; None if that is not noted."""
+    try:
+        counts = msgspec.convert(log.notes.get(AT_LEAST), dict[str, int] | None)
+    except msgspec.ValidationError:
+        return None  # not ours
+    return None if counts is None else {kind: (count, 0) for kind, count in counts.items()}
+
+
+def with_contents(log: RunLog, contents: Contents | None, *, summing: str = "", at_least: bool = False) -> RunLog:
+    """Return a run's own record that notes contents, or says nothing of them; and who sums them up, or nobody.
+
+    Args:
+        log: the record.
+        contents: what the chunks hold; None to note nothing.
+        summing: stands for who sums them up.
+        at_least: whether more may come without a word.
+    """
+    notes = {key: value for key, value in log.notes.items() if key not in (CONTENTS, AT_LEAST, SUMMING)}
     if contents is not None:
-        notes[CONTENTS] = contents
+        notes[AT_LEAST if at_least else CONTENTS] = counted(contents) if at_least else contents
     if summing:
         notes[SUMMING] = summing
     return msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes})
 
 
-def differences(noted: Contents, found: Contents, damaged: set[str]) -> Iterator[tuple[str, str]]:
+def differences(
+    noted: Contents, found: Contents, damaged: set[str], *, at_least: bool = False
+) -> Iterator[tuple[str, str]]:
     """Yield kinds of problems and what is wrong with a run that does not hold what its end has noted.
 
     Args:
         noted: what was noted.
         found: what is there.
         damaged: kinds of which some chunks cannot be read, as is told elsewhere.
+        at_least: whether more, or others, are no difference.
     """
     for kind in dict.fromkeys([*noted, *found]):
         (before, total), (now, total_now) = noted.get(kind, (0, 0)), found.get(kind, (0, 0))
         what = _WHAT.get(kind, kind)
         if now < before:
             yield "missing", f"the run finished with {before:,} {what}, and {now:,} of them are here"
-        elif kind in damaged:
+        elif at_least or kind in damaged:
             continue
         elif now > before:
             yield "changed", f"the run finished with {before:,} {what}, and {now:,} are here"

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from chunkstore.backends.base import AT_THE_END
-from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.base import AT_THE_END, Backend, Change
+from chunkstore.backends.capabilities import Locking, Syncing, lacking
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError
@@ -53,6 +53,9 @@ class DocumentStore(Store):
 
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         super().__init__(backend, options)
+        if not isinstance(backend, Locking):
+            raise lacking(backend, "keep each run in one document", "there are no locks")
+        self._locks = backend
         self.reset_after_fork()
         renew_after_fork(self)
 
@@ -84,8 +87,8 @@ class DocumentStore(Store):
         If something comes in the middle, `edit` is called again.
         """
 
-        def edit_document() -> _T:
-            before = self.backend.load(_TOP, _file_of(run_id))
+        def edit_document(change: Change) -> _T:
+            before = change.load(_file_of(run_id))
             document = Document(self._decoded(run_id, before))
             check_format(document.log)
             has_finished = is_finished(document.log)
@@ -93,7 +96,7 @@ class DocumentStore(Store):
             if document.altered:
                 # What a run is changed by after its end is durable at once, as all before was made durable then.
                 durable = self.backend.durability == AT_THE_END and has_finished
-                self._replace(run_id, before, self._encode(document.to_write()), durable=durable)
+                self._replace(run_id, change, before, self._encode(document.to_write()), durable=durable)
             then(result)
             return result
 
@@ -105,13 +108,13 @@ class DocumentStore(Store):
             if len(self._admitted) >= _MOST_ADMITTED:
                 self._admitted.clear()
             self._admitted.add(str(run_id))
-        return self._while_locked(run_id, edit_document)
+        return self._changing(run_id, edit_document)
 
-    def _replace(self, run_id: str, before: bytes, after: bytes, *, durable: bool) -> None:
+    def _replace(self, run_id: str, change: Change, before: bytes, after: bytes, *, durable: bool) -> None:
         """Replace a document; should that fail when it is done already, what was there before is put back."""
         file = _file_of(run_id)
         try:
-            self.backend.replace_as_read(_TOP, file, after, durable=durable)
+            change.replace(file, after, durable=durable)
         except ChunkstoreError:
             try:
                 if self.backend.load(_TOP, file) == after:
@@ -120,17 +123,17 @@ class DocumentStore(Store):
                 logger.warning("A change of run %s that failed may stay: %s", run_id, str(error))
             raise
 
-    def _while_locked(self, run_id: str, action: Callable[[], _T]) -> _T:
+    def _changing(self, run_id: str, action: Callable[[Change], _T]) -> _T:
         """Return what an action returns, called under a run's lock; no lock is left of a run that is gone by then."""
 
-        def act() -> _T:
+        def act(change: Change) -> _T:
             try:
-                return action()
+                return action(change)
             except MissingError:
-                self.backend.remove_lock(_TOP, _lock_of(run_id))
+                self._locks.remove_lock(_TOP, _lock_of(run_id))
                 raise
 
-        return self.backend.while_locked(_TOP, _lock_of(run_id), act)
+        return self._locks.change(_TOP, act, lock=_lock_of(run_id))
 
     def _own(self, run_id: str, document: RunDocument) -> OwnRecords:
         """Return what this object wrote of the very run that a document is."""
@@ -185,7 +188,7 @@ class DocumentStore(Store):
     def _follow(self, run_id: str) -> Iterator[RunLog]:
         version: FileVersion = ()
         patience = Patience()
-        for _ in self.backend.watch(_TOP):
+        for _ in self._changes_in(_TOP):
             before, version = version, self.backend.version(_TOP, _file_of(run_id))
             is_over = version == before and patience.may_be_over() and self.is_abandoned(run_id)
             if is_over:
@@ -230,27 +233,34 @@ class DocumentStore(Store):
     def _run_file(self, run_id: str) -> tuple[str, str]:
         return _TOP, _file_of(run_id)
 
-    def _delete(self, run_id: str) -> None:
+    def _delete(self, run_id: str, condition: Callable[[], bool]) -> bool:
+        def delete(_: Change) -> bool:
+            incarnation = self._incarnation(run_id) or ""
+            is_due = condition()
+            if is_due:
+                self._remove(run_id, incarnation)
+            return is_due
+
         with self.backend.reader(_TOP) as reader:
             if _file_of(run_id) not in reader.names():
                 raise MissingError(run_id)
-        self._while_locked(run_id, lambda: self._remove(run_id))
+        return self._changing(run_id, delete)
 
     def _lock_file(self, run_id: str) -> tuple[str, str]:
         return _TOP, _lock_of(run_id)
 
-    def _remove(self, run_id: str) -> None:
-        incarnation = self._incarnation(run_id) or ""
+    def _remove(self, run_id: str, incarnation: str) -> None:
         self.backend.remove(_TOP, _file_of(run_id))
         for known_as in {"", incarnation}:
             files = self._owner_files(run_id, known_as)
             self.backend.remove_left_over(_TOP, files.owner)
             self.backend.remove_left_over(_TOP, files.joined)
         self.backend.remove_left_over(_TOP, f"{UNSYNCED_FILE}-{_file_of(run_id)}")
-        self.backend.remove_lock(_TOP, _lock_of(run_id))
+        self._locks.remove_lock(_TOP, _lock_of(run_id))
 
     def _sync(self, run_id: str) -> None:
-        self.backend.sync(_TOP, _file_of(run_id))
+        if isinstance(self.backend, Syncing):
+            self.backend.sync(_TOP, _file_of(run_id))
 
     def _must_be_durable(self, run_id: str) -> bool:
         return is_finished(self._load(run_id))

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from chunkstore.backends.base import Backend
 from chunkstore.backends.caching import Caching
-from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.capabilities import Locking, Watching, lacking
 from chunkstore.backends.data import DataFiles, KeepingData
 from chunkstore.backends.errors import MissingError
+from chunkstore.backends.polling import poll
 from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import CorruptChunkError, RunLogNotFoundError, StoreIOError
 from chunkstore.names import check_run_id, incarnation_of
@@ -175,16 +177,12 @@ class Layout(ABC):
         """Return the folder and the name of the file that holds a run's own record."""
 
     @abstractmethod
-    def _delete(self, run_id: str) -> None:
-        """Delete a run."""
+    def _delete(self, run_id: str, condition: Callable[[], bool]) -> bool:
+        """Delete a run if a condition holds while nobody changes its record, and tell whether that was so."""
 
     @abstractmethod
     def _lock_file(self, run_id: str) -> tuple[str, str]:
         """Return the folder and name of the file that is a run's lock."""
-
-    @abstractmethod
-    def _remove(self, run_id: str) -> None:
-        """Delete a run; called under its lock."""
 
     @abstractmethod
     def _sync(self, run_id: str) -> None:
@@ -277,7 +275,14 @@ class Layout(ABC):
             mark_changed(self.backend, run_id)
 
     def _while_locked(self, run_id: str, action: Callable[[], _T]) -> _T:
+        if not isinstance(self.backend, Locking):
+            raise lacking(self.backend, f"lock run {str(run_id)!r}", "there are no locks")
         return self.backend.while_locked(*self._lock_file(run_id), action)
+
+    def _changes_in(self, folder: str) -> Iterator[set[str]]:
+        """Yield the names of files that may have changed, and nothing from time to time; see `Watching.watch`."""
+        backend = self.backend
+        return backend.watch(folder) if isinstance(backend, Watching) else poll(backend.seconds_between_looks)
 
     def _encode(self, record: Record) -> bytes:
         """Return the bytes of a file that holds a record."""

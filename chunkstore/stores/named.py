@@ -8,8 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chunkstore.backends.base import DURABILITY_LEVELS
-from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.base import DURABILITY_LEVELS, Backend
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.memory import MemoryBackend
 from chunkstore.backends.objects import open_backend

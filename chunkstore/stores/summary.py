@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from chunkstore.records.attempts import step_counts
 from chunkstore.records.late import LEFT_RUNNING, LeftRunning, Unended
-from chunkstore.records.models import CONTENTS, FAIL, PROCESSING, SUMMING, BranchLog, RunLog, StepLog
-from chunkstore.stores.contents import Contents
+from chunkstore.records.models import AT_LEAST, CONTENTS, FAIL, PROCESSING, SUMMING, BranchLog, RunLog, StepLog
+from chunkstore.stores.contents import Contents, counted
 
 
 def tally(records: Iterable[StepLog | BranchLog]) -> tuple[dict[str, int], Unended]:
@@ -23,7 +23,8 @@ class Summary(NamedTuple):
     Attributes:
         steps: how many steps, at any depth, have which status; None if that cannot be read.
         log: the whole run, if that was asked for.
-        summing: stands in the run's own record as long as nobody has added anything since the run was summed up.
+        summing: stands in the run's own record as long as nobody has added anything since the run was summed up; empty
+            where nobody takes it away, so that more may have come.
         contents: what the chunks hold; None where they cannot be read, or the run does not consist of chunks.
         unended: what had not ended.
         pending: the names of branches that may be about to begin.
@@ -47,6 +48,7 @@ class Summary(NamedTuple):
         return {
             "steps": self._steps_then(),
             SUMMING: None,
+            AT_LEAST: counted(self.contents) if self.contents is not None and not self.summing else None,
             CONTENTS: self.contents if is_sure else None,
             LEFT_RUNNING: noted,
         }

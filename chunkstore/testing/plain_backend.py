@@ -128,6 +128,10 @@ class PlainBackend(Optimistic):
         files = self._files(folder)
         files.put(file, None, files.found(file)[1])
 
+    def close(self) -> None:
+        for files in list(self._folders.values()):
+            files.forget()
+
 
 class _Files:
     """The files of a folder, each with all its versions: a new one has the next number, which only one can give it.
@@ -154,6 +158,9 @@ class _Files:
         if self._examined is None:
             self._examined = examine(_PlainReader("plain", self, lambda _file, _version: None))
         return self._examined
+
+    def forget(self) -> None:
+        self._examined = None
 
     def names(self) -> list[str]:
         return [file for file in list(self._versions) if self.version(file) is not None]

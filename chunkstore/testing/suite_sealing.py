@@ -60,10 +60,10 @@ def _record_everything(store: Store, other: Store, run_id: str) -> None:
 
 
 def _everything(store: Store, run_id: str) -> dict[str, str]:
-    """Return what every call that reads returns, but for the number of the format."""
+    """Return what every call that reads returns, but for what is noted of the format and of a sealed file."""
     log = store.get_run_log(run_id, strict=True)
-    log.notes.pop("format", None)
-    log.notes.pop("version", None)
+    for note in ("format", "version", "sealed"):
+        log.notes.pop(note, None)
     bare = store.get_run_log(run_id, full=False)
     check_json(store, run_id)
     found: dict[str, Any] = {

@@ -8,13 +8,13 @@ import chunkstore
 from chunkstore.backends.disk.directory import DirectoryBackend
 from chunkstore.backends.disk.folder import Folder
 from chunkstore.backends.memory import MemoryBackend
-from chunkstore.names import LOCK_FILE
 from chunkstore.stores.base import StoreOptions
 from chunkstore.stores.chunked import ChunkedStore
 from chunkstore.stores.document import DocumentStore
 from chunkstore.stores.writing import sealing
 from chunkstore.testing import StoreConformance
 from chunkstore.testing.faults import FaultySyscalls
+from chunkstore.testing.plain_backend import PlainBackend
 from chunkstore.testing.suite_records import RecordSuite
 from chunkstore.testing.suite_sealing import SealingSuite
 from chunkstore.testing.suite_sharing import SharingSuite
@@ -58,10 +58,10 @@ class SealedBehindTheScenes(ChunkedStore):
     def _seal_run(self, run_id):
         others = ChunkedStore(DirectoryBackend(self.backend.location), self.options)
 
-        def seal():
-            sealing.seal(others.backend, run_id, pretty=others.options.pretty)
+        def seal(change):
+            sealing.seal(others.backend, change, run_id, None, pretty=others.options.pretty)
 
-        others.backend.while_locked(run_id, LOCK_FILE, seal)
+        others.backend.change(run_id, seal)
         if next(self._turns) % 3 == 0:
             others.unseal(run_id)
 
@@ -134,6 +134,17 @@ class TestChunkedMemory(StoreConformance):
     @pytest.fixture
     def open_another(self):
         backend = MemoryBackend()
+        return lambda: ChunkedStore(backend)
+
+
+class TestChunkedOverWhatEveryBackendHas(StoreConformance):
+    """Without locks, journals, cheap looks, or anything else that only some back ends have."""
+
+    shared_between_processes = False
+
+    @pytest.fixture
+    def open_another(self):
+        backend = PlainBackend()
         return lambda: ChunkedStore(backend)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from chunkstore.backends.capabilities import Quarantining
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
 from chunkstore.maintenance.checking.damage import is_damaged_chunk, is_damaged_document
@@ -38,13 +39,15 @@ def repair(store: Store, found: Finding) -> Finding:
         folder, file = "", found.file
         is_damaged = is_damaged_document
 
+    backend = store.backend
+
     def move() -> str:
-        if _is_of_newer_format(store, found.run_id):
+        if _is_of_newer_format(store, found.run_id) or not isinstance(backend, Quarantining):
             return ""
-        return store.backend.quarantine(folder, file, lambda load: is_damaged(file, load))
+        return backend.quarantine(folder, file, lambda load: is_damaged(file, load))
 
     try:
-        moved = store.while_locked(found.run_id, move) if file else ""
+        moved = store.while_locked(found.run_id, move) if file and isinstance(backend, Quarantining) else ""
     except (ChunkstoreError, MissingError) as error:
         return msgspec.structs.replace(found, advice=f"It could not be moved: {error}")
     if not moved:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Collection
 
+from chunkstore.backends.capabilities import Locking
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
@@ -128,10 +129,11 @@ def _finish_deletions(store: Store) -> None:
 
 def _idle_locks(store: Store, *, dry_run: bool) -> list[int]:
     """Remove lock files of runs that are gone; return how much space each of them took."""
-    if isinstance(store, ChunkedStore):
-        return []  # they went with the runs
+    backend = store.backend
+    if isinstance(store, ChunkedStore) or not isinstance(backend, Locking):
+        return []  # they went with the runs, or there are none
     try:
-        entries = store.backend.entries("")
+        entries = backend.entries("")
     except (ChunkstoreError, MissingError):
         return []
     names = {entry.name for entry in entries}
@@ -145,10 +147,10 @@ def _idle_locks(store: Store, *, dry_run: bool) -> list[int]:
     for entry in () if dry_run else found:
 
         def remove(lock: str = entry.name) -> None:
-            if not store.backend.has("", _locked_document(lock)):
-                store.backend.remove_lock("", lock)
+            if not backend.has("", _locked_document(lock)):
+                backend.remove_lock("", lock)
 
-        store.backend.while_locked("", entry.name, remove)
+        backend.while_locked("", entry.name, remove)
     return [entry.space for entry in found]
 
 

@@ -21,18 +21,15 @@ class UpkeepMethods(Layout):
         Raises:
             RunLogNotFoundError: there is no such run.
         """
-        known = self._remembered(run_id)
-        with self._existing(run_id):
-            self._say_changed(run_id)
-            self._delete(run_id)
-        self._forget(run_id, known)
+        self.delete_run_if(run_id, lambda: True)
 
     def delete_run_if(self, run_id: str, condition: Callable[[], bool]) -> bool:
         """Delete a run's log, as `delete_run`, if a condition holds when nobody else may change the run's record.
 
         Args:
             run_id: the run.
-            condition: called under the run's lock; it may read the run, and must not change it.
+            condition: called while nobody changes the run's record, perhaps several times; it may read the run, and
+                must not change it.
 
         Returns:
             Whether the run was deleted.
@@ -41,15 +38,15 @@ class UpkeepMethods(Layout):
             RunLogNotFoundError: there is no such run.
         """
 
-        def delete() -> bool:
-            is_due = condition()
-            if is_due:
+        def is_due() -> bool:
+            holds = condition()
+            if holds:
                 self._say_changed(run_id)
-                self._remove(run_id)
-            return is_due
+            return holds
 
         known = self._remembered(run_id)
-        is_deleted = self.while_locked(run_id, delete)
+        with self._existing(run_id):
+            is_deleted = self._delete(run_id, is_due)
         if is_deleted:
             self._forget(run_id, known)
         return is_deleted
@@ -64,6 +61,7 @@ class UpkeepMethods(Layout):
         Raises:
             RunLogNotFoundError: there is no such run.
             LockTimeoutError: somebody else held the lock all the time.
+            StoreUsageError: there are no locks where the runs are.
         """
         with self._existing(run_id):
             self._incarnation(run_id)  # no lock is made where there is no run

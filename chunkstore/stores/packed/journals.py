@@ -12,8 +12,7 @@ from itertools import starmap
 from typing import TypeVar
 
 from chunkstore.backends.base import Expected
-from chunkstore.backends.capabilities import FullBackend as Backend
-from chunkstore.backends.capabilities import Journal
+from chunkstore.backends.capabilities import Appending, Journal
 from chunkstore.backends.errors import MissingError
 from chunkstore.clock import clock
 from chunkstore.interrupts import give_back, guarded, passable
@@ -72,7 +71,7 @@ class Journals:
         backend: where the runs are.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Appending) -> None:
         self._backend = weakref.proxy(backend)  # who has this object has the backend
         self.reset_after_fork()
 
@@ -83,7 +82,7 @@ class Journals:
         self._opened: OrderedDict[str, JournalWriter] = OrderedDict()
 
     @staticmethod
-    def of(backend: Backend) -> Journals:
+    def of(backend: Appending) -> Journals:
         """Return the journals that are written through a backend; there is one object for each."""
         found = _of_backends.get(backend)
         return found if found is not None else _of_backends.setdefault(backend, Journals(backend))
@@ -104,7 +103,7 @@ class Journals:
             chunks: compact JSON, by the name that the chunk's file would have.
             within: which of all runs of that id.
             prepare: is called when a journal was begun, before anything is written to it.
-            is_durable: see `Backend.append`.
+            is_durable: see `Appending.append`.
 
         Returns:
             Whether they are written. If this call interrupts another that writes to the journal, they are not, and
@@ -143,7 +142,7 @@ class Journals:
             present: those that only the journal may be written to which has them: in another one they would be older,
                 for readers, than what the run was sealed in since.
             within: which of all runs of that id.
-            is_durable: see `Backend.append`.
+            is_durable: see `Appending.append`.
 
         Returns:
             Whether the journal is there and has those, so that all was written.
@@ -277,4 +276,4 @@ def _while_busy(writer: JournalWriter, write: Callable[[JournalWriter], bool]) -
     return is_done
 
 
-_of_backends: weakref.WeakKeyDictionary[Backend, Journals] = weakref.WeakKeyDictionary()
+_of_backends: weakref.WeakKeyDictionary[Appending, Journals] = weakref.WeakKeyDictionary()

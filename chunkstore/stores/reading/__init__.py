@@ -1,6 +1,7 @@
 """Finding, reading and following the chunks of one run, wherever they lie."""
 
 from chunkstore.stores.reading.chunk_reader import ChunkReader
+from chunkstore.stores.reading.follow import follow
 from chunkstore.stores.reading.following import FollowedRun, Patience
 from chunkstore.stores.reading.listing import Listing, ListingMemory
 from chunkstore.stores.reading.metric_lines import MetricLine, Series, add_lines, as_series
@@ -31,6 +32,7 @@ __all__ = [
     "as_noted",
     "as_series",
     "changes_seen",
+    "follow",
     "in_order",
     "join_chunks",
     "warn_of",

@@ -12,7 +12,7 @@ from chunkstore.names import JOURNAL_PREFIX, RUN_FILE, SEALED_PREFIX
 from chunkstore.records.assemble import assemble
 from chunkstore.records.late import LateRecords
 from chunkstore.records.models import BranchLog, Problem, RunLog, StepLog
-from chunkstore.stores.chunk_files import KIND_OF, checked_run_log, observe_all, update_file
+from chunkstore.stores.chunk_files import KIND_OF, checked_run_log, is_of_owner, observe_all, update_file
 from chunkstore.stores.reading.chunk_reader import ChunkReader
 from chunkstore.stores.reading.listing import AskedListing, Listing, ListingMemory
 from chunkstore.stores.reading.order import all_listed, newest_listed
@@ -65,10 +65,10 @@ class RecordFinder:
             if len(listed) > 1 or newest.file != known.owned.get((KIND_OF[kind], name)):
                 return OTHERS
             try:
-                files.load(update_file(newest, name), is_listed=False)
+                update, _ = files.content(update_file(newest, name), is_listed=False)
             except FileNotFoundError:
                 return OURS
-            return OTHERS
+            return OURS if is_of_owner(update) else OTHERS
 
     def has(self, run_id: str, internal_name: str, kind: type[_R]) -> bool:
         """Tell whether there is a record of a name.
@@ -110,7 +110,8 @@ class RecordFinder:
         with self.backend.reader(run_id) as reader:
             # Who records a branch knows what is inside it; others look whether anything has changed.
             sure = not full or (known is not None and internal_name in known.own_branches)
-            recent = self._listings.recent(run_id, None if sure else reader.changed_at())
+            changed_at = None if sure or not self.remembers else reader.changed_at()
+            recent = self._listings.recent(run_id, changed_at)
             chunks, record = self.newest(run_id, reader, internal_name, kind, recent)
             if record is None:
                 chunks.metadata()  # is it the record that is missing, or the run?
@@ -171,7 +172,7 @@ class RecordFinder:
     def _fresh_listing(self, run_id: str, reader: FolderReader) -> Listing:
         if reader.reads_ahead:
             return AskedListing(reader)
-        listing = self._listings.fresh(run_id, reader.names, reader.changed_at())
+        listing = self._listings.fresh(run_id, reader.names, reader.changed_at() if self.remembers else 0)
         observe_all(listing.names())  # who has seen something of a run has seen all that was there
         return listing
 

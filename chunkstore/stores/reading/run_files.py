@@ -22,7 +22,7 @@ from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.integrity import split_checksum, without_checksum
 from chunkstore.records.models import RunLog
 from chunkstore.stores.chunk_files import checked_run_log
-from chunkstore.stores.contents import Contents, differences, kind_of, noted_contents, sum_of, summed
+from chunkstore.stores.contents import Contents, differences, kind_of, noted_contents, noted_counts, sum_of, summed
 from chunkstore.stores.packed import Content, PackedFile, content_of, is_line_file, unpack
 from chunkstore.stores.reading.listing import Listing
 
@@ -301,11 +301,12 @@ class RunFiles:
             files: all chunks of the run.
             unread: those that cannot be read, as is told elsewhere.
         """
-        noted = noted_contents(log)
-        if noted is None or self._reader.has(QUARANTINE):
+        noted, counts = noted_contents(log), noted_counts(log)
+        known = counts if noted is None else noted
+        if known is None or self._reader.has(QUARANTINE):
             return []  # what was moved there is told by that
-        found, damaged = self.contents(files)
-        lost = list(differences(noted, found, damaged.union(map(kind_of, unread))))
+        found, damaged = self.contents(files) if noted is not None else (summed((file, 0) for file in files), set())
+        lost = list(differences(known, found, damaged.union(map(kind_of, unread)), at_least=noted is None))
         try:
             # Who changes a run that has ended takes back before what is noted.
             is_sure = not lost or noted_contents(checked_run_log(self._reader.load(RUN_FILE), log.run_id)) == noted

@@ -23,19 +23,19 @@ class End(NamedTuple):
     """What a version of a run's own record says of the run's end.
 
     Attributes:
-        version: of the record.
+        version: of the record; None where it is looked at anew each time.
         is_finished: whether the run has ended.
         is_summed: whether it is noted what the chunks hold, or somebody sums that up: then nobody may change it unsaid.
         late: tells what still ran then; None if nothing did.
     """
 
-    version: FileVersion
+    version: FileVersion | None
     is_finished: bool
     is_summed: bool
     late: LateRecords | None = None
 
     @classmethod
-    def of(cls, version: FileVersion, log: RunLog) -> End:
+    def of(cls, version: FileVersion | None, log: RunLog) -> End:
         """Return what a record says."""
         return cls(version, is_finished(log), CONTENTS in log.notes or SUMMING in log.notes, LateRecords.of(log))
 
@@ -49,6 +49,8 @@ class KnownRun:
     Attributes:
         incarnation: what tells the run from every other of its id; empty before anybody has looked.
         owned: the files that this object wrote, by kind and internal name.
+        final: those of the files that are not replaced any more, where what has ended is not.
+        overlaid: those of them that are known to have changes over them.
         own_branches: the branches that have steps which this object wrote.
         end: what the run's own record said of its end when that was looked at last; None before.
         is_synced: whether this object has made durable what a run held that had ended.
@@ -59,6 +61,8 @@ class KnownRun:
     def __init__(self, load: Callable[[FolderReader], RunLog]) -> None:
         self.incarnation = ""
         self.owned: dict[Key, str] = {}
+        self.final: set[str] = set()
+        self.overlaid: set[str] = set()
         self.own_branches: set[str] = set()
         self.end: End | None = None
         self.is_synced = False

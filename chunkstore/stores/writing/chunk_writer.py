@@ -8,15 +8,16 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TypeVar
 
-from chunkstore.backends.base import AT_THE_END
-from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.base import AT_THE_END, Backend, Change
+from chunkstore.backends.capabilities import Appending, Grouping, Locking, Looking, RemovingUnchanged, Syncing, lacking
+from chunkstore.backends.reader import FileVersion
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError
-from chunkstore.names import LOCK_FILE, METRIC, RUN_FILE, chunk_file
+from chunkstore.names import METRIC, RUN_FILE, chunk_file
 from chunkstore.records.base import Record
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.integrity import with_checksum
-from chunkstore.stores.chunk_files import Key, read_run_file
+from chunkstore.stores.chunk_files import Key, checked_run_log, read_run_file
 from chunkstore.stores.contents import Contents, noted_contents, with_chunk, with_contents
 from chunkstore.stores.packed import Journals
 from chunkstore.stores.reading import Listing, ListingMemory, RunFiles
@@ -27,6 +28,9 @@ from chunkstore.stores.writing.packed_format import say_packed
 logger = logging.getLogger("chunkstore")
 
 _T = TypeVar("_T")
+
+#: Writes a file of a folder, as `Backend.publish` and `Backend.replace` do.
+_Verb = Callable[..., None]
 
 
 class ChunkWriter:
@@ -44,6 +48,12 @@ class ChunkWriter:
         self.journals = journals
         self._pretty = pretty
         self._listings = listings
+        # Else a record would cost a look more than what it costs to write it.
+        self._looks = isinstance(backend, Looking)
+        #: Whether the file of a record that has ended is never replaced: what is replaced could not be removed safely.
+        self.keeps_ended = not isinstance(backend, RemovingUnchanged)
+        #: Whether several files are written all or none.
+        self.writes_together = isinstance(backend, Grouping) and not self.keeps_ended
 
     def encode(self, record: Record) -> bytes:
         """Return the bytes of a file that holds a record."""
@@ -55,7 +65,7 @@ class ChunkWriter:
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def record(self, run_id: str, known: KnownRun, verb: Callable[..., None], file: str, data: bytes) -> None:
+    def record(self, run_id: str, known: KnownRun, verb: _Verb, file: str, data: bytes) -> None:
         """Write a file of a run; durably at once if the run has finished, as all in it was made durable then."""
         # What is replaced must not give way to what a loss of power may take.
         at_the_end = self.backend.durability == AT_THE_END
@@ -73,9 +83,7 @@ class ChunkWriter:
                 attempt(lambda: self.backend.remove(run_id, file), run_id)
             raise
 
-    def write(
-        self, run_id: str, known: KnownRun, verb: Callable[..., None], file: str, data: bytes, *, durable: bool
-    ) -> None:
+    def write(self, run_id: str, known: KnownRun, verb: _Verb, file: str, data: bytes, *, durable: bool) -> None:
         """Write a file, and keep what is remembered of the folder up to date."""
         if not self._listings.share:
             verb(run_id, file, data, durable=durable, within=known)
@@ -95,6 +103,8 @@ class ChunkWriter:
         """Write files of our own, of which some are new, in their order; all or none."""
         if not files:
             return
+        if not isinstance(self.backend, Grouping):
+            raise lacking(self.backend, "write several records at once", "files are written one after the other")
         data = [(file, self.as_file(body), file in new) for file, body in files.items()]
         durable = self.has_finished(run_id, known)
         before = self.backend.changed_at(run_id) if self._listings.share else 0
@@ -117,13 +127,21 @@ class ChunkWriter:
 
     def end_of(self, run_id: str, known: KnownRun) -> End:
         """Return what the run's own record says of its end; it is read only when it has changed."""
-        version = self.backend.version(run_id, RUN_FILE)
-        if known.end is None or known.end.version != version:
+        version = self.version(run_id)
+        if version is None or known.end is None or known.end.version != version:
             try:
                 known.end = End.of(version, read_run_file(self.backend, run_id))
             except CorruptChunkError:
                 known.end = End(version, is_finished=True, is_summed=False)  # it may have ended
         return known.end
+
+    def version(self, run_id: str) -> FileVersion | None:
+        """Return the version of the run's own record; None where a look at that costs as much as a look at the record.
+
+        Raises:
+            MissingError: there is no such run.
+        """
+        return self.backend.version(run_id, RUN_FILE) if self._looks else None
 
     # --- what is noted of the contents of a run that has ended -------------------------------------------------------
 
@@ -131,10 +149,13 @@ class ChunkWriter:
         """Return what `write` returns, which adds to a run without a lock; what is noted of its contents is taken back.
 
         That is done before, if we know of it: else readers would miss what is about to change. Who finishes the run
-        just now looks at it twice: see `ChunkedStore._sum_up`.
+        just now looks at it twice: see `ChunkedStore._sum_up`. Where looks are dear, nothing is noted that a record
+        which comes later would make untrue, so nobody looks for it; another kind of place may have noted it.
         """
         if known.end is not None and known.end.is_summed:
             self._take_note_back(run_id, known)
+        if not self._looks:
+            return write(known)
         try:
             result = write(known)
         except BaseException:
@@ -152,29 +173,31 @@ class ChunkWriter:
             self._take_note_back(run_id, known)
 
     def _take_note_back(self, run_id: str, known: KnownRun) -> None:
-        def take_back() -> None:
+        def take_back(change: Change) -> None:
             if self.end_of(run_id, known).is_summed:
-                self._note_contents(run_id, known, None)
+                self._note_contents(run_id, known, change, None)
 
-        self.backend.while_locked(run_id, LOCK_FILE, take_back, within=known)
+        self.backend.change(run_id, take_back, within=known)
 
-    def _note_contents(self, run_id: str, known: KnownRun, contents: Contents | None) -> None:
-        """Note what the chunks of a run hold, or nothing of that; under the lock."""
-        log = with_contents(read_run_file(self.backend, run_id), contents)
+    def _note_contents(self, run_id: str, known: KnownRun, change: Change, contents: Contents | None) -> None:
+        """Note what the chunks of a run hold, or nothing of that."""
+        log = with_contents(checked_run_log(change.load(RUN_FILE), run_id), contents)
         durable = self.has_finished(run_id, known)
-        self.write(run_id, known, self.backend.replace_as_read, RUN_FILE, self.encode(log), durable=durable)
-        known.end = End.of(self.backend.version(run_id, RUN_FILE), log)
+        self.write(run_id, known, by(change), RUN_FILE, self.encode(log), durable=durable)
+        known.end = End.of(self.version(run_id), log)
 
-    def replace_locked(self, run_id: str, known: KnownRun, file: str, data: bytes) -> None:
-        """Write a file of a run under its lock; what is noted of its contents is put right."""
-        noted = noted_contents(read_run_file(self.backend, run_id)) if self.end_of(run_id, known).is_summed else None
-        if self.end_of(run_id, known).is_summed:
-            self._note_contents(run_id, known, None)  # whoever is killed before the end leaves no note
+    def replace_loaded(self, run_id: str, known: KnownRun, change: Change, file: str, data: bytes) -> None:
+        """Write a file that a change has loaded; what is noted of the contents of the run is put right."""
+        end = self.end_of(run_id, known) if self._looks else known.end
+        is_summed = end is not None and end.is_summed
+        noted = noted_contents(read_run_file(self.backend, run_id)) if is_summed and self._looks else None
+        if is_summed:
+            self._note_contents(run_id, known, change, None)  # whoever is killed before the end leaves no note
         before = None if noted is None else self._sum_of(run_id, file)
-        self.record(run_id, known, self.backend.replace_as_read, file, data)
+        self.record(run_id, known, by(change), file, data)
         if noted is not None:
             after = self._sum_of(run_id, file)
-            self._note_contents(run_id, known, with_chunk(noted, file, before, after or 0))
+            self._note_contents(run_id, known, change, with_chunk(noted, file, before, after or 0))
 
     def _sum_of(self, run_id: str, file: str) -> int | None:
         """Return what a chunk adds to the sum of its kind; None if there is no such chunk."""
@@ -185,6 +208,8 @@ class ChunkWriter:
                 return None
 
     def _sync_file(self, run_id: str, file: str) -> None:
+        if not isinstance(self.backend, Syncing):
+            return
         try:
             self.backend.sync(run_id, file)
         except FileNotFoundError:
@@ -236,6 +261,8 @@ class ChunkWriter:
         """Append to a file of our own; tell whether it was there, and not packed by somebody who seals the run."""
         if self.journals:
             return self.add_to_journal(run_id, known, file, line)
+        if not isinstance(self.backend, Appending):
+            return False
         try:
             self.backend.append(
                 run_id,
@@ -251,18 +278,30 @@ class ChunkWriter:
     def prepare_journal(self, run_id: str) -> None:
         """Make sure that a run says that chunks may be in journals, to those who look for a file alone."""
         if not read_run_file(self.backend, run_id).is_packed:
-            self.backend.while_locked(run_id, LOCK_FILE, lambda: say_packed(self.backend, run_id, pretty=self._pretty))
+            self.backend.change(run_id, lambda change: say_packed(change, run_id, pretty=self._pretty))
 
     # --- undoing -----------------------------------------------------------------------------------------------------
 
     def take_back(self, run_id: str, known: KnownRun, file: str, after: bytes, before: bytes | None) -> None:
-        """Put a file back that may have been replaced, though that failed; under the lock."""
-        if self.backend.load(run_id, file) != after:
+        """Put a file back that may have been replaced, though that failed; under the lock.
+
+        Without locks, what is there may be what others have made of it: it stays, as whoever failed was told.
+        """
+        if not isinstance(self.backend, Locking) or self.backend.load(run_id, file) != after:
             return
         if before is None:
             self.backend.remove(run_id, file)
         else:
             self.record(run_id, known, self.backend.replace, file, before)
+
+
+def by(change: Change) -> Callable[..., None]:
+    """Return the verb that writes what a change has loaded."""
+
+    def replace(_run_id: str, file: str, data: bytes, *, durable: bool, within: KnownRun) -> None:  # noqa: ARG001
+        change.replace(file, data, durable=durable)
+
+    return replace
 
 
 def attempt(take_back: Callable[[], None], run_id: str) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from chunkstore.backends.reader import FileVersion
+from chunkstore.backends.base import Change
+from chunkstore.backends.capabilities import Locking
+from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import ChunkstoreError
-from chunkstore.names import LOCK_FILE, RUN_FILE, parameter_file
+from chunkstore.names import RUN_FILE, parameter_file
 from chunkstore.records.integrity import without_checksum
 from chunkstore.stores.chunk_files import Parameters, checked_run_log
 from chunkstore.stores.reading import Listing, RunFiles
@@ -38,7 +40,7 @@ class ParameterFiles:
         overwrite: bool,
         undo: list[Callable[[], None]] | None = None,
     ) -> None:
-        """Set some parameters of a scope under the lock.
+        """Set some parameters of a scope; others that are set at the same time are kept.
 
         Args:
             run_id: the run.
@@ -51,22 +53,34 @@ class ParameterFiles:
         stored = as_stored(Parameters(branch=scope, parameters=parameters)).parameters
         file = parameter_file(scope)
 
-        def change_parameters() -> None:
-            current = self.load(run_id, scope)
-            before = self._writer.encode(current) if self.backend.has(run_id, file) else None
+        def change_parameters(change: Change) -> None:
+            with change.reader() as reader:
+                current, has_file = self._load(reader, run_id, scope, is_changing=True)
+            before = self._writer.encode(current) if has_file or not isinstance(self.backend, Locking) else None
             merged = {**current.parameters, **stored} if overwrite else {**stored, **current.parameters}
             current.parameters = merged
             after = self._writer.encode(current)
-            take_back = partial(self._writer.take_back, run_id, known, file, after, before)
             if undo is not None:
-                undo.append(partial(self.backend.while_locked, run_id, LOCK_FILE, take_back, within=known))
+                undo[mine:] = [partial(self._undo, run_id, known, file, after, before)]
             try:
-                self._writer.replace_locked(run_id, known, file, after)
+                self._writer.replace_loaded(run_id, known, change, file, after)
             except ChunkstoreError:
-                attempt(take_back, run_id)
+                attempt(partial(self._writer.take_back, run_id, known, file, after, before), run_id)
                 raise
 
-        self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)
+        mine = len(undo or ())
+        self.backend.change(run_id, change_parameters, within=known)
+
+    def _undo(self, run_id: str, known: KnownRun, file: str, after: bytes, before: bytes | None) -> None:
+        """Put parameters back that nobody else has changed since; none if there was no file of them."""
+
+        def undo(change: Change) -> None:
+            if before is None:
+                self._writer.take_back(run_id, known, file, after, None)
+            elif change.load(file) == after:
+                self._writer.replace_loaded(run_id, known, change, file, before)
+
+        self.backend.change(run_id, undo, within=known)
 
     def load(self, run_id: str, scope: str) -> Parameters:
         """Return the parameters of a scope as its file holds them; none if there is no such file.
@@ -74,23 +88,28 @@ class ParameterFiles:
         Raises:
             MissingError: there is no such run.
         """
-        file = parameter_file(scope)
         with self.backend.reader(run_id) as reader:
-            known: FileVersion | None = None
-            while True:
+            return self._load(reader, run_id, scope, is_changing=False)[0]
+
+    @staticmethod
+    def _load(reader: FolderReader, run_id: str, scope: str, *, is_changing: bool) -> tuple[Parameters, bool]:
+        """Return the parameters of a scope, and whether they lie in a file by themselves."""
+        file = parameter_file(scope)
+        known: FileVersion | None = None
+        while True:
+            try:
+                return Parameters.read(without_checksum(reader.load(file), file), file), True
+            except FileNotFoundError:
+                version = None if is_changing else reader.version(RUN_FILE)
+                log = checked_run_log(reader.load(RUN_FILE), run_id)
+            if log.is_packed:
                 try:
-                    return Parameters.read(without_checksum(reader.load(file), file), file)
+                    body, _ = RunFiles(reader, Listing(reader.names())).content(file)
+                    return Parameters.read(body, file), False
                 except FileNotFoundError:
-                    version = reader.version(RUN_FILE)
-                    log = checked_run_log(reader.load(RUN_FILE), run_id)
-                if log.is_packed:
-                    try:
-                        body, _ = RunFiles(reader, Listing(reader.names())).content(file)
-                        return Parameters.read(body, file)
-                    except FileNotFoundError:
-                        break
-                if version == known:
                     break
-                known = version  # it may have been unsealed in between
-            # A run without such parameters, or one whose parameters another tool has left with it.
-            return Parameters(branch=scope, parameters=log.parameters if not scope else {})
+            if version == known:
+                break
+            known = version  # it may have been unsealed in between; who changes something would be overtaken by that
+        # A run without such parameters, or one whose parameters are with it.
+        return Parameters(branch=scope, parameters=log.parameters if not scope else {}), False

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import UNSET
 
+from chunkstore.backends.base import Change
+from chunkstore.backends.capabilities import Locking
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError, CorruptChunkError
 from chunkstore.interrupts import guarded, passable
-from chunkstore.names import LOCK_FILE, METRIC, STEP, ChunkName, chunk_file, encode_for_file, parse_chunk_file
+from chunkstore.names import METRIC, STEP, ChunkName, chunk_file, encode_for_file, parse_chunk_file
 from chunkstore.records import overlay
 from chunkstore.records.codec import decode, encode
 from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import BranchLog, StepLog
-from chunkstore.stores.chunk_files import TYPE_OF, Key, Update, key_of, update_file
+from chunkstore.records.starts import start_of
+from chunkstore.stores.chunk_files import TYPE_OF, Key, Update, has_ended, key_of, update_file
 from chunkstore.stores.packed import JournalWriter
 from chunkstore.stores.reading import NOBODYS, OTHERS, OURS, ChunkReader, MetricLine, RecordFinder, Series, changes_seen
 from chunkstore.stores.runs import KnownRun
@@ -53,14 +56,20 @@ class RecordWriter:
     @guarded
     def put_one(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> None:
         """Write a record that is ours: a new one, or in the place of what this object wrote of it before."""
+        _, name = key
         with passable(self._stripes.of(run_id, *key)):
             file = known.owned.get(key)
             if file is not None:
-                self.replace_own(run_id, known, file, body)
+                self.replace_own(run_id, known, name, file, body)
             elif known.was_forgotten:
                 self._own(known, key, self._publish_under_changes(run_id, known, key, body))
             else:
-                self._own(known, key, self._writer.publish(run_id, known, key, body))
+                self._own(known, key, self._publish(run_id, known, key, body))
+
+    def _publish(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> str:
+        file = self._writer.publish(run_id, known, key, body)
+        self._note_end(known, file, body)
+        return file
 
     def _publish_under_changes(self, run_id: str, known: KnownRun, key: Key, body: bytes) -> str:
         """Write a record that this object may have written before, with what others have changed of that over it."""
@@ -68,19 +77,34 @@ class RecordWriter:
         timestamp = clock.tick()
         file = chunk_file(kind, name, timestamp)
 
-        def publish() -> None:
-            with self.backend.reader(run_id) as reader:
+        def publish(change: Change) -> str:
+            with change.reader() as reader:
                 chunks, record = self._finder.counting(run_id, reader, name, TYPE_OF[kind])
-                change = chunks.origin(record)[1] if record is not None else None
+                counting, laid = chunks.origin(record) if record is not None else (None, None)
             own = body
-            if change is not None and record is not None:
-                own = encode(overlay.without_appended(change, as_json(record), decode(body)))
+            if laid is not None and record is not None:
+                own = encode(overlay.without_appended(laid, as_json(record), decode(body)))
+            if counting is not None and self._is_same_start(record, own):
+                # What others lay over the one that is there, while another one is written, would be lost.
+                over = overlay.with_own(laid, decode(own))
+                self._write_update(run_id, known, change, counting, name, over)
+                known.final.add(counting.file)
+                return counting.file
+            if laid is not None:
                 # Before the record: without it, the change counts for nothing.
-                self._write_update(run_id, known, ChunkName(kind, encode_for_file(name), timestamp, file), name, change)
+                chunk = ChunkName(kind, encode_for_file(name), timestamp, file)
+                self._write_update(run_id, known, change, chunk, name, laid)
             self._writer.record(run_id, known, self.backend.publish, file, self._writer.as_file(own))
+            self._note_end(known, file, own)
+            return file
 
-        self.backend.while_locked(run_id, LOCK_FILE, publish, within=known)
-        return file
+        return self.backend.change(run_id, publish, within=known)
+
+    def _is_same_start(self, record: StepLog | BranchLog | None, own: bytes) -> bool:
+        """Tell whether a record that is there was made by the start that writes it anew, where there are no locks."""
+        if record is None or isinstance(self.backend, Locking):
+            return False
+        return start_of(record) == start_of(RecordCodec.of(type(record)).decode(own))
 
     @staticmethod
     def _own(known: KnownRun, key: Key, file: str) -> None:
@@ -91,11 +115,41 @@ class RecordWriter:
         if kind == STEP:
             known.own_branches.add(name.rpartition(".")[0])
 
-    def replace_own(self, run_id: str, known: KnownRun, file: str, body: bytes) -> None:
+    def _note_end(self, known: KnownRun, file: str, body: bytes) -> None:
+        """Note that a file is not to be replaced any more, where that is so."""
+        if self._writer.keeps_ended and has_ended(body):
+            known.final.add(file)
+
+    def replace_own(self, run_id: str, known: KnownRun, name: str, file: str, body: bytes) -> None:
         """Write a record anew that this object wrote before."""
+        if file in known.final:
+            self._replace_under_changes(run_id, known, name, file, body)
+            return
         body = self._without_appended(run_id, file, body)
+        self._note_end(known, file, body)  # if the next fails, it may be there all the same
         if not self._writer.add_to_journal(run_id, known, file, body):
             self._writer.record(run_id, known, self.backend.replace, file, self._writer.as_file(body))
+
+    def _replace_under_changes(self, run_id: str, known: KnownRun, name: str, file: str, body: bytes) -> None:
+        """Write a record of our own anew whose file is not replaced any more: into that of its changes, below them."""
+        chunk = parse_chunk_file(file)
+        assert chunk is not None
+        is_known = file in known.overlaid
+
+        def replace(change: Change) -> None:
+            nonlocal is_known
+            laid, own = None, body
+            if is_known:
+                with change.reader() as reader:
+                    chunks = ChunkReader(run_id, reader)
+                    laid = chunks.updates.over(chunk, name, strict=True)
+                    if laid is not None and file in changes_seen and (seen := chunks.record_in(chunk)) is not None:
+                        own = encode(overlay.without_appended(laid, as_json(seen), decode(body)))
+            is_known = True  # if there is one after all, this is called again
+            self._write_update(run_id, known, change, chunk, name, overlay.with_own(laid, decode(own)))
+            known.overlaid.add(file)
+
+        self.backend.change(run_id, replace, within=known)
 
     @guarded
     def put_together(
@@ -125,8 +179,12 @@ class RecordWriter:
             }
             if not self._put_in_journal(run_id, known, files, set(new.values())):
                 undo.extend(partial(self.backend.remove, run_id, file) for file in new.values())
-                first = None if self._journals else set_parameters
-                self._writer.write_together(run_id, known, files, new.values(), first)
+                if not self._journals and not self._writer.writes_together:
+                    set_parameters()
+                    self._put_one_by_one(run_id, known, records, new)
+                else:
+                    first = None if self._journals else set_parameters
+                    self._writer.write_together(run_id, known, files, new.values(), first)
             for key, file in new.items():
                 self._own(known, key, file)
 
@@ -138,6 +196,16 @@ class RecordWriter:
             for take_back in reversed(undo):
                 attempt(take_back, run_id)
             raise
+
+    def _put_one_by_one(self, run_id: str, known: KnownRun, records: dict[Key, bytes], new: Mapping[Key, str]) -> None:
+        """Write records, some of which are new, where several files cannot be written together; the outer one last."""
+        for key, body in reversed(records.items()):
+            file = new.get(key)
+            if file is None:
+                self.replace_own(run_id, known, key[1], known.owned[key], body)
+            else:
+                self._writer.record(run_id, known, self.backend.publish, file, self._writer.as_file(body))
+                self._note_end(known, file, body)
 
     def _put_in_journal(self, run_id: str, known: KnownRun, files: dict[str, bytes], new: set[str]) -> bool:
         """Write chunks where each belongs: to our journal if it has them, or they are new; tell whether that was so."""
@@ -185,20 +253,20 @@ class RecordWriter:
         """
         kind, name, key = type(record), record.internal_name, key_of(record)
 
-        def put_over() -> bool:
+        def put_over(change: Change) -> bool:
             # Nobody else may change it between the look and the deed.
             whose = self._finder.whose(run_id, known, kind, name, anew=not self._finder.remembers)
             if whose is OURS:
-                self.replace_own(run_id, known, known.owned[key], body)
+                self.replace_own(run_id, known, name, known.owned[key], body)
             return whose is OURS or (
-                whose is OTHERS and self._change_locked(run_id, known, name, kind, lambda _: record) is not None
+                whose is OTHERS and self._change(run_id, known, change, name, kind, lambda _: record) is not None
             )
 
         def put(_writer: JournalWriter | None = None) -> None:
             is_new = key not in known.owned and self._finder.whose(run_id, known, kind, name) is NOBODYS
-            if is_new or not self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known):
+            if is_new or not self.backend.change(run_id, put_over, within=known):
                 # Or it was another name, with the same hash.
-                self._own(known, key, self._writer.publish(run_id, known, key, body))
+                self._own(known, key, self._publish(run_id, known, key, body))
 
         with passable(self._stripes.of(run_id, *key)):
             # Who needs the lock, too, has to have the journal before.
@@ -210,18 +278,21 @@ class RecordWriter:
     def change(
         self, run_id: str, known: KnownRun, internal_name: str, kind: type[_R], change: Callable[[_R], _R]
     ) -> _R | None:
-        """Change a record under the lock; return it, or None if there is none."""
-        return self.backend.while_locked(
-            run_id,
-            LOCK_FILE,
-            lambda: self._change_locked(run_id, known, internal_name, kind, change),
-            within=known,
+        """Change a record; return it, or None if there is none."""
+        return self.backend.change(
+            run_id, lambda folder: self._change(run_id, known, folder, internal_name, kind, change), within=known
         )
 
-    def _change_locked(
-        self, run_id: str, known: KnownRun, internal_name: str, kind: type[_R], change: Callable[[_R], _R]
+    def _change(  # noqa: PLR0917 - what, of which run, and how
+        self,
+        run_id: str,
+        known: KnownRun,
+        folder: Change,
+        internal_name: str,
+        kind: type[_R],
+        change: Callable[[_R], _R],
     ) -> _R | None:
-        with self.backend.reader(run_id) as reader:
+        with folder.reader() as reader:
             chunks, record = self._finder.counting(run_id, reader, internal_name, kind)
             if record is None:
                 return None
@@ -232,7 +303,7 @@ class RecordWriter:
         difference = overlay.merge(before, earlier, decode(body))
         if difference is not None and difference is not earlier:
             try:
-                self._write_update(run_id, known, chunk, internal_name, difference)
+                self._write_update(run_id, known, folder, chunk, internal_name, difference)
             except ChunkstoreError:
                 after = self._update_over(chunk, internal_name, difference)
                 before = None if earlier is None else self._update_over(chunk, internal_name, earlier)
@@ -242,11 +313,17 @@ class RecordWriter:
             changes_seen.add(chunk.file)  # whoever gets the record has it with this change
         return new
 
-    def _write_update(
-        self, run_id: str, known: KnownRun, chunk: ChunkName, internal_name: str, change: overlay.Change
+    def _write_update(  # noqa: PLR0917 - likewise
+        self,
+        run_id: str,
+        known: KnownRun,
+        folder: Change,
+        chunk: ChunkName,
+        internal_name: str,
+        change: overlay.Change,
     ) -> None:
         data = self._update_over(chunk, internal_name, change)
-        self._writer.replace_locked(run_id, known, update_file(chunk, internal_name), data)
+        self._writer.replace_loaded(run_id, known, folder, update_file(chunk, internal_name), data)
 
     def _update_over(self, chunk: ChunkName, internal_name: str, change: overlay.Change) -> bytes:
         update = Update(internal_name=internal_name, over=chunk.file, change=change)

@@ -1,15 +1,16 @@
 """Packing the chunks of a run into one file, and giving them back.
 
-Both work while others read and write, under the run's lock, and can be stopped anywhere: at every moment each chunk is
-where readers look for it, in its old place or in its new one, and doing it again finishes what was begun.
+Both work while others read and write, and can be stopped anywhere: at every moment each chunk is where readers look for
+it, in its old place or in its new one, and doing it again finishes what was begun. Where files are removed without a
+condition, `sealing_ended` packs them.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from chunkstore.backends.base import Backend as AnyBackend
-from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.base import Backend, Change, Within
+from chunkstore.backends.capabilities import Appending, Locking, RemovingUnchanged
 from chunkstore.backends.errors import UnreadableFileError
 from chunkstore.clock import clock
 from chunkstore.errors import ChunkstoreError
@@ -17,10 +18,12 @@ from chunkstore.names import (
     RUN_FILE,
     is_journal_file,
     is_packable,
+    is_sealed_file,
     sealed_file,
 )
 from chunkstore.stores.packed import is_line_file, pack, unpack
 from chunkstore.stores.reading import RunFiles
+from chunkstore.stores.runs import KnownRun
 from chunkstore.stores.writing.packed_format import say_packed, say_unpacked, sealed_record
 
 
@@ -42,12 +45,14 @@ class Packed(NamedTuple):
     remaining: set[str]
 
 
-def seal(backend: Backend, run_id: str, *, pretty: bool) -> int:
-    """Pack the chunks of a run into one file; to be called under the run's lock.
+def seal(backend: RemovingUnchanged, change: Change, run_id: str, known: KnownRun, *, pretty: bool) -> int:
+    """Pack the chunks of a run into one file.
 
     Args:
         backend: where the run is.
+        change: of its folder.
         run_id: the run.
+        known: what is known of it.
         pretty: whether the run's own record is written for people who use `cat`.
 
     Returns:
@@ -58,15 +63,15 @@ def seal(backend: Backend, run_id: str, *, pretty: bool) -> int:
         packed = pack_all(files)
         if not packed.loose and not packed.sizes and len(packed.others) <= 1:
             return 0
-        run_record = say_packed(backend, run_id, pretty=pretty)
+        run_record = say_packed(change, run_id, pretty=pretty)
         if run_record is not None and (line := pack(RUN_FILE, run_record)) is not None:
             packed.lines[RUN_FILE] = line
-        new = publish_sealed(backend, run_id, [packed.lines[name] for name in sorted(packed.lines)])
+        new = publish_sealed(backend, run_id, known, [packed.lines[name] for name in sorted(packed.lines)])
         # What comes before sealed files, for readers, goes first: else an old line could come before a new one.
         remaining = set(packed.remaining)
         for journal, size in packed.sizes.items():
             names = files.names_in(journal)
-            if not backend.remove_complete(run_id, journal, size):
+            if not (isinstance(backend, Appending) and backend.remove_complete(run_id, journal, size)):
                 remaining.update(names)
         for file in packed.others:
             if file != new:
@@ -74,7 +79,7 @@ def seal(backend: Backend, run_id: str, *, pretty: bool) -> int:
         for name in packed.loose - remaining:
             line = packed.lines[name]
             lines = line.splitlines(keepends=True) if is_line_file(name) else [line]
-            if is_line_file(name):
+            if is_line_file(name) and isinstance(backend, Appending):
                 backend.remove_complete(run_id, name, len(unpack(lines)))
             else:
                 backend.remove_unchanged(run_id, name, unpack(lines))
@@ -116,35 +121,41 @@ def pack_all(files: RunFiles) -> Packed:
     return Packed(lines, loose, sizes, others, remaining)
 
 
-def publish_sealed(backend: AnyBackend, run_id: str, lines: list[bytes]) -> str:
+def publish_sealed(backend: Backend, run_id: str, within: Within, lines: list[bytes]) -> str:
     """Write a sealed file of these lines, which are in the order of their names; return its name."""
     while True:
         file = sealed_file(clock.tick())
         try:
-            backend.publish(run_id, file, lines, durable=True)
+            backend.publish(run_id, file, lines, durable=True, within=within)
         except FileExistsError:
             continue
         return file
 
 
-def unseal(backend: Backend, run_id: str, *, pretty: bool) -> None:
-    """Write the chunks of sealed files as files again; to be called under the run's lock.
+def unseal(backend: Backend, change: Change, run_id: str, known: KnownRun, *, pretty: bool) -> None:
+    """Write the chunks of sealed files as files again.
 
     Args:
         backend: where the run is.
+        change: of its folder.
         run_id: the run, whose own record says that chunks may be packed.
+        known: what is known of it.
         pretty: whether that record is written for people who use `cat`.
     """
-    run_record = sealed_record(backend, run_id)
-    for file in _unpack_all(backend, run_id):
-        backend.remove(run_id, file)
+    run_record = sealed_record(change)
+    backend.remove_all(run_id, _unpack_all(backend, run_id, known))
+    if not _has_packed_files(backend, run_id):
+        say_unpacked(change, run_id, run_record, pretty=pretty)
+        if not isinstance(backend, Locking) and _has_packed_files(backend, run_id):
+            say_packed(change, run_id, pretty=pretty)  # somebody has sealed it meanwhile
+
+
+def _has_packed_files(backend: Backend, run_id: str) -> bool:
     with backend.reader(run_id) as reader:
-        has_journals = any(map(is_journal_file, reader.names()))
-    if not has_journals:
-        say_unpacked(backend, run_id, run_record, pretty=pretty)
+        return any(is_journal_file(name) or is_sealed_file(name) for name in reader.names())
 
 
-def _unpack_all(backend: Backend, run_id: str) -> list[str]:
+def _unpack_all(backend: Backend, run_id: str, known: KnownRun) -> list[str]:
     """Write the chunks of sealed files as files again; return the sealed files, which may be removed then."""
     with backend.reader(run_id) as reader:
         files = RunFiles(reader)
@@ -169,5 +180,6 @@ def _unpack_all(backend: Backend, run_id: str) -> list[str]:
         kept: set[str] = set().union(*map(files.names_in, journals)) if journals else set()
         names = set().union(*names_in.values()) - kept
         missing = [name for name in sorted(names) if not reader.has(name)]
-        backend.publish_all(run_id, ((name, unpack(files.packed_lines(name))) for name in missing))
+        chunks = ((name, unpack(files.packed_lines(name))) for name in missing)
+        backend.publish_all(run_id, chunks, within=known)
     return sealed

@@ -13,17 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import msgspec
-
-from chunkstore.backends.base import Backend
+from chunkstore.backends.base import Backend, Change, Expected, Within
 from chunkstore.backends.reader import FolderReader
 from chunkstore.names import METRIC, is_packable
-from chunkstore.records.codec import decoder_of
-from chunkstore.records.models import FAIL, SUCCESS
-from chunkstore.stores.chunk_files import TYPE_OF
+from chunkstore.stores.chunk_files import TYPE_OF, has_ended
 from chunkstore.stores.contents import kind_of
 from chunkstore.stores.packed import content_of
 from chunkstore.stores.reading import RunFiles, as_noted
+from chunkstore.stores.writing.packed_format import say_sealed
 from chunkstore.stores.writing.sealing import pack_all, publish_sealed
 
 #: Of more files than that it is not noted which versions were packed; the others are loaded.
@@ -51,24 +48,38 @@ class Sealing(NamedTuple):
         return {"file": self.file, "beside": self.beside}
 
 
-def pack_ended(backend: Backend, run_id: str, reader: FolderReader, *, more_than: int = 0) -> Sealing | None:
+def seal_ended(backend: Backend, change: Change, run_id: str, known: Expected, *, pretty: bool) -> int:
+    """Pack the chunks of a run into one file, and remove those that nobody replaces any more; see `seal`."""
+    with backend.reader(run_id) as reader:
+        sealing = pack_ended(backend, run_id, reader, within=known)
+    if sealing is None:
+        return 0
+    say_sealed(change, run_id, sealing.note, pretty=pretty)
+    backend.remove_all(run_id, sealing.replaced)
+    return sealing.chunks
+
+
+def pack_ended(
+    backend: Backend, run_id: str, reader: FolderReader, *, within: Within = None, more_than: int = 0
+) -> Sealing | None:
     """Write a sealed file of all chunks; None if there is nothing that could be removed then.
 
     Args:
         backend: where the run is.
         run_id: the run.
         reader: its folder, opened for a read.
+        within: which of all runs of that id.
         more_than: nothing is done with fewer chunks than one more than that.
     """
     files = RunFiles(reader)
     if sum(map(is_packable, files.names())) <= more_than:
         return None
     packed = pack_all(files)
-    ended = [name for name in packed.loose if _has_ended(name, packed.lines[name])]
+    ended = [name for name in packed.loose if _is_final(name, packed.lines[name])]
     if not ended and len(packed.others) <= 1:
         return None
     beside = _versions(reader, sorted(packed.loose.difference(ended))[:_MOST_NOTED])
-    file = publish_sealed(backend, run_id, [packed.lines[name] for name in sorted(packed.lines)])
+    file = publish_sealed(backend, run_id, within, [packed.lines[name] for name in sorted(packed.lines)])
     return Sealing(file, len(packed.lines), beside, [*packed.others, *ended])
 
 
@@ -82,17 +93,7 @@ def _versions(reader: FolderReader, files: Iterable[str]) -> dict[str, str]:
     return found
 
 
-class _Status(msgspec.Struct):
-    status: str = ""
-
-
-def _has_ended(file: str, line: bytes) -> bool:
+def _is_final(file: str, line: bytes) -> bool:
     """Tell whether nobody replaces a chunk any more, which a sealed file has as these bytes."""
     kind = kind_of(file)
-    if kind not in TYPE_OF:
-        return kind == METRIC
-    try:
-        status: _Status = decoder_of(_Status).decode(content_of(line)[0])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return status.status in {SUCCESS, FAIL}
+    return kind == METRIC or (kind in TYPE_OF and has_ended(content_of(line)[0]))

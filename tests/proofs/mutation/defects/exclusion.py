@@ -8,6 +8,7 @@ from defects.sources import (
     DOCUMENT,
     HELD,
     LOCKS,
+    NOT_SHARED,
     OUTPUT,
     PARAMETER_FILES,
     RECORD_WRITER,
@@ -24,57 +25,61 @@ MUTANTS = (
     Mutant(
         "others change a record without the lock",
         RECORD_WRITER,
-        """\
-        return self.backend.while_locked(
-            run_id,
-            LOCK_FILE,
-            lambda: self._change_locked(run_id, known, internal_name, kind, change),
-            within=known,
-        )
-""",
-        "        return self._change_locked(run_id, known, internal_name, kind, change)\n",
+        "internal_name, kind, change), within=known\n",
+        f"internal_name, kind, change), {NOT_SHARED}, within=known\n",
         "tests/proofs/test_parallel_processes.py -k counting_at_once",
     ),
     Mutant(
         "parameters are changed without the lock",
         PARAMETER_FILES,
-        "        self.backend.while_locked(run_id, LOCK_FILE, change_parameters, within=known)",
-        "        change_parameters()",
+        "        self.backend.change(run_id, change_parameters, within=known)",
+        f"        self.backend.change(run_id, change_parameters, {NOT_SHARED}, within=known)",
         "tests/proofs/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
         "parameters are read before the lock is taken",
         PARAMETER_FILES,
-        "        def change_parameters() -> None:\n            current = self.load(run_id, scope)\n",
-        "        current = self.load(run_id, scope)\n\n        def change_parameters() -> None:\n",
+        """\
+        def change_parameters(change: Change) -> None:
+            with change.reader() as reader:
+                current, has_file = self._load(reader, run_id, scope, is_changing=True)
+""",
+        """\
+        with self.backend.reader(run_id) as reader:
+            current, has_file = self._load(reader, run_id, scope, is_changing=True)
+
+        def change_parameters(change: Change) -> None:
+""",
         "tests/proofs/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
         "the record of a run is changed without the lock",
         CHUNKED,
-        "            return self.backend.while_locked(run_id, LOCK_FILE, change_run, within=known)",
-        "            return change_run()",
+        "            return self.backend.change(run_id, change_run, within=known)",
+        f"            return self.backend.change(run_id, change_run, {NOT_SHARED}, within=known)",
         "tests/proofs/test_parallel_processes.py -k change_the_run_at_once",
     ),
     Mutant(
         "the record of a run is read before the lock is taken",
         CHUNKED,
-        "            def change_run() -> RunLog:\n                log = read_run_file(self.backend, run_id)\n",
-        "            log = read_run_file(self.backend, run_id)\n\n            def change_run() -> RunLog:\n",
+        "            def change_run(folder: Change) -> RunLog:\n"
+        "                log = checked_run_log(folder.load(RUN_FILE), run_id)\n",
+        "            log = read_run_file(self.backend, run_id)\n\n"
+        "            def change_run(folder: Change) -> RunLog:\n",
         "tests/proofs/test_parallel_processes.py -k change_the_run_at_once",
     ),
     Mutant(
         "a document is changed without the lock",
         DOCUMENT,
-        "        return self._while_locked(run_id, edit_document)",
-        "        return edit_document()",
+        "        return self._locks.change(_TOP, act, lock=_lock_of(run_id))",
+        f"        return self._locks.change(_TOP, act, {NOT_SHARED})",
         "tests/proofs/test_parallel_processes.py -k parameters_set_at_once",
     ),
     Mutant(
         "a run is deleted without the lock",
         CHUNKED,
-        "        self.backend.while_locked(run_id, LOCK_FILE, lambda: self._remove(run_id))",
-        "        self._remove(run_id)",
+        "        return self.backend.change(run_id, delete)",
+        f"        return self.backend.change(run_id, delete, {NOT_SHARED})",
         "tests/stores/test_moved_folders.py -k deleting_waits",
     ),
     Mutant(

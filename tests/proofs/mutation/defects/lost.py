@@ -28,7 +28,7 @@ MUTANTS = (
     Mutant(
         "what a run held at its end is compared with nothing",
         RUN_FILES,
-        "        if noted is None or self._reader.has(QUARANTINE):\n",
+        "        if known is None or self._reader.has(QUARANTINE):\n",
         "        if True:\n",
         f"{_CONTENTS} -k is_noticed",
     ),
@@ -56,8 +56,8 @@ MUTANTS = (
     Mutant(
         "a change of a run that has ended takes no account of what is noted",
         CHUNK_WRITER,
-        "            self._note_contents(run_id, known, with_chunk(noted, file, before, after or 0))\n",
-        "            self._note_contents(run_id, known, noted)\n",
+        "            self._note_contents(run_id, known, change, with_chunk(noted, file, before, after or 0))\n",
+        "            self._note_contents(run_id, known, change, noted)\n",
         f"{_CONTENTS} -k 'taken_for_damage and update'",
     ),
     Mutant(
@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "who finishes a run reads it before others know",
         CHUNKED,
-        "        self._change_metadata(run_id, lambda log: with_contents(log, None, summing=summing))\n",
-        "",
+        "            self._change_metadata(run_id, lambda log: with_contents(log, None, summing=summing))\n",
+        "            pass\n",
         f"{_CONTENTS} -k every_container",
     ),
 )

@@ -7,6 +7,7 @@ from defects.sources import (
     CHUNK_SOURCE,
     CHUNK_WRITER,
     CLOCK,
+    NOT_SHARED,
     ORDER,
     OVERLAY,
     PARAMETER_FILES,
@@ -99,9 +100,9 @@ MUTANTS = (
     Mutant(
         "changes by others are written over the owner's record",
         RECORD_WRITER,
-        "                self._write_update(run_id, known, chunk, internal_name, difference)\n            except",
+        "self._write_update(run_id, known, folder, chunk, internal_name, difference)\n            except",
         (
-            "                self._record(run_id, known, self.backend.replace, chunk.file, self._encode(new))\n"
+            "self._writer.record(run_id, known, self.backend.replace, chunk.file, self._writer.as_file(body))\n"
             "            except"
         ),
         _CHUNKED.format("(undo_each_other or beside_what)"),
@@ -242,8 +243,8 @@ MUTANTS = (
     Mutant(
         "a put record is written under changes by others",
         RECORD_FINDER,
-        "                return OURS\n            return OTHERS",
-        "                return OURS\n            return OURS",
+        "            return OURS if is_of_owner(update) else OTHERS",
+        "            return OURS",
         _CHUNKED.format("put_record_replaces_changes"),
     ),
     Mutant(
@@ -326,8 +327,8 @@ MUTANTS = (
     Mutant(
         "whoever puts a record looks whose it is before it locks the run",
         RECORD_WRITER,
-        "if is_new or not self.backend.while_locked(run_id, LOCK_FILE, put_over, within=known):",
-        "if is_new or not put_over():",
+        "if is_new or not self.backend.change(run_id, put_over, within=known):",
+        f"if is_new or not self.backend.change(run_id, put_over, {NOT_SHARED}, within=known):",
         "tests/proofs/test_tried_again.py -k waits_for_another_that_has_looked",
     ),
 )

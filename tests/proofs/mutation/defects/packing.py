@@ -33,8 +33,8 @@ MUTANTS = (
     Mutant(
         "a sealed file is not synced before chunks are removed",
         SEALING,
-        "backend.publish(run_id, file, lines, durable=True)",
-        "backend.publish(run_id, file, lines)",
+        "backend.publish(run_id, file, lines, durable=True, within=within)",
+        "backend.publish(run_id, file, lines, within=within)",
         "tests/proofs/test_crash_states.py -k sealing",
     ),
     Mutant(
@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "a sealed run does not say that it is one",
         PACKED_FORMAT,
-        "_with_format(log, PACKED_FORMAT, pretty=pretty), durable=True)\n        return current",
+        "with_format(log, PACKED_FORMAT, pretty=pretty), durable=True)\n        return current",
         "current, durable=True)\n        return current",
         "tests/stores/test_conformance.py -k 'TestChunkedFolder and not Pretty and not Short and seal'",
     ),
@@ -281,9 +281,9 @@ MUTANTS = (
     # --- following
     Mutant(
         "a follower does not look for itself",
-        CHUNKED,
-        "            elif state != before or patience.is_at_an_end():",
-        "            elif False:",
+        "chunkstore/stores/reading/follow.py",
+        "        elif state != before or patience.is_at_an_end():",
+        "        elif False:",
         _FOLLOWING.format("without_watchfiles"),
     ),
     Mutant(

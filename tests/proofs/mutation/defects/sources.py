@@ -78,3 +78,6 @@ SHARING = "chunkstore/recording/sharing.py"
 TERMINATIONS = "chunkstore/recording/terminations.py"
 SUBMITIT_JOB = "chunkstore/engines/in_submitit_job.py"
 WORKER_VERDICT = "chunkstore/maintenance/workers/verdict.py"
+
+#: Takes a lock that no other process takes, in the place of the run's.
+NOT_SHARED = "lock=f'.{id(object)}-{__import__(\"os\").getpid()}'"

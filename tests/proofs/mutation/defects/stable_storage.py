@@ -261,8 +261,8 @@ MUTANTS = (
     Mutant(
         "whether a run has ended is asked once",
         CHUNK_WRITER,
-        "if known.end is None or known.end.version != version:",
-        "if known.end is None:",
+        "if version is None or known.end is None or known.end.version != version:",
+        "if version is None or known.end is None:",
         _AFTER_THE_END,
     ),
     Mutant(
