@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from chunkstore.backends.objects.place import Place
 from chunkstore.backends.objects.processes import check_process
 from chunkstore.backends.objects.settings import ENDPOINTS
+from chunkstore.records.codec import decoder_of
 
 #: How long the server is waited for, in seconds.
 _PATIENCE = 5.0
@@ -101,7 +102,9 @@ def _address(place: Place) -> str:
 
 def _usual_address(place: Place) -> str:
     if place.url.scheme == "gs":
-        return "https://storage.googleapis.com"
+        # Somebody else's server of that kind is named where the account is.
+        account = place.options.get("service_account_key") or os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY") or "{}"
+        return str(decoder_of(dict).decode(account).get("gcs_base_url") or "https://storage.googleapis.com")
     check_process(str(place))
     import obstore  # noqa: PLC0415 - an extra
 
