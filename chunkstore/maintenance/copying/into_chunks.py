@@ -18,7 +18,7 @@ from chunkstore.stores.options import JOURNAL
 from chunkstore.stores.stored import is_finished
 
 #: How many bytes of a run are kept in memory; what is larger is not made in one deed, but added to chunk by chunk.
-MOST_KEPT = 64 * 1024 * 1024
+MOST_KEPT = 16 * 1024 * 1024
 _BATCH = 8 * 1024 * 1024
 _MOST_IN_BATCH = 512
 _MOST_SHOWN = 3

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 import msgspec
 from msgspec import UNSET, field
 
 from chunkstore.backends.errors import MissingError, UnreadableFileError
+from chunkstore.backends.reader import FolderReader
 from chunkstore.clock import parse_time
 from chunkstore.errors import ChunkstoreError, CorruptChunkError, RunLogNotFoundError
 from chunkstore.names import (
@@ -36,6 +38,9 @@ from chunkstore.stores.reading import RunFiles
 from chunkstore.stores.stored import as_file, is_finished
 
 _STATE_DIGITS = 32
+#: Of runs whose packed files have more bytes together, only one is read at once.
+_LARGE = 16 * 1024 * 1024
+_one_large = threading.Lock()
 #: In 2001, in nanoseconds: stands in the names of chunks of a run that nobody knows the time of.
 _SOME_TIME = 10**18
 
@@ -141,35 +146,59 @@ class ChunkedSource:
         with _of_source(), self._backend.reader(self._run_id) as reader:
             # The record is read first: if it says that the run has ended, everything is there.
             log, record = self._checked(reader.load(RUN_FILE))
-            files = RunFiles(reader)
-            listed = files.names()
-            found = Snapshot(log=log, record=record, is_sealed=any(map(is_sealed_file, files.packed_files())))
-            found.left_out = sorted(name for name in listed if _is_foreign(name))
-            chunks = sorted(filter(is_packable, listed))
-            files.expect(chunks)
-            size = 0
-            for name in chunks:
-                try:
-                    data = files.load(name)
-                except UnreadableFileError as error:
-                    found.problems.append(f"{name} is not copied: {error.reason}")
-                    continue
-                except FileNotFoundError:
-                    continue  # removed since it was listed
-                found.sums[name] = digest_of(data)
-                size += len(data)
-                if size <= most:
-                    found.kept[name] = data
-                if problem := _damage(name, data):
-                    found.problems.append(f"{name} is damaged, and copied as it is: {problem}")
+            found = Snapshot(log=log, record=record)
+            with _room_for(reader):
+                self._look(RunFiles(reader), found, most)
         return found
+
+    @staticmethod
+    def _look(files: RunFiles, found: Snapshot, most: int) -> None:
+        listed = files.names()
+        found.is_sealed = any(map(is_sealed_file, files.packed_files()))
+        found.left_out = sorted(name for name in listed if _is_foreign(name))
+        chunks = sorted(filter(is_packable, listed))
+        files.expect(chunks)
+        size = 0
+        for name in chunks:
+            try:
+                data = files.load(name)
+            except UnreadableFileError as error:
+                found.problems.append(f"{name} is not copied: {error.reason}")
+                continue
+            except FileNotFoundError:
+                continue  # removed since it was listed
+            found.sums[name] = digest_of(data)
+            size += len(data)
+            if size <= most:
+                found.kept[name] = data
+            if problem := _damage(name, data):
+                found.problems.append(f"{name} is damaged, and copied as it is: {problem}")
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[str], bytes]]:
         """See `Source`."""
         with _of_source(), self._backend.reader(self._run_id) as reader:
             self._checked(reader.load(RUN_FILE))
-            yield RunFiles(reader).load
+            with _room_for(reader):
+                yield RunFiles(reader).load
+
+
+@contextmanager
+def _room_for(reader: FolderReader) -> Iterator[None]:
+    """Have one thread alone hold large packed files in memory."""
+    with _one_large if _size_of_packed(reader) > _LARGE else nullcontext():
+        yield
+
+
+def _size_of_packed(reader: FolderReader) -> int:
+    size = 0
+    for name in reader.names():
+        if is_sealed_file(name) or is_journal_file(name):
+            try:
+                size += reader.size(name)
+            except MissingError:
+                pass  # it is being sealed or unsealed
+    return size
 
 
 def _is_foreign(name: str) -> bool:

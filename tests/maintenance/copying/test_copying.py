@@ -5,7 +5,8 @@ import json
 import pytest
 
 from chunkstore import StoreUsageError
-from chunkstore.maintenance.copying import copy_runs
+from chunkstore.maintenance.copying import copy_runs, into_chunks
+from chunkstore.maintenance.copying.places import ChunkedPlace
 from maintenance.copying.runs import RUN, chunks, copied, note, open_store, outcome, record, record_into, same
 
 KINDS = ("chunked-fs", "journal", "file-system", "buffered")
@@ -240,3 +241,54 @@ def test_a_run_that_is_not_there_is_a_problem_of_its_own(one, other):
     record(one)
     report = copy_runs(one, other, ["no-such-run", RUN])
     assert [run.outcome for run in report.runs] == ["failed", "copied"]
+
+
+def test_what_was_written_wrong_is_noticed(one, other, monkeypatch):
+    record(one)
+    create = other.backend.create_folder
+
+    def spoil(folder, files, **options):
+        name = next(name for name in files if name.startswith("StepLog"))
+        create(folder, {**files, name: files[name].replace(b"load", b"lead")}, **options)
+
+    monkeypatch.setattr(other.backend, "create_folder", spoil)
+    run = outcome(one, other)
+    assert "is not what was written" in run.problems[0]
+    assert not other.has_run(RUN)
+
+
+def test_what_was_sent_wrong_to_a_copy_in_parts_is_mended(one, other, monkeypatch):
+    monkeypatch.setattr(into_chunks, "MOST_KEPT", 0)
+    record(one)
+    publish, spoilt = other.backend.publish, []
+
+    def spoil_once(folder, name, data, **options):
+        is_due = name.startswith("StepLog-load") and not spoilt
+        publish(folder, name, data.replace(b"load", b"lead") if is_due else data, **options)
+        spoilt.extend([name] * is_due)
+
+    monkeypatch.setattr(other.backend, "publish", spoil_once)
+    copied(one, other, concurrency=1)
+    assert same(one, other)
+
+
+def test_a_copy_never_undoes_a_later_one(one, other, tmp_path, monkeypatch):
+    later = open_store("chunked-fs", tmp_path / "target")
+    with one.start_run(RUN) as run:
+        copied(one, other)
+        with run.step("first"):
+            pass
+        sums, looks = ChunkedPlace.sums, []
+
+        def finish_and_copy(place, *names):
+            looks.append(place)
+            if len(looks) == 2:  # all is sent, and is compared; then the record is written
+                run.finish()
+                copied(one, later)
+            return sums(place, *names)
+
+        monkeypatch.setattr(ChunkedPlace, "sums", finish_and_copy)
+        copied(one, other)
+    assert len(looks) > 2
+    assert other.get_run_log(RUN).status == "SUCCESS"
+    assert same(one, other)

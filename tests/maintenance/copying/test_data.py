@@ -108,6 +108,7 @@ def test_data_that_was_changed_is_not_copied_and_is_a_problem_until_it_is_mended
     run = outcome(source, target)
     assert (run.outcome, run.data) == ("copied", 0)
     assert "was changed" in run.problems[0]
+    assert not (tmp_path / "target" / "catalog" / RUN / "in.csv").exists()
     assert same(source, target)
     lies.write_bytes(kept)
     assert copied(source, target).data == 1

@@ -78,6 +78,10 @@ SHARING = "chunkstore/recording/sharing.py"
 TERMINATIONS = "chunkstore/recording/terminations.py"
 SUBMITIT_JOB = "chunkstore/engines/in_submitit_job.py"
 WORKER_VERDICT = "chunkstore/maintenance/workers/verdict.py"
+COPY_OF_RUN = "chunkstore/maintenance/copying/one_run.py"
+COPY_INTO_CHUNKS = "chunkstore/maintenance/copying/into_chunks.py"
+COPY_PLACES = "chunkstore/maintenance/copying/places.py"
+COPY_DATA = "chunkstore/maintenance/copying/data.py"
 
 #: Takes a lock that no other process takes, in the place of the run's.
 NOT_SHARED = "lock=f'.{id(object)}-{__import__(\"os\").getpid()}'"
