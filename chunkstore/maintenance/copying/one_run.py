@@ -24,7 +24,7 @@ from chunkstore.maintenance.copying.snapshots import Snapshot, SourceGoneError, 
 from chunkstore.names import PinnedRunId
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.records.copied import CopyNote
-from chunkstore.records.models import INCARNATION, NOTES, PROCESSING, SUMMING, DataCatalog, RunLog
+from chunkstore.records.models import INCARNATION, NOTES, PROCESSING, SEALED, SUMMING, DataCatalog, RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.contents import with_contents
 from chunkstore.stores.runs.liveness import LIVE
@@ -34,7 +34,7 @@ from chunkstore.stores.stored import check_format, is_finished
 _LONGEST, _LONGEST_PAUSE = 60.0, 0.5
 _DIGITS = 32
 #: What a run says that has ended, and a part of a copy must not.
-_OF_THE_END = ("finished", "steps", "left_running", SUMMING)
+_OF_THE_END = ("finished", "steps", "left_running")
 
 
 class CannotCopyError(Exception):
@@ -182,7 +182,7 @@ class CopyOfRun(ABC):
         check_format(log)
         if partial:
             log = msgspec.structs.replace(with_contents(log, None), status=PROCESSING)
-        without = (*_OF_THE_END,) if partial else (SUMMING,)
+        without = {*(_OF_THE_END if partial else ()), SUMMING, SEALED}
         notes = {key: value for key, value in log.notes.items() if key not in without}
         notes |= {"format": number, INCARNATION: incarnation}
         # What could not be copied is tried again by the next copy, which takes nothing for unchanged then.

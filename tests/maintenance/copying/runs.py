@@ -56,7 +56,7 @@ def change_by_others(store, run_id):
 
 def told(log):
     """Return all that a run tells, without what tells the copy from the run."""
-    own = ("incarnation", "format", "version", "contents", COPIED)
+    own = ("incarnation", "format", "version", "contents", "contents_at_least", "sealed", COPIED)
     notes = {key: value for key, value in log.notes.items() if key not in own}
     return msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes}, found_problems=UNSET)
 
@@ -82,7 +82,7 @@ def copied(source, target, *run_ids, **options):
     """Copy runs, without a problem; return what became of the first."""
     report = copy_runs(source, target, run_ids or None, **options)
     problems = [problem for run in report.runs for problem in run.problems]
-    assert problems == []
+    assert problems == [], problems
     return report.runs[0]
 
 
