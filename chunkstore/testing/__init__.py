@@ -1,6 +1,8 @@
 """For tests of stores and engines, chunkstore's own and yours.
 
 - `StoreConformance`: everything that a store promises, as tests of pytest; see its docstring.
+- `BackendConformance`: everything that stores expect of a back end, of yours as well; `plain_backend.PlainBackend` has
+  what every one has, and nothing else.
 - `EngineConformance`: everything that `map` and `parallel` promise, on an engine of yours; likewise.
 - `strategies`: hypothesis strategies for run logs, steps, branches and their values.
 - `CountingSyscalls`, `FaultySyscalls`, `KillingSyscalls`, `InterruptedSyscalls`: system calls that are counted, of
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
     from chunkstore.testing.conformance import StoreConformance
     from chunkstore.testing.engine_conformance import EngineConformance
     from chunkstore.testing.faults import CountingSyscalls, FaultySyscalls, InterruptedSyscalls, KillingSyscalls
+    from chunkstore.testing.suite_capabilities import BackendConformance
 
 __all__ = [
+    "BackendConformance",
     "CountingSyscalls",
     "EngineConformance",
     "FaultySyscalls",
@@ -34,6 +38,7 @@ __all__ = [
 
 _SUITES = (
     *("runs", "records", "updates", "values", "sharing", "sealing", "base"),
+    *("backend", "capabilities"),
     *("engine_results", "engine_failures", "engine_drivers", "engine_base"),
 )
 
@@ -48,6 +53,8 @@ if not TYPE_CHECKING:  # with it, type checkers would take any name for one that
         """Load what somebody asks for."""
         if name == "StoreConformance":
             from chunkstore.testing import conformance as module  # noqa: PLC0415 - it imports pytest and hypothesis
+        elif name == "BackendConformance":
+            from chunkstore.testing import suite_capabilities as module  # noqa: PLC0415 - it imports pytest
         elif name == "EngineConformance":
             from chunkstore.testing import engine_conformance as module  # noqa: PLC0415 - it imports pytest
         elif name in __all__:
