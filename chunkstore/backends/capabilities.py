@@ -12,7 +12,6 @@ from typing import ClassVar, NamedTuple, TypeVar
 
 from chunkstore.backends.base import Backend, Change, Within
 from chunkstore.backends.mount import Mount
-from chunkstore.backends.polling import poll
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.backends.turns import loaded, present_turn, take_turn
 from chunkstore.errors import StoreUsageError
@@ -410,32 +409,3 @@ class _LockedChange(Change):
 
     def remove_folder(self) -> None:
         self._backend.remove_folder(self._folder)
-
-
-class FullBackend(Looking, Grouping, RemovingUnchanged, Appending, Locking, Syncing, Holding, Watching, Quarantining):
-    """All at once; goes away when no store needs it any more."""
-
-    def hold(  # noqa: D102
-        self,
-        folder: str,
-        file: str,
-        data: bytes,
-        *,
-        together: bool = False,
-        is_over: Callable[[], bool] = lambda: True,
-        incarnation: str = "",
-        is_there: Callable[[], bool | None] = cannot_tell,
-    ) -> Callable[[], None]:
-        return lambda: None
-
-    def holder(self, folder: str, file: str, incarnation: str = "") -> Holder | None:  # noqa: D102
-        return None
-
-    def joined(self, folder: str, file: str, incarnation: str = "") -> Joined | None:  # noqa: D102
-        return None
-
-    def watch(self, folder: str) -> Iterator[set[str]]:  # noqa: D102
-        return poll()
-
-    def quarantine(self, folder: str, file: str, is_damaged: Judge) -> str:  # noqa: D102
-        return ""

@@ -11,8 +11,19 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from chunkstore.backends.base import PROCESS, Data, Within
-from chunkstore.backends.capabilities import FullBackend, Journal, never
+from chunkstore.backends.capabilities import (
+    Appending,
+    Grouping,
+    Journal,
+    Locking,
+    Looking,
+    RemovingUnchanged,
+    Syncing,
+    Watching,
+    never,
+)
 from chunkstore.backends.errors import MissingError, locked_twice
+from chunkstore.backends.polling import poll
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.errors import LockTimeoutError, StoreUsageError
 from chunkstore.interrupts import give_back
@@ -22,7 +33,7 @@ from chunkstore.names import END_OF_TIME
 _changes = itertools.count(1)
 
 
-class MemoryBackend(FullBackend):
+class MemoryBackend(Looking, Watching, Grouping, RemovingUnchanged, Appending, Syncing, Locking):
     """Files in a dict.
 
     It belongs to the process that made it: other processes cannot see its records, so it refuses to work in a forked
@@ -178,6 +189,9 @@ class MemoryBackend(FullBackend):
         if file is not None and file not in self._files(folder):
             _missing(file)
         self._files(folder)
+
+    def watch(self, folder: str) -> Iterator[set[str]]:
+        return poll()
 
     def close(self) -> None:
         for files in list(self._folders.values()):

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import pytest
 
-from chunkstore.backends.base import Backend
 from chunkstore.backends.capabilities import (
     Appending,
     Grouping,
@@ -27,8 +26,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _LOCK = ".lock"
 
 
-def of_those(capability: type[Backend]) -> Callable[[_F], _F]:
-    """Mark a test of back ends that have a capability."""
+def of_those(capability: Any) -> Callable[[_F], _F]:
+    """Mark a test of back ends that have a capability, which is a class."""
 
     def mark(function: _F) -> _F:
         function.__dict__["needed_capability"] = capability
@@ -62,7 +61,7 @@ class BackendConformance(CoreSuite):
         kind = cls.__dict__.get("kind")
         for name in dir(cls) if kind is not None else ():
             needed = getattr(getattr(cls, name), "needed_capability", None)
-            if needed is not None and not issubclass(kind, needed):
+            if kind is not None and needed is not None and not issubclass(kind, needed):
                 setattr(cls, name, None)
 
     @of_those(Appending)
@@ -197,4 +196,4 @@ class BackendConformance(CoreSuite):
         assert not backend.quarantine(FOLDER, "a", lambda load: load() == b"0")
         assert content(backend) == {"a": b"1"}
         assert backend.quarantine(FOLDER, "a", lambda load: load() == b"1")
-        assert content(backend) == {}
+        assert not backend.has(FOLDER, "a")

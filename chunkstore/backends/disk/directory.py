@@ -10,7 +10,23 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from chunkstore.backends.base import AT_THE_END, PROCESS, STEP, Data, Within
-from chunkstore.backends.capabilities import FullBackend, Holder, Joined, Journal, Judge, cannot_tell, never
+from chunkstore.backends.capabilities import (
+    Appending,
+    Grouping,
+    Holder,
+    Holding,
+    Joined,
+    Journal,
+    Judge,
+    Locking,
+    Looking,
+    Quarantining,
+    RemovingUnchanged,
+    Syncing,
+    Watching,
+    cannot_tell,
+    never,
+)
 from chunkstore.backends.disk.appended import DirectoryJournal, append_and_close, open_to_append
 from chunkstore.backends.disk.checks import check_what_ending_needs
 from chunkstore.backends.disk.creation import create_folder, make_top
@@ -43,7 +59,9 @@ _T = TypeVar("_T")
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
-class DirectoryBackend(FullBackend):
+class DirectoryBackend(
+    Looking, Watching, Grouping, RemovingUnchanged, Appending, Syncing, Holding, Quarantining, Locking
+):
     """Files below a folder of the file system.
 
     Args:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from chunkstore.backends.capabilities import FullBackend as Backend
+from chunkstore.backends.base import Backend
 from chunkstore.backends.objects.place import Place, check_installed
 
 
@@ -21,4 +19,4 @@ def open_backend(place: Place, *, lock_timeout: float) -> Backend:
     check_installed()
     from chunkstore.backends.objects.backend import ObjectBackend  # noqa: PLC0415 - few processes need it
 
-    return cast("Backend", ObjectBackend(place, lock_timeout=lock_timeout))
+    return ObjectBackend(place, lock_timeout=lock_timeout)
