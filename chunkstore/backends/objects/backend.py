@@ -29,6 +29,7 @@ from chunkstore.backends.objects.place import Place
 from chunkstore.backends.objects.reader import ObjectReader, Shared
 from chunkstore.backends.objects.remembered import RememberedObjects
 from chunkstore.backends.objects.tombstones import Deletion, delete_folder, is_tombstone, wait_until_deleted
+from chunkstore.backends.objects.which_runs import another_run_has, which_run_has
 from chunkstore.backends.optimistic import ConflictError, Note, Optimistic
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.names import END_OF_TIME, RUN_FILE, is_incarnation
@@ -51,11 +52,13 @@ class _Examined(NamedTuple):
         answer: see `Backend.examined`.
         incarnation: what its objects say of it.
         until: when it is looked at again.
+        which: which run had the name then, as far as this process has made and removed some.
     """
 
     answer: str
     incarnation: str
     until: float
+    which: int
 
 
 class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
@@ -101,8 +104,8 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
         return None if known is None else known.incarnation
 
     def examined(self, folder: str, examine: Callable[[FolderReader], str]) -> str:
-        known = self._examined.get(folder)
-        if known is None or time.monotonic() >= known.until:
+        known, which = self._examined.get(folder), which_run_has(self.location, folder)
+        if known is None or time.monotonic() >= known.until or known.which != which:
             created, until = self._created.pop(folder, (None, 0.0))
             with self.reading(folder) as reader:
                 if created is not None and time.monotonic() < until:
@@ -110,7 +113,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
                 answer = examine(reader)
                 found = reader.deciding()
             self._is_checked = self._is_checked or found.attributes.get(CHECKED) == self._mark
-            known = _Examined(answer, found.incarnation, time.monotonic() + LOOK_AGAIN)
+            known = _Examined(answer, found.incarnation, time.monotonic() + LOOK_AGAIN, which)
             self._examined[folder] = known
         return known.answer
 
@@ -148,25 +151,29 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
     def create_folder(
         self, folder: str, files: Mapping[str, bytes], *, incarnation: str = "", durable: bool = False
     ) -> None:
-        *others, (deciding, data) = files.items()
-        key = f"{folder}/{deciding}"
+        *others, (deciding, data) = ((f"{folder}/{file}", content) for file, content in files.items())
         attributes = {INCARNATION: incarnation} if is_incarnation(incarnation) else {}
         attributes[CHECKED] = self._mark
-        for file, content in others:
-            self._put_anyhow(f"{folder}/{file}", content, attributes)
+        for key, content in others:
+            self._put_anyhow(key, content, attributes)
         try:
-            put = self._put_first(folder, key, data, attributes)
-        except BaseException:
-            self.client.delete([f"{folder}/{file}" for file, _ in others])
+            put = self._put_deciding(folder, deciding, data, attributes)
+        except FileExistsError:
+            self.client.delete([key for key, _ in others])
             raise
+        for key, content in others:
+            # Somebody who deletes what was left over of a run of this name may have come between the two.
+            if not self.client.has(key):
+                self._put_anyhow(key, content, attributes)
+        key = deciding
         if not self._is_checked:
             try_with(self.client, key, put, put.attributes)
             self._is_checked = True
-        self._examined.pop(folder, None)
+        self._forget(folder)
         self._remembered.add(key, put)
         self._created[folder] = put, time.monotonic() + LOOK_AGAIN
 
-    def _put_first(self, folder: str, key: str, data: bytes, attributes: Mapping[str, str]) -> Found:
+    def _put_deciding(self, folder: str, key: str, data: bytes, attributes: Mapping[str, str]) -> Found:
         while True:
             try:
                 return self.client.put_new(key, data, attributes)
@@ -206,6 +213,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
         deletion.finish()
 
     def _forget(self, folder: str) -> None:
+        another_run_has(self.location, folder)
         self._examined.pop(folder, None)
         self._created.pop(folder, None)
 
@@ -215,6 +223,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
         reader = ObjectReader(self._shared, folder, note)
         try:
             yield reader
+            reader.check_at_the_end()
         finally:
             reader.close()
 
@@ -296,6 +305,8 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
             else:
                 e_tag, number, writers, incarnation = version
                 attributes = self._attributes(folder, within, str(incarnation))
+                if incarnation != attributes.get(INCARNATION, incarnation):
+                    self._check_meant(folder, attributes[INCARNATION])
                 put = self.client.put_over(key, data, attributes, Version(str(e_tag), _text(number)), str(writers))
         except ConflictingPutError as conflict:
             self._remembered.forget(key)
@@ -306,6 +317,18 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
         noted = _noted(put)
         assert noted is not None
         return noted
+
+    def _check_meant(self, folder: str, incarnation: str) -> None:
+        """Check which run has a name, where a file has been found that belongs to another one than is meant.
+
+        Raises:
+            MissingError: another one than is meant has it.
+        """
+        with self.reading(folder) as reader:
+            found = reader.deciding().incarnation
+        if found and found != incarnation:
+            self._forget(folder)
+            raise MissingError(folder)
 
     def _put_missing(self, folder: str, file: str, key: str, data: bytes, attributes: Mapping[str, str]) -> Found:
         try:

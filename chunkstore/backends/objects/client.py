@@ -207,6 +207,14 @@ class ObjectClient:
 
         return self._again_and_again(head, f"look at {key}")
 
+    def has(self, key: str) -> bool:
+        """Tell whether there is an object."""
+        try:
+            self.head(key)
+        except MissingError:
+            return False
+        return True
+
     def listed(self, folder: str, *, after: str = "") -> Iterator[Listed]:
         """List the objects below a folder, also in further folders in that, in the order of their keys.
 

@@ -74,6 +74,8 @@ class ObjectReader(FolderReader):
         #: Files of which it was found out that they belong to another incarnation of the run, or are gone.
         self._not_ours: set[str] = set()
         self._must_list_again = False
+        #: Whether something was gone that had been listed: it was packed, or the folder is removed.
+        self._has_lost = False
         self._paged = PagedNames(self._page)
         #: What pages have shown that are not all.
         self._seen: dict[str, Listed] = {}
@@ -163,6 +165,7 @@ class ObjectReader(FolderReader):
         try:
             self.version(file)
         except MissingError:
+            self._check_exists()
             return False
         return True
 
@@ -228,6 +231,8 @@ class ObjectReader(FolderReader):
 
     def _gone(self, file: str) -> None:
         """Note that a file is not there; ask whether the folder is."""
+        if self._listed is not None and file in self._listed:
+            self._has_lost = True
         if self._note is not None:
             self._note(file, None)
         self._check_exists()
@@ -338,6 +343,20 @@ class ObjectReader(FolderReader):
             return found
 
         return get
+
+    def check_at_the_end(self) -> None:
+        """Check that the folder has not been removed in the middle of the read.
+
+        Raises:
+            MissingError: it has.
+        """
+        if self._has_lost and self._folder:
+            before, self._deciding = self._deciding, None
+            self._shared.remembered.forget(self._key(RUN_FILE))
+            self._listed = None
+            now = self._run()
+            if before is not None and before.incarnation != now.incarnation:
+                raise MissingError(self._folder)
 
     def close(self) -> None:
         """Get nothing ahead any more."""

@@ -57,9 +57,17 @@ class Deletion:
             ConflictingPutError: the file that decides is another one by now.
         """
         attributes = {_DELETED: "yes", **({INCARNATION: incarnation} if incarnation else {})}
-        data = encode({"deleted": utc_now(), "incarnation": incarnation})
         self._renewed = time.monotonic()
-        self._tombstone = self._client.put_over(self._key, data, attributes, version, writers)
+        self._tombstone = self._client.put_over(self._key, _said(incarnation), attributes, version, writers)
+
+    def mark_left_over(self) -> bool:
+        """Put a tombstone where nothing decides, so that nobody makes the folder meanwhile; tell whether it is ours."""
+        self._renewed = time.monotonic()
+        try:
+            self._tombstone = self._client.put_new(self._key, _said(""), {_DELETED: "yes"})
+        except ConflictingPutError:
+            return False
+        return True
 
     def finish(self) -> None:
         """Delete everything in the folder, and the tombstone last, unless somebody else takes over."""
@@ -78,6 +86,10 @@ class Deletion:
             self.mark(self._tombstone.incarnation, self._tombstone.version, self._tombstone.writers)
 
 
+def _said(incarnation: str) -> bytes:
+    return encode({"deleted": utc_now(), "incarnation": incarnation})
+
+
 def delete_folder(client: ObjectClient, folder: str) -> None:
     """Delete whichever folder has a name, or finish what somebody has begun who is silent for long.
 
@@ -87,10 +99,11 @@ def delete_folder(client: ObjectClient, folder: str) -> None:
     while True:
         deletion, found = Deletion(client, folder), client.get_or_none(f"{folder}/{RUN_FILE}")
         if found is None:
-            keys = [listed.key for listed in client.listed(folder)]
-            if not keys:
+            if next(client.listed(folder), None) is None:
                 raise MissingError(folder)
-            client.delete(keys)  # left over
+            if not deletion.mark_left_over():
+                continue
+            deletion.finish()
             return
         if is_tombstone(found) and not _is_abandoned(client, found):
             raise MissingError(folder)
