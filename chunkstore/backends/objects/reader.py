@@ -141,7 +141,10 @@ class ObjectReader(FolderReader):
         run_file = listed.get(RUN_FILE)
         if run_file is None:
             raise MissingError(self._folder)
-        if self._deciding is not None and not self._deciding.version.is_as(run_file.version):
+        if self._deciding is None:
+            # It may be a tombstone, which no listing tells.
+            self._deciding = self._run_as_listed(run_file)
+        elif not self._deciding.version.is_as(run_file.version):
             before = self._deciding
             self._deciding = None
             if self._run().incarnation != before.incarnation:
@@ -248,16 +251,19 @@ class ObjectReader(FolderReader):
             MissingError: there is no such run.
         """
         if self._deciding is None:
-            key = self._key(RUN_FILE)
-            listed = self._listed.get(RUN_FILE) if self._listed is not None else None
-            found = self._shared.remembered.get(key, listed.version) if listed is not None else None
-            if found is None:
-                found = (self._shared.in_the_way(key) if self._note is not None else None) or self._client.get(key)
-                self._shared.remembered.add(key, found)
-            if is_tombstone(found):
-                raise MissingError(self._folder)
-            self._deciding = found
+            self._deciding = self._run_as_listed(self._listed.get(RUN_FILE) if self._listed is not None else None)
         return self._deciding
+
+    def _run_as_listed(self, listed: Listed | None) -> Found:
+        """Return the run's own record, which need not be got if the version that is listed is known."""
+        key = self._key(RUN_FILE)
+        found = self._shared.remembered.get(key, listed.version) if listed is not None else None
+        if found is None:
+            found = (self._shared.in_the_way(key) if self._note is not None else None) or self._client.get(key)
+            self._shared.remembered.add(key, found)
+        if is_tombstone(found):
+            raise MissingError(self._folder)
+        return found
 
     def _ours(self, file: str, found: Found) -> Found:
         """Return an object, if it belongs to the run as it is now."""
