@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import chunkstore
 from benchmarks.buckets.ours import BucketRecorder
@@ -31,10 +31,12 @@ class BareRecorder(Recorder):
     Args:
         server: where.
         folder: its name is that of the prefix.
+        mode: whether a put replaces what is there (`overwrite`) or fails (`create`).
     """
 
-    def __init__(self, server: Server, folder: Path) -> None:
+    def __init__(self, server: Server, folder: Path, *, mode: Literal["overwrite", "create"] = "overwrite") -> None:
         super().__init__(folder)
+        self._mode = mode
         self._client = server.place(folder.name).connect()
         self._keys: list[str] = []
 
@@ -48,7 +50,7 @@ class BareRecorder(Recorder):
         import obstore  # noqa: PLC0415 - perhaps not installed
 
         attributes = {"incarnation": "0123456789abcdef"}
-        obstore.put(self._client, record.key, record.data, attributes=attributes, use_multipart=False)
+        obstore.put(self._client, record.key, record.data, attributes=attributes, use_multipart=False, mode=self._mode)
 
     def fill(self, steps: Iterable[chunkstore.StepLog]) -> None:
         """Put many, some at once."""

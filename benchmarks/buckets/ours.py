@@ -26,6 +26,13 @@ class BucketRecorder(Recorder):
         super().__init__(folder)
         self.store = server.open_store(folder.name, **options)
         self._sealed = sealed
+        self._is_connected = False
+
+    def prepare(self, step: chunkstore.StepLog) -> chunkstore.StepLog:
+        """Return the step; connect before, as the bare client has by then."""
+        if not self._is_connected:
+            self._is_connected = self.store.has_run(RUN)
+        return step
 
     def create(self) -> None:
         """Create the run, if it is not written as a whole."""

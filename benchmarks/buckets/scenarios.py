@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from benchmarks.buckets.bare import BareRecorder, BareSealedRecorder
@@ -22,9 +23,14 @@ _READS = 5
 
 def scenarios(server: Server) -> tuple[Scenario, ...]:
     """Return what is measured on a server, in the order in which it is shown."""
-    bare = Contestant(name="bare puts", role="floor", opens=partial(BareRecorder, server))
+    bare = Contestant(name="bare puts", role="floor", opens=partial(BareRecorder, server), load=_load)
+    creating = Contestant(
+        name="bare puts, create-only", role="floor", opens=partial(BareRecorder, server, mode="create"), load=_load
+    )
     bare_sealed = Contestant(name="one get, decoded", role="floor", opens=partial(BareSealedRecorder, server))
-    ours = Contestant(name="chunkstore", role="ours", floor=bare.name, opens=partial(BucketRecorder, server))
+    ours = Contestant(
+        name="chunkstore", role="ours", floor=bare.name, opens=partial(BucketRecorder, server), load=_load
+    )
     sealed = Contestant(
         name="chunkstore", role="ours", floor=bare_sealed.name, opens=partial(BucketRecorder, server, sealed=True)
     )
@@ -44,7 +50,7 @@ def scenarios(server: Server) -> tuple[Scenario, ...]:
             work="one process adds steps to a run",
             costs="time / step",
             count=1_000,
-            sides=tuple(one.side(add_steps) for one in (bare, ours, minio)),
+            sides=tuple(one.side(add_steps) for one in (bare, creating, ours, minio)),
             targets=(at_most(1.3, bare.name, measure="median"), at_most(1.3, bare.name)),
         ),
         Scenario(
@@ -53,7 +59,7 @@ def scenarios(server: Server) -> tuple[Scenario, ...]:
             work="processes add steps to one run",
             costs="time / step",
             count=4_000,
-            sides=tuple(one.side(many) for one in (bare, ours, minio)),
+            sides=tuple(one.side(many) for one in (bare, creating, ours, minio)),
             targets=(throughput_at_least(0.8, bare.name),),
         ),
         Scenario(
@@ -78,6 +84,12 @@ def scenarios(server: Server) -> tuple[Scenario, ...]:
             targets=(at_most(1.3, bare_sealed.name),),
         ),
     )
+
+
+def _load() -> None:
+    """Import what each process would import first, so that none of that is measured."""
+    import_module("obstore.store")
+    import_module("chunkstore.backends.objects.backend")
 
 
 def _read(

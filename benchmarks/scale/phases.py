@@ -12,11 +12,14 @@ import msgspec
 
 import chunkstore
 from benchmarks.example import make_step, step_name
+from benchmarks.scale.filling import add_runs
 from benchmarks.scale.places import StorePlace
 from benchmarks.scale.writers import Work, Written, all_written
 from chunkstore.maintenance.retention import Rule, plan_retention, remove_left_overs
 
 _NEWEST = 20
+#: Runs in which left-overs are looked for: each takes requests of its own.
+_FEW = 20
 
 
 class Phase(msgspec.Struct, kw_only=True):
@@ -190,8 +193,12 @@ def _reading(place: StorePlace, store: chunkstore.Store, size: Size, counter: Co
     def finish(log: chunkstore.RunLog) -> None:
         log.status = "SUCCESS"
 
-    store.update_run_log("read", finish)
-    yield _once("seal", lambda: place.open().seal("read"), counter)
+    def end() -> None:
+        opened = place.open()
+        opened.update_run_log("read", finish)  # where that is configured, it seals the run
+        opened.seal("read")
+
+    yield _once("seal", end, counter)
     yield _once("read sealed", lambda: place.open().get_run_log("read"), counter)
 
 
@@ -208,9 +215,14 @@ def _listing(place: StorePlace, counter: Counter) -> Iterator[Phase]:
         yield phase
     yield _once("list newest", lambda: list(islice(place.open().list_runs(), _NEWEST)), counter)
 
+    few = place.beside("few")
+    add_runs(few, _FEW, seal=True)
+
     def clean() -> None:
-        store = place.open()
+        store = few.open()
         plan_retention(store, Rule(keep_last=1))
         remove_left_overs(store, dry_run=True)
 
-    yield _once("gc", clean, counter)
+    phase = _once("gc", clean, counter)
+    phase.operations = _FEW
+    yield phase

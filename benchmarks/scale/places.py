@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import chunkstore
@@ -19,6 +19,12 @@ class StorePlace:
 
     named: str
     options: dict[str, Any] = field(default_factory=dict)
+
+    def beside(self, name: str) -> StorePlace:
+        """Return another store at the same place."""
+        if "log_folder" in self.options:
+            return replace(self, options={**self.options, "log_folder": f"{self.options['log_folder']}-{name}"})
+        return replace(self, named=f"{self.named}-{name}")
 
     def open(self) -> chunkstore.Store:
         """Open it anew, with connections of its own."""

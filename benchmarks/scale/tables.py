@@ -25,12 +25,12 @@ _TITLES = {
     "parameters": "all writers set parameters of one run; each",
     "record": "all writers change one step; each",
     "read": "reading a run of {chunks:,} steps",
-    "seal": "sealing it",
+    "seal": "ending and sealing it",
     "read sealed": "reading it sealed",
     "list first": "listing all runs, for the first time",
     "list again": "listing them again",
     "list newest": "the newest 20",
-    "gc": "looking for left-overs",
+    "gc": "looking for left-overs in 20 runs",
 }
 _LOAD = Load()
 
@@ -67,7 +67,7 @@ def _measured(result: Result) -> str:
 
 
 def _time(phase: Phase) -> str:
-    if phase.operations == 1 or phase.median == phase.p99:
+    if phase.median == phase.p99:
         return amount(phase.median, "seconds")
     return f"{amount(phase.median, 'seconds')}; {amount(phase.p99, 'seconds')}"
 
@@ -135,7 +135,10 @@ def _times(result: Result) -> str:
         ("reading one of 1,000 steps that is not sealed", lambda m: m.phases["read"].seconds * 1_000 / chunks),
         ("listing 10⁶ runs for the first time", lambda m: _per_run(m, "list first") * _LOAD.runs_kept),
         ("listing them again", lambda m: _per_run(m, "list again") * _LOAD.runs_kept),
-        ("looking for left-overs in 10⁶ runs", lambda m: m.phases["gc"].seconds / _runs(m) * _LOAD.runs_kept),
+        (
+            "looking for left-overs in 10⁶ runs",
+            lambda m: m.phases["gc"].seconds / m.phases["gc"].operations * _LOAD.runs_kept,
+        ),
         ("sealing what is recorded in a second", lambda m: m.phases["seal"].seconds / chunks * _LOAD.steps_a_second),
     ):
         rows.append([title, *(_long(seconds(measured)) for measured in (result.bucket, result.folder))])
