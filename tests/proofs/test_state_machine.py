@@ -15,6 +15,7 @@ from chunkstore.names import LOCK_FILE, RUN_FILE
 from chunkstore.records.integrity import LENGTH
 from chunkstore.records.models import StepLog
 from chunkstore.stores.chunked import ChunkedStore
+from chunkstore.testing.plain_backend import PlainBackend
 from proofs.store_machine import HANDLES, METRICS, RECORDS, RUNS, STATUSES, StoreMachine
 
 DAMAGE = st.tuples(st.sampled_from(["flip", "cut", "zeros"]), st.integers(0, 1_000), st.integers(0, 7))
@@ -164,12 +165,21 @@ class ChunkedMemoryMachine(StoreMachine):
         return ChunkedStore(self.backend)
 
 
+class ChunkedPlainMachine(StoreMachine):
+    packs = True
+
+    def make_store(self):
+        self.backend = getattr(self, "backend", None) or PlainBackend()
+        return ChunkedStore(self.backend)
+
+
 for machine, times in (
     (ChunkedFolderMachine, 6),
     (JournalMachine, 4),
     (DocumentFolderMachine, 5),
     (BufferedMachine, 3),
     (ChunkedMemoryMachine, 3),
+    (ChunkedPlainMachine, 3),
 ):
     machine.TestCase.settings = settings(max_examples=times * settings().max_examples, stateful_step_count=50)
 
@@ -178,3 +188,4 @@ TestJournal = pytest.mark.thorough(JournalMachine.TestCase)
 TestDocumentFolder = pytest.mark.thorough(DocumentFolderMachine.TestCase)
 TestBuffered = pytest.mark.thorough(BufferedMachine.TestCase)
 TestChunkedMemory = ChunkedMemoryMachine.TestCase
+TestChunkedPlain = pytest.mark.thorough(ChunkedPlainMachine.TestCase)
