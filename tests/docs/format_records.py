@@ -191,12 +191,11 @@ def counted_attempt(step):
     return succeeded[-1] if succeeded else len(step["attempts"])
 
 
-def check_change(change, *, is_of_record=True):
-    own = {"own"} if is_of_record else set()
-    if not change.keys() <= {"set", "keys", "removed", "items", "append"} | own:
+def check_change(change):
+    if not change.keys() <= {"set", "keys", "removed", "items", "append", "own"}:
         raise ValueError("a change that is not known")
     for inner in [*change.get("keys", {}).values(), *change.get("items", {}).values()]:
-        check_change(inner, is_of_record=False)
+        check_change(inner)
 
 
 def apply(change, base):
