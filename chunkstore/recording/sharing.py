@@ -10,6 +10,7 @@ import logging
 import os
 from typing import Any, NamedTuple
 
+from chunkstore.backends.objects.place import is_url
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError, StoreNotSharedError
 from chunkstore.recording.answers import SentError, sent
 from chunkstore.recording.scope import Scope
@@ -37,12 +38,12 @@ class NotSeen(NamedTuple):
     def here(cls, run: Scope, error: RunLogNotFoundError, *, by_value: bool) -> NotSeen:
         """Return the answer of this process."""
         location = run.store.backend.location
-        if not os.path.isdir(location):
+        if not is_url(location) and not os.path.isdir(location):
             found = "there is no such folder"
         elif run.store.has_run(str(run.run_id)):
             found = "there is another run of that id"
         else:
-            found = "that folder has no such run"
+            found = f"that {'bucket' if is_url(location) else 'folder'} has no such run"
         return cls(process_here(), location, found, sent(error, by_value=by_value))
 
 

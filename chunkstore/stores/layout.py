@@ -63,7 +63,7 @@ class Layout(ABC):
     def __init__(self, backend: Backend, options: StoreOptions | None = None) -> None:
         self.backend = backend
         self.options = options or StoreOptions()
-        #: Where the back end keeps the data of runs, if that is no folder.
+        # Where the back end keeps the data of runs, if that is no folder.
         self.data_files: DataFiles | None = None
         if isinstance(backend, KeepingData) and not self.options.catalog_folder:
             self.data_files = backend.data()

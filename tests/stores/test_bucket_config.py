@@ -194,6 +194,13 @@ def test_a_server_that_is_named_without_encryption_is_reached_so(monkeypatch):
     assert Place(URL).connect().client_options == {"allow_http": "true"}
 
 
+def test_a_server_that_the_environment_names_with_nothing_is_refused(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "")
+    with pytest.raises(ConfigurationError, match="the environment variable AWS_ENDPOINT_URL is empty"):
+        Place(URL).connect()
+    assert Place(URL, {"endpoint": "https://x.example"}).connect()
+
+
 def test_what_obstore_refuses_is_an_error_of_the_configuration():
     with pytest.raises(ConfigurationError, match=r"Cannot use az://container: .*Account must be specified\. Check"):
         Place("az://container").connect()

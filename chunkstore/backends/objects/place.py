@@ -165,6 +165,7 @@ class Place:
 
         if self.is_in_memory:
             return _in_memory.setdefault(self._memory, store.MemoryStore())
+        self._check_environment()
         server, client, profile = client_settings(self.url.scheme, self.options)
         if self._is_without_encryption():
             client.setdefault("allow_http", True)
@@ -178,6 +179,18 @@ class Place:
         except Exception as error:  # noqa: BLE001 - of many types, without a base of their own
             raise self._refused(error) from None
         return made
+
+    def _check_environment(self) -> None:
+        """Refuse a variable that is there and says nothing: obstore takes that for the URL of a server, and breaks."""
+        names, variables = ENDPOINTS[self.url.scheme]
+        empty = [name for name in variables if os.environ.get(name) == ""]
+        if empty and not any(self.options.get(name) for name in names):
+            raise ConfigurationError(
+                f"Cannot use {self}: the environment variable {empty[0]} is empty. Unset it, or name a server.",
+                file="",
+                key=empty[0],
+                expected="a URL",
+            )
 
     def _is_without_encryption(self) -> bool:
         """Tell whether somebody has named a server that is to be reached so."""

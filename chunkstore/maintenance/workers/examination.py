@@ -16,6 +16,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+from chunkstore.backends.capabilities import Locking
 from chunkstore.engines import as_executor
 from chunkstore.engines.capacity import capacity_of
 from chunkstore.errors import StoreUsageError
@@ -71,12 +72,18 @@ def check_engine(
         A report on each process that answered, and what is known of others.
 
     Raises:
-        StoreUsageError: the store is in memory, which nobody shares.
+        StoreUsageError: the store is in memory, which nobody shares, or in a bucket, which has no locks to try.
         ChunkstoreError: nothing can be written where the store is.
     """
     if not store.backend.shared_between_processes:
         raise StoreUsageError(
             "Cannot examine workers with a store in memory: no other process sees it. Use chunked-fs."
+        )
+    if not isinstance(store.backend, Locking):
+        raise StoreUsageError(
+            f"Cannot examine workers with {store.backend.location}: there are no locks to try, and whoever has "
+            "the URL sees the same. Run `chunkstore doctor` with the URL where the workers run: it says whether they "
+            "reach it."
         )
     patience = _Patience(timeout)
     answers: _Answers = []
