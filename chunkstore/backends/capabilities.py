@@ -288,6 +288,10 @@ class Holding(Backend):
             Gives it back; the last one removes the file, unless it tells of somebody who has died.
         """
 
+    def stop_holding(self, folder: str, file: str) -> bool:
+        """Leave it to whoever calls this to remove a file with others; tell whether this process holds it alone."""
+        return False
+
     @abstractmethod
     def holder(self, folder: str, file: str, incarnation: str = "") -> Holder | None:
         """Return who holds a file alone, or held it; None if there is no such file, or it is of another incarnation.

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from chunkstore.backends.base import Backend, Change
-from chunkstore.backends.capabilities import Appending, Looking, RemovingUnchanged, Syncing
+from chunkstore.backends.capabilities import Appending, Locking, Looking, RemovingUnchanged, Syncing
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.reader import FolderReader
 from chunkstore.errors import ChunkstoreError, ConfigurationError, StoreUsageError
@@ -26,7 +26,6 @@ from chunkstore.names import (
     is_packable,
     new_incarnation,
 )
-from chunkstore.records.assemble import flatten
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.fields import MetricPoint
 from chunkstore.records.garbage import without_collections
@@ -53,9 +52,10 @@ from chunkstore.stores.reading import (
 from chunkstore.stores.runs import Candidate, KnownRun, KnownRuns
 from chunkstore.stores.stored import as_json, as_stored, check_format, is_finished
 from chunkstore.stores.stripes import Stripes
-from chunkstore.stores.summary import Summary, tally
+from chunkstore.stores.summary import Summary
 from chunkstore.stores.writing import (
     ChunkWriter,
+    Endings,
     ParameterFiles,
     RecordWriter,
     attempt,
@@ -91,6 +91,7 @@ class ChunkedStore(Store):
         self._writer = ChunkWriter(backend, self._listings, self._journals, pretty=self.options.pretty)
         self._parameters = ParameterFiles(self._writer)
         self._stripes = Stripes()
+        self._endings = Endings(backend, self.options.seal_finished_runs)
         self._records = RecordWriter(self._writer, self._finder, self._parameters, self._stripes)
         # What this object wrote, and what it has seen, by run. Never inherited: see reset_after_fork.
         self._owned: KnownRuns[KnownRun] = KnownRuns()
@@ -138,7 +139,11 @@ class ChunkedStore(Store):
 
     @property
     def _format(self) -> int:
-        return PACKED_FORMAT if self._journals else FORMAT
+        return PACKED_FORMAT if self._journals or self._seals_with_the_end else FORMAT
+
+    @property
+    def _seals_with_the_end(self) -> bool:
+        return self.options.seal_finished_runs is not None and not isinstance(self.backend, RemovingUnchanged)
 
     # --- which run ---------------------------------------------------------------------------------------------------
 
@@ -250,7 +255,7 @@ class ChunkedStore(Store):
     def _change_metadata(self, run_id: str, change: Callable[[RunLog], RunLog]) -> RunLog:
         def change_it(known: KnownRun) -> RunLog:
             def change_run(folder: Change) -> RunLog:
-                log = checked_run_log(folder.load(RUN_FILE), run_id)
+                log = checked_run_log(folder.load(RUN_FILE, known=True), run_id)
                 check_format(log)
                 new = as_stored(change(msgspec.structs.replace(log, steps={}, parameters={})))
                 # Other tools keep steps there; they stay.
@@ -265,7 +270,7 @@ class ChunkedStore(Store):
                 except ChunkstoreError:
                     attempt(partial(self._writer.take_back, run_id, known, RUN_FILE, data, self._encode(log)), run_id)
                     raise
-                known.own_version = self._writer.version(run_id)
+                self._writer.note_written(run_id, known, whole)
                 return new
 
             return self.backend.change(run_id, change_run, within=known)
@@ -302,11 +307,7 @@ class ChunkedStore(Store):
 
         def read() -> Summary:
             with self.backend.reader(run_id) as reader:
-                chunks = ChunkReader(run_id, reader, keep=whole)
-                chunks.metadata()
-                log = chunks.whole() if whole else None
-                steps, unended = tally(chunks.stream() if log is None else flatten(log)[0])
-                return Summary(steps, log, summing, chunks.contents(), unended)
+                return self._endings.sum_up(run_id, lambda: self._known(run_id), reader, summing, whole=whole)
 
         return without_collections(read) if whole else read()
 
@@ -325,8 +326,8 @@ class ChunkedStore(Store):
                 folder.remove_folder()
             return is_due
 
-        with self.backend.reader(run_id) as reader:
-            ChunkReader(run_id, reader).metadata()  # nothing is made or removed in a folder that is no run
+        if isinstance(self.backend, Locking):
+            self._read_metadata(run_id)  # no lock is made in a folder that is no run
         return self.backend.change(run_id, delete)
 
     def _lock_file(self, run_id: str) -> tuple[str, str]:
@@ -379,7 +380,10 @@ class ChunkedStore(Store):
             lambda known: self.backend.change(run_id, lambda folder: action(folder, known), within=known),
         )
 
-    def _seal_large(self, run_id: str, most: int) -> None:
+    def _seal_large(self, log: RunLog, most: int) -> None:
+        run_id = log.run_id
+        if self._endings.finish_sealing(log):
+            return
         with self.backend.reader(run_id) as reader:
             count = sum(map(is_packable, RunFiles(reader).names()))
         if count > most:
@@ -418,7 +422,7 @@ class ChunkedStore(Store):
         return self._finder.has(run_id, internal_name, kind)
 
     def _is_left(self, run_id: str, internal_name: str) -> bool:
-        return self._writer.is_left(run_id, self._owned.get(run_id) or self._known(run_id), internal_name)
+        return self._writer.is_left(run_id, self._known(run_id), internal_name)
 
     def _find(self, run_id: str, internal_name: str, kind: type[_R], *, full: bool) -> _R | None:
         return self._finder.find(run_id, internal_name, kind, full=full, known=self._owned.get(run_id))

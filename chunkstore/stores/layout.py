@@ -213,8 +213,8 @@ class Layout(ABC):
         self._read_metadata(run_id)
         return 0
 
-    def _seal_large(self, run_id: str, most: int) -> None:  # noqa: B027 - most layouts have nothing to seal
-        """Seal a run of more than `most` chunks."""
+    def _seal_large(self, log: RunLog, most: int) -> None:  # noqa: B027 - most layouts have nothing to seal
+        """Seal a run that has just ended, of which this is the own record, if it has more than `most` chunks."""
 
     def _unseal(self, run_id: str) -> None:
         """Undo `_seal`."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from chunkstore.records.attempts import step_counts
 from chunkstore.records.late import LEFT_RUNNING, LeftRunning, Unended
-from chunkstore.records.models import AT_LEAST, CONTENTS, FAIL, PROCESSING, SUMMING, BranchLog, RunLog, StepLog
+from chunkstore.records.models import AT_LEAST, CONTENTS, FAIL, PROCESSING, SEALED, SUMMING, BranchLog, RunLog, StepLog
 from chunkstore.stores.contents import Contents, counted
 
 
@@ -29,6 +29,7 @@ class Summary(NamedTuple):
         unended: what had not ended.
         pending: the names of branches that may be about to begin.
         reason: the error that ends the run; empty if none does.
+        sealed: what is noted of the file in which its chunks are sealed already; None if they are not.
     """
 
     steps: dict[str, int] | None
@@ -38,6 +39,7 @@ class Summary(NamedTuple):
     unended: Unended | None = None
     pending: Collection[str] = ()
     reason: str = ""
+    sealed: dict[str, Any] | None = None
 
     def notes(self, log: RunLog) -> dict[str, Any]:
         """Return what to note in a run's own record; None for a note that shall not be there."""
@@ -51,6 +53,7 @@ class Summary(NamedTuple):
             AT_LEAST: counted(self.contents) if self.contents is not None and not self.summing else None,
             CONTENTS: self.contents if is_sure else None,
             LEFT_RUNNING: noted,
+            **({SEALED: self.sealed} if self.sealed else {}),
         }
 
     def _steps_then(self) -> dict[str, int] | None:

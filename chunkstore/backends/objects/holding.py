@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, NamedTuple
+from weakref import WeakValueDictionary
 
 from chunkstore.backends.capabilities import Holder, Holding, Joined, cannot_tell, never
 from chunkstore.backends.objects.client import Found, Listed, ObjectClient, Version
@@ -67,6 +68,7 @@ class Owners:
         self._server = ServerClock(client.place)
         #: Since when an object has had the version that it had when it was seen last, by the clock of this process.
         self._seen: dict[str, _Seen] = {}
+        self._held: WeakValueDictionary[str, HeldObject] = WeakValueDictionary()
 
     def hold(
         self,
@@ -92,7 +94,15 @@ class Owners:
         )
         if together:
             leave_at_exit(held)
+        self._held[key] = held
         return held.release
+
+    def stop_holding(self, folder: str, file: str) -> bool:
+        """See `Holding.stop_holding`."""
+        held = self._held.pop(f"{folder}/{file}", None)
+        if held is not None:
+            held.give_up()
+        return held is not None
 
     def holder(self, folder: str, file: str, incarnation: str) -> Holder | None:
         """See `Holding.holder`."""
@@ -201,6 +211,10 @@ class HoldingInBucket(Holding):
             return lambda: None
         owners: Owners = self._owners
         return owners.hold(folder, file, data, together=together, incarnation=incarnation, is_there=is_there)
+
+    def stop_holding(self, folder: str, file: str) -> bool:
+        """See `Holding`."""
+        return not self.place.is_in_memory and bool(self._owners.stop_holding(folder, file))
 
     def holder(self, folder: str, file: str, incarnation: str = "") -> Holder | None:
         """See `Holding`."""

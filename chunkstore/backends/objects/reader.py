@@ -76,6 +76,7 @@ class ObjectReader(FolderReader):
         self._must_list_again = False
         #: Whether something was gone that had been listed: it was packed, or the folder is removed.
         self._has_lost = False
+        self._folders_inside: set[str] = set()
         self._paged = PagedNames(self._page)
         #: What pages have shown that are not all.
         self._seen: dict[str, Listed] = {}
@@ -117,6 +118,7 @@ class ObjectReader(FolderReader):
     def _take(self, found: dict[str, Listed]) -> bool:
         """Go by a listing of all; tell whether it is of one moment."""
         listed = {name: each for name, each in found.items() if self._is_ours(name)}
+        self._folders_inside = {name.partition("/")[0] for name in found if "/" in name}
         if self._folder:
             self._check_is_whole(listed)
             # Who seals a run changes its record before anything goes that a later page would have shown.
@@ -165,6 +167,8 @@ class ObjectReader(FolderReader):
             self._must_list_again = True
 
     def has(self, file: str) -> bool:
+        if self._listed is not None and not self._must_list_again and file not in self._listed:
+            return file in self._folders_inside
         try:
             self.version(file)
         except MissingError:

@@ -173,6 +173,11 @@ class HeldObject:
         if self._pid == os.getpid() and self._has_ended.acquire(timeout=patience):
             self._has_ended.release()
 
+    def give_up(self) -> None:
+        """Leave it to whoever calls this to remove the object, which is not renewed any more."""
+        self._is_ours = False
+        self.leave()
+
     def leave(self) -> None:
         """Have the object removed soon."""
         if self._pid == os.getpid():

@@ -298,7 +298,7 @@ class RunMethods(Layout):
                 if ends and with_data and self._may_have_data(run_id, log.incarnation):
                     self._sync_data(run_id, log.incarnation)
             if ends and self.options.seal_finished_runs is not None:
-                self._seal_large(run_id, self.options.seal_finished_runs)
+                self._seal_large(log, self.options.seal_finished_runs)
         return log
 
     def _may_have_data(self, run_id: str, incarnation: str) -> bool:

@@ -20,14 +20,17 @@ def follow(run: FollowedRun, changes: Iterable[set[str]], is_abandoned: Callable
     state = run.state()
     log = run.read_all()
     yield log
-    patience = Patience()
+    patience = Patience(dear=run.looks_are_dear)
     for names in changes:
         if is_finished(log):
             return
         before, state = state, run.state()
-        if names and not patience.is_at_an_end():
+        newer = run.read_all() if run.looks_are_dear else log
+        if newer is not log:
+            pass  # what has changed was told by the request that tells whether anything has
+        elif names and not patience.is_at_an_end():
             newer = run.read_changed(names)
-        elif state != before or patience.is_at_an_end():
+        elif not run.looks_are_dear and (state != before or patience.is_at_an_end()):
             newer = patience.look(run)
         elif patience.may_be_over() and is_abandoned():
             newer = run.read_all()

@@ -42,8 +42,8 @@ from chunkstore.stores.reading.metric_lines import MetricLine
 from chunkstore.stores.reading.order import in_order
 
 #: Seconds between two looks at everything, at least that many times as long as one takes, and between two questions
-#: whether the owner of the run lives.
-_RESCAN, _SHARE, _QUESTION = 2.0, 50, 0.5
+#: whether the owner of the run lives; and between two of those where each takes requests.
+_RESCAN, _SHARE, _QUESTION, _DEAR_QUESTION = 2.0, 50, 0.5, 10.0
 _RECORDS = (STEP, BRANCH)
 _UPDATES = (STEP_UPDATE, BRANCH_UPDATE)
 
@@ -125,6 +125,8 @@ class FollowedRun:
         self._versions: dict[str, FileVersion] = {}
         self._log = RunLog(run_id=run_id)
         self._was_read = False
+        #: Whether each look takes a request, so that one tells all; `state` finds out.
+        self.looks_are_dear = False
         self._tree = _Tree(self._log, {})
 
     # --- what has changed --------------------------------------------------------------------------------------------
@@ -136,6 +138,9 @@ class FollowedRun:
             MissingError: the run is gone.
         """
         with self._open_folder() as reader:
+            self.looks_are_dear = reader.reads_ahead
+            if self.looks_are_dear:
+                return ()
             journals = [
                 (file, reader.size(file)) for file in self._packed if is_journal_file(file) and reader.has(file)
             ]
@@ -397,11 +402,16 @@ def _has_points(step: StepLog) -> bool:
 
 
 class Patience:
-    """When a follower looks at everything, whatever it was told, and when it asks whether the run was given up."""
+    """When a follower looks at everything, whatever it was told, and when it asks whether the run was given up.
 
-    def __init__(self) -> None:
+    Args:
+        dear: whether it takes requests to ask that.
+    """
+
+    def __init__(self, *, dear: bool = False) -> None:
+        self._between_questions = _DEAR_QUESTION if dear else _QUESTION
         self._next_look = time.monotonic() + _RESCAN
-        self._next_question = time.monotonic() + _QUESTION
+        self._next_question = time.monotonic() + self._between_questions
 
     def is_at_an_end(self) -> bool:
         """Tell whether it is time to look at everything."""
@@ -421,5 +431,5 @@ class Patience:
         now = time.monotonic()
         if now < self._next_question:
             return False
-        self._next_question = now + _QUESTION
+        self._next_question = now + self._between_questions
         return True

@@ -164,10 +164,14 @@ class RunFiles:
 
     def _look_again(self) -> None:
         """List the folder anew, and leave out packed files that are gone."""
-        self._packed = [pack for pack in self._packed if self._reader.has(pack.file)]
+        if not self._reader.reads_ahead:
+            self._packed = [pack for pack in self._packed if self._reader.has(pack.file)]
         # After that, so that what was in those is listed where it is now.
         self._reader.forget_names()
         names = self._reader.names()
+        if self._reader.reads_ahead:  # a listing is of one moment
+            listed = set(names)
+            self._packed = [pack for pack in self._packed if pack.file in listed]
         self._loose = Listing(names)
         self._find_packed(self._loose.starting_with)
 

@@ -17,6 +17,7 @@ from chunkstore.names import METRIC, RUN_FILE, chunk_file
 from chunkstore.records.base import Record
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.integrity import with_checksum
+from chunkstore.records.models import RunLog
 from chunkstore.stores.chunk_files import Key, checked_run_log, read_run_file
 from chunkstore.stores.contents import Contents, noted_contents, with_chunk, with_contents
 from chunkstore.stores.packed import Journals
@@ -122,7 +123,9 @@ class ChunkWriter:
 
     def is_left(self, run_id: str, known: KnownRun, internal_name: str) -> bool:
         """Tell whether the run has ended, and nobody waits any more for what has this name."""
-        late = self.end_of(run_id, known).late
+        # Where looks are dear, what was seen when the run was looked at last is good enough.
+        end = known.end if not self._looks and known.end is not None else self.end_of(run_id, known)
+        late = end.late
         return late is not None and late.is_left(internal_name)
 
     def end_of(self, run_id: str, known: KnownRun) -> End:
@@ -134,6 +137,12 @@ class ChunkWriter:
             except CorruptChunkError:
                 known.end = End(version, is_finished=True, is_summed=False)  # it may have ended
         return known.end
+
+    def note_written(self, run_id: str, known: KnownRun, log: RunLog) -> None:
+        """Note what the run's own record says that was just written."""
+        known.own_version = self.version(run_id)
+        if known.own_version is None:
+            known.end = End.of(None, log)
 
     def version(self, run_id: str) -> FileVersion | None:
         """Return the version of the run's own record; None where a look at that costs as much as a look at the record.

@@ -63,7 +63,7 @@ MUTANTS = (
         "the record of a run is read before the lock is taken",
         CHUNKED,
         "            def change_run(folder: Change) -> RunLog:\n"
-        "                log = checked_run_log(folder.load(RUN_FILE), run_id)\n",
+        "                log = checked_run_log(folder.load(RUN_FILE, known=True), run_id)\n",
         "            log = read_run_file(self.backend, run_id)\n\n"
         "            def change_run(folder: Change) -> RunLog:\n",
         "tests/proofs/test_parallel_processes.py -k change_the_run_at_once",
