@@ -17,7 +17,7 @@ from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
 
 #: How many runs are copied at once, and how many chunks of one.
-_AT_ONCE = 16
+_AT_ONCE = 32
 
 
 def copy_runs(

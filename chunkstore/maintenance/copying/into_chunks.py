@@ -18,7 +18,7 @@ from chunkstore.stores.options import JOURNAL
 from chunkstore.stores.stored import is_finished
 
 #: How many bytes of a run are kept in memory; what is larger is not made in one deed, but added to chunk by chunk.
-MOST_KEPT = 16 * 1024 * 1024
+MOST_KEPT = 8 * 1024 * 1024
 _BATCH = 8 * 1024 * 1024
 _MOST_IN_BATCH = 512
 _MOST_SHOWN = 3
@@ -37,8 +37,13 @@ class CopyIntoChunks(CopyOfRun):
             there = None
         if there is not None and note is not None and self._is_surely_unchanged(note, log, record):
             self.done.status, self.done.has_ended = log.status, is_finished(log)
-            self._seal(place, there, is_sealed=False)
+            options = self._target_store.options
+            if (self._options.seal or options.seal_finished_runs is not None) and not there.log.is_packed:
+                place.look_further(there)
+                self._seal(place, there, is_sealed=False)
             return
+        if there is not None:
+            place.look_further(there)
         found = source.look(there.names if there else (), MOST_KEPT)
         self._tell(found)
         if there is None:
@@ -82,6 +87,7 @@ class CopyIntoChunks(CopyOfRun):
             there = place.look()
             if there is None or there.log.incarnation != incarnation:
                 raise OvertakenError
+            place.look_further(there)
             self._update(place, source, there, found)
             self.done.outcome = COPIED
 
@@ -112,6 +118,10 @@ class CopyIntoChunks(CopyOfRun):
         different = [name for name in found.sums if name in held and held[name] != found.sums[name]]
         if self._options.dry_run:
             self._count(found, [*missing, *different])
+            return
+        note = CopyNote.of(there.log)
+        if not missing and not different and note is not None and note.state == found.state and not note.partial:
+            self.done.outcome = UNCHANGED
             return
         record = there.record
         if is_finished(there.log) and (missing or different):

@@ -47,8 +47,8 @@ class There(msgspec.Struct, kw_only=True):
     Attributes:
         log: the run's own record.
         record: its bytes.
-        names: the chunks.
-        is_sealed: whether some are packed in a sealed file.
+        names: the chunks, once somebody has looked for them.
+        is_sealed: whether some are packed in a sealed file, as far as is known then.
     """
 
     log: RunLog
@@ -84,17 +84,25 @@ class ChunkedPlace:
         self._backend = store.backend
 
     def look(self) -> There | None:
-        """Return what is there; None if nothing is."""
+        """Return what is there, without its chunks; None if nothing is."""
         try:
-            with self._backend.reader(self.run_id) as reader:
-                record = reader.load(RUN_FILE)
-                log = checked_run_log(record, self.run_id)
-                files = RunFiles(reader)
-                names = set(filter(is_packable, files.names()))
-                is_sealed = any(map(is_sealed_file, files.packed_files()))
+            record = self._backend.load(self.run_id, RUN_FILE)
         except FileNotFoundError:
             return None
-        return There(log=log, record=record, names=names, is_sealed=is_sealed)
+        return There(log=checked_run_log(record, self.run_id), record=record)
+
+    def look_further(self, there: There) -> None:
+        """Find out which chunks there are.
+
+        Raises:
+            OvertakenError: it is not what it was.
+        """
+        with of_target(), self._backend.reader(self.run_id) as reader:
+            if reader.load(RUN_FILE) != there.record:
+                raise OvertakenError
+            files = RunFiles(reader)
+            there.names = set(filter(is_packable, files.names()))
+            there.is_sealed = any(map(is_sealed_file, files.packed_files()))
 
     def encoded(self, log: RunLog) -> bytes:
         """Return the bytes of a run's own record."""

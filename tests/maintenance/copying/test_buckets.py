@@ -1,8 +1,14 @@
 """Runs are copied into buckets and out of them, with few requests."""
 
+import os
+import random
+import subprocess
+import sys
+
 import pytest
 
 import chunkstore
+from chunkstore.maintenance.copying import copy_runs
 from chunkstore.maintenance.retention import Rule, collect, plan_retention
 from maintenance.copying.runs import RUN, chunks, copied, open_store, record, record_into, same
 
@@ -78,3 +84,77 @@ def test_a_run_in_a_bucket_is_copied_while_it_is_recorded(object_place, tmp_path
 def change_by_others_again(store):
     store.anew().update_step_log(RUN, "map.a.fit", lambda step: setattr(step, "message", "twice"))
     store.set_parameters(RUN, {"more": 1})
+
+
+def test_a_finished_run_is_copied_with_few_requests_and_found_unchanged_with_one(disk, s3_place):
+    with s3_place.behind_proxy() as (place, proxy):
+        bucket(place).create_run_log("earlier")
+        record(disk, steps=50)
+        with proxy.counted() as first:
+            copied(disk, bucket(place))
+        with proxy.counted() as again:
+            assert copied(disk, bucket(place)).outcome == "unchanged"
+    # The first write of a process finds out whether the server keeps its conditions.
+    sent = [request for request in first.requests if request.operation == "put" and request.status == 200]
+    assert [request.key.rpartition("/")[2].partition("-")[0] for request in sent] == ["Sealed", "RunLog.json"]
+    assert first.gets + first.lists <= 4
+    assert again.by_operation == {"get": 1}
+
+
+def test_of_a_run_that_goes_on_only_what_is_new_is_sent(disk, s3_place):
+    with s3_place.behind_proxy() as (place, proxy), disk.start_run(RUN, capture_output=False) as run:
+        record_into(disk, run, 50)
+        store = bucket(place)
+        copied(disk, store)
+        with run.step("later"):
+            pass
+        with proxy.counted() as counted:
+            copied(disk, store)
+        assert same(disk, store)
+    assert counted.puts <= 2
+    assert counted.total <= 10
+
+
+def test_many_runs_are_copied_at_once(disk, s3_place):
+    for number in range(40):
+        disk.create_run_log(f"run-{number}", status="SUCCESS")
+    with s3_place.behind_proxy(latency=0.03) as (place, proxy), proxy.counted() as counted:
+        report = copy_runs(disk, bucket(place))
+    assert not report.has_problems
+    assert counted.most_at_once >= 16
+
+
+@pytest.mark.thorough
+def test_copies_into_a_bucket_that_are_killed_again_and_again_come_to_an_end(disk, s3_place):
+    names = [f"run-{number}" for number in range(20)]
+    for name in names:
+        record(disk, name, steps=2, data=True)
+    command = [
+        sys.executable,
+        "-m",
+        "chunkstore",
+        "copy",
+        "--all",
+        "--store",
+        disk.backend.location,
+        "--to",
+        s3_place.url,
+    ]
+    chance = random.Random(3)
+    store = bucket(s3_place)
+    for _ in range(6):
+        process = subprocess.Popen(
+            [*command, "--store", disk.backend.location],
+            env={**os.environ, **s3_place.environment},
+        )
+        try:
+            process.wait(chance.uniform(0.4, 1.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for run in store.list_runs():
+            assert run.status == "PROCESSING" or same(disk, store, run.run_id)
+    assert list(store.list_runs())
+    assert not copy_runs(disk, store).has_problems
+    assert all(same(disk, store, name) for name in names)
+    assert list(chunkstore.verify(store, with_data=True)) == []
