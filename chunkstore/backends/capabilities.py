@@ -6,7 +6,7 @@ A store asks for one by `isinstance(backend, Appending)`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, NamedTuple, TypeVar
 
@@ -320,6 +320,22 @@ class Quarantining(Backend):
 
         Returns:
             Where it is now, below the folder; empty if it was not moved.
+        """
+
+
+class Clearing(Backend):
+    """It knows itself what those have left who were stopped. Elsewhere that is told by the names of files."""
+
+    @abstractmethod
+    def clear_left_overs(self, ends: Mapping[str, bool | None], *, dry_run: bool = False) -> list[int]:
+        """Remove what is no part of any folder that can be read, and has lain there for long.
+
+        Args:
+            ends: of folders, whether nobody works with them any more; None for those that are to be left alone.
+            dry_run: whether nothing is removed.
+
+        Returns:
+            The sizes of what was removed, or would have been.
         """
 
 

@@ -25,6 +25,7 @@ from chunkstore.backends.objects.client import (
 from chunkstore.backends.objects.conditions import CHECKED, mark_of, probe, try_with
 from chunkstore.backends.objects.data import ObjectData
 from chunkstore.backends.objects.holding import HoldingInBucket
+from chunkstore.backends.objects.left_overs import ClearingBucket
 from chunkstore.backends.objects.place import Place
 from chunkstore.backends.objects.reader import ObjectReader, Shared
 from chunkstore.backends.objects.remembered import RememberedObjects
@@ -61,7 +62,7 @@ class _Examined(NamedTuple):
     which: int
 
 
-class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket):
+class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingBucket):
     """A back end over an object store.
 
     Args:

@@ -177,6 +177,13 @@ class ObjectClient:
         except MissingError:
             return None
 
+    def look(self, key: str) -> Found | None:
+        """Get what is known of an object, but not its bytes; nothing if there is none."""
+        try:
+            return self._again_and_again(lambda client: _got(client, key, whole=False), f"look at {key}")
+        except MissingError:
+            return None
+
     def get_part(self, key: str, start: int, size: int) -> bytes:
         """Get up to `size` bytes of an object, from the byte `start` on.
 
@@ -411,11 +418,11 @@ def _failure(error: Exception) -> Failure:
     return failure_of(error)
 
 
-def _got(client: Client, key: str) -> Found:
+def _got(client: Client, key: str, *, whole: bool = True) -> Found:
     import obstore  # noqa: PLC0415 - an extra
 
-    result = obstore.get(client, key)
-    data = result.bytes().to_bytes()
+    result = obstore.get(client, key, options={} if whole else {"head": True})
+    data = result.bytes().to_bytes() if whole else b""
     meta, attributes = result.meta, result.attributes
     told = {str(name).lower(): str(value) for name, value in attributes.items()}
     return Found(

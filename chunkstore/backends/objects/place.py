@@ -123,6 +123,7 @@ class Place:
         self.options = dict(options or {})
         #: A nameless one in memory is no other's.
         self._memory = str(self.url) if self.url.bucket else uuid.uuid4().hex
+        self._pid = os.getpid() if self.is_in_memory else 0
 
     def __repr__(self) -> str:
         told = shown_options(self.options)
@@ -164,6 +165,11 @@ class Place:
         from obstore import store  # noqa: PLC0415 - an extra
 
         if self.is_in_memory:
+            if os.getpid() != self._pid:
+                raise StoreUsageError(
+                    f"The store {self} belongs to process {self._pid} and was copied to process {os.getpid()} by a "
+                    "fork: what is recorded here would be lost. Use threads, or the URL of a bucket."
+                )
             return _in_memory.setdefault(self._memory, store.MemoryStore())
         self._check_environment()
         server, client, profile = client_settings(self.url.scheme, self.options)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from chunkstore.backends.capabilities import Locking
+from chunkstore.backends.capabilities import Clearing, Locking
 from chunkstore.backends.entries import FILE, FOLDER, Entry
 from chunkstore.backends.errors import MissingError
 from chunkstore.errors import ChunkstoreError
@@ -42,18 +42,19 @@ def remove_left_overs(
         ChunkstoreError: something cannot be removed.
     """
     now = time.time_ns()
-    found = _in_folder(store.backend, "", now, dry_run=dry_run) + _idle_locks(store, dry_run=dry_run)
+    skipped = set(without)
+    summaries = list(store.list_runs())
+    left_alone = {each.run_id for each in summaries if each.run_id in skipped or _is_left_alone(store, each)}
+    found = _in_store(store, summaries, left_alone, now, dry_run=dry_run)
     if not dry_run:
         _finish_deletions(store)
-    skipped = set(without)
     catalog = catalog_of(store, "", "")  # of no run: its top
     # Without being asked to, nothing of the catalog is removed; but that there is something is told.
     leave_data = dry_run or not with_data
     in_catalog: list[int] = []
-    for summary in store.list_runs():
-        if summary.run_id in skipped or _is_left_alone(store, summary):
+    for summary in summaries:
+        if summary.run_id in left_alone:
             continue
-        found += _in_folder(store.backend, summary.run_id, now, dry_run=dry_run)
         of_run = catalog_of(store, summary.run_id, summary.incarnation)
         for folder in of_run.folders():
             in_catalog += _in_tree(of_run, folder, now, dry_run=leave_data)
@@ -63,6 +64,20 @@ def remove_left_overs(
     return LeftOvers(
         files=len(found), space=sum(found), files_in_catalog=len(in_catalog), space_in_catalog=sum(in_catalog)
     )
+
+
+def _in_store(
+    store: Store, summaries: Sequence[RunSummary], left_alone: Collection[str], now: int, *, dry_run: bool
+) -> list[int]:
+    """Remove what is left over among the runs, but for their data; return how much space each of it took."""
+    if isinstance(store.backend, Clearing):
+        ends = {each.run_id: bool(each.end_time) for each in summaries}
+        return store.backend.clear_left_overs({**ends, **dict.fromkeys(left_alone)}, dry_run=dry_run)
+    found = _in_folder(store.backend, "", now, dry_run=dry_run) + _idle_locks(store, dry_run=dry_run)
+    for summary in summaries:
+        if summary.run_id not in left_alone:
+            found += _in_folder(store.backend, summary.run_id, now, dry_run=dry_run)
+    return found
 
 
 def _is_left_alone(store: Store, summary: RunSummary) -> bool:

@@ -1,0 +1,130 @@
+"""What is left in a bucket by those who were stopped: it is never shown, and cleared when nobody can need it."""
+
+import pytest
+
+import chunkstore
+from chunkstore.backends.objects import left_overs
+from chunkstore.backends.objects.client import INCARNATION, ObjectClient
+from chunkstore.backends.objects.left_overs import IN_RUNS, WITHOUT_RUN
+from chunkstore.backends.objects.tombstones import Deletion
+from chunkstore.maintenance.retention import remove_left_overs
+
+OTHERS = "b" * 16
+
+
+@pytest.fixture
+def store(memory_place):
+    return chunkstore.open_store(memory_place.url, **memory_place.options)
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Have the server say that it is later, by as many seconds as this says."""
+    seconds = [0.0]
+    server_time = ObjectClient.server_time
+    monkeypatch.setattr(ObjectClient, "server_time", lambda client: server_time(client) + int(seconds[0] * 1e9))
+    return seconds
+
+
+def keys(store):
+    return sorted(
+        listed.key for listed in store.backend.client.listed("") if not listed.key.startswith((".chunkstore/", "."))
+    )
+
+
+def run_of_two_steps(store, run_id="r"):
+    with store.start_run(run_id) as run:
+        for name in "ab":
+            with run.step(name):
+                pass
+    return store.get_run_log(run_id)
+
+
+def left_by_another(store, name, data=b"{}"):
+    store.backend.client.put(f"r/{name}", data, {INCARNATION: OTHERS})
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_is_left_of_another_run_of_the_same_id_is_not_shown_and_goes_when_it_is_old(store, later, dry_run):
+    log = run_of_two_steps(store)
+    step = store.get_step_log("r", "a")
+    for name in ("StepLog-c-1.json", "Parameter-p.json", ".owner", ".joined-1-x~30"):
+        left_by_another(store, name, b'{"name": "c", "internal_name": "c"}')
+    assert store.get_run_log("r") == log
+    assert store.get_step_log("r", "a") == step
+    before = keys(store)
+    assert remove_left_overs(store, dry_run=dry_run).files == 0  # a creator may be about to use it
+    later[0] = IN_RUNS + 5
+    found = remove_left_overs(store, dry_run=dry_run)
+    assert found.files == 4
+    assert len(keys(store)) == len(before) - (0 if dry_run else 4)
+    assert store.get_run_log("r") == log
+
+
+def test_clearing_up_takes_nothing_that_counts(store, later):
+    run_of_two_steps(store)
+    store.create_run_log("open", parameters={"x": 1})
+    store.add_step_log("open", chunkstore.StepLog(name="s", internal_name="s"))
+    store.set_parameters("open", {"y": 2})
+    store.backend.client.put("r/StepLog-c-1.json", b"{}", {})  # of another tool, which notes no incarnation
+    before = keys(store)
+    later[0] = 100 * WITHOUT_RUN
+    assert remove_left_overs(store).files == 0
+    assert keys(store) == before
+
+
+def test_a_deletion_that_was_stopped_is_finished_when_its_deleter_is_silent(store, later):
+    run_of_two_steps(store)
+    found = store.backend.client.get("r/RunLog.json")
+    Deletion(store.backend.client, "r").mark(found.incarnation, found.version, found.writers)
+    assert not store.has_run("r")
+    assert list(store.list_runs()) == []
+    assert remove_left_overs(store).files == 0
+    later[0] = IN_RUNS + 5
+    assert remove_left_overs(store, dry_run=True).files > 0
+    assert keys(store)
+    remove_left_overs(store)
+    assert keys(store) == []
+
+
+def test_what_lies_where_there_is_no_run_goes_after_a_day(store, later):
+    store.backend.client.put("r/Sealed-1.jsonl", b"{}", {INCARNATION: OTHERS})
+    store.backend.client.put("r/StepLog-a-1.json", b"{}", {})
+    later[0] = WITHOUT_RUN - 60
+    assert remove_left_overs(store).files == 0
+    assert list(store.list_runs()) == []
+    later[0] = WITHOUT_RUN + 60
+    assert remove_left_overs(store).files == 2
+    assert keys(store) == []
+
+
+def test_the_owner_of_a_finished_run_goes_who_could_not_remove_its_object(store, later):
+    run_of_two_steps(store)
+    store.create_run_log("open")
+    for run_id in ("r", "open"):
+        incarnation = store.get_run_log(run_id).incarnation
+        store.backend.client.put(f"{run_id}/.owner", b'{"renewed_every": 100}', {INCARNATION: incarnation})
+    later[0] = 900
+    assert remove_left_overs(store).files == 0
+    later[0] = 1100
+    assert remove_left_overs(store).files == 1
+    assert "open/.owner" in keys(store)  # which tells that somebody has died
+
+
+def test_a_run_that_is_made_anew_in_the_middle_of_clearing_up_loses_nothing(store, later, monkeypatch):
+    run_of_two_steps(store)
+    left_by_another(store, "StepLog-c-1.json")
+    later[0] = IN_RUNS + 5
+    real = left_overs.ClearingBucket._of_others
+
+    def overtaken(self, *arguments, **options):
+        left = real(self, *arguments, **options)
+        if left:
+            store.delete_run("r")
+            store.create_run_log("r")
+            left_by_another(store, "StepLog-c-1.json")
+        return left
+
+    monkeypatch.setattr(left_overs.ClearingBucket, "_of_others", overtaken)
+    assert remove_left_overs(store).files == 0
+    assert "r/StepLog-c-1.json" in keys(store)
