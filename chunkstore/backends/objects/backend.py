@@ -224,6 +224,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
         reader = ObjectReader(self._shared, folder, note)
         try:
             yield reader
+            reader.check()
             reader.check_at_the_end()
         finally:
             reader.close()

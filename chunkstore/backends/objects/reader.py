@@ -13,7 +13,7 @@ from chunkstore.backends.objects.client import PAGE
 from chunkstore.backends.objects.tombstones import is_tombstone
 from chunkstore.backends.paging import PagedNames
 from chunkstore.backends.reader import FileVersion, FolderReader
-from chunkstore.errors import ChunkstoreError
+from chunkstore.errors import ChunkstoreError, StoreIOError
 from chunkstore.names import RUN_FILE
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class ObjectReader(FolderReader):
         #: Whether something was gone that had been listed: it was packed, or the folder is removed.
         self._has_lost = False
         self._folders_inside: set[str] = set()
+        #: Why something could not be read: no file is the reason of that, so nothing counts that was read.
+        self._failure: StoreIOError | None = None
         self._paged = PagedNames(self._page)
         #: What pages have shown that are not all.
         self._seen: dict[str, Listed] = {}
@@ -206,8 +208,22 @@ class ObjectReader(FolderReader):
 
     # --- what is in it -----------------------------------------------------------------------------------------------
 
+    def check(self) -> None:
+        """Raise what has failed meanwhile, in case that somebody has taken a file to be the reason, and gone on.
+
+        Raises:
+            StoreIOError: something could not be read.
+        """
+        if self._failure is not None:
+            raise self._failure
+
     def load(self, file: str) -> bytes:
-        found = self._run() if file == RUN_FILE and self._folder else self._ours(file, self._got(file))
+        self.check()
+        try:
+            found = self._run() if file == RUN_FILE and self._folder else self._ours(file, self._got(file))
+        except StoreIOError as error:
+            self._failure = error
+            raise
         if self._note is not None:
             self._note(file, found)
         return found.data
@@ -284,7 +300,12 @@ class ObjectReader(FolderReader):
         return self._deciding.incarnation if self._deciding is not None else self._shared.incarnation(self._folder)
 
     def load_part(self, file: str, start: int, size: int) -> bytes:
-        return self._client.get_part(self._key(file), start, size)
+        self.check()
+        try:
+            return self._client.get_part(self._key(file), start, size)
+        except StoreIOError as error:
+            self._failure = error
+            raise
 
     def glance(self, folder: str, file: str) -> bytes:
         name = f"{folder}/{file}"

@@ -1,0 +1,92 @@
+"""Reads and whole recorded runs whose requests fail one after the other: what comes of them is right and whole."""
+
+import itertools
+
+import pytest
+from operations import RUN
+
+import chunkstore
+from chunkstore.backends import optimistic
+from chunkstore.backends.objects import client
+from chunkstore.errors import ChunkstoreError
+from chunkstore.testing.proxy import CUT_REPLY, DROPPED, LOST_REPLY, refused
+from objects.worlds import World
+
+READS = {
+    "run": lambda store: store.get_run_log(RUN, strict=True).to_json(),
+    "step": lambda store: store.get_step_log(RUN, "foreign").to_json(),
+    "branch": lambda store: store.get_branch_log(RUN, "owned.b").to_json(),
+    "parameters": lambda store: store.get_parameters(RUN),
+    "points": lambda store: str(store.get_run_log(RUN).steps["owned"].metric_series),
+    "list": lambda store: [summary.run_id for summary in store.list_runs()],
+    "records": lambda store: sorted(record.to_json() for record in store.iter_records(RUN)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    for module in (client, optimistic):
+        monkeypatch.setattr(module, "_FIRST_PAUSE", 0.0)
+        monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.0)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["loose", "sealed"])
+@pytest.mark.parametrize("fault", [CUT_REPLY, LOST_REPLY, refused(409), refused(503, "SlowDown")], ids=str)
+def test_a_read_that_a_fault_hits_returns_what_is_there(s3_place, s3_proxy, fault, is_sealed):
+    world = World(s3_place, s3_proxy, "unseal" if is_sealed else "")
+    behind = world.place.through(s3_proxy.endpoint)
+    for name, read in READS.items():
+        expected = read(world.healthy())
+        for number in itertools.count():
+            store = chunkstore.open_store(behind.url, **behind.options)
+            with s3_proxy.failing(fault, at=number) as planned:
+                assert read(store) == expected, f"{name}, request {number}"
+            if not planned.hit:
+                break
+        assert number > 0, name
+
+
+@pytest.mark.parametrize("fault", [DROPPED, CUT_REPLY], ids=str)
+def test_a_read_whose_network_fails_for_good_raises_and_returns_no_part(s3_place, s3_proxy, fault):
+    world = World(s3_place, s3_proxy)
+    behind = world.place.through(s3_proxy.endpoint)
+    for name, read in READS.items():
+        expected = read(world.healthy())
+        for number in itertools.count():
+            store = chunkstore.open_store(behind.url, **behind.options)
+            store.backend.client._patience = 0.0
+            with s3_proxy.failing(fault, at=number, times=None) as planned:
+                try:
+                    assert read(store) == expected, f"{name}, request {number}"
+                except ChunkstoreError:
+                    assert planned.hit
+            if not planned.hit:
+                break
+
+
+def record(store):
+    with store.start_run("recorded") as run:
+        run.set_parameters({"a": 1})
+        with run.step("one") as step:
+            step.log_metric("m", 1)
+        assert run.map("many", [1, 2], str) == ["1", "2"]
+
+
+@pytest.mark.thorough
+def test_a_recorded_run_is_whole_whichever_of_its_replies_is_lost(s3_place, s3_proxy):
+    for number in itertools.count():
+        place = s3_place.fresh()
+        behind = place.through(s3_proxy.endpoint)
+        store = chunkstore.open_store(behind.url, **behind.options)
+        with s3_proxy.failing(LOST_REPLY, at=number) as planned:
+            record(store)
+        log = chunkstore.open_store(place.url, **place.options).get_run_log("recorded", strict=True)
+        where = f"request {number}: {planned.hit}"
+        assert log.status == "SUCCESS", where
+        assert log.parameters == {"a": 1}, where
+        assert {name: found.status for name, found in log.steps.items()} == {"one": "SUCCESS", "many": "SUCCESS"}, where
+        assert {found.status for found in log.steps["many"].branches.values()} == {"SUCCESS"}, where
+        if not planned.hit:
+            break
+    assert number > 5
