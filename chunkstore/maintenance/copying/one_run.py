@@ -24,7 +24,7 @@ from chunkstore.maintenance.copying.snapshots import Snapshot, SourceGoneError, 
 from chunkstore.names import PinnedRunId
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.records.copied import CopyNote
-from chunkstore.records.models import INCARNATION, NOTES, PROCESSING, SEALED, SUMMING, DataCatalog, RunLog
+from chunkstore.records.models import INCARNATION, NOTES, PROCESSING, RESUMED, SEALED, SUMMING, DataCatalog, RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.contents import with_contents
 from chunkstore.stores.runs.liveness import LIVE
@@ -185,6 +185,8 @@ class CopyOfRun(ABC):
         without = {*(_OF_THE_END if partial else ()), SUMMING, SEALED}
         notes = {key: value for key, value in log.notes.items() if key not in without}
         notes |= {"format": number, INCARNATION: incarnation}
+        if RESUMED in notes:
+            notes[RESUMED] = self._resumed_there(log, notes[RESUMED])
         # What could not be copied is tried again by the next copy, which takes nothing for unchanged then.
         is_settled = not partial and not self.done.problems
         note = CopyNote(
@@ -196,6 +198,15 @@ class CopyOfRun(ABC):
             partial=partial,
         )
         return note.on(msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes}))
+
+    def _resumed_there(self, log: RunLog, incarnation: str) -> str:
+        """Return the identity, in the target, of the run that a run resumed; empty for the one that gets its id."""
+        try:
+            there = self._target_store.get_run_log(str(log.original_run_id), full=False)
+        except (RunLogNotFoundError, ChunkstoreError):
+            return ""
+        note = CopyNote.of(there)
+        return there.incarnation if note is not None and note.incarnation == incarnation else incarnation
 
     def _tell(self, found: Snapshot) -> None:
         self.done.status = found.log.status

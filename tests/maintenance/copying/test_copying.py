@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chunkstore import StoreUsageError
+from chunkstore import RunLogNotFoundError, StoreUsageError
 from chunkstore.maintenance.copying import copy_runs, into_chunks
 from chunkstore.maintenance.copying.places import ChunkedPlace
 from maintenance.copying.runs import RUN, chunks, copied, note, open_store, outcome, record, record_into, same
@@ -291,4 +291,40 @@ def test_a_copy_never_undoes_a_later_one(one, other, tmp_path, monkeypatch):
         copied(one, other)
     assert len(looks) > 2
     assert other.get_run_log(RUN).status == "SUCCESS"
+    assert same(one, other)
+
+
+@pytest.mark.parametrize("order", [["first", "second"], ["second", "first"]])
+def test_a_copy_resumes_the_copy_of_the_run_that_its_run_resumed(one, other, order):
+    record(one, "first")
+    with one.start_run("second", resume="first"):
+        pass
+    for run_id in order:
+        copied(one, other, run_id)
+    resumed = other.get_run_log("second").resumed
+    assert resumed.incarnation in {"", other.get_run_log("first").incarnation}
+    assert other.get_run_log(resumed).run_id == "first"
+
+
+def test_a_copy_does_not_resume_another_run_of_the_id(one, other):
+    record(one, "first")
+    with one.start_run("second", resume="first"):
+        pass
+    other.create_run_log("first")
+    copied(one, other, "second")
+    with pytest.raises(RunLogNotFoundError):
+        other.get_run_log(other.get_run_log("second").resumed)
+
+
+def test_a_damaged_chunk_is_told_and_copied_as_it_is_and_a_copy_of_it_again_when_it_is_mended(one, other):
+    record(one)
+    chunk = next(other_folder(one).glob("StepLog-load-0*"))
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole.replace(b"SUCCESS", b"SUCCES5"))
+    run = outcome(one, other)
+    assert (run.outcome, len(run.problems)) == ("copied", 1)
+    assert "is damaged" in run.problems[0]
+    assert chunks(one) == chunks(other)
+    chunk.write_bytes(whole)
+    copied(one, other)
     assert same(one, other)
