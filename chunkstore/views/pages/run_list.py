@@ -46,7 +46,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
         tag: any text that groups runs.
         original_run_id: the run that this one resumes; empty if it resumes none.
         host: where it was recorded, if it has not finished and that is known.
-        last_heard: when anything was written for it last, if it is `LOST` or `UNKNOWN`.
+        last_heard: when anything was written for it last, if it is `LOST` or `UNKNOWN`; in a bucket, when whoever
+            records it was heard last, also while that lives.
         why: why it is `LOST` or `UNKNOWN`; empty else.
         problem: why the run, or a part of it, could not be read; empty if it could, as far as that was tried.
     """

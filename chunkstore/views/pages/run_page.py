@@ -66,7 +66,7 @@ def heading(page: RunPage) -> Iterator[Line]:
             Part(f"tag {log.tag}" if log.tag else "", DETAIL),
         ]
     )
-    if liveness is not None and liveness.state != LIVE:
+    if liveness is not None and (liveness.state != LIVE or liveness.last_heard):
         heard = parse_time(liveness.last_heard)
         last = f" It was last heard of at {format_local(heard)}." if heard else ""
         yield _labelled("", Part(f"{liveness.why}{last}", MESSAGE))
