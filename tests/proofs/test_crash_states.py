@@ -305,7 +305,9 @@ class SyncedAfterNaming(Syscalls):
 
     def fsync(self, fd):
         if stat.S_ISDIR(os.fstat(fd).st_mode):
-            for name in os.listdir(fd):
+            with os.scandir(fd) as entries:
+                names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False) or entry.is_dir()]
+            for name in names:
                 inner = os.open(name, os.O_RDONLY, dir_fd=fd)
                 os.fsync(inner)
                 os.close(inner)

@@ -1,8 +1,10 @@
 """What the tests of the recording API share."""
 
 import os
+from pathlib import Path
 
 import pytest
+from repositories import git
 
 import chunkstore
 from chunkstore.recording.identity import git_identity
@@ -69,3 +71,14 @@ def children():
 
     before = set(living())  # those of other tests
     return lambda: [child for child in living() if child not in before]
+
+
+@pytest.fixture
+def repository():
+    """A repository with one commit, checked out in the working folder."""
+    git("init", "-q")
+    Path("code.py").write_text("one")
+    git("add", "code.py")
+    git("commit", "-q", "-m", "first")
+    git("remote", "add", "origin", "https://user:secret@example.org/project.git?token=x")
+    return Path.cwd()

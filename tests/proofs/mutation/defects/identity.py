@@ -97,7 +97,7 @@ MUTANTS = (
         _CHANGES,
         'return b"" if current == commit.encode() and not changes else',
         'return b"" if current == commit.encode() else',
-        f"{_OF_GIT} -k submodule",
+        "tests/recording/test_git_modules.py -k submodule",
     ),
     Mutant(
         "the commit is found once per process",
