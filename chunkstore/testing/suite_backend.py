@@ -198,7 +198,7 @@ class CoreSuite:
         make_folder(backend, a=b"1", b=b"1")
         versions, changes = [backend.version(FOLDER, "a")], [backend.changed_at(FOLDER)]
         assert [backend.version(FOLDER, "a"), backend.changed_at(FOLDER)] == [versions[0], changes[0]]
-        for data in (b"2", b"22", b"1"):
+        for data in (b"2", b"22", b"12"):
             backend.replace(FOLDER, "a", data)
             versions.append(backend.version(FOLDER, "a"))
             changes.append(backend.changed_at(FOLDER))

