@@ -23,17 +23,18 @@ from chunkstore.backends.objects.client import (
     Version,
 )
 from chunkstore.backends.objects.conditions import CHECKED, mark_of, probe, try_with
+from chunkstore.backends.objects.creation import create
 from chunkstore.backends.objects.data import ObjectData
 from chunkstore.backends.objects.holding import HoldingInBucket
 from chunkstore.backends.objects.left_overs import ClearingBucket
 from chunkstore.backends.objects.place import Place
 from chunkstore.backends.objects.reader import ObjectReader, Shared
 from chunkstore.backends.objects.remembered import RememberedObjects
-from chunkstore.backends.objects.tombstones import Deletion, delete_folder, is_tombstone, make_room
+from chunkstore.backends.objects.tombstones import Deletion, delete_folder, is_tombstone
 from chunkstore.backends.objects.which_runs import another_run_has, which_run_has
 from chunkstore.backends.optimistic import ConflictError, Note, Optimistic
 from chunkstore.backends.reader import FileVersion, FolderReader
-from chunkstore.names import END_OF_TIME, RUN_FILE, is_incarnation, is_sealed_file
+from chunkstore.names import END_OF_TIME, RUN_FILE, is_incarnation
 
 #: Which run has a name is looked at again after so many seconds; until then, what is written to one that somebody else
 #: has deleted is left over.
@@ -164,64 +165,15 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
     def create_folder(
         self, folder: str, files: Mapping[str, bytes], *, incarnation: str = "", durable: bool = False
     ) -> None:
-        *others, (deciding, data) = ((f"{folder}/{file}", content) for file, content in files.items())
         attributes = {INCARNATION: incarnation} if is_incarnation(incarnation) else {}
         attributes[CHECKED] = self._mark
-        while True:
-            versions = self._put_before(folder, others, attributes)
-            try:
-                put = self.client.put_new(deciding, data, attributes)
-                break
-            except ConflictingPutError:
-                try:
-                    make_room(self.client, folder)
-                except FileExistsError:
-                    # No other names are sure to be nobody else's.
-                    self.client.delete([key for key, _ in others if is_sealed_file(key.rpartition("/")[2])])
-                    raise
-        for key, content in others:
-            # Somebody who deletes what was left over of a run of this name may have come between the two.
-            self._put_anyhow(key, content, attributes, versions[key])
+        deciding, put = create(self.client, folder, files, attributes)
         if not self._is_checked:
             try_with(self.client, deciding, put, put.attributes)
             self._is_checked = True
         self._forget(folder)
         self._remembered.add(deciding, put)
         self._created[folder] = put, time.monotonic() + LOOK_AGAIN
-
-    def _put_before(
-        self, folder: str, files: Iterable[tuple[str, bytes]], attributes: Mapping[str, str]
-    ) -> dict[str, Version]:
-        """Put files of a run that is not there yet; return their versions."""
-        versions = {}
-        for key, content in files:
-            while key not in versions:
-                try:
-                    versions[key] = self.client.put_new(key, content, attributes).version
-                except ConflictingPutError as conflict:
-                    found = conflict.found
-                    if found is not None and attributes.get(INCARNATION, "") == found.incarnation != "":
-                        versions[key] = found.version  # as a try before has put it
-                    else:
-                        make_room(self.client, folder)
-        return versions
-
-    def _put_anyhow(self, key: str, data: bytes, attributes: Mapping[str, str], version: Version) -> None:
-        """Put an object of a run that is ours, unless it is there: who puts another one meets the run."""
-        while True:
-            try:
-                present: Version | None = self.client.head(key).version
-            except MissingError:
-                present = None
-            if present is not None and present.is_as(version):
-                return
-            try:
-                if present is None:
-                    version = self.client.put_new(key, data, attributes).version
-                else:
-                    version = self.client.put_over(key, data, attributes, present).version
-            except ConflictingPutError:
-                continue
 
     def remove_folder(self, folder: str) -> None:
         self._forget(folder)

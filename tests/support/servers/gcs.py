@@ -10,7 +10,7 @@ import itertools
 import json
 import threading
 from dataclasses import dataclass, field
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -170,7 +170,7 @@ class FakeGcs:
 def _entry(name: str, found: _Object | None) -> str:
     if found is None:
         return f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>"
-    modified = "2026-01-01T00:00:00.000Z"
+    modified = parsedate_to_datetime(found.modified).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     what = f"<Key>{escape(name)}</Key><Generation>{found.generation}</Generation><Size>{len(found.data)}</Size>"
     return f"<Contents>{what}<LastModified>{modified}</LastModified><ETag>{escape(found.e_tag)}</ETag></Contents>"
 
