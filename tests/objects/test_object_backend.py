@@ -346,11 +346,11 @@ def test_a_forked_child_raises_at_once_wherever_it_calls_from(tmp_path):
 
 
 @pytest.mark.thorough
-def test_a_child_of_who_has_only_opened_a_store_may_use_it():
+def test_a_child_of_who_has_only_opened_a_store_may_use_it(s3_place):
     code = (
         "import os, signal\n"
         "from chunkstore import open_store\n"
-        "store = open_store('memory://x')\n"
+        f"store = open_store({s3_place.url!r}, **{s3_place.options!r})\n"
         "if os.fork() == 0:\n"
         "    signal.alarm(20)\n"
         "    store.backend.create_folder('run', {'RunLog.json': b'0'})\n"
