@@ -1,6 +1,7 @@
 """Reads and whole recorded runs whose requests fail one after the other: what comes of them is right and whole."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from operations import RUN
@@ -70,7 +71,8 @@ def record(store):
         run.set_parameters({"a": 1})
         with run.step("one") as step:
             step.log_metric("m", 1)
-        assert run.map("many", [1, 2], str) == ["1", "2"]
+        with ThreadPoolExecutor(1) as pool:
+            assert run.map("many", [1, 2], str, executor=pool) == ["1", "2"]
 
 
 @pytest.mark.thorough
