@@ -112,7 +112,7 @@ def list_runs(
 
 def _counts(store: Store, summary: RunSummary) -> dict[str, int] | None:
     """Return how many steps have which status, None if they cannot be read."""
-    if summary.steps is not None or summary.problem:
+    if summary.steps is not None or summary.problem or store.looks_are_dear:
         return summary.steps
     try:
         return store.count_steps(summary.run_id)

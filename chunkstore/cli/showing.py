@@ -100,6 +100,8 @@ def _recorded_again(store: Store, log: RunLog) -> Liveness | None:
     """Return that somebody records into a run which has ended, if that is so."""
     if log.problems or not store.backend.shared_between_processes:
         return None
+    if store.looks_are_dear:
+        return None
     liveness = store.liveness(log.run_id)
     return liveness if liveness.state == LIVE else None
 

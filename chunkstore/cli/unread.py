@@ -43,7 +43,8 @@ def problem_of(problems: Sequence[Problem]) -> str:
 class NotedRows:
     """Rows of a list of runs, of which it is noted whether one could not be read.
 
-    The first ones are looked through for that, until they had as many steps as that may cost.
+    The first ones are looked through for that, until they had as many steps as that may cost; none where each look into
+    a run is a request.
 
     Args:
         rows: the rows.
@@ -58,7 +59,7 @@ class NotedRows:
 
     def __iter__(self) -> Iterator[RunRow]:
         for row in self._rows:
-            looked_through = row if row.problem else self._looked_through(row)
+            looked_through = row if row.problem or self._store.looks_are_dear else self._looked_through(row)
             self._is_unread |= bool(looked_through.problem)
             yield looked_through
 

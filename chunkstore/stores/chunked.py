@@ -380,9 +380,9 @@ class ChunkedStore(Store):
             lambda known: self.backend.change(run_id, lambda folder: action(folder, known), within=known),
         )
 
-    def _seal_large(self, log: RunLog, most: int) -> None:
+    def _seal_large(self, log: RunLog, most: int, *, has_just_ended: bool) -> None:
         run_id = log.run_id
-        if self._endings.finish_sealing(log):
+        if self._endings.finish_sealing(log) or not has_just_ended:
             return
         with self.backend.reader(run_id) as reader:
             count = sum(map(is_packable, RunFiles(reader).names()))

@@ -213,8 +213,8 @@ class Layout(ABC):
         self._read_metadata(run_id)
         return 0
 
-    def _seal_large(self, log: RunLog, most: int) -> None:  # noqa: B027 - most layouts have nothing to seal
-        """Seal a run that has just ended, of which this is the own record, if it has more than `most` chunks."""
+    def _seal_large(self, log: RunLog, most: int, *, has_just_ended: bool) -> None:  # noqa: B027 - most need not
+        """Seal a run that has ended, of which this is the own record, if it has more than `most` chunks."""
 
     def _unseal(self, run_id: str) -> None:
         """Undo `_seal`."""
@@ -268,6 +268,11 @@ class Layout(ABC):
         except (CorruptChunkError, StoreIOError):
             return None
         return log.incarnation if log.incarnation or not log.problems else None
+
+    @property
+    def looks_are_dear(self) -> bool:
+        """Whether each look into a run takes requests, so that nobody does that for many runs."""
+        return isinstance(self.backend, Caching)
 
     def _say_changed(self, run_id: str) -> None:
         """Say, before it is done, that the record of a run that has finished is changed or removed."""

@@ -74,6 +74,7 @@ class ObjectReader(FolderReader):
         #: Files of which it was found out that they belong to another incarnation of the run, or are gone.
         self._not_ours: set[str] = set()
         self._must_list_again = False
+        self._is_missing = False
         #: Whether something was gone that had been listed: it was packed, or the folder is removed.
         self._has_lost = False
         self._folders_inside: set[str] = set()
@@ -106,6 +107,7 @@ class ObjectReader(FolderReader):
 
     def _page(self, after: str) -> tuple[list[str], bool]:
         """List a page of the names behind one."""
+        self._check_is_not_missing()
         page = list(islice(self._client.listed(self._folder, after=self._key(after) if after else ""), PAGE))
         found = {self._name_of(listed): listed for listed in page}
         is_last = len(page) < PAGE
@@ -134,6 +136,7 @@ class ObjectReader(FolderReader):
         return listed.key[len(self._folder) + 1 :] if self._folder else listed.key
 
     def _listing(self) -> dict[str, Listed]:
+        self._check_is_not_missing()
         if self._listed is None or self._must_list_again:
             while not self._take({self._name_of(listed): listed for listed in self._client.listed(self._folder)}):
                 pass
@@ -270,9 +273,19 @@ class ObjectReader(FolderReader):
         Raises:
             MissingError: there is no such run.
         """
+        self._check_is_not_missing()
         if self._deciding is None:
-            self._deciding = self._run_as_listed(self._listed.get(RUN_FILE) if self._listed is not None else None)
+            try:
+                self._deciding = self._run_as_listed(self._listed.get(RUN_FILE) if self._listed is not None else None)
+            except MissingError:
+                self._is_missing = True
+                raise
         return self._deciding
+
+    def _check_is_not_missing(self) -> None:
+        """Raise `MissingError` if it was found out that there is no such run."""
+        if self._is_missing:
+            raise MissingError(self._folder)
 
     def _run_as_listed(self, listed: Listed | None) -> Found:
         """Return the run's own record, which need not be got if the version that is listed is known."""

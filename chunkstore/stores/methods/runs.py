@@ -297,8 +297,8 @@ class RunMethods(Layout):
                 self._make_durable(run_id, has_just_ended=ends)
                 if ends and with_data and self._may_have_data(run_id, log.incarnation):
                     self._sync_data(run_id, log.incarnation)
-            if ends and self.options.seal_finished_runs is not None:
-                self._seal_large(log, self.options.seal_finished_runs)
+            if is_finished(log) and self.options.seal_finished_runs is not None:
+                self._seal_large(log, self.options.seal_finished_runs, has_just_ended=ends)
         return log
 
     def _may_have_data(self, run_id: str, incarnation: str) -> bool:
