@@ -87,7 +87,7 @@ class CopyOfRun(ABC):
         try:
             self._copy_until_done()
         except SourceGoneError:
-            self._fail(f"it is not in {self._source_store.backend.location} any more")
+            self._fail(f"it is not in {self._source_store.backend.location} any more, or has no record of its own")
         except (CannotCopyError, ChunkstoreError) as error:
             self._fail(str(error))
         return self.done

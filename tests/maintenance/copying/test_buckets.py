@@ -56,6 +56,16 @@ def test_data_that_was_copied_into_a_bucket_is_deleted_with_the_last_copy(disk, 
     assert list(chunkstore.verify(store, with_data=True)) == []
 
 
+def test_data_that_was_copied_out_of_a_bucket_is_deleted_with_the_copy(object_place, tmp_path):
+    store, back = bucket(object_place), open_store("chunked-fs", tmp_path / "back")
+    record(store, data=True)
+    copied(store, back)
+    assert chunkstore.get_data(back, RUN, "in-1.py", to=tmp_path / "got").read_bytes()
+    delete_with_data(back)
+    assert [path.name for path in (tmp_path / "back" / "catalog").iterdir() if path.name.startswith(RUN)] == []
+    assert data_in(store)
+
+
 def data_in(store):
     return [entry.name for entry in store.data_files.below("")]
 

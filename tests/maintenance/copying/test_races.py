@@ -126,7 +126,7 @@ def copy_anew_often(source, target, seconds):
 @pytest.mark.thorough
 def test_a_run_that_is_made_anew_all_the_time_is_never_mixed_with_another(tmp_path):
     source = open_store("chunked-fs", tmp_path / "source")
-    record(source)
+    source.create_run_log(RUN)
     told = run_processes(
         work,
         [(make_anew_often, tmp_path / "source", 2.0), (copy_anew_often, tmp_path / "source", tmp_path / "target", 2.0)],
