@@ -47,7 +47,7 @@ MUTANTS = (
     Mutant(
         "a server is believed without being tried",
         OBJECT_BACKEND,
-        "            try_with(self.client, key, put, put.attributes)\n",
+        "            try_with(self.client, deciding, put, put.attributes)\n",
         "",
         f"{_EXPIRED} -k ignores_conditions",
     ),
