@@ -113,7 +113,9 @@ def _examine_workers(
     from chunkstore.cli.worker_table import print_engine_report  # noqa: PLC0415 - as above
     from chunkstore.maintenance.workers import check_engine  # noqa: PLC0415 - as above
 
-    opened = open_chosen_store(store if folder is None else f"chunked-fs:{folder}", config)
+    opened = open_chosen_store(
+        store if folder is None else folder if is_url(folder) else f"chunked-fs:{folder}", config
+    )
     with chosen_engine(engine) as (workers, name):
         report = msgspec.structs.replace(check_engine(opened, workers, timeout=timeout), engine=name)
         # While the engine is there: to end one whose workers hang may take long.

@@ -149,3 +149,10 @@ def test_without_a_folder_the_store_is_that_of_the_configuration(module, tmp_pat
     result = CliRunner().invoke(app, ["--with", "env", "--json"])
     assert json.loads(result.stdout)["folder"] == str(tmp_path / "elsewhere" / "logs")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_workers_of_a_bucket_are_not_looked_for_in_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(app, ["memory://bucket/prefix", "--with", "processes:1"])
+    assert ended.exit_code != 0
+    assert list(tmp_path.iterdir()) == []
