@@ -101,10 +101,23 @@ class Update(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def is_of_owner(body: bytes) -> bool:
     """Tell whether nobody but the owner of a record has changed it, going by the JSON in the file of its changes."""
     try:
-        change = codec.decode(body, "", codec.decoder_of(Update)).change
-    except (CorruptChunkError, msgspec.ValidationError):
+        change = read_update(body).change
+    except CorruptChunkError:
         return False
-    return bool(change == overlay.Change(own=change.own))
+    return change == overlay.Change(own=change.own)
+
+
+def read_update(data: bytes) -> Update:
+    """Return what a file of changes holds, with its checksum or without.
+
+    Raises:
+        CorruptChunkError: it holds something else.
+    """
+    try:
+        update: Update = codec.decode(without_checksum(data, ""), "", codec.decoder_of(Update))
+    except msgspec.ValidationError as error:
+        raise codec.corrupt("", 0, str(error)) from None
+    return update
 
 
 def observe_all(files: Iterable[str]) -> None:

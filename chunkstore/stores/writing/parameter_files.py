@@ -54,8 +54,7 @@ class ParameterFiles:
         file = parameter_file(scope)
 
         def change_parameters(change: Change) -> None:
-            with change.reader() as reader:
-                current, has_file = self._load(reader, run_id, scope, is_changing=True)
+            current, has_file = self._load_to_change(change, run_id, scope)
             before = self._writer.encode(current) if has_file or not isinstance(self.backend, Locking) else None
             merged = {**current.parameters, **stored} if overwrite else {**stored, **current.parameters}
             current.parameters = merged
@@ -90,6 +89,16 @@ class ParameterFiles:
         """
         with self.backend.reader(run_id) as reader:
             return self._load(reader, run_id, scope, is_changing=False)[0]
+
+    def _load_to_change(self, change: Change, run_id: str, scope: str) -> tuple[Parameters, bool]:
+        if not isinstance(self.backend, Locking):
+            file = parameter_file(scope)
+            try:
+                return Parameters.read(without_checksum(change.load(file, known=True), file), file), True
+            except FileNotFoundError:
+                pass
+        with change.reader() as reader:
+            return self._load(reader, run_id, scope, is_changing=True)
 
     @staticmethod
     def _load(reader: FolderReader, run_id: str, scope: str, *, is_changing: bool) -> tuple[Parameters, bool]:

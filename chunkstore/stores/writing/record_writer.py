@@ -20,7 +20,7 @@ from chunkstore.records.decoding import RecordCodec
 from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import BranchLog, StepLog
 from chunkstore.records.starts import start_of
-from chunkstore.stores.chunk_files import TYPE_OF, Key, Update, has_ended, key_of, update_file
+from chunkstore.stores.chunk_files import TYPE_OF, Key, Update, has_ended, key_of, read_update, update_file
 from chunkstore.stores.packed import JournalWriter
 from chunkstore.stores.reading import NOBODYS, OTHERS, OURS, ChunkReader, MetricLine, RecordFinder, Series, changes_seen
 from chunkstore.stores.runs import KnownRun
@@ -140,11 +140,11 @@ class RecordWriter:
             nonlocal is_known
             laid, own = None, body
             if is_known:
-                with change.reader() as reader:
-                    chunks = ChunkReader(run_id, reader)
-                    laid = chunks.updates.over(chunk, name, strict=True)
-                    if laid is not None and file in changes_seen and (seen := chunks.record_in(chunk)) is not None:
-                        own = encode(overlay.without_appended(laid, as_json(seen), decode(body)))
+                laid = read_update(change.load(update_file(chunk, name), known=True)).change
+                if file in changes_seen and laid.own is not UNSET:
+                    own = encode(overlay.without_appended(laid, overlay.apply(laid, None), decode(body)))
+                elif file in changes_seen:
+                    own = self._without_appended(run_id, file, body)
             is_known = True  # if there is one after all, this is called again
             self._write_update(run_id, known, change, chunk, name, overlay.with_own(laid, decode(own)))
             known.overlaid.add(file)

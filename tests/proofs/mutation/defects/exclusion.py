@@ -41,8 +41,7 @@ MUTANTS = (
         PARAMETER_FILES,
         """\
         def change_parameters(change: Change) -> None:
-            with change.reader() as reader:
-                current, has_file = self._load(reader, run_id, scope, is_changing=True)
+            current, has_file = self._load_to_change(change, run_id, scope)
 """,
         """\
         with self.backend.reader(run_id) as reader:
