@@ -92,3 +92,37 @@ def test_a_recorded_run_is_whole_whichever_of_its_replies_is_lost(s3_place, s3_p
         if not planned.hit:
             break
     assert number > 5
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("fault", [LOST_REPLY, CUT_REPLY, refused(503, "SlowDown")], ids=str)
+@pytest.mark.parametrize("times", [1, None], ids=["once", "for good"])
+def test_a_list_whose_index_faults_hit_has_every_run_and_says_of_which_nothing_is_known(
+    s3_place, s3_proxy, fault, times
+):
+    place = s3_place.fresh()
+    healthy = chunkstore.open_store(place.url, **place.options)
+    behind = place.through(s3_proxy.endpoint)
+    expected = {}
+    for number in itertools.count():
+        run_id = f"run-{number}"
+        healthy.add_run_log(chunkstore.RunLog(run_id=run_id, status="SUCCESS"))  # what is in the index is old again
+        expected[run_id] = "SUCCESS"
+        store = chunkstore.open_store(behind.url, **behind.options)
+        if times is None:
+            store.backend.client._patience = 0.0
+        with s3_proxy.failing(fault, at=number, times=times) as planned:
+            try:
+                found = {summary.run_id: summary for summary in store.list_runs()}
+                assert set(found) == set(expected), f"request {number}"
+                wrong = [each for each in found.values() if each.status != expected[each.run_id]]
+                assert times is None or not wrong
+                assert all(each.problem for each in wrong), f"request {number}: {wrong}"
+            except ChunkstoreError:
+                assert times is None
+                assert planned.hit
+        others = chunkstore.open_store(place.url, **place.options)
+        assert {summary.run_id: summary.status for summary in others.list_runs()} == expected, f"request {number}"
+        if not planned.hit:
+            break
+    assert number > 1
