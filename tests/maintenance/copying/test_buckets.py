@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -168,3 +169,28 @@ def test_copies_into_a_bucket_that_are_killed_again_and_again_come_to_an_end(dis
     assert not copy_runs(disk, store).has_problems
     assert all(same(disk, store, name) for name in names)
     assert list(chunkstore.verify(store, with_data=True)) == []
+
+
+@pytest.mark.thorough
+def test_a_run_in_a_bucket_that_eight_write_is_copied_until_both_are_equal(s3_place, tmp_path):
+    source, target = bucket(s3_place), open_store("chunked-fs", tmp_path / "target")
+    source.create_run_log(RUN)
+    source.add_step_log(RUN, chunkstore.StepLog(name="shared", internal_name="shared"))
+
+    def write(number):
+        store = bucket(s3_place)
+        run = store.join_run(RUN)
+        for each in range(4):
+            with run.step(f"step-{number}-{each}") as step:
+                step.log_metric("loss", each, step=each)
+            store.set_parameters(RUN, {f"p-{number}": each})
+            store.anew().update_step_log(RUN, "shared", lambda found: found.user_defined_metrics.update({number: 1}))
+
+    with ThreadPoolExecutor(8) as pool:
+        writers = [pool.submit(write, f"writer-{number}") for number in range(8)]
+        while not all(writer.done() for writer in writers):
+            copied(source, target)
+    assert [writer.result() for writer in writers] == [None] * 8
+    copied(source, target)
+    assert same(source, target)
+    assert len(target.get_step_log(RUN, "shared").user_defined_metrics) == 8
