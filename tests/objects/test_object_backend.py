@@ -170,9 +170,14 @@ def test_parameters_that_a_former_run_has_left_give_way(run):
     assert run.load(RUN, "Parameter-root.json") == b"new"
 
 
-def test_the_next_run_of_a_name_is_not_changed_by_who_means_the_former(run):
-    run.remove_folder(RUN)
-    run.create_folder(RUN, {RUN_FILE: b"7"}, incarnation=THEIRS)
+@pytest.mark.parametrize("of_another_process", [False, True])
+def test_the_next_run_of_a_name_is_not_changed_by_who_means_the_former(run, monkeypatch, of_another_process):
+    run.examined(RUN, ours.examine)
+    if of_another_process:
+        monkeypatch.setattr(backends, "another_run_has", lambda *_: None)
+    other = ObjectBackend(run.place)
+    other.remove_folder(RUN)
+    other.create_folder(RUN, {RUN_FILE: b"7"}, incarnation=THEIRS)
     with pytest.raises(MissingError):
         run.change(RUN, add_one, within=ours)
     assert run.load(RUN, RUN_FILE) == b"7"

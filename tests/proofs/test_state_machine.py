@@ -1,6 +1,7 @@
 """Any sequence of calls, through any handles, leaves what a model of plain dicts says."""
 
 import os
+import uuid
 
 import pytest
 from hypothesis import settings
@@ -173,6 +174,16 @@ class ChunkedPlainMachine(StoreMachine):
         return ChunkedStore(self.backend)
 
 
+class ChunkedObjectMachine(StoreMachine):
+    """Each handle has a client of its own, to one bucket in memory."""
+
+    packs = True
+
+    def make_store(self):
+        self.bucket = getattr(self, "bucket", None) or f"memory://of-{uuid.uuid4().hex}"
+        return chunkstore.open_store(self.bucket)
+
+
 for machine, times in (
     (ChunkedFolderMachine, 6),
     (JournalMachine, 4),
@@ -180,6 +191,7 @@ for machine, times in (
     (BufferedMachine, 3),
     (ChunkedMemoryMachine, 3),
     (ChunkedPlainMachine, 3),
+    (ChunkedObjectMachine, 2),
 ):
     machine.TestCase.settings = settings(max_examples=times * settings().max_examples, stateful_step_count=50)
 
@@ -188,4 +200,5 @@ TestJournal = pytest.mark.thorough(JournalMachine.TestCase)
 TestDocumentFolder = pytest.mark.thorough(DocumentFolderMachine.TestCase)
 TestBuffered = pytest.mark.thorough(BufferedMachine.TestCase)
 TestChunkedMemory = ChunkedMemoryMachine.TestCase
+TestChunkedObject = pytest.mark.thorough(ChunkedObjectMachine.TestCase)
 TestChunkedPlain = pytest.mark.thorough(ChunkedPlainMachine.TestCase)
