@@ -26,8 +26,6 @@ from support.starts import perform, programs
 import chunkstore
 from chunkstore import BranchLog, MetricPoint, StepAttempt, StepLog
 from chunkstore.records import ExtraFields
-from chunkstore.stores.chunked import ChunkedStore
-from chunkstore.testing.plain_backend import PlainBackend
 from chunkstore.testing.strategies import json_objects, step_trees
 
 STORES = {
@@ -439,28 +437,3 @@ def test_what_the_end_of_a_run_notes_of_its_chunks_is_what_the_page_says(store):
                 count, total = found.get(kind, (0, 0))
                 found[kind] = [count + 1, total + sum_of(name, file.read())]
     assert store.get_run_log("run").notes["contents"] == found
-
-
-@pytest.mark.parametrize("is_sealed", [False, True])
-def test_what_is_written_where_files_are_removed_without_a_condition_is_read(tmp_path, is_sealed):
-    backend = PlainBackend()
-    owner, other = ChunkedStore(backend), ChunkedStore(backend)
-    owner.create_run_log("run", parameters={"a": 1})
-    step = StepLog(name="fit", internal_name="fit", status="SUCCESS", user_defined_metrics={"mine": [1]})
-    owner.add_step_log("run", step)
-    other.update_step_log("run", "fit", lambda step: step.user_defined_metrics.update(theirs=2))
-    step.user_defined_metrics["mine"] = [2, 3]
-    owner.add_step_log("run", step)
-    owner.update_run_log("run", lambda log: setattr(log, "status", "SUCCESS"))
-    if is_sealed:
-        owner.seal("run")
-    owner.add_step_log("run", StepLog(name="late", internal_name="late", status="SUCCESS"))
-    folder = tmp_path / "logs" / "run"
-    folder.mkdir(parents=True)
-    with backend.reader("run") as reader:
-        for name in reader.names():
-            (folder / name).write_bytes(reader.load(name))
-    log = check(chunkstore.open_store("chunked-fs", log_folder=folder.parent), "run")
-    assert log.steps["fit"].user_defined_metrics == {"mine": [2, 3], "theirs": 2}
-    assert list(log.steps) == ["fit", "late"]
-    assert log.parameters == {"a": 1}
