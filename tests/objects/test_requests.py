@@ -205,7 +205,7 @@ def test_an_open_run_is_read_with_one_list_a_thousand_chunks_and_one_get_each(pl
 @pytest.mark.thorough
 def test_a_step_of_a_long_run_is_looked_up_without_a_listing_of_the_run(place, store, requests):
     store.create_run_log(RUN)
-    fill(place, 10_000)
+    fill(place, 3_000)
     with requests.counted() as counted:
         assert opened(place).get_step_log(RUN, "step01234").status == SUCCESS
     assert counted.total <= 8, str(counted)

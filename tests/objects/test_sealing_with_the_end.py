@@ -92,6 +92,24 @@ def test_what_may_still_be_replaced_stays_and_is_replaced(place):
     assert (sealed.steps, sealed.parameters, sealed.problems) == (log.steps, log.parameters, [])
 
 
+def test_what_is_replaced_while_a_run_is_sealed_is_not_removed(place, monkeypatch):
+    store = opened(place)
+    run = store.start_run(RUN)
+    store.set_parameters(RUN, {"rate": 1})
+    with run.step("ended"):
+        pass
+    remove_all = ObjectBackend.remove_all
+
+    def change_and_remove(backend, folder, names):
+        opened(place).set_parameters(RUN, {"rate": 2})
+        remove_all(backend, folder, names)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectBackend, "remove_all", change_and_remove)
+        run.finish()
+    assert opened(place).get_run_log(RUN).parameters == {"rate": 2}
+
+
 def test_a_run_that_is_taken_up_again_ends_once_more(place):
     store = opened(place)
     with store.start_run(RUN) as run, run.step("first"):

@@ -278,6 +278,36 @@ MUTANTS = (
         '        latest = ""',
         "tests/stores/test_run_list.py -k order_of_their_starts",
     ),
+    # --- the index of runs
+    Mutant(
+        "nobody says that the record of a finished run is changed",
+        "chunkstore/stores/layout.py",
+        "            mark_changed(self.backend, run_id)",
+        "            pass",
+        "tests/stores/test_run_index.py -k seen_at_once",
+    ),
+    Mutant(
+        "what somebody read long ago gets into the index",
+        "chunkstore/stores/runs/run_index.py",
+        "        if self._cache.keep(_HEAD, _packed(head), over=self._over):",
+        "        if self._cache.keep(_HEAD, _packed(head), over=(self._cache.load_kept([_HEAD])[0] or (0, None))[1]):",
+        "tests/stores/test_run_index.py -k slow_brings_back",
+    ),
+    # --- sealing where nobody can be kept out
+    Mutant(
+        "what may still be replaced is removed when a run is sealed",
+        "chunkstore/stores/writing/sealing_ended.py",
+        "    return kind == METRIC or (kind in TYPE_OF and has_ended(content_of(line)[0]))",
+        "    return True",
+        "tests/objects/test_sealing_with_the_end.py -k replaced_while",
+    ),
+    Mutant(
+        "a file that is in a sealed file as it is is loaded all the same",
+        "chunkstore/stores/reading/run_files.py",
+        "        return self._listing().has(file) and not (file in self.versions_sealed and self._is_as_sealed(file))",
+        "        return self._listing().has(file)",
+        "tests/objects/test_requests.py -k 'sealed_run and memory-10'",
+    ),
     # --- following
     Mutant(
         "a follower does not look for itself",
