@@ -90,8 +90,6 @@ class Backend(ABC):
         shared_between_processes: whether other processes see the same files.
         seconds_between_looks: how long those wait who follow what is written where nothing tells of it.
         may_be_forked: whether a forked child can use it, whatever its parent has done with it before.
-        seals_at_the_end: whether runs are sealed when they finish, unless the configuration says otherwise, as each
-            file costs a request to read.
     """
 
     location: str
@@ -99,7 +97,6 @@ class Backend(ABC):
     shared_between_processes: bool
     seconds_between_looks: ClassVar[float] = 2.0
     may_be_forked: ClassVar[bool] = True
-    seals_at_the_end: ClassVar[bool] = False
 
     # --- folders -----------------------------------------------------------------------------------------------------
 
