@@ -200,6 +200,8 @@ class OutputFile:
         except OSError as error:
             if self._broken:
                 return None
+            if isinstance(error, ChunkstoreError):
+                raise
             raise os_error(error, os.path.join(self._catalog.path, self._relative), "catalog_folder") from error
         return self._catalog.entry(self._name, digest, self._relative, PUT)
 

@@ -74,11 +74,10 @@ def test_a_pipeline_records_into_a_bucket(memory_place, environment):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("pipeline", ["map_in_parallel", "parallel_tasks"])
-def test_branches_run_in_processes_of_their_own(s3_place, environment, pipeline):
+def test_branches_run_in_processes_of_their_own(s3_place, environment):
     """They are started anew: forked ones could not use what the parent has used."""
     variables = environment({"url": s3_place.url, **s3_place.options}, parallel=True)
-    Path("go.py").write_text(f"import pipelines\n\nif __name__ == '__main__':\n    pipelines.{pipeline}()\n")
+    Path("go.py").write_text("import pipelines\n\nif __name__ == '__main__':\n    pipelines.map_in_parallel()\n")
     ended = subprocess.run(
         [sys.executable, "go.py"],
         env={**os.environ, **variables},

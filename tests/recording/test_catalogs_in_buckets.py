@@ -279,20 +279,6 @@ def test_parts_of_what_is_printed_go_up_by_themselves(memory, work, monkeypatch)
     assert keys(catalog) == [f"run~{IDENTITY}/s.execution.log"]
 
 
-def test_data_is_brought_from_a_catalog_on_the_disk(store, work):
-    disk = catalog_of(chunkstore.open_store("chunked-fs", log_folder="log"), "run", IDENTITY)
-    bucket = catalog_of(store, "run", IDENTITY)
-    entry = put(disk, "d", "data")
-    brought = bucket.bring(entry, disk)
-    assert bucket.bring(entry, disk) == brought
-    assert brought.catalog_handler_location == bucket.location
-    assert bucket.get_version(brought, "copy")[0].read_text() == "data"
-    assert disk.bring(brought, bucket).data_hash == entry.data_hash
-    disk.remove()
-    assert bucket.bring(put(disk, "e", "x") and entry, disk) == brought  # it is there already
-    assert catalog_of(store, "other", OTHER).bring(entry, disk) is None
-
-
 def test_a_catalog_can_be_sent_to_another_process(store, memory):
     catalog = catalog_of(store, "run", IDENTITY)
     if store.backend.shared_between_processes:

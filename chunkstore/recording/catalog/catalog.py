@@ -347,34 +347,6 @@ class Catalog(msgspec.Struct, frozen=True):
         """
         return [self._adopt_file(entry, run_id) for entry in entries]
 
-    def bring(self, entry: DataCatalog, source: Catalog) -> DataCatalog | None:
-        """Copy data that another run has put into this catalog, as the data of this run.
-
-        Args:
-            entry: its record.
-            source: the catalog that has it.
-
-        Returns:
-            Its record as it holds here; None if the data is not there, or not as it was recorded.
-        """
-        inner = entry.catalog_relative_path.partition("/")[2]
-        check_data_name(entry.name)
-        if not inner or any(part in ("", ".", "..") for part in inner.split("/")):
-            return None
-        relative = str(PurePosixPath(self.folder_to_put(), inner))
-        here = self.version(relative, entry.data_hash)
-        if here is not None:
-            with here.content:
-                is_here = (here.digest or hash_of(here.content)) == entry.data_hash
-        if here is None or not is_here:
-            found = source.version(entry.catalog_relative_path, entry.data_hash)
-            if found is None:
-                return None
-            with found.content:
-                if self.put_content(relative, entry.name, found.content, found.mode) != entry.data_hash:
-                    return None
-        return msgspec.structs.replace(entry, catalog_relative_path=relative, catalog_handler_location=self.location)
-
     def has(self, entries: Iterable[DataCatalog], run_id: str) -> bool:
         """Tell whether `adopt` would find all of some data, as it was recorded."""
         for entry in entries:

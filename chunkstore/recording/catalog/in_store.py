@@ -15,7 +15,7 @@ from typing import BinaryIO
 from chunkstore.backends.data import PART, DataFiles, StoredData
 from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.entries import Entry
-from chunkstore.errors import ChunkstoreError
+from chunkstore.errors import ChunkstoreError, StoreIOError
 from chunkstore.names import data_folders
 from chunkstore.recording.catalog.catalog import Catalog, Found, Output, Version
 from chunkstore.recording.catalog.data_names import BY_HASH, VERSIONS, refused, too_long
@@ -29,6 +29,8 @@ from chunkstore.records.models import DataCatalog
 _KEEPERS, _MAKER = ".runs", "made-by"
 _MODE, _DIGEST, _INCARNATION = "mode", "sha256", "incarnation"
 _USUAL_MODE = 0o644
+#: How often a large file is sent, if the connection breaks.
+_ATTEMPTS = 3
 _PERMISSIONS = 0o777
 
 
@@ -126,19 +128,28 @@ class CatalogInStore(Catalog, frozen=True, kw_only=True):
 
     def _put_large(self, relative: str, first: bytes, content: BinaryIO, mode: int) -> str:
         temporary = f"{relative.partition('/')[0]}/{temporary_names.next()}"
-        digest, size = hashlib.sha256(), len(first)
+        place = content.tell()
+        digest, size = hashlib.sha256(), 0
 
         def parts() -> Iterator[bytes]:
-            nonlocal size
+            nonlocal digest, size
+            digest, size = hashlib.sha256(), 0
+            content.seek(place)
             part = first
             while part:
                 digest.update(part)
+                size += len(part)
                 yield part
                 part = _read_part(content)
-                size += len(part)
 
         try:
-            self.files.put_parts(temporary, parts(), _size_of(content), self._attributes(mode))
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    self.files.put_parts(temporary, parts(), _size_of(content), self._attributes(mode))
+                    break
+                except StoreIOError:
+                    if attempt == _ATTEMPTS:
+                        raise
             version = _version_of(relative, digest.hexdigest())
             if self.files.size_of(version) != size:
                 self.files.copy(temporary, version)

@@ -116,8 +116,10 @@ class OutputInStore:
     def end(self, *, is_still: bool, is_whole: bool) -> str:  # noqa: ARG002 - what comes later is not read any more
         """See `Output.end`."""
         with self._mutex:  # a part may be on its way
-            digest = self._keeper.put_output(self._relative, self._own)
-            self._own.close()
+            try:
+                digest = self._keeper.put_output(self._relative, self._own)
+            finally:
+                self._own.close()
         if self._sent:
             self._keeper.files.delete(self._sent)
         return digest

@@ -14,7 +14,7 @@ from chunkstore.backends.disk.os_errors import os_error
 from chunkstore.backends.disk.syscalls import SYSTEM
 from chunkstore.backends.disk.temporary_names import temporary_names
 from chunkstore.backends.disk.writing import discard
-from chunkstore.errors import InvalidNameError, StoreAccessError
+from chunkstore.errors import ChunkstoreError, InvalidNameError, StoreAccessError
 from chunkstore.recording.catalog.data_names import BY_HASH, VERSIONS
 from chunkstore.recording.catalog.places import NOT_THERE, make_folders, open_file, open_folder
 from chunkstore.recording.catalog.sources import told
@@ -130,6 +130,8 @@ def copy_out(content: BinaryIO, mode: int, target: Path, check: Callable[[str], 
         except BaseException:
             discard(folder, temporary)
             raise
+    except ChunkstoreError:
+        raise  # it is about the catalog
     except OSError as error:
         raise _unusable(error, target) from error
     return digest

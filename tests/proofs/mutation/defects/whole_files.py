@@ -352,4 +352,18 @@ MUTANTS = (
         "for name in names if False]:",
         "tests/proofs/test_security.py -k leads_unsealing_nowhere",
     ),
+    Mutant(
+        "in a bucket, what data replaces is lost",
+        "chunkstore/recording/catalog/in_store.py",
+        "            self.files.put(_version_of(relative, digest), first, attributes)\n",
+        "",
+        "tests/recording/test_catalogs_in_buckets.py -k 'replaces_is_kept and memory'",
+    ),
+    Mutant(
+        "what is shown of a bucket's options has secrets in it",
+        "chunkstore/backends/objects/settings.py",
+        '"…" if is_secret(name) else repr(value)[:_LONGEST_SHOWN]',
+        "repr(value)[:_LONGEST_SHOWN]",
+        "tests/stores/test_bucket_config.py -k secret",
+    ),
 )
