@@ -107,7 +107,7 @@ def measured(place: StorePlace, size: Size, say: Callable[[str], None], counter:
             store.add_step_log(run.run_id, make_step(0))
         say(f"{size.writers} writers: {name}")
         phase, written = _written(place, work, size.writers, name, counter)
-        phase.lost = _lost(store, name, written)
+        phase.lost = lost_of(store, name, written)
         yield phase
     say("a run is read, sealed and read again")
     yield from _reading(place, store, size, counter)
@@ -170,8 +170,14 @@ def _written(place: StorePlace, work: Work, writers: int, name: str, counter: Co
     return phase, written
 
 
-def _lost(store: chunkstore.Store, name: str, written: Written) -> int:
-    """Return how much of what was acknowledged is not there."""
+def lost_of(store: chunkstore.Store, name: str, written: Written) -> int:
+    """Return how much of what was acknowledged is not there.
+
+    Args:
+        store: where the run is.
+        name: `steps`, `parameters` or `record`.
+        written: what writers were told.
+    """
     if name == "steps":
         there: dict[str, Any] = dict.fromkeys(
             record.internal_name for record in store.iter_records("shared") if record.status == "SUCCESS"
