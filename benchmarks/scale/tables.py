@@ -56,6 +56,16 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _setting(result: Result) -> str:
+    found, size = result.environment, result.size
+    return (
+        f"Measured with {size.writers} writers, each for {size.seconds:g} seconds, and {result.objects:,} objects that "
+        f"were there before; {result.latency * 1e3:g} ms for each request, at most {result.rate:,.0f} a second;\n"
+        f"{found['CPU']}, {found['cores']} cores, {found['system']}, {found['file system'].split(' ')[0]}, "
+        f"{found['Python']}."
+    )
+
+
 def _measured(result: Result) -> str:
     rows = []
     for name, phase in result.bucket.phases.items():
@@ -173,6 +183,7 @@ def _shared(result: Result) -> str:
 
 
 _TABLES: dict[str, Callable[[Result], str]] = {
+    "setting": _setting,
     "measured": _measured,
     "day": _day,
     "prices": _prices,
