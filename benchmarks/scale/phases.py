@@ -165,7 +165,7 @@ def _written(place: StorePlace, work: Work, writers: int, name: str, counter: Co
     with _noted(phase, counter):
         written = all_written(place, work, writers)
     phase.operations, phase.failed, phase.error = len(written.taken), written.failed, written.error
-    phase.seconds, phase.processor = work.seconds, written.processor
+    phase.seconds, phase.processor = written.seconds, written.processor
     _note_times(phase, written.taken)
     return phase, written
 

@@ -44,6 +44,7 @@ class Written(msgspec.Struct):
         failed: how many operations failed.
         error: what the first of these said.
         processor: seconds of processor time, of the whole process.
+        seconds: how long it took, until the last of what was begun in time was done.
     """
 
     taken: list[float] = []
@@ -51,6 +52,7 @@ class Written(msgspec.Struct):
     failed: int = 0
     error: str = ""
     processor: float = 0.0
+    seconds: float = 0.0
 
 
 def all_written(place: StorePlace, work: Work, writers: int) -> Written:
@@ -72,6 +74,7 @@ def all_written(place: StorePlace, work: Work, writers: int) -> Written:
             whole.failed += part.failed
             whole.error = whole.error or part.error
             whole.processor += part.processor
+            whole.seconds = max(whole.seconds, part.seconds)
     return whole
 
 
@@ -81,8 +84,8 @@ def _write_share(place: StorePlace, work: Work, numbers: range, ready: float) ->
     with ThreadPoolExecutor(len(numbers)) as pool:
         stores = list(pool.map(lambda _: place.open(), numbers))
         time.sleep(max(0.0, ready - time.time()))
-        before = time.process_time()
-        end = time.monotonic() + work.seconds
+        before, start = time.process_time(), time.monotonic()
+        end = start + work.seconds
 
         def write(number: int, store: chunkstore.Store) -> Written:
             time.sleep(random.random() * work.pause)  # they do not come at the same moment
@@ -93,7 +96,7 @@ def _write_share(place: StorePlace, work: Work, numbers: range, ready: float) ->
             whole.names |= part.names
             whole.failed += part.failed
             whole.error = whole.error or part.error
-    whole.processor = time.process_time() - before
+    whole.processor, whole.seconds = time.process_time() - before, time.monotonic() - start
     return whole
 
 
