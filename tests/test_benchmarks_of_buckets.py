@@ -55,9 +55,9 @@ def test_what_writers_acknowledge_and_is_not_there_is_counted(tmp_path):
     written = all_written(place, work, 8)
     assert written.names
     assert not written.failed
-    assert lost_of(store, "steps", written) == 0
+    assert lost_of(store, work, written) == 0
     written.names["simple999"] = 1
-    assert lost_of(store, "steps", written) == 1
+    assert lost_of(store, work, written) == 1
 
 
 @pytest.mark.thorough

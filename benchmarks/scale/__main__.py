@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,7 +21,7 @@ from benchmarks.buckets.server import Server, seaweed
 from benchmarks.environment import environment, scratch
 from benchmarks.scale.filling import add_objects, add_runs
 from benchmarks.scale.model import Measured, Result
-from benchmarks.scale.phases import Phase, Size, measured
+from benchmarks.scale.phases import Size, measured
 from benchmarks.scale.places import StorePlace
 from benchmarks.scale.sizes import sizes_in_bucket, sizes_in_folder
 from benchmarks.scale.tables import RESULTS, write_page
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 1 if anything that was acknowledged is not there.
     """
     asked = _parser().parse_args(arguments)
-    size = Size(writers=asked.writers, seconds=15, pause=1.0, runs=10, chunks=1_000)
+    size = Size(writers=asked.writers, seconds=10, pause=1.0, runs=10, chunks=1_000)
     objects = asked.objects
     if asked.quick:
         size = Size(writers=min(40, asked.writers), seconds=4, pause=0.5, runs=3, chunks=100)
@@ -91,9 +91,16 @@ def _in_bucket(asked: argparse.Namespace, size: Size, objects: int, say: Callabl
         say(f"SeaweedFS: {runs:,} runs that have ended, {objects - 2 * runs:,} objects of others")
         add_runs(near, runs)
         add_objects(server, _PREFIX, near, objects - 2 * runs)
-        with Proxy(running.endpoint, latency=asked.latency, rate=asked.rate) as proxy:
+        with Proxy(running.endpoint, latency=asked.latency) as proxy:
             far = replace(near, options={**near.options, "endpoint": proxy.endpoint})
-            phases = _phases(far, size, say, proxy.counted)
+
+            @contextmanager
+            def slow_down() -> Iterator[None]:
+                proxy.rate = asked.rate
+                yield
+                proxy.rate = None
+
+            phases = {phase.name: phase for phase in measured(far, size, say, proxy.counted, slow_down)}
         return Measured(phases=phases, sizes=sizes_in_bucket(Server(server.url, server.options), _PREFIX))
 
 
@@ -102,12 +109,8 @@ def _in_folder(asked: argparse.Namespace, size: Size, objects: int, say: Callabl
         place = StorePlace("chunked-fs", {"log_folder": str(folder / "logs"), "seal_finished_runs": 1})
         say(f"a folder: {objects // 20:,} runs that have ended")
         add_runs(place, objects // 20, seal=True)
-        return Measured(phases=_phases(place, size, say), sizes=sizes_in_folder(folder / "logs"))
-
-
-def _phases(place: StorePlace, size: Size, say: Callable[[str], None], counter: Any = None) -> dict[str, Phase]:
-    found = measured(place, size, say, counter) if counter else measured(place, size, say)
-    return {phase.name: phase for phase in found}
+        phases = {phase.name: phase for phase in measured(place, size, say)}
+        return Measured(phases=phases, sizes=sizes_in_folder(folder / "logs"))
 
 
 def _show(named: str, found: Measured) -> None:

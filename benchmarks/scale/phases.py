@@ -85,7 +85,13 @@ def _nobody() -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def measured(place: StorePlace, size: Size, say: Callable[[str], None], counter: Counter = _nobody) -> Iterator[Phase]:
+def measured(
+    place: StorePlace,
+    size: Size,
+    say: Callable[[str], None],
+    counter: Counter = _nobody,
+    slow_down: Callable[[], AbstractContextManager[Any]] = _nobody,
+) -> Iterator[Phase]:
     """Do one thing after the other; yield what each took.
 
     Args:
@@ -93,6 +99,7 @@ def measured(place: StorePlace, size: Size, say: Callable[[str], None], counter:
         size: how much is done.
         say: is told what comes next.
         counter: counts requests.
+        slow_down: while that lasts, writers are told to come more slowly.
     """
     store = place.open()
     say("runs are begun and finished")
@@ -100,14 +107,18 @@ def measured(place: StorePlace, size: Size, say: Callable[[str], None], counter:
     run = store.create_run_log("shared")
     for name, work in (
         ("steps", Work(kind="steps", run_id="shared", seconds=size.seconds, pause=size.pause)),
+        ("steps slowed", Work(kind="steps", run_id="slowed", seconds=size.seconds, pause=size.pause)),
         ("parameters", Work(kind="parameters", run_id="shared", seconds=size.seconds, pause=size.pause * 5)),
         ("record", Work(kind="record", run_id="shared", seconds=size.seconds, pause=size.pause * 5)),
     ):
         if name == "record":
             store.add_step_log(run.run_id, make_step(0))
         say(f"{size.writers} writers: {name}")
-        phase, written = _written(place, work, size.writers, name, counter)
-        phase.lost = lost_of(store, name, written)
+        if name == "steps slowed":
+            store.create_run_log(work.run_id)
+        with slow_down() if name == "steps slowed" else nullcontext():
+            phase, written = _written(place, work, size.writers, name, counter)
+        phase.lost = lost_of(store, work, written)
         yield phase
     say("a run is read, sealed and read again")
     yield from _reading(place, store, size, counter)
@@ -170,20 +181,20 @@ def _written(place: StorePlace, work: Work, writers: int, name: str, counter: Co
     return phase, written
 
 
-def lost_of(store: chunkstore.Store, name: str, written: Written) -> int:
+def lost_of(store: chunkstore.Store, work: Work, written: Written) -> int:
     """Return how much of what was acknowledged is not there.
 
     Args:
         store: where the run is.
-        name: `steps`, `parameters` or `record`.
+        work: what they did.
         written: what writers were told.
     """
-    if name == "steps":
+    if work.kind == "steps":
         there: dict[str, Any] = dict.fromkeys(
-            record.internal_name for record in store.iter_records("shared") if record.status == "SUCCESS"
+            record.internal_name for record in store.iter_records(work.run_id) if record.status == "SUCCESS"
         )
         return len(written.names.keys() - there.keys())
-    if name == "parameters":
+    if work.kind == "parameters":
         there = store.get_parameters("shared")
     else:
         there = store.get_step_log("shared", step_name(0)).user_defined_metrics

@@ -22,6 +22,7 @@ _MARKED = re.compile(r"(<!-- table: ([a-z ]+) -->\n).*?(<!-- end of table -->)",
 _TITLES = {
     "runs": "a run begun and finished",
     "steps": "a step put, and put again when it ends; each",
+    "steps slowed": "the same, told to slow down; each",
     "parameters": "all writers set parameters of one run; each",
     "record": "all writers change one step; each",
     "read": "reading a run of {chunks:,} steps",
@@ -60,7 +61,8 @@ def _setting(result: Result) -> str:
     found, size = result.environment, result.size
     return (
         f"Measured with {size.writers} writers, each for {size.seconds:g} seconds, and {result.objects:,} objects that "
-        f"were there before; {result.latency * 1e3:g} ms for each request, at most {result.rate:,.0f} a second;\n"
+        f"were there before; {result.latency * 1e3:g} ms for each request, and {result.rate:,.0f} a "
+        "second where clients are told to slow down;\n"
         f"{found['CPU']}, {found['cores']} cores, {found['system']}, {found['file system'].split(' ')[0]}, "
         f"{found['Python']}."
     )
@@ -83,7 +85,11 @@ def _time(phase: Phase) -> str:
 
 
 def _requests(phase: Phase, per: float) -> str:
-    found = [f"{_number(number / per)} {kind}" for kind, number in phase.requests.items() if number]
+    found = [
+        f"{_number(number / per)} {kind if number != per else kind[:-1]}"
+        for kind, number in phase.requests.items()
+        if number
+    ]
     return ", ".join(found) or "0"
 
 
