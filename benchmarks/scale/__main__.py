@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--writers", type=int, default=200, help="how many record at once (default: %(default)s)")
     parser.add_argument("--objects", type=int, default=100_000, help="what the bucket holds (default: %(default)s)")
     parser.add_argument("--latency", type=float, default=0.03, help="seconds a request takes (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=300, help="requests a second (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=100, help="requests a second (default: %(default)s)")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="chooses the file system")
     parser.add_argument("--output", type=Path, default=Path("benchmark-results/scale.json"), help="where JSON is put")
     parser.add_argument("--write-page", action="store_true", help="put what was found into the documentation")
