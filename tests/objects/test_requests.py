@@ -101,11 +101,11 @@ def test_a_change_by_another_is_two_requests(place, store, requests):
 def test_parameters_are_two_requests(place, store, requests):
     store.create_run_log(RUN, parameters={"seed": 1})
     other = opened(place)
-    for one in (store, other, store, other):
-        one.set_parameters(RUN, {"rate": 1})
-    for one in (store, other):
+    for number, one in enumerate((store, other, store, other)):
+        one.set_parameters(RUN, {"rate": number})
+    for number, one in enumerate((store, other)):
         with requests.counted() as counted:
-            one.set_parameters(RUN, {"rate": 2})
+            one.set_parameters(RUN, {"rate": -number})
         assert counted.total <= 2, str(counted)
 
 

@@ -95,6 +95,8 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
         self._present: dict[str, tuple[float, int]] = {}
         #: In which version objects were put that nobody else replaces.
         self._put: dict[str, Version] = {}
+        #: What others change, too: what is known of it is likely to be old.
+        self._contended: set[str] = set()
         self._conflicting: dict[tuple[str, int], tuple[float, Found]] = {}
         self._is_checked = place.is_in_memory
         self._mark = mark_of(place)
@@ -301,7 +303,8 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
         return data, version
 
     def known_version(self, folder: str, file: str) -> tuple[bytes, FileVersion] | None:
-        found = self._remembered.latest(_key(folder, file))
+        key = _key(folder, file)
+        found = None if key in self._contended else self._remembered.latest(key)
         version = None if found is None or is_tombstone(found) else _noted(found)
         return None if found is None or version is None else (found.data, version)
 
@@ -322,6 +325,9 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
                 put = self.client.put_over(key, data, attributes, Version(str(e_tag), _text(number)), str(writers))
         except ConflictingPutError as conflict:
             self._remembered.forget(key)
+            if len(self._contended) >= _MOST_PUT:
+                self._contended.clear()
+            self._contended.add(key)
             if conflict.found is not None:
                 self._conflicting[key, threading.get_ident()] = time.monotonic() + _FRESH, conflict.found
             raise ConflictError(file) from None
