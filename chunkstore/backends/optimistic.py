@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable
@@ -21,8 +22,8 @@ _T = TypeVar("_T")
 #: Is told of a file that was loaded, and its version; None if it was missing.
 Note = Callable[[str, FileVersion | None], None]
 
-#: Seconds of the first pause after a conflict, at most, and of the longest one.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0
+#: Seconds of the first pause after a conflict, at most, and of the longest one: hundreds may want to change one file.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 8.0
 
 
 class ConflictError(Exception):
@@ -35,6 +36,50 @@ class ConflictError(Exception):
     def __init__(self, file: str) -> None:
         super().__init__(file)
         self.file = file
+
+
+class _Pauses:
+    """The pauses of one change.
+
+    They become longer, so that many do not keep the server busy with what is in vain; and the less time is left, the
+    shorter: who has come last does not overtake all others.
+
+    Args:
+        patience: for how many seconds the change is made anew.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._deadline = time.monotonic() + patience
+        self._longest = _FIRST_PAUSE
+        #: Whether there has been one since the last try began.
+        self.has_been = False
+
+    def left(self) -> float:
+        """Return how much of the time is left, from 1 to 0."""
+        return max(0.0, self._deadline - time.monotonic()) / self._patience if self._patience else 0.0
+
+    def wait(self) -> None:
+        """Let others go first."""
+        self.has_been = True
+        time.sleep(random.uniform(0, self._longest * self.left()))  # noqa: S311 - who met once does not meet again
+        self._longest = min(2 * self._longest, _LONGEST_PAUSE)
+
+
+class _Present(threading.local):
+    pauses: _Pauses | None = None
+
+
+_present = _Present()
+
+
+def give_way() -> None:
+    """Pause, if this thread is in the middle of a change, as another was faster; then it is made anew.
+
+    A back end may call it before it looks what is there instead; else what it finds is old when that is needed.
+    """
+    if _present.pauses is not None:
+        _present.pauses.wait()
 
 
 class Optimistic(Backend):
@@ -96,19 +141,27 @@ class Optimistic(Backend):
         self, folder: str, action: Callable[[Change], _T], *, lock: str = LOCK_FILE, within: Within = None
     ) -> _T:
         place: Hashable = (self.location if self.shared_between_processes else id(self), folder, lock)
-        deadline, longest = time.monotonic() + self.lock_timeout, _FIRST_PAUSE
+        outer, pauses = _present.pauses, _Pauses(self.lock_timeout)
+        _present.pauses = pauses
         try:
             return take_turn(place, _nothing_to_take, lambda: self._try_as_known(folder, action, within))
         except ConflictError:
-            pass
+            return self._try_again(place, folder, action, within, pauses)
+        finally:
+            _present.pauses = outer
+
+    def _try_again(
+        self, place: Hashable, folder: str, action: Callable[[Change], _T], within: Within, pauses: _Pauses
+    ) -> _T:
         while True:
+            pauses.has_been = False
             try:
                 return take_turn(place, _nothing_to_take, lambda: action(_OptimisticChange(self, folder, within)))
             except ConflictError as conflict:
-                if time.monotonic() >= deadline:
+                if not pauses.left():
                     self._give_up(folder, conflict.file)
-            time.sleep(random.uniform(0, longest))  # noqa: S311 - so that those who met once do not meet again
-            longest = min(2 * longest, _LONGEST_PAUSE)
+            if not pauses.has_been:
+                pauses.wait()
 
     def _try_as_known(self, folder: str, action: Callable[[Change], _T], within: Within) -> _T:
         """Return what an action returns, unless it went by something that may be old."""

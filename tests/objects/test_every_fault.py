@@ -4,7 +4,7 @@ import pytest
 from operations import LIKE_OTHERS, OPERATIONS, SEALING
 
 from chunkstore.backends import optimistic
-from chunkstore.backends.objects import client
+from chunkstore.backends.objects import waits
 from chunkstore.testing.proxy import DROPPED, EVERY_FAULT, LOST_REPLY, REPEATED, refused
 from objects.worlds import hit_at_every_request
 
@@ -25,7 +25,7 @@ def _cases():
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    for module in (client, optimistic):
+    for module in (waits, optimistic):
         monkeypatch.setattr(module, "_FIRST_PAUSE", 0.0)
         monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.0)
 

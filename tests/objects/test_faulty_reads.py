@@ -8,7 +8,7 @@ from operations import RUN
 
 import chunkstore
 from chunkstore.backends import optimistic
-from chunkstore.backends.objects import client
+from chunkstore.backends.objects import waits
 from chunkstore.errors import ChunkstoreError
 from chunkstore.testing.proxy import CUT_REPLY, DROPPED, LOST_REPLY, refused
 from objects.worlds import World
@@ -26,7 +26,7 @@ READS = {
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    for module in (client, optimistic):
+    for module in (waits, optimistic):
         monkeypatch.setattr(module, "_FIRST_PAUSE", 0.0)
         monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.0)
 

@@ -3,9 +3,10 @@
 import pytest
 
 from chunkstore.backends.objects import client as clients
+from chunkstore.backends.objects import waits
 from chunkstore.backends.objects.client import ConflictingPutError, ObjectClient
 from chunkstore.backends.objects.place import Place
-from chunkstore.testing.proxy import EVERY_FAULT, LOST_REPLY
+from chunkstore.testing.proxy import EVERY_FAULT, LOST_REPLY, answered, refused
 
 KEY = "run/RunLog.json"
 every_fault = pytest.mark.parametrize("fault", EVERY_FAULT, ids=str)
@@ -13,8 +14,8 @@ every_fault = pytest.mark.parametrize("fault", EVERY_FAULT, ids=str)
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(clients, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(clients, "_LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(waits, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(waits, "_LONGEST_PAUSE", 0.0)
 
 
 @pytest.fixture
@@ -154,3 +155,19 @@ def test_a_listing_of_many_pages_is_whole_whichever_of_them_fails(gs_place, fake
             with proxy.failing(fault, at=page) as planned:
                 assert [each.key for each in client.listed("run")] == keys
             assert planned.hit
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (429, "TooManyRequests")])
+def test_who_is_told_to_come_more_slowly_does_not_look_each_time_what_is_there(client, s3_proxy, status, code):
+    slow_down = refused(status, code)
+    with s3_proxy.counted() as counted, s3_proxy.failing(slow_down, times=5, when=is_put):
+        client.put_new(KEY, b"mine", {})
+    assert (counted.puts, counted.gets) == (6, 0), str(counted)
+
+
+def test_what_has_arrived_though_the_server_said_to_come_more_slowly_is_no_conflict(client, other, s3_proxy):
+    with s3_proxy.failing(answered(503, "SlowDown"), when=is_put):
+        put = client.put_new(KEY, b"1", {})
+    with s3_proxy.failing(answered(503, "SlowDown"), when=is_put):
+        client.put_over(KEY, b"2", {}, put.version, put.writers)
+    assert other.get(KEY).data == b"2"

@@ -109,6 +109,26 @@ def test_parameters_are_two_requests(place, store, requests):
         assert counted.total <= 2, str(counted)
 
 
+def test_a_change_that_others_overtake_is_two_requests_more_each_time(place, store, requests):
+    store.create_run_log(RUN)
+    other = opened(place)
+    other.update_run_log(RUN, lambda log: setattr(log, "tag", "0"))
+    store.update_run_log(RUN, lambda log: setattr(log, "tag", "1"))
+    overtaken = []
+
+    def change(log):
+        if len(overtaken) < 3:
+            with requests.counted() as counted:
+                others.submit(other.update_run_log, RUN, lambda log: setattr(log, "tag", f"{log.tag}, theirs")).result()
+            overtaken.append(counted.total)
+        log.tag += ", mine"
+
+    with ThreadPoolExecutor(1) as others, requests.counted() as counted:
+        store.update_run_log(RUN, change)
+    assert opened(place).get_run_log(RUN).tag == "1, theirs, theirs, theirs, mine"
+    assert counted.total - sum(overtaken) <= 2 + 2 * 3, str(counted)
+
+
 # --- a whole recording -----------------------------------------------------------------------------------------------
 
 

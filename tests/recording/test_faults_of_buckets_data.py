@@ -8,7 +8,7 @@ import pytest
 
 import chunkstore
 from chunkstore.backends.data import PART
-from chunkstore.backends.objects import client
+from chunkstore.backends.objects import waits
 from chunkstore.errors import ChunkstoreError, DataNotFoundError
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.recording.output import OutputFile
@@ -24,8 +24,8 @@ ONCE, FOR_GOOD = 1, None
 @pytest.fixture(autouse=True)
 def _no_pauses(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(client, "_FIRST_PAUSE", 0.0)
-    monkeypatch.setattr(client, "_LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(waits, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(waits, "_LONGEST_PAUSE", 0.0)
 
 
 def catalog_at(place):

@@ -32,7 +32,7 @@ from chunkstore.backends.objects.reader import ObjectReader, Shared
 from chunkstore.backends.objects.remembered import RememberedObjects
 from chunkstore.backends.objects.tombstones import Deletion, delete_folder, is_tombstone
 from chunkstore.backends.objects.which_runs import another_run_has, which_run_has
-from chunkstore.backends.optimistic import ConflictError, Note, Optimistic
+from chunkstore.backends.optimistic import ConflictError, Note, Optimistic, give_way
 from chunkstore.backends.reader import FileVersion, FolderReader
 from chunkstore.names import END_OF_TIME, RUN_FILE, is_incarnation
 
@@ -322,7 +322,8 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
                 attributes = self._attributes(folder, within, str(incarnation))
                 if incarnation != attributes.get(INCARNATION, incarnation):
                     self._check_meant(folder, attributes[INCARNATION])
-                put = self.client.put_over(key, data, attributes, Version(str(e_tag), _text(number)), str(writers))
+                known = Version(str(e_tag), _text(number))
+                put = self.client.put_over(key, data, attributes, known, str(writers), give_way=give_way)
         except ConflictingPutError as conflict:
             self._remembered.forget(key)
             if len(self._contended) >= _MOST_PUT:
@@ -350,7 +351,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
 
     def _put_missing(self, folder: str, file: str, key: str, data: bytes, attributes: Mapping[str, str]) -> Found:
         try:
-            return self.client.put_new(key, data, attributes)
+            return self.client.put_new(key, data, attributes, give_way=give_way)
         except ConflictingPutError as conflict:
             found, known = conflict.found, self._incarnation_of(folder)
             if file == RUN_FILE or found is None or not found.incarnation or not known or found.incarnation == known:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.objects.failures import CHANGED, EXISTS, MISSING, NO_CREDENTIALS, Failure, failure_of
 from chunkstore.backends.objects.processes import check_process
+from chunkstore.backends.objects.waits import Waits
 from chunkstore.errors import ChunkstoreError
 
 if TYPE_CHECKING:
@@ -27,9 +26,8 @@ OWN_FOLDER = ".chunkstore"
 #: Letters of one writer, and how many of them are kept: servers take 2,000 bytes of such things.
 _WRITER = 8
 _MOST_WRITERS = 120
-#: Seconds for which requests that fail are made anew, and of the pauses in between.
+#: Seconds for which requests that fail are made anew.
 _PATIENCE = 20.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 #: How many objects a page of a listing has at most, and how many are deleted with one request.
 PAGE = 1_000
 _DELETED_AT_ONCE = 250
@@ -114,28 +112,6 @@ class ConflictingPutError(Exception):
     def __init__(self, found: Found | None) -> None:
         super().__init__("another one has been put")
         self.found = found
-
-
-class _Waits:
-    """The pauses between the tries of one request.
-
-    Args:
-        patience: for how many seconds it is tried; twice at least, however long the first took.
-    """
-
-    def __init__(self, patience: float) -> None:
-        self._deadline = time.monotonic() + patience
-        self._longest = _FIRST_PAUSE
-        self._is_first = True
-
-    def is_worth_it(self) -> bool:
-        """Wait, unless it has been tried for long; tell whether to try again."""
-        if time.monotonic() >= self._deadline and not self._is_first:
-            return False
-        self._is_first = False
-        time.sleep(random.uniform(0, self._longest))  # noqa: S311 - so that not all come at once
-        self._longest = min(2 * self._longest, _LONGEST_PAUSE)
-        return True
 
 
 class ObjectClient:
@@ -283,16 +259,31 @@ class ObjectClient:
 
         return self._again_and_again(put, f"write {key}")
 
-    def put_new(self, key: str, data: bytes, attributes: Mapping[str, str]) -> Found:
+    def put_new(
+        self, key: str, data: bytes, attributes: Mapping[str, str], *, give_way: Callable[[], None] | None = None
+    ) -> Found:
         """Put an object that is not there yet.
+
+        Args:
+            key: its key.
+            data: its bytes.
+            attributes: what is kept with it.
+            give_way: see `put_over`.
 
         Raises:
             ConflictingPutError: there is one.
         """
-        return self._put_on_condition(key, data, attributes, None, "")
+        return self._put_on_condition(key, data, attributes, None, "", give_way)
 
     def put_over(
-        self, key: str, data: bytes, attributes: Mapping[str, str], version: Version, writers: str = ""
+        self,
+        key: str,
+        data: bytes,
+        attributes: Mapping[str, str],
+        version: Version,
+        writers: str = "",
+        *,
+        give_way: Callable[[], None] | None = None,
     ) -> Found:
         """Put an object in the place of one that is still as it was.
 
@@ -302,19 +293,26 @@ class ObjectClient:
             attributes: what is kept with it.
             version: what it was.
             writers: who had put that, and those before.
+            give_way: is called when somebody else has been faster, before it is looked what is there instead.
 
         Raises:
             ConflictingPutError: it is another one by now, or gone.
         """
-        return self._put_on_condition(key, data, attributes, version, writers)
+        return self._put_on_condition(key, data, attributes, version, writers, give_way)
 
-    def _put_on_condition(
-        self, key: str, data: bytes, attributes: Mapping[str, str], version: Version | None, before: str
+    def _put_on_condition(  # noqa: PLR0917 - see `put_over`
+        self,
+        key: str,
+        data: bytes,
+        attributes: Mapping[str, str],
+        version: Version | None,
+        before: str,
+        give_way: Callable[[], None] | None,
     ) -> Found:
         writer = secrets.token_urlsafe(_WRITER * 3 // 4)
         told = {**attributes, WRITERS: (writer + before)[: _WRITER * _MOST_WRITERS]}
         mode: Any = "create" if version is None else version.as_condition()
-        waits, may_be_there = _Waits(self._patience), False
+        waits, may_be_there = Waits(self._patience), False
         while True:
             try:
                 put = _put(self._client, key, data, mode, told)
@@ -323,7 +321,10 @@ class ObjectClient:
             except Exception as error:  # noqa: BLE001 - of many types, without a base of their own
                 failure = self._failure(error)
             may_be_there = may_be_there or failure.is_in_doubt
-            if failure.outcome in (EXISTS, CHANGED, MISSING) or may_be_there:
+            # Who is told to come more slowly does not look: should it have arrived all the same, the next put meets it.
+            if failure.outcome in (EXISTS, CHANGED, MISSING) or (may_be_there and not failure.is_too_fast):
+                if give_way is not None and not may_be_there:
+                    give_way()
                 found = self._found_after(key, failure)
                 if found is not None and found.writers.startswith(writer):
                     if found.data == data:
@@ -388,7 +389,7 @@ class ObjectClient:
 
     def _again_and_again(self, request: Callable[[Client], _T], tried: str) -> _T:
         """Return what a request returns that may be made any number of times."""
-        waits, client = _Waits(self._patience), self._client
+        waits, client = Waits(self._patience), self._client
         while True:
             try:
                 result = request(client)

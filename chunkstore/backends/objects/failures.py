@@ -24,7 +24,10 @@ _MESSAGE = re.compile(r"<Message>\s*([^<\n]{1,300})")
 _DENIED = {401, 403}
 _FULL = {507}
 _CONFLICT = 409
-_OVERLOADED = {429, 503}
+_TOO_MANY, _UNAVAILABLE = 429, 503
+_OVERLOADED = {_TOO_MANY, _UNAVAILABLE}
+#: A server that is there, but is asked for more than it does.
+_TOO_FAST = ("SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded", "Throttling", "ThrottlingException")
 #: Of these, the server may have done what it was asked for, or will if it is asked again.
 _TRANSIENT = {408, 409, 425, 429, 499}
 _EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired")
@@ -61,6 +64,11 @@ class Failure(NamedTuple):
     def is_in_doubt(self) -> bool:
         """Whether what was to be changed may have been, or not."""
         return self.outcome == DOUBTFUL or (self.status == _CONFLICT and self.code != "BlobAlreadyExists")
+
+    @property
+    def is_too_fast(self) -> bool:
+        """Whether the server tells us to come more slowly: it has done nothing then, as far as it can be believed."""
+        return self.status == _TOO_MANY or (self.status == _UNAVAILABLE and self.code in _TOO_FAST)
 
     @property
     def may_pass(self) -> bool:

@@ -243,10 +243,12 @@ class ObjectReader(FolderReader):
             except MissingError:
                 self._gone(file)
                 raise
-        listed = self._listed.get(file) if self._listed is not None else None
+        listed = self._listed.get(file) if self._listed is not None else self._seen.get(file)
         if listed is not None and (known := self._shared.remembered.get(key, listed.version)) is not None:
             return known
         found = self._shared.in_the_way(key) if self._note is not None else None
+        if found is not None and listed is not None and not found.version.is_as(listed.version):
+            found = None  # another one by now
         try:
             found = found or self._client.get(key)
         except MissingError:
