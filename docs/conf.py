@@ -23,6 +23,8 @@ default_role = "code"  # docstrings write names of things in single backticks
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
+#: The contract of back ends is a how-to page, which says more than a list of its methods.
+nitpick_ignore = [("py:class", "chunkstore.backends.base.Backend")]
 #: Names of other projects are no links, which would need their inventories from a network; type variables are nobody's.
 nitpick_ignore_regex = [(r"py:.*", r"(?!chunkstore\b).*"), (r"py:.*", r".*\._[A-Z]\w*")]
 
