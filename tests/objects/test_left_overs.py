@@ -7,6 +7,7 @@ from chunkstore.backends.objects import left_overs
 from chunkstore.backends.objects.client import INCARNATION, ObjectClient
 from chunkstore.backends.objects.left_overs import IN_RUNS, WITHOUT_RUN
 from chunkstore.backends.objects.tombstones import Deletion
+from chunkstore.errors import StoreAccessError, StoreIOError
 from chunkstore.maintenance.retention import remove_left_overs
 
 OTHERS = "b" * 16
@@ -128,3 +129,22 @@ def test_a_run_that_is_made_anew_in_the_middle_of_clearing_up_loses_nothing(stor
     monkeypatch.setattr(left_overs.ClearingBucket, "_of_others", overtaken)
     assert remove_left_overs(store).files == 0
     assert "r/StepLog-c-1.json" in keys(store)
+
+
+@pytest.mark.parametrize("kind", [StoreIOError, StoreAccessError])
+def test_who_could_not_finish_a_deletion_says_that_the_run_is_gone_and_can_create_it_anew_at_once(
+    store, monkeypatch, kind
+):
+    store.create_run_log("run")
+    store.add_step_log("run", chunkstore.StepLog(name="old", internal_name="old"))
+
+    def fail(*_arguments):
+        raise kind("the network is gone", file="here", errno=5)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.backend.client, "delete", fail)
+        with pytest.raises(kind, match="'run' is deleted for everybody"):
+            store.delete_run("run")
+    assert not store.has_run("run")
+    store.create_run_log("run")
+    assert store.get_run_log("run", strict=True).steps == {}

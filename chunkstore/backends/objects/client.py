@@ -132,9 +132,10 @@ class ObjectClient:
     @property
     def _client(self) -> Client:
         check_process(self.location)
-        if self._connected is None:
-            self._connected = self.place.connect()
-        return self._connected
+        connected = self._connected  # other threads may find that the credentials have expired
+        if connected is None:
+            connected = self._connected = self.place.connect()
+        return connected
 
     # --- looking -----------------------------------------------------------------------------------------------------
 

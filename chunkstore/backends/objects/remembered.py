@@ -27,7 +27,7 @@ class RememberedObjects:
 
     def add(self, key: str, found: Found) -> None:
         """Remember an object."""
-        size = len(found.data) + _OVERHEAD
+        size = _size(found)
         if size > _LARGEST:
             return
         self.forget(key)
@@ -39,7 +39,8 @@ class RememberedObjects:
             except KeyError:
                 self._bytes = 0
                 return
-            self._bytes -= len(old.data) + _OVERHEAD
+            size = _size(old)  # before the rest is read: other threads may come in the middle of a call
+            self._bytes -= size
 
     def get(self, key: str, version: Version) -> Found | None:
         """Return an object, if that version of it is remembered."""
@@ -54,4 +55,9 @@ class RememberedObjects:
         """Forget an object."""
         old = self._objects.pop(key, None)
         if old is not None:
-            self._bytes -= len(old.data) + _OVERHEAD
+            size = _size(old)
+            self._bytes -= size
+
+
+def _size(found: Found) -> int:
+    return len(found.data) + _OVERHEAD

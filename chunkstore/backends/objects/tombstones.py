@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import TYPE_CHECKING
 
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.objects.client import INCARNATION, ConflictingPutError
 from chunkstore.clock import utc_now
-from chunkstore.errors import LockTimeoutError
+from chunkstore.errors import LockTimeoutError, StoreAccessError, StoreIOError
 from chunkstore.names import RUN_FILE
 from chunkstore.records.codec import encode
 
@@ -26,6 +27,9 @@ _PAUSE = 0.5
 _DELETED = "deleted"
 _SECOND = 1_000_000_000
 _DELETED_BETWEEN = 1_000
+
+#: What the tombstones say that this process has put, or may have, and then had to leave.
+_left_behind: set[str] = set()
 
 
 def is_tombstone(found: Found) -> bool:
@@ -46,6 +50,7 @@ class Deletion:
         self._folder = folder
         self._key = f"{folder}/{RUN_FILE}"
         self._renewed = 0.0
+        self._token = secrets.token_hex(8)
         self._tombstone: Found | None = None
 
     def mark(self, incarnation: str, version: Version, writers: str) -> None:
@@ -54,21 +59,44 @@ class Deletion:
         Raises:
             ConflictingPutError: the file that decides is another one by now.
         """
-        attributes = {_DELETED: "yes", **({INCARNATION: incarnation} if incarnation else {})}
+        attributes = {_DELETED: self._token, **({INCARNATION: incarnation} if incarnation else {})}
         self._renewed = time.monotonic()
-        self._tombstone = self._client.put_over(self._key, _said(incarnation), attributes, version, writers)
+        try:
+            self._tombstone = self._client.put_over(self._key, _said(incarnation), attributes, version, writers)
+        except (StoreIOError, StoreAccessError):
+            _left_behind.add(self._token)  # it may be there all the same
+            raise
 
     def mark_left_over(self) -> bool:
         """Put a tombstone where nothing decides, so that nobody makes the folder meanwhile; tell whether it is ours."""
         self._renewed = time.monotonic()
         try:
-            self._tombstone = self._client.put_new(self._key, _said(""), {_DELETED: "yes"})
+            self._tombstone = self._client.put_new(self._key, _said(""), {_DELETED: self._token})
         except ConflictingPutError:
             return False
+        except (StoreIOError, StoreAccessError):
+            _left_behind.add(self._token)
+            raise
         return True
 
     def finish(self) -> None:
-        """Delete everything in the folder, and the tombstone last, unless somebody else takes over."""
+        """Delete everything in the folder, and the tombstone last, unless somebody else takes over.
+
+        Raises:
+            StoreIOError, StoreAccessError: something is left; this process can finish it at once, others later.
+        """
+        try:
+            self._delete_all()
+        except (StoreIOError, StoreAccessError) as error:
+            _left_behind.add(self._token)
+            raise type(error)(
+                f"{error} Run {self._folder!r} is deleted for everybody; what is left of it is removed when "
+                f"this process creates another of that name, and by `chunkstore gc` in {SILENCE / 60:.0f} minutes.",
+                file=self._client.location,
+                errno=error.errno,
+            ) from None
+
+    def _delete_all(self) -> None:
         keys = [listed.key for listed in self._client.listed(self._folder) if listed.key != self._key]
         try:
             for start in range(0, len(keys), _DELETED_BETWEEN):
@@ -154,4 +182,6 @@ def make_room(client: ObjectClient, folder: str) -> None:
 
 
 def _is_abandoned(client: ObjectClient, tombstone: Found) -> bool:
+    if tombstone.attributes[_DELETED] in _left_behind:
+        return True
     return client.server_time() - tombstone.modified_at > SILENCE * _SECOND
