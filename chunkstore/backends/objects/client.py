@@ -132,9 +132,8 @@ class ObjectClient:
     @property
     def _client(self) -> Client:
         check_process(self.location)
-        connected = self._connected  # other threads may find that the credentials have expired
-        if connected is None:
-            connected = self._connected = self.place.connect()
+        # Once looked at: other threads may find that the credentials have expired.
+        self._connected = connected = self._connected or self.place.connect()
         return connected
 
     # --- looking -----------------------------------------------------------------------------------------------------
