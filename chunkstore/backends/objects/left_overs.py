@@ -8,8 +8,8 @@ longer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import groupby, islice
 
 from chunkstore.backends.capabilities import Clearing
 from chunkstore.backends.errors import MissingError
@@ -24,9 +24,10 @@ IN_RUNS, WITHOUT_RUN = SILENCE, 86_400.0
 #: What is made for a moment below the folder of the store's own.
 _FOR_A_MOMENT = (f"{OWN_FOLDER}/clock/", f"{OWN_FOLDER}/conditions/")
 #: A tombstone is never larger.
-_MOST_OF_A_TOMBSTONE = 1_000
-#: So many objects are got at once.
+_MOST_OF_A_TOMBSTONE = 256
+#: So many objects are looked at at once; and the listings of so many runs are kept until these have been.
 _AT_ONCE = 32
+_FOLDERS_AT_ONCE = 256
 
 
 class ClearingBucket(Clearing):
@@ -42,11 +43,16 @@ class ClearingBucket(Clearing):
         """See `Clearing`."""
         removed: list[int] = []
         now = self.client.server_time()
-        for folder, listed in groupby(self.client.listed(""), key=lambda each: each.key.partition("/")[0]):
-            for some in self._left_in(folder, list(listed), now, ends):
-                removed += [each.size for each in some]
-                if not dry_run:
-                    self._remove(folder, some)
+        grouped = groupby(self.client.listed(""), key=lambda each: each.key.partition("/")[0])
+        folders = ((folder, list(listed)) for folder, listed in grouped)
+        with ThreadPoolExecutor(_AT_ONCE) as pool, ThreadPoolExecutor(_AT_ONCE) as looks:
+            while several := list(islice(folders, _FOLDERS_AT_ONCE)):
+                found = pool.map(lambda each: list(self._left_in(each[0], each[1], now, ends, looks)), several)
+                for (folder, _), groups in zip(several, found, strict=True):
+                    for some in groups:
+                        removed += [each.size for each in some]
+                        if not dry_run:
+                            self._remove(folder, some)
         return removed
 
     def _remove(self, folder: str, some: list[Listed]) -> None:
@@ -59,7 +65,7 @@ class ClearingBucket(Clearing):
         self.client.delete([each.key for each in some])
 
     def _left_in(
-        self, folder: str, listed: list[Listed], now: int, ends: Mapping[str, bool | None]
+        self, folder: str, listed: list[Listed], now: int, ends: Mapping[str, bool | None], looks: Executor
     ) -> Iterator[list[Listed]]:
         """Yield what is left in a folder, in groups that are removed together."""
         if folder == OWN_FOLDER:
@@ -69,12 +75,12 @@ class ClearingBucket(Clearing):
             return
         deciding = next((each for each in listed if each.key == f"{folder}/{RUN_FILE}"), None)
         if deciding is not None:
-            yield from self._left_in_run(deciding, listed, now, is_over=ends.get(folder, True))
+            yield from self._left_in_run(deciding, listed, now, looks, is_over=ends.get(folder, True))
         elif len(_older(listed, now, WITHOUT_RUN)) == len(listed):
             yield listed
 
     def _left_in_run(
-        self, deciding: Listed, listed: list[Listed], now: int, *, is_over: bool | None
+        self, deciding: Listed, listed: list[Listed], now: int, looks: Executor, *, is_over: bool | None
     ) -> Iterator[list[Listed]]:
         others = [] if is_over is None else [each for each in _older(listed, now, IN_RUNS) if each is not deciding]
         if deciding.size > _MOST_OF_A_TOMBSTONE and not others:
@@ -83,16 +89,15 @@ class ClearingBucket(Clearing):
         if found is not None and is_tombstone(found):
             if now - found.modified_at > SILENCE * _SECOND:
                 yield listed
-        elif found is not None and (left := self._of_others(others, found, now, is_over=bool(is_over))):
+        elif found is not None and (left := self._of_others(others, found, now, looks, is_over=bool(is_over))):
             again = self.client.look(deciding.key)
             # Else it was deleted and made anew meanwhile, and what seemed to be left over may be a part of it.
             if again is not None and not is_tombstone(again) and again.incarnation == found.incarnation:
                 yield left
 
-    def _of_others(self, listed: list[Listed], run: Found, now: int, *, is_over: bool) -> list[Listed]:
+    def _of_others(self, listed: list[Listed], run: Found, now: int, looks: Executor, *, is_over: bool) -> list[Listed]:
         """Return those of some objects in the folder of a run that are no part of it."""
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            every = list(pool.map(lambda each: self.client.look(each.key), listed))
+        every = list(looks.map(lambda each: self.client.look(each.key), listed))
         left = []
         for each, found in zip(listed, every, strict=True):
             if found is None or found.version != each.version:

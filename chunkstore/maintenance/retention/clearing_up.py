@@ -52,11 +52,12 @@ def remove_left_overs(
     # Without being asked to, nothing of the catalog is removed; but that there is something is told.
     leave_data = dry_run or not with_data
     in_catalog: list[int] = []
-    for summary in summaries:
+    there = _names_in(catalog)
+    for summary in summaries if there else ():
         if summary.run_id in left_alone:
             continue
         of_run = catalog_of(store, summary.run_id, summary.incarnation)
-        for folder in of_run.folders():
+        for folder in there.intersection(of_run.folders()):
             in_catalog += _in_tree(of_run, folder, now, dry_run=leave_data)
     in_catalog += _in_folder(catalog, "", now, dry_run=leave_data)
     if with_data:
@@ -102,6 +103,13 @@ def _in_folder(folders: Folders, folder: str, now: int, *, dry_run: bool) -> lis
             if not dry_run:
                 folders.remove_left_over(folder, entry.name)
     return found
+
+
+def _names_in(folders: Folders) -> set[str]:
+    try:
+        return {entry.name for entry in folders.entries("")}
+    except (ChunkstoreError, MissingError):
+        return set()
 
 
 def _in_tree(folders: Folders, folder: str, now: int, *, dry_run: bool) -> list[int]:
