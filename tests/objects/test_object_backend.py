@@ -15,7 +15,7 @@ from chunkstore.backends.objects import backend as backends
 from chunkstore.backends.objects import tombstones
 from chunkstore.backends.objects.backend import ObjectBackend
 from chunkstore.backends.objects.place import Place
-from chunkstore.errors import LockTimeoutError
+from chunkstore.errors import InvalidNameError, LockTimeoutError
 from chunkstore.names import RUN_FILE
 
 OURS, THEIRS = "0123456789abcdef", "fedcba9876543210"
@@ -81,6 +81,12 @@ def test_a_run_is_created_once_and_its_files_are_as_they_were_written(run):
         run.remove(RUN, "StepLog-a-1.json")
     assert not run.has(RUN, "StepLog-a-1.json")
     assert run.has(RUN, RUN_FILE)
+
+
+def test_a_run_whose_files_some_servers_hide_is_refused(backend):
+    with pytest.raises(InvalidNameError, match="in a bucket: some servers hide what lies in a folder"):
+        backend.create_folder("run.versions", {RUN_FILE: b"0"}, incarnation=OURS)
+    assert list(backend.folders()) == []
 
 
 def test_a_change_goes_by_what_is_there_also_through_another_object(run, object_place):

@@ -208,7 +208,7 @@ def test_a_copy_that_was_stopped_does_not_count(memory, work, monkeypatch):
     assert keys(catalog) == []
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\x7fb", "a\\b", "/".join(["x" * 250] * 5)])
+@pytest.mark.parametrize("name", ["a\nb", "a\x7fb", "a\\b", "a/b.versions/c", "/".join(["x" * 250] * 5)])
 def test_a_name_that_no_key_can_hold_is_refused(memory, work, name):
     catalog = catalog_of(memory, "run", IDENTITY)
     Path("d").write_text("data")

@@ -23,7 +23,7 @@ from chunkstore.backends.objects.client import (
     Version,
 )
 from chunkstore.backends.objects.conditions import CHECKED, mark_of, probe, try_with
-from chunkstore.backends.objects.creation import create
+from chunkstore.backends.objects.creation import check_folder, create
 from chunkstore.backends.objects.data import ObjectData
 from chunkstore.backends.objects.holding import HoldingInBucket
 from chunkstore.backends.objects.left_overs import ClearingBucket
@@ -167,6 +167,7 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
     def create_folder(
         self, folder: str, files: Mapping[str, bytes], *, incarnation: str = "", durable: bool = False
     ) -> None:
+        check_folder(folder)
         attributes = {INCARNATION: incarnation} if is_incarnation(incarnation) else {}
         attributes[CHECKED] = self._mark
         deciding, put = create(self.client, folder, files, attributes)

@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING
 
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.objects.client import INCARNATION, ConflictingPutError
+from chunkstore.backends.objects.place import HIDDEN_SUFFIX
 from chunkstore.backends.objects.tombstones import make_room
+from chunkstore.errors import InvalidNameError
 from chunkstore.names import is_sealed_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from chunkstore.backends.objects.client import Found, ObjectClient, Version
+
+
+def check_folder(folder: str) -> None:
+    """Raise `InvalidNameError` if some servers hide what lies in a folder of this name."""
+    if folder.endswith(HIDDEN_SUFFIX):
+        reason = f"some servers hide what lies in a folder whose name ends in {HIDDEN_SUFFIX}"
+        raise InvalidNameError(
+            f"Cannot use {folder!r} as a run id in a bucket: {reason}. Use another ending.", name=folder, reason=reason
+        )
 
 
 def create(

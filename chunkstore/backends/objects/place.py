@@ -40,6 +40,8 @@ _SCHEMES = {
 #: The usual schemes.
 SCHEMES = ("s3", "gs", "az", "memory")
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+#: SeaweedFS lists nothing of what lies in a folder whose name ends so: it keeps versions of its own there.
+HIDDEN_SUFFIX = ".versions"
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,220}[A-Za-z0-9]\Z")
 _LONGEST_PREFIX = 512
 #: How often, and for how long, reads are tried again.
@@ -68,8 +70,11 @@ class Url(NamedTuple):
 
 
 def is_url(text: Any) -> bool:
-    """Tell whether something is meant as a URL, and not as a type of store or as a path."""
-    return isinstance(text, str) and _URL.match(text) is not None
+    """Tell whether something is meant as a URL, if only by its scheme, and not as a type of store or as a path."""
+    if not isinstance(text, str):
+        return False
+    scheme, colon, _ = text.partition(":")
+    return _URL.match(text) is not None or (colon != "" and scheme.lower() in _SCHEMES)
 
 
 def without_secrets(url: Any) -> Any:
@@ -98,6 +103,8 @@ def parse_url(text: Any) -> Url:
         raise ValueError("a URL with the name of a bucket, of at least 3 letters, digits, dots and dashes")
     if any(part in ("", ".", "..") or part.startswith(".") for part in prefix.split("/") if prefix):
         raise ValueError("a URL whose prefix has no empty parts, and none that begin with a dot")
+    if any(part.endswith(HIDDEN_SUFFIX) for part in prefix.split("/")):
+        raise ValueError(f"a URL whose prefix has no part that ends in {HIDDEN_SUFFIX}, which some servers hide")
     if len(prefix.encode(errors="surrogateescape")) > _LONGEST_PREFIX or not f"{bucket}{prefix}".isprintable():
         raise ValueError(f"a URL whose prefix has at most {_LONGEST_PREFIX} bytes, all of which can be printed")
     return Url(scheme, bucket, prefix)

@@ -117,6 +117,9 @@ class CatalogInStore(Catalog, frozen=True, kw_only=True):
     def put_content(self, relative: str, name: str, content: BinaryIO, mode: int) -> str:
         """See `Catalog.put_content`."""
         self._check_key(relative, name)
+        return self._put(relative, content, mode)
+
+    def _put(self, relative: str, content: BinaryIO, mode: int) -> str:
         first = _read_part(content)
         if len(first) < PART:
             digest = hashlib.sha256(first).hexdigest()
@@ -193,6 +196,8 @@ class CatalogInStore(Catalog, frozen=True, kw_only=True):
     def _check_key(self, relative: str, name: str) -> None:
         if len(relative.encode()) > self.files.longest_key:
             raise too_long(name)
+        if any(part.endswith(VERSIONS) for part in relative.split("/")[:-1]):
+            raise refused(name, f"some servers hide what lies in a folder whose name ends in {VERSIONS}")
         # To some servers, a backslash is a slash.
         if any(letter < " " or letter in "\x7f\\" for letter in name):
             raise refused(name, "an object in a bucket cannot be called so: backslashes and control characters are out")
@@ -236,7 +241,7 @@ class CatalogInStore(Catalog, frozen=True, kw_only=True):
                 digest = before.digest or hash_of(before.content)
             self.files.copy(relative, _version_of(relative, digest))
         content.seek(0)
-        return self.put_content(relative, relative, content, _USUAL_MODE)
+        return self._put(relative, content, _USUAL_MODE)
 
     def is_seen(self, relative: str) -> bool:
         """See `Catalog.is_seen`."""
