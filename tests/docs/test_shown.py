@@ -61,7 +61,7 @@ def test_the_example_of_testing_a_store_of_ones_own_passes(tmp_path):
 
 
 def test_the_examination_of_a_folder_asks_what_is_shown(tmp_path, programs):
-    block = only("text", begins="What it does")
+    block = only("text", begins="What it does", holds="type: chunked-fs")
     report = programs.run(["chunkstore", "doctor", str(tmp_path)], tmp_path).printed
     shown = re.findall(r"^  (?:good|caution) +([^:\n]+)", block, re.MULTILINE)
     assert len(shown) >= 5
