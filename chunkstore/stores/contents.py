@@ -48,8 +48,9 @@ def summed(sums: Iterable[tuple[str, int]]) -> Contents:
     """Return the contents of a run of whose chunks these are the names and sums."""
     contents: Contents = {}
     for file, number in sums:
-        count, total = contents.get(kind_of(file), (0, 0))
-        contents[kind_of(file)] = count + 1, total + number
+        kind = kind_of(file)
+        count, total = contents.get(kind, (0, 0))
+        contents[kind] = count + 1, total + number
     return contents
 
 
