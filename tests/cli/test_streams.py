@@ -38,6 +38,7 @@ CALLS = {
     "gc": ["gc", "--dry-run", "--keep-last", "0"],
     "gc --json": ["gc", "--dry-run", "--keep-last", "0", "--json"],
     "doctor": ["doctor", FOLDER],
+    "copy": ["copy", "one", "--to", f"{FOLDER}-of-copies"],
     "seal": ["seal", "one"],
     "unseal": ["unseal", "one"],
     "import": ["import", FOLDER],
@@ -56,7 +57,7 @@ def shell(tmp_path, call, rest):
     """Run a command in a shell, with something done to its streams; return what became of it."""
     folder = str(tmp_path / "logs")
     own = [] if call[0] in {"schema", "doctor"} else ["--store", folder]
-    arguments = [folder if argument == FOLDER else argument for argument in call]
+    arguments = [argument.replace(FOLDER, folder) for argument in call]
     script = ["bash", "-c", f'"$@" {rest}', "bash", sys.executable, "-m", "chunkstore", *arguments, *own]
     return subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
 
