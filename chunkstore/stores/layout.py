@@ -263,11 +263,20 @@ class Layout(ABC):
         Raises:
             MissingError: there is no such run.
         """
+        log = self._readable_metadata(run_id)
+        return None if log is None else log.incarnation
+
+    def _readable_metadata(self, run_id: str) -> RunLog | None:
+        """Return a run's own record; None if it cannot be read.
+
+        Raises:
+            MissingError: there is no such run.
+        """
         try:
             log = self._read_metadata(run_id)
         except (CorruptChunkError, StoreIOError):
             return None
-        return log.incarnation if log.incarnation or not log.problems else None
+        return log if log.incarnation or not log.problems else None
 
     @property
     def looks_are_dear(self) -> bool:

@@ -74,6 +74,8 @@ def test_of_a_run_without_an_owner_nobody_can_tell(tmp_path, open_store):
     found = store.liveness(RUN)
     assert (found.state, found.host) == (UNKNOWN, "")
     assert "may join" in found.why
+    tmp_path.joinpath("logs", *store._run_file(RUN)).write_text("{damaged")
+    assert store.liveness(RUN).state == UNKNOWN  # also where its record cannot be read
 
 
 @_stores

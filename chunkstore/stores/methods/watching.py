@@ -171,7 +171,8 @@ class WatchingMethods(Layout):
             return self._liveness(run_id, backend)
 
     def _liveness(self, run_id: str, backend: Holding) -> Liveness:
-        incarnation = self._incarnation(run_id) or ""
+        log = self._readable_metadata(run_id)
+        incarnation = log.incarnation if log else ""
         files = self._owner_files(run_id, incarnation)
         held = backend.holder(files.folder, files.owner, incarnation)
         owner = Owner.read(held.data) if held else None
@@ -190,7 +191,7 @@ class WatchingMethods(Layout):
         if owner is None and joined.dead:
             mount = backend.mount
             return judge_left(dead, has_open_work=has_open_work, mount=mount, last_heard=last_heard, silence=silence)
-        if owner is None and (note := CopyNote.of(self._read_metadata(run_id))) is not None:
+        if owner is None and log is not None and (note := CopyNote.of(log)) is not None:
             return judge_copy(note, last_heard)
         return judge(owner, is_held, backend.mount, last_heard, silence=silence)
 
