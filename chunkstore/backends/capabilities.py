@@ -327,11 +327,11 @@ class Clearing(Backend):
     """It knows itself what those have left who were stopped. Elsewhere that is told by the names of files."""
 
     @abstractmethod
-    def clear_left_overs(self, ends: Mapping[str, bool | None], *, dry_run: bool = False) -> list[int]:
+    def clear_left_overs(self, ends: Mapping[str, bool], *, dry_run: bool = False) -> list[int]:
         """Remove what is no part of any folder that can be read, and has lain there for long.
 
         Args:
-            ends: of folders, whether nobody works with them any more; None for those that are to be left alone.
+            ends: of folders, whether nobody works with them any more. All others that can be read are left alone.
             dry_run: whether nothing is removed.
 
         Returns:

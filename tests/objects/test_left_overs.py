@@ -112,6 +112,66 @@ def test_the_owner_of_a_finished_run_goes_who_could_not_remove_its_object(store,
     assert "open/.owner" in keys(store)  # which tells that somebody has died
 
 
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Have something done just before what is left over is removed."""
+
+    def do(action):
+        real = left_overs.clear_folder
+
+        def overtaken(*arguments):
+            action()
+            return real(*arguments)
+
+        monkeypatch.setattr(left_overs, "clear_folder", overtaken)
+
+    return do
+
+
+def test_a_run_that_is_made_where_a_deletion_was_stopped_is_not_deleted_with_that(store, later, meanwhile):
+    run_of_two_steps(store)
+    found = store.backend.client.get("r/RunLog.json")
+    Deletion(store.backend.client, "r").mark(found.incarnation, found.version, found.writers)
+    meanwhile(lambda: run_of_two_steps(store))
+    later[0] = IN_RUNS + 5
+    remove_left_overs(store)
+    assert list(store.get_run_log("r").steps) == ["a", "b"]
+
+
+def test_a_run_that_is_made_where_something_lay_without_a_run_keeps_what_it_has_put_there(store, later, meanwhile):
+    left_by_another(store, "Parameter-p.json")
+
+    def make():
+        store.create_run_log("r")
+        store.set_parameters("r", {"p": 1})
+
+    meanwhile(make)
+    later[0] = WITHOUT_RUN + 60
+    remove_left_overs(store)
+    assert store.get_parameters("r") == {"p": 1}
+
+
+def test_in_a_run_that_was_made_after_the_runs_were_listed_nothing_is_touched(store, later, monkeypatch):
+    run_of_two_steps(store)
+    left_by_another(store, "Parameter-p.json")
+    before = keys(store)
+    later[0] = IN_RUNS + 5
+    monkeypatch.setattr(type(store), "list_runs", lambda _: iter(()))
+    assert remove_left_overs(store).files == 0
+    assert keys(store) == before
+
+
+def test_in_a_run_of_which_nobody_knows_who_records_it_nothing_is_touched(s3_place, monkeypatch):
+    store = chunkstore.open_store(s3_place.url, **s3_place.options)
+    server_time = ObjectClient.server_time
+    monkeypatch.setattr(ObjectClient, "server_time", lambda client: server_time(client) + int((IN_RUNS + 5) * 1e9))
+    store.create_run_log("r")
+    left_by_another(store, "Parameter-p.json")
+    before = keys(store)
+    assert remove_left_overs(store).files == 0
+    assert keys(store) == before
+
+
 def test_a_run_that_is_made_anew_in_the_middle_of_clearing_up_loses_nothing(store, later, monkeypatch):
     run_of_two_steps(store)
     left_by_another(store, "StepLog-c-1.json")

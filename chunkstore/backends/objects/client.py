@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from chunkstore.backends.errors import MissingError
 from chunkstore.backends.objects.failures import CHANGED, EXISTS, MISSING, NO_CREDENTIALS, Failure, failure_of
+from chunkstore.backends.objects.listing import Listing
 from chunkstore.backends.objects.processes import check_process
 from chunkstore.backends.objects.waits import Waits
 from chunkstore.errors import ChunkstoreError
@@ -28,8 +29,7 @@ _WRITER = 8
 _MOST_WRITERS = 120
 #: Seconds for which requests that fail are made anew.
 _PATIENCE = 20.0
-#: How many objects a page of a listing has at most, and how many are deleted with one request.
-PAGE = 1_000
+#: How many objects are deleted with one request.
 _DELETED_AT_ONCE = 250
 
 
@@ -199,31 +199,15 @@ class ObjectClient:
         return True
 
     def listed(self, folder: str, *, after: str = "") -> Iterator[Listed]:
-        """List the objects below a folder, also in further folders in that, in the order of their keys.
+        """List the objects below a folder, also in further folders in that; those of one folder come together.
 
         Args:
             folder: the folder, without a slash at its end.
             after: a key; only those come that are sorted behind it.
         """
-        import obstore  # noqa: PLC0415 - an extra
-
-        position, pages = after, None
-
-        def next_page(client: Client) -> Any:
-            nonlocal pages
-            if pages is None:
-                pages = iter(obstore.list(client, folder or None, offset=position or None, chunk_size=PAGE))
-            try:
-                return next(pages, None)
-            except BaseException:
-                pages = None
-                raise
-
-        while page := self._again_and_again(next_page, f"list {folder or 'the top'}"):
-            for meta in page:
-                if meta["path"] > position:  # some servers do not know where to begin
-                    yield _listed(meta)
-            position = max(position, page[-1]["path"])
+        listing = Listing(folder, after)
+        while (page := self._again_and_again(listing.next_page, f"list {folder or 'the top'}")) is not None:
+            yield from map(_listed, page)
 
     def folders(self, folder: str = "") -> list[str]:
         """Return the names of the folders in a folder; a thousand with one request."""
@@ -389,8 +373,9 @@ class ObjectClient:
 
     def _again_and_again(self, request: Callable[[Client], _T], tried: str) -> _T:
         """Return what a request returns that may be made any number of times."""
-        waits, client = Waits(self._patience), self._client
+        waits = Waits(self._patience)
         while True:
+            client = self._client  # also where a handler of a signal has forked meanwhile
             try:
                 result = request(client)
             except Exception as error:  # noqa: BLE001 - of many types, without a base of their own

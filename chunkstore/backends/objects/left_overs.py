@@ -7,15 +7,16 @@ longer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from itertools import groupby, islice
+from typing import NamedTuple
 
 from chunkstore.backends.capabilities import Clearing
-from chunkstore.backends.errors import MissingError
 from chunkstore.backends.objects.client import OWN_FOLDER, Found, Listed, ObjectClient
 from chunkstore.backends.objects.renewing import Told
-from chunkstore.backends.objects.tombstones import SILENCE, delete_folder, is_tombstone
+from chunkstore.backends.objects.tombstones import SILENCE, clear_folder, is_tombstone
 from chunkstore.names import JOINED_FILE, OWNER_FILE, RUN_FILE
 
 _SECOND = 1_000_000_000
@@ -30,6 +31,13 @@ _AT_ONCE = 32
 _FOLDERS_AT_ONCE = 256
 
 
+class _Left(NamedTuple):
+    """Objects that are left over, and what removes them, unless they belong to somebody by then."""
+
+    objects: list[Listed]
+    clear: Callable[[], object]
+
+
 class ClearingBucket(Clearing):
     """What a back end over an object store has to clear up.
 
@@ -39,7 +47,7 @@ class ClearingBucket(Clearing):
 
     client: ObjectClient
 
-    def clear_left_overs(self, ends: Mapping[str, bool | None], *, dry_run: bool = False) -> list[int]:
+    def clear_left_overs(self, ends: Mapping[str, bool], *, dry_run: bool = False) -> list[int]:
         """See `Clearing`."""
         removed: list[int] = []
         now = self.client.server_time()
@@ -47,53 +55,50 @@ class ClearingBucket(Clearing):
         folders = ((folder, list(listed)) for folder, listed in grouped)
         with ThreadPoolExecutor(_AT_ONCE) as pool, ThreadPoolExecutor(_AT_ONCE) as looks:
             while several := list(islice(folders, _FOLDERS_AT_ONCE)):
-                found = pool.map(lambda each: list(self._left_in(each[0], each[1], now, ends, looks)), several)
-                for (folder, _), groups in zip(several, found, strict=True):
-                    for some in groups:
-                        removed += [each.size for each in some]
+                for every in pool.map(lambda each: list(self._left_in(each[0], each[1], now, ends, looks)), several):
+                    for left in every:
+                        removed += [each.size for each in left.objects]
                         if not dry_run:
-                            self._remove(folder, some)
+                            left.clear()
         return removed
 
-    def _remove(self, folder: str, some: list[Listed]) -> None:
-        if any(each.key == f"{folder}/{RUN_FILE}" for each in some):
-            try:
-                delete_folder(self.client, folder)
-            except MissingError:
-                pass  # somebody goes on with that
-            return
-        self.client.delete([each.key for each in some])
-
     def _left_in(
-        self, folder: str, listed: list[Listed], now: int, ends: Mapping[str, bool | None], looks: Executor
-    ) -> Iterator[list[Listed]]:
-        """Yield what is left in a folder, in groups that are removed together."""
+        self, folder: str, listed: list[Listed], now: int, ends: Mapping[str, bool], looks: Executor
+    ) -> Iterator[_Left]:
+        """Yield what is left in a folder."""
         if folder == OWN_FOLDER:
-            yield [each for each in _older(listed, now, WITHOUT_RUN) if each.key.startswith(_FOR_A_MOMENT)]
+            yield self._alone(each for each in _older(listed, now, WITHOUT_RUN) if each.key.startswith(_FOR_A_MOMENT))
             return
         if folder.startswith(".") or all("/" not in each.key for each in listed):
             return
         deciding = next((each for each in listed if each.key == f"{folder}/{RUN_FILE}"), None)
         if deciding is not None:
-            yield from self._left_in_run(deciding, listed, now, looks, is_over=ends.get(folder, True))
+            # Nothing is told of a run that somebody has made since the runs were listed.
+            yield from self._left_in_run(deciding, listed, now, looks, is_over=ends.get(folder))
         elif len(_older(listed, now, WITHOUT_RUN)) == len(listed):
-            yield listed
+            yield _Left(listed, partial(clear_folder, self.client, folder, None))
 
     def _left_in_run(
         self, deciding: Listed, listed: list[Listed], now: int, looks: Executor, *, is_over: bool | None
-    ) -> Iterator[list[Listed]]:
+    ) -> Iterator[_Left]:
         others = [] if is_over is None else [each for each in _older(listed, now, IN_RUNS) if each is not deciding]
         if deciding.size > _MOST_OF_A_TOMBSTONE and not others:
             return
         found = self.client.look(deciding.key)
         if found is not None and is_tombstone(found):
             if now - found.modified_at > SILENCE * _SECOND:
-                yield listed
+                folder = deciding.key.partition("/")[0]
+                yield _Left(listed, partial(clear_folder, self.client, folder, found))
         elif found is not None and (left := self._of_others(others, found, now, looks, is_over=bool(is_over))):
             again = self.client.look(deciding.key)
             # Else it was deleted and made anew meanwhile, and what seemed to be left over may be a part of it.
             if again is not None and not is_tombstone(again) and again.incarnation == found.incarnation:
-                yield left
+                yield self._alone(left)
+
+    def _alone(self, some: Iterable[Listed]) -> _Left:
+        """Return objects beside which others stay."""
+        objects = list(some)
+        return _Left(objects, partial(self.client.delete, [each.key for each in objects]))
 
     def _of_others(self, listed: list[Listed], run: Found, now: int, looks: Executor, *, is_over: bool) -> list[Listed]:
         """Return those of some objects in the folder of a run that are no part of it."""

@@ -25,7 +25,8 @@ START_ANEW = (
 _THREAD = "tokio-rt-worker"
 _THREADS = "/proc/self/task"
 
-_is_in_use = False
+#: The process in which obstore is in use.
+_user = 0
 _is_forked = False
 
 
@@ -38,20 +39,21 @@ def check_process(location: str) -> None:
     Raises:
         StoreUsageError: this process was forked from one in which obstore was in use.
     """
-    global _is_in_use  # noqa: PLW0603 - obstore is one for the process, too
-    if _is_forked:
+    global _user  # noqa: PLW0603 - obstore is one for the process, too
+    present = os.getpid()
+    if _is_forked or _user not in {0, present}:  # some fork without telling Python
         raise StoreUsageError(
-            f"Cannot use {location} in process {os.getpid()}: it was forked from one that had used object stores, and "
-            f"its requests would wait for ever. {START_ANEW}"
+            f"Cannot use {location} in process {present}: it was forked from one that had used object stores, and its "
+            f"requests would wait for ever. {START_ANEW}"
         )
-    _is_in_use = True
+    _user = present
 
 
 def _look() -> None:
     """Before a fork: find out whether somebody else has used obstore."""
-    global _is_in_use  # noqa: PLW0603 - as above
-    if not _is_in_use and "obstore" in sys.modules:
-        _is_in_use = _THREAD in _names_of_threads()
+    global _user  # noqa: PLW0603 - as above
+    if not _user and "obstore" in sys.modules and _THREAD in _names_of_threads():
+        _user = os.getpid()
 
 
 def _names_of_threads() -> Iterator[str]:
@@ -62,7 +64,7 @@ def _names_of_threads() -> Iterator[str]:
 
 def _note_fork() -> None:
     global _is_forked  # noqa: PLW0603 - as above
-    _is_forked = _is_forked or _is_in_use
+    _is_forked = _is_forked or bool(_user)
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from chunkstore.backends.errors import MissingError
-from chunkstore.backends.objects.client import PAGE
+from chunkstore.backends.objects.listing import PAGE
 from chunkstore.backends.objects.tombstones import is_tombstone
 from chunkstore.backends.paging import PagedNames
 from chunkstore.backends.reader import FileVersion, FolderReader

@@ -141,6 +141,29 @@ def delete_folder(client: ObjectClient, folder: str) -> None:
         return
 
 
+def clear_folder(client: ObjectClient, folder: str, found: Found | None) -> bool:
+    """Delete what is left where there is no run; return whether there was none, and nobody else is deleting one.
+
+    Args:
+        client: makes the requests.
+        folder: the folder.
+        found: what is in the place of the file that decides.
+    """
+    deletion = Deletion(client, folder)
+    if found is None:
+        if deletion.mark_left_over():
+            deletion.finish()
+        return True
+    if not is_tombstone(found) or not _is_abandoned(client, found):
+        return False
+    try:
+        deletion.mark(found.incarnation, found.version, found.writers)
+    except ConflictingPutError:
+        return True  # somebody else was quicker
+    deletion.finish()
+    return True
+
+
 def make_room(client: ObjectClient, folder: str) -> None:
     """Return when there is nothing under a name that somebody wants to make a folder of.
 
@@ -154,17 +177,7 @@ def make_room(client: ObjectClient, folder: str) -> None:
     found = client.get_or_none(f"{folder}/{RUN_FILE}")
     if found is not None and not is_tombstone(found):
         raise FileExistsError(folder)
-    deletion = Deletion(client, folder)
-    if found is None:
-        if deletion.mark_left_over():
-            deletion.finish()
-        return
-    if _is_abandoned(client, found):
-        try:
-            deletion.mark(found.incarnation, found.version, found.writers)
-        except ConflictingPutError:
-            return  # somebody else was quicker
-        deletion.finish()
+    if clear_folder(client, folder, found):
         return
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:

@@ -19,7 +19,7 @@ from chunkstore.recording.catalog import catalog_of
 from chunkstore.records.summaries import RunSummary
 from chunkstore.stores.base import Store
 from chunkstore.stores.chunked import ChunkedStore
-from chunkstore.stores.runs.liveness import LIVE
+from chunkstore.stores.runs.liveness import LIVE, LOST
 
 _LOCK = re.compile(rf"\.(.+){re.escape(LOCK_FILE)}\Z")
 
@@ -72,8 +72,8 @@ def _in_store(
 ) -> list[int]:
     """Remove what is left over among the runs, but for their data; return how much space each of it took."""
     if isinstance(store.backend, Clearing):
-        ends = {each.run_id: bool(each.end_time) for each in summaries}
-        return store.backend.clear_left_overs({**ends, **dict.fromkeys(left_alone)}, dry_run=dry_run)
+        ends = {each.run_id: bool(each.end_time) for each in summaries if each.run_id not in left_alone}
+        return store.backend.clear_left_overs(ends, dry_run=dry_run)
     found = _in_folder(store.backend, "", now, dry_run=dry_run) + _idle_locks(store, dry_run=dry_run)
     for summary in summaries:
         if summary.run_id not in left_alone:
@@ -85,9 +85,11 @@ def _is_left_alone(store: Store, summary: RunSummary) -> bool:
     if summary.end_time or not store.backend.shared_between_processes:
         return False
     try:
-        return store.liveness(summary.run_id).state == LIVE
+        state = store.liveness(summary.run_id).state
     except (ChunkstoreError, MissingError):
         return True
+    # Where a file tells neither its age nor its writer, in doubt somebody is about to write in its place.
+    return state == LIVE or (state != LOST and isinstance(store.backend, Clearing))
 
 
 def _in_folder(folders: Folders, folder: str, now: int, *, dry_run: bool) -> list[int]:

@@ -32,9 +32,9 @@ MUTANTS = (
     ),
     Mutant(
         "a listing ends with the page that failed",
-        OBJECT_CLIENT,
-        "                pages = None\n                raise",
-        "                pages = iter(())\n                raise",
+        "chunkstore/backends/objects/listing.py",
+        "            self._pages = None\n            raise",
+        "            self._pages = iter(())\n            raise",
         f"{_REPLIES} -k pages_is_whole",
     ),
     Mutant(

@@ -6,6 +6,7 @@ _HOLDING = "chunkstore/backends/objects/holding.py"
 _RENEWING = "chunkstore/backends/objects/renewing.py"
 _PROCESSES = "chunkstore/backends/objects/processes.py"
 _LEFT = "chunkstore/backends/objects/left_overs.py"
+_LISTING = "chunkstore/backends/objects/listing.py"
 _OWNERS = "tests/objects/test_owners.py -k '{}'"
 _CLEARED = "tests/objects/test_left_overs.py -k '{}'"
 
@@ -48,8 +49,8 @@ MUTANTS = (
     Mutant(
         "a forked child sends requests",
         _PROCESSES,
-        "    if _is_forked:\n",
-        "    if False:\n",
+        "    if _is_forked or _user not in {0, present}:",
+        "    if False:",
         "tests/objects/test_forks.py -k memory",
     ),
     Mutant(
@@ -65,5 +66,26 @@ MUTANTS = (
         "            if again is not None and not is_tombstone(again) and again.incarnation == found.incarnation:\n",
         "            if again is not None:\n",
         _CLEARED.format("made_anew"),
+    ),
+    Mutant(
+        "a run that was made after the runs were listed is taken to be over",
+        _LEFT,
+        "is_over=ends.get(folder))",
+        "is_over=ends.get(folder, True))",
+        _CLEARED.format("after_the_runs_were_listed"),
+    ),
+    Mutant(
+        "what lies where there is no run is removed without a look whether there is one by now",
+        _LEFT,
+        "            yield _Left(listed, partial(clear_folder, self.client, folder, None))\n",
+        "            yield self._alone(listed)\n",
+        _CLEARED.format("lay_without_a_run"),
+    ),
+    Mutant(
+        "a list goes by the order of bytes where a server has an order of its own",
+        _LISTING,
+        'self._position if self._is_known(page[0]["path"]) else ""',
+        "self._position",
+        "tests/objects/test_object_backend.py -k listed_once",
     ),
 )
