@@ -207,7 +207,10 @@ class Backend(ABC):
     def remove_all(self, folder: str, files: Iterable[str]) -> None:
         """Remove many files, in any order; those that are gone already are passed over."""
         for file in files:
-            self.remove_left_over(folder, file)
+            try:
+                self.remove(folder, file)
+            except MissingError:
+                pass
 
     def publish_all(self, folder: str, files: Iterable[tuple[str, bytes]], *, within: Within = None) -> None:
         """Make many new files that survive a loss of power, each whole from its first moment on, if there is none.

@@ -7,7 +7,6 @@ from defects.sources import (
     CHUNK_SOURCE,
     CHUNK_WRITER,
     CLOCK,
-    NOT_SHARED,
     ORDER,
     OVERLAY,
     PARAMETER_FILES,
@@ -328,7 +327,7 @@ MUTANTS = (
         "whoever puts a record looks whose it is before it locks the run",
         RECORD_WRITER,
         "if is_new or not self.backend.change(run_id, put_over, within=known):",
-        f"if is_new or not self.backend.change(run_id, put_over, {NOT_SHARED}, within=known):",
+        "if is_new or not put_over(self.backend.change(run_id, lambda change: change, within=known)):",
         "tests/proofs/test_tried_again.py -k waits_for_another_that_has_looked",
     ),
 )
