@@ -39,7 +39,7 @@ class Seaweed(SharedServer):
         identity = {"name": "tests", "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}], "actions": _MAY_ALL}
         anybody = {"name": "anonymous", "actions": [f"{action}:{OPEN_BUCKET}" for action in ("Read", "Write", "List")]}
         Path(folder, "s3.json").write_text(json.dumps({"identities": [identity, anybody]}))
-        s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = ports
+        s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc, admin, admin_grpc = ports
         return [
             found,
             f"-logdir={folder}",
@@ -49,6 +49,8 @@ class Seaweed(SharedServer):
             "-ip.bind=127.0.0.1",
             f"-bucket={BUCKET},{OPEN_BUCKET}",
             "-admin.ui=false",
+            f"-admin.port={admin}",  # it is started all the same
+            f"-admin.port.grpc={admin_grpc}",
             "-webdav=false",
             f"-master.port={master}",
             f"-master.port.grpc={master_grpc}",
@@ -68,7 +70,18 @@ class Seaweed(SharedServer):
 
     def left_over(self, ports: list[int]) -> list[str]:
         """Return the sockets that it makes whatever it is told."""
-        parts = ("s3", "s3-grpc", "master", "master-grpc", "volume", "volume-grpc", "filer", "filer-grpc")
+        parts = (
+            "s3",
+            "s3-grpc",
+            "master",
+            "master-grpc",
+            "volume",
+            "volume-grpc",
+            "filer",
+            "filer-grpc",
+            "admin",
+            "admin-grpc",
+        )
         return [f"/tmp/seaweedfs-{part}-{port}.sock" for part in parts for port in ports]
 
     def prepare(self) -> None:

@@ -95,7 +95,7 @@ class SharedServer:
 
     def _start(self) -> None:
         for _ in range(_TRIES):
-            ports = free_ports(8)
+            ports = free_ports(10)
             folder = tempfile.mkdtemp(prefix=f"{self.name}-")
             log = self._shared / f"{self.name}.log"
             guard = self._guarded(ports, folder, log)
