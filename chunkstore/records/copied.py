@@ -20,6 +20,7 @@ class CopyNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
         record: a hash of its own record as it was then.
         state: a hash of all that it held then.
         partial: whether some of that is not here yet: somebody copies it, or was stopped.
+        earlier: of a copy of a copy, of which runs that one is a copy, in the same way; the last of them first.
     """
 
     source: str = ""
@@ -28,6 +29,12 @@ class CopyNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     record: str = ""
     state: str = ""
     partial: bool = False
+    earlier: list[str] = msgspec.field(default_factory=list)
+
+    @property
+    def ancestors(self) -> list[str]:
+        """The runs that the copy comes from, the last one first."""
+        return [self.incarnation, *self.earlier]
 
     @classmethod
     def of(cls, log: RunLog) -> CopyNote | None:

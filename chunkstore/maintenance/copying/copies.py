@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,5 +100,8 @@ def copy_runs(
 
 def _place(store: Store) -> tuple[object, ...]:
     """Return what two stores have in common that are the same."""
-    where = store.backend.location if store.backend.shared_between_processes else id(store.backend)
+    if not store.backend.shared_between_processes:
+        return id(store.backend), isinstance(store, ChunkedStore)
+    where = store.backend.location
+    where = where if "://" in where else os.path.realpath(where)
     return where, isinstance(store, ChunkedStore)

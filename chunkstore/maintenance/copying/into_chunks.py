@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
 
 from chunkstore.maintenance.copying.one_run import CannotCopyError, CopyOfRun, short
 from chunkstore.maintenance.copying.places import ChunkedPlace, Meant, OvertakenError, There
@@ -38,7 +39,8 @@ class CopyIntoChunks(CopyOfRun):
         if there is not None and note is not None and self._is_surely_unchanged(note, log, record):
             self.done.status, self.done.has_ended = log.status, is_finished(log)
             options = self._target_store.options
-            if (self._options.seal or options.seal_finished_runs is not None) and not there.log.is_packed:
+            # That it is marked as packed does not tell that sealing came to its end.
+            if self._options.seal or (options.seal_finished_runs is not None and not there.log.is_packed):
                 place.look_further(there)
                 self._seal(place, there, is_sealed=False)
             return
@@ -48,7 +50,7 @@ class CopyIntoChunks(CopyOfRun):
         self._tell(found)
         if there is None:
             self._create(place, source, found)
-        elif note is not None and note.state == found.state and not note.partial and not self._options.verify:
+        elif note is not None and note.state == found.state and not note.partial and not self._compares:
             self._seal(place, there, is_sealed=found.is_sealed)
         else:
             self._update(place, source, there, found)
@@ -61,7 +63,7 @@ class CopyIntoChunks(CopyOfRun):
     def _is_surely_unchanged(self, note: CopyNote, log: RunLog, record: bytes) -> bool:
         """Tell whether the run's own record alone says so: nobody changes a run unsaid that tells what it holds."""
         is_told = is_finished(log) and noted_contents(log) is not None
-        return is_told and not note.partial and note.record == short(record) and not self._options.verify
+        return is_told and not note.partial and note.record == short(record) and not self._compares
 
     # --- a new copy --------------------------------------------------------------------------------------------------
 
@@ -71,7 +73,6 @@ class CopyIntoChunks(CopyOfRun):
             self._count(found, found.sums)
             return
         incarnation = new_incarnation()
-        meant = Meant(str(self._run_id), incarnation)
         is_whole = len(found.kept) == len(found.sums)
         data = self._named_data(found)
         # What is too large for one deed is added to, and data needs a run that it can be kept for.
@@ -79,10 +80,10 @@ class CopyIntoChunks(CopyOfRun):
         log = self._as_copy(found, incarnation, self._format(found), partial=is_partial)
         chunks = found.kept if is_whole else {}
         self._count(found, chunks)
-        place.create(log, chunks, seal=self._is_to_be_sealed(len(chunks), is_sealed=found.is_sealed))
-        if place.sums() != {name: found.sums[name] for name in chunks}:
-            place.store.delete_run(PinnedRunId(meant.run_id, incarnation))
-            raise CannotCopyError(f"{_unlike(place)} It was deleted there; copy it again.")
+        made = place.create(log, chunks, seal=self._is_to_be_sealed(len(chunks), is_sealed=found.is_sealed))
+        held = place.sums()
+        if any(held.get(name) != found.sums[name] for name in chunks):
+            self._refuse(place, made)
         if is_partial:
             there = place.look()
             if there is None or there.log.incarnation != incarnation:
@@ -90,6 +91,17 @@ class CopyIntoChunks(CopyOfRun):
             place.look_further(there)
             self._update(place, source, there, found)
             self.done.outcome = COPIED
+
+    def _refuse(self, place: ChunkedPlace, made: RunLog) -> NoReturn:
+        """Delete a copy that does not hold what was written, unless that may be as others bring it up to date."""
+        there = place.look()
+        if there is None or not is_finished(made) or there.record != place.encoded(made):
+            raise OvertakenError
+        place.store.delete_run(PinnedRunId(made.run_id, made.incarnation))
+        raise CannotCopyError(
+            f"what can be read of it in {place.store.backend.location} is not what was written. It was deleted there; "
+            "copy it again."
+        )
 
     def _count(self, found: Snapshot, names: Iterable[str]) -> None:
         for name in names:
@@ -122,6 +134,7 @@ class CopyIntoChunks(CopyOfRun):
         note = CopyNote.of(there.log)
         if not missing and not different and note is not None and note.state == found.state and not note.partial:
             self.done.outcome = UNCHANGED
+            self._seal(place, there, is_sealed=found.is_sealed)
             return
         record = there.record
         if is_finished(there.log) and (missing or different):
@@ -203,11 +216,7 @@ class CopyIntoChunks(CopyOfRun):
             sums = place.sums()
             place.seal(Meant(there.log.run_id, there.log.incarnation))
             if place.sums() != sums:
-                raise CannotCopyError(_unlike(place))
-
-
-def _unlike(place: ChunkedPlace) -> str:
-    return f"what can be read of it in {place.store.backend.location} is not what was written."
+                raise OvertakenError
 
 
 def _changed(place: ChunkedPlace, names: set[str]) -> str:

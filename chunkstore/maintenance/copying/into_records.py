@@ -26,7 +26,7 @@ class CopyIntoRecords(CopyOfRun):
         found = Snapshot(log=plain, record=record, is_all_in_record=True, problems=unread(log))
         self._tell(found)
         note = self._earlier_copy(log, there)
-        if note is not None and note.state == found.state and not self._options.verify:
+        if note is not None and note.state == found.state and not self._compares:
             return
         self.done.outcome = COPIED if note is None else UPDATED
         incarnation = new_incarnation() if note is None or there is None else there.incarnation

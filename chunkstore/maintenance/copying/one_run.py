@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 
 import msgspec
+from msgspec import UNSET
 
 from chunkstore.clock import utc_now
 from chunkstore.errors import ChunkstoreError, RunLogNotFoundError
@@ -24,6 +25,7 @@ from chunkstore.maintenance.copying.snapshots import Snapshot, SourceGoneError, 
 from chunkstore.names import PinnedRunId
 from chunkstore.recording.catalog import catalog_of
 from chunkstore.records.copied import CopyNote
+from chunkstore.records.encoding import encode_record
 from chunkstore.records.models import INCARNATION, NOTES, PROCESSING, RESUMED, SEALED, SUMMING, DataCatalog, RunLog
 from chunkstore.stores.base import Store
 from chunkstore.stores.contents import with_contents
@@ -81,6 +83,8 @@ class CopyOfRun(ABC):
         self._source_store, self._target_store = source, target
         self._run_id = run_id
         self._options = options
+        #: Whether all is compared: what others have done meanwhile may be half of something.
+        self._compares = options.verify
 
     def make(self) -> RunCopy:
         """Copy the run, or what is new of it; what goes wrong is in the result."""
@@ -100,6 +104,7 @@ class CopyOfRun(ABC):
             try:
                 self._copy()
             except OvertakenError:
+                self._compares = True
                 if time.monotonic() > deadline or self._options.stop.wait(random.uniform(0, pause)):  # noqa: S311 - no secret
                     raise CannotCopyError("others change the copy all the time; copy it again later") from None
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -142,12 +147,12 @@ class CopyOfRun(ABC):
             return note
         where = self._target_store.backend.location
         original = CopyNote.of(log)
-        if log.incarnation and there.incarnation == log.incarnation:
+        if _is_the_same(log, there):
             raise CannotCopyError(
                 f"{where} holds this very run, as a copy of its files that was made with another tool, or the run "
                 "itself. Delete it there first, if it is not what you want to keep."
             )
-        if original is not None and there.incarnation and original.incarnation == there.incarnation:
+        if original is not None and there.incarnation and there.incarnation in original.ancestors:
             raise CannotCopyError(f"{where} holds the run that this one is a copy of, which is not replaced by it.")
         if not self._options.replace:
             raise CannotCopyError(
@@ -189,6 +194,7 @@ class CopyOfRun(ABC):
             notes[RESUMED] = self._resumed_there(log, notes[RESUMED])
         # What could not be copied is tried again by the next copy, which takes nothing for unchanged then.
         is_settled = not partial and not self.done.problems
+        before = CopyNote.of(log)
         note = CopyNote(
             source=self._source_store.backend.location,
             incarnation=self._identity(log),
@@ -196,6 +202,7 @@ class CopyOfRun(ABC):
             record=short(found.record) if is_settled else "",
             state=found.state if is_settled else "",
             partial=partial,
+            earlier=before.ancestors if before else [],
         )
         return note.on(msgspec.structs.replace(log, run_config={**log.run_config, NOTES: notes}))
 
@@ -232,6 +239,16 @@ class CopyOfRun(ABC):
             data.bring(found.log, entries, incarnation)
             self.done.data += data.sent
             self.done.problems += data.problems
+
+
+def _is_the_same(log: RunLog, there: RunLog) -> bool:
+    """Tell whether both are one run, seen by two ways; of runs without identity, whether nothing tells them apart."""
+    return there.incarnation == log.incarnation and bool(log.incarnation or _bare(log) == _bare(there))
+
+
+def _bare(log: RunLog) -> bytes:
+    bare = msgspec.structs.replace(log, steps={}, parameters={}, found_orphans=UNSET, found_problems=UNSET)
+    return encode_record(bare)
 
 
 def _names_data(content: bytes) -> bool:

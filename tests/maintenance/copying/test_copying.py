@@ -100,6 +100,18 @@ def test_a_copy_that_was_made_before_is_sealed_when_that_is_asked_for(one, other
     assert same(one, other)
 
 
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize(("kind", "kind_there"), [("chunked-fs", "journal"), ("journal", "chunked-fs")])
+def test_a_copy_is_sealed_later_whatever_its_run_was_kept_in(tmp_path, kind, kind_there, verify):
+    source, target = open_store(kind, tmp_path / "source"), open_store(kind_there, tmp_path / "target")
+    record(source)
+    copied(source, target)
+    copied(source, target, seal=True, verify=verify)
+    assert [file.name for file in target.backend.entries(RUN) if file.name.startswith("Sealed-")]
+    assert same(source, target)
+    assert copied(source, target, seal=True, verify=verify).outcome == "unchanged"
+
+
 def test_only_what_is_new_or_has_changed_is_sent(one, other):
     with one.start_run(RUN) as run:
         record_into(one, run, 3)
@@ -167,6 +179,39 @@ def test_the_run_itself_is_never_replaced_by_its_copy(one, other):
     run = outcome(other, one, replace=True)
     assert "copy of" in run.problems[0]
     assert note(one) is None
+
+
+def test_the_run_itself_is_never_replaced_by_the_copy_of_a_copy(one, other, tmp_path):
+    record(one)
+    copied(one, other)
+    third = open_store("chunked-fs", tmp_path / "third")
+    copied(other, third)
+    run = outcome(third, one, replace=True)
+    assert "copy of" in run.problems[0]
+    assert note(one) is None
+    assert note(third).earlier == [note(other).incarnation]
+
+
+@pytest.mark.parametrize("kind", ["chunked-fs", "file-system"])
+def test_runs_are_not_copied_within_a_store_that_has_two_names(tmp_path, kind):
+    (tmp_path / "link").symlink_to(tmp_path / "source")
+    with pytest.raises(StoreUsageError, match="same store"):
+        copy_runs(open_store(kind, tmp_path / "source"), open_store(kind, tmp_path / "link"))
+
+
+@pytest.mark.parametrize("kind", ["chunked-fs", "file-system"])
+def test_a_run_without_identity_is_not_replaced_by_itself(tmp_path, monkeypatch, kind):
+    source = open_store(kind, tmp_path / "source")
+    source.create_run_log(RUN, tag="mine")
+    for file in (tmp_path / "source" / "runs").rglob("*.json"):
+        log = json.loads(file.read_bytes())
+        del log["run_config"]["chunkstore"]["incarnation"]
+        file.write_text(json.dumps(log))
+    (tmp_path / "link").symlink_to(tmp_path / "source")
+    monkeypatch.setattr("chunkstore.maintenance.copying.copies._place", id)  # as if both were two mounts of one folder
+    run = outcome(source, open_store(kind, tmp_path / "link"), replace=True)
+    assert "this very run" in run.problems[0]
+    assert source.get_run_log(RUN).tag == "mine"
 
 
 def test_a_run_that_was_made_anew_is_another_run(one, other):
@@ -291,6 +336,29 @@ def test_a_copy_never_undoes_a_later_one(one, other, tmp_path, monkeypatch):
         copied(one, other)
     assert len(looks) > 2
     assert other.get_run_log(RUN).status == "SUCCESS"
+    assert same(one, other)
+
+
+def test_a_copy_that_another_one_brings_up_to_date_meanwhile_stays(one, other, tmp_path, monkeypatch):
+    later = open_store("chunked-fs", tmp_path / "target")
+    with one.start_run(RUN) as run:
+        with run.step("first"):
+            pass
+        sums, looks = ChunkedPlace.sums, []
+
+        def go_on_and_copy(place, *names):
+            looks.append(place)
+            if len(looks) == 1:  # the copy is made, and is compared
+                one.anew().update_step_log(RUN, "first", lambda step: setattr(step, "message", "looked at"))
+                with run.step("second"):
+                    pass
+                copied(one, later)
+            return sums(place, *names)
+
+        monkeypatch.setattr(ChunkedPlace, "sums", go_on_and_copy)
+        copied(one, other)
+        assert len(looks) > 1
+    copied(one, other)
     assert same(one, other)
 
 
