@@ -308,7 +308,10 @@ class SyncedAfterNaming(Syscalls):
             with os.scandir(fd) as entries:
                 names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False) or entry.is_dir()]
             for name in names:
-                inner = os.open(name, os.O_RDONLY, dir_fd=fd)
+                try:
+                    inner = os.open(name, os.O_RDONLY, dir_fd=fd)
+                except FileNotFoundError:
+                    continue  # others make and remove files in folders above
                 os.fsync(inner)
                 os.close(inner)
             super().fsync(fd)
