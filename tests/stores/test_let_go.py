@@ -1,6 +1,7 @@
 """What a read has opened is let go of when the read is over, not when garbage is collected some day."""
 
 import gc
+import sys
 
 import pytest
 from recorded import step
@@ -13,11 +14,12 @@ RUN = "run"
 READS = {
     "whole": lambda store: store.get_run_log(RUN),
     "one by one": lambda store: list(store.iter_records(RUN)),
-    "not to the end": lambda store: next(iter(store.iter_records(RUN))),
     "a step": lambda store: store.get_step_log(RUN, "a"),
     "a branch": lambda store: store.get_branch_log(RUN, "a.b"),
     "as JSON": lambda store: store.get_run_json(RUN),
 }
+if sys.version_info >= (3, 11):  # before, contextlib itself keeps what an exception went through, as that of `close`
+    READS["not to the end"] = lambda store: next(iter(store.iter_records(RUN)))
 
 
 @pytest.mark.parametrize("read", READS)

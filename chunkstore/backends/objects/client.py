@@ -299,7 +299,9 @@ class ObjectClient:
         waits, may_be_there = Waits(self._patience), False
         while True:
             try:
-                put = _put(self._client, key, data, mode, told)
+                client = self._client
+                with self.place.turn():
+                    put = _put(client, key, data, mode, told)
                 self._has_worked = True
                 return Found(data, put, told.get(INCARNATION, ""), told[WRITERS], 0, told)
             except Exception as error:  # noqa: BLE001 - of many types, without a base of their own
@@ -377,7 +379,8 @@ class ObjectClient:
         while True:
             client = self._client  # also where a handler of a signal has forked meanwhile
             try:
-                result = request(client)
+                with self.place.turn():
+                    result = request(client)
             except Exception as error:  # noqa: BLE001 - of many types, without a base of their own
                 failure = self._failure(error)
             else:

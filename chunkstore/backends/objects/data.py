@@ -124,15 +124,17 @@ class _DataClient(ObjectClient):
 
         try:
             # They cannot be had twice: what fails is tried again part by part, by the client.
-            obstore.put(
-                self.place.connect(retries=True),
-                key,
-                given(),
-                attributes=dict(attributes),
-                use_multipart=True,
-                chunk_size=max(PART, -(-size // _MOST_PARTS)),
-                max_concurrency=_AT_ONCE,
-            )
+            client = self.place.connect(retries=True)
+            with self.place.turn():
+                obstore.put(
+                    client,
+                    key,
+                    given(),
+                    attributes=dict(attributes),
+                    use_multipart=True,
+                    chunk_size=max(PART, -(-size // _MOST_PARTS)),
+                    max_concurrency=_AT_ONCE,
+                )
         except BaseException as error:
             if failures:
                 raise failures[0] from None

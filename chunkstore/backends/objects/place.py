@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,6 +52,8 @@ _RETRIED_FOR = timedelta(seconds=60)
 
 #: What is kept in memory, by name: as long as the process.
 _in_memory: dict[str, MemoryStore] = {}
+#: See `Place.turn`.
+_turn_in_memory = threading.RLock()
 
 
 class Url(NamedTuple):
@@ -157,6 +161,14 @@ class Place:
     def is_in_memory(self) -> bool:
         """Whether it is in the memory of this process alone."""
         return self.url.scheme == "memory"
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Wait for the turn to make a request, where not several may be made at once.
+
+        In memory, obstore lists with Python's own lock (the GIL) held, and lets go of what is put over or deleted, for
+        which it needs that lock, while it keeps lists out: two threads would wait for each other for ever.
+        """
+        return _turn_in_memory if self.is_in_memory else nullcontext()
 
     def connect(self, *, retries: bool = False) -> Client:
         """Return a client that sees what is below the prefix alone. No request is sent for that.
