@@ -8,7 +8,7 @@ from chunkstore.backends.objects.client import INCARNATION, ObjectClient
 from chunkstore.backends.objects.left_overs import IN_RUNS, WITHOUT_RUN
 from chunkstore.backends.objects.tombstones import Deletion
 from chunkstore.errors import StoreAccessError, StoreIOError
-from chunkstore.maintenance.retention import remove_left_overs
+from chunkstore.maintenance.retention import Rule, plan_retention, remove_left_overs
 
 OTHERS = "b" * 16
 
@@ -60,6 +60,12 @@ def test_what_is_left_of_another_run_of_the_same_id_is_not_shown_and_goes_when_i
     assert found.files == 4
     assert len(keys(store)) == len(before) - (0 if dry_run else 4)
     assert store.get_run_log("r") == log
+
+
+def test_what_is_freed_with_a_run_is_what_its_objects_have(store):
+    store.create_run_log("gone", status="SUCCESS", parameters={"text": "x" * 5_000})
+    (run,) = plan_retention(store, Rule(keep_last=0)).delete
+    assert run.space == len(store.backend.load("gone", "RunLog.json"))
 
 
 def test_clearing_up_takes_nothing_that_counts(store, later):

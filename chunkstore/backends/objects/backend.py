@@ -231,13 +231,13 @@ class ObjectBackend(Optimistic, Caching, KeepingData, HoldingInBucket, ClearingB
             yield reader
 
     def entries(self, folder: str) -> list[Entry]:
-        kinds: dict[str, str] = {}
+        found: dict[str, Entry] = {}
         for listed in self.client.listed(folder):
             name, slash, _ = listed.key[len(folder) + 1 if folder else 0 :].partition("/")
-            kinds[name] = FOLDER if slash else FILE
-        if not kinds and folder:
+            found[name] = Entry(name, FOLDER) if slash else Entry(name, FILE, listed.size, listed.modified_at)
+        if not found and folder:
             raise MissingError(folder)
-        return [Entry(name, kind) for name, kind in kinds.items()]
+        return list(found.values())
 
     # --- files -------------------------------------------------------------------------------------------------------
 
